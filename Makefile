@@ -1,0 +1,43 @@
+# Every target makes and fills .venv when it is missing, and is quick when it is not.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test test-slow check format bench clean
+.DEFAULT_GOAL := test
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Two stamps: the demo needs neither torch nor the developer's tools.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,plot]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,plot,train,faiss,dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## upgrade a live gallery of real drawings, killed once on the way
+	$(BIN)/python -m demo
+
+test: $(VENV)/.dev  ## the default suite
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: $(VENV)/.dev  ## the long campaigns too
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev  ## formatting, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## every benchmark, quick form; `make bench ARGS=--data=DIR` passes arguments on
+	@for run in benchmarks/*/run.py; do echo "== $$run"; $(BIN)/python $$run --quick $(ARGS) || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo-report .pytest_cache .mypy_cache .ruff_cache

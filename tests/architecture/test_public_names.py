@@ -1,0 +1,16 @@
+"""Removing or adding a public name is a visible act."""
+
+from __future__ import annotations
+
+import hotfill
+
+PUBLIC = ["Embedder", "ModelId", "Source", "Transform", "__version__"]
+
+
+def test_the_public_names_are_these() -> None:
+    assert hotfill.__all__ == PUBLIC
+
+
+def test_the_list_of_public_names_is_sorted_and_every_name_exists() -> None:
+    assert sorted(hotfill.__all__) == hotfill.__all__
+    assert all(hasattr(hotfill, name) for name in hotfill.__all__)
