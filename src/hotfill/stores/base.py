@@ -1,8 +1,8 @@
 """The Gallery interface: what hotfill needs of a vector store, and what it promises in return.
 
 Words. A *space* is what a `ModelId` names. A gallery holds vectors of one or more spaces, oldest
-first. Every item is *searched* in exactly one of them: that space is the item's side. Its vectors of
-other spaces are *retired*: kept for the way back, never searched.
+first. Every item is *searched* in exactly one of them: that space is the item's side. Its vectors
+of other spaces are *retired*: kept for the way back, never searched.
 
 Promises that every store keeps, and that `tests/conformance` checks:
 
