@@ -54,6 +54,10 @@ class Drawings:
             item_ids=[self.item_ids[row] for row in rows],
         )
 
+    def first(self, characters: int) -> "Drawings":
+        """Keep the first so many characters, or all when there are not more."""
+        return self.where(np.isin(self.labels, np.unique(self.labels)[:characters]))
+
     def gallery(self) -> "Drawings":
         """The drawings of drawers 1 to 10: the gallery of every measurement in this demo."""
         return self.where(self.drawers <= 10)

@@ -41,14 +41,14 @@ def rank_quality(
     """Quality of the full rankings by dot product.
 
     query_embeddings: (n, dimension), gallery_embeddings: (m, dimension), rows of unit length.
-    query_labels: (n,), gallery_labels: (m,). Equal scores keep the gallery's order.
+    query_labels: (n,), gallery_labels: (m,). Equal scores come in any order.
     Raises ValueError when a query has no relevant gallery item.
     """
     precisions: list[float] = []
     hits: list[bool] = []
     for start in range(0, len(query_embeddings), BLOCK):
         scores = query_embeddings[start : start + BLOCK] @ gallery_embeddings.T
-        order = np.argsort(-scores, axis=1, kind="stable")
+        order = np.argsort(-scores, axis=1)
         relevant = gallery_labels[order] == query_labels[start : start + BLOCK, np.newaxis]
         for row in relevant:
             ranks = np.flatnonzero(row) + 1  # 1 = first
