@@ -44,7 +44,10 @@ class Range:
 
 
 Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar] | Range]
-"""A filter: every key must match its value, one of its values, or its range."""
+"""A filter: every key must match its value, one of its values, or its range.
+
+Texts, numbers and booleans never equal each other; 3 and 3.0 do; an absent key matches nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +192,8 @@ class Gallery(ABC):
         vectors: float32 (n, space.dimension) of the content at `expected_versions`, int64 (n,).
         origin: what made the vectors; the model of `space` unless a transform's fingerprint is
             given. A vector that a transform made never replaces one that the model made.
-        Returns bool (n,): False where the item is gone, was written meanwhile, or already holds
-        the model's own vector and a transform's was offered. Moving again is harmless.
+        Returns bool (n,): False where the item is gone, was written meanwhile, or is searched in
+        `space` by the model's own vector and a transform's was offered. Moving again is harmless.
         Raises as `upsert`.
         """
 
@@ -213,7 +216,10 @@ class Gallery(ABC):
 
     @abstractmethod
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read vectors of items in a space, searched or retired; items without one are left out."""
+        """Read vectors of items in a space, searched or retired; items without one are left out.
+
+        Those of a cosine space come back with unit length, however they were given.
+        """
 
     @abstractmethod
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
