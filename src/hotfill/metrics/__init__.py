@@ -1,1 +1,50 @@
-"""metrics."""
+"""Quality of rankings, numpy only.
+
+First say what is relevant (`same_label`, `from_matrix`, `from_lists`, `from_qrels`), then turn
+scores or search results into the ranks of the relevant items (`rank_scores`, `rank_lists`); every
+ranking metric reads those and returns one value per judged query. Its mean is the figure.
+"""
+
+from hotfill.metrics.ann_recall import ann_recall
+from hotfill.metrics.average_precision import average_precision
+from hotfill.metrics.backfill_curve import BackfillCurve
+from hotfill.metrics.compatibility import (
+    AdvBCTScores,
+    advbct_scores,
+    average_compatibility,
+    average_metric,
+    backward_compatibility,
+    forward_compatibility,
+    update_gain,
+)
+from hotfill.metrics.hit_rate import hit_rate
+from hotfill.metrics.ndcg import ndcg
+from hotfill.metrics.negative_flips import negative_flips
+from hotfill.metrics.ranks import RelevantRanks, rank_lists, rank_scores
+from hotfill.metrics.recall import recall
+from hotfill.metrics.relevance import Relevance, from_lists, from_matrix, from_qrels, same_label
+
+__all__ = [
+    "AdvBCTScores",
+    "BackfillCurve",
+    "Relevance",
+    "RelevantRanks",
+    "advbct_scores",
+    "ann_recall",
+    "average_compatibility",
+    "average_metric",
+    "average_precision",
+    "backward_compatibility",
+    "forward_compatibility",
+    "from_lists",
+    "from_matrix",
+    "from_qrels",
+    "hit_rate",
+    "ndcg",
+    "negative_flips",
+    "rank_lists",
+    "rank_scores",
+    "recall",
+    "same_label",
+    "update_gain",
+]

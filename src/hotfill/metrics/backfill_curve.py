@@ -1,0 +1,103 @@
+"""The backfill curve: quality against the share of the gallery that is done.
+
+Conventions of section 1 of the method specification (SEO, FastFill, lambda-orthogonality).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isfinite
+
+import numpy as np
+
+from hotfill.errors import InputError, ShapeError
+
+# Differences below this are arithmetic: metrics are means of float64 ratios.
+ARITHMETIC = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillCurve:
+    """A metric at K + 1 shares, with the two systems it lies between.
+
+    shares: ascending, from 0.0 to 1.0, at least two. values: the metric at each share.
+    old, new: the metric of the old system (old queries, old gallery) and of the new one.
+    flips: at each share, the share of queries that the step before answered rightly and this one
+        wrongly (0.0 at the first); empty where not measured.
+    eps: a fall of at most this much from one share to the next is not a dip; >= 0.
+    """
+
+    shares: tuple[float, ...]
+    values: tuple[float, ...]
+    old: float
+    new: float
+    flips: tuple[float, ...] = field(default=())
+    eps: float = ARITHMETIC
+
+    def __post_init__(self) -> None:
+        if len(self.shares) != len(self.values) or len(self.shares) < 2:
+            raise ShapeError(
+                "backfill curve: expected as many values as shares, at least two; "
+                f"got {len(self.values)} values at {len(self.shares)} shares"
+            )
+        if self.flips and len(self.flips) != len(self.shares):
+            raise ShapeError(
+                f"backfill curve: expected {len(self.shares)} flips or none, got {len(self.flips)}"
+            )
+        steps = np.diff(self.shares)
+        if self.shares[0] != 0.0 or self.shares[-1] != 1.0 or not np.all(steps > 0):
+            raise InputError(
+                f"backfill curve: shares must ascend from 0.0 to 1.0, got {self.shares}"
+            )
+        if not all(map(isfinite, (*self.values, *self.flips, self.old, self.new, self.eps))):
+            raise InputError("backfill curve: values must be finite")
+        if self.eps < 0:
+            raise InputError(f"backfill curve: eps must be >= 0, got {self.eps}")
+
+    @property
+    def auc(self) -> float:
+        """AUC_t, the area by trapezoids."""
+        return float(np.trapezoid(self.values, self.shares))
+
+    @property
+    def auc_m(self) -> float:
+        """AUC_m, the plain mean of the points, as the FastFill evaluator reports."""
+        return float(np.mean(self.values))
+
+    @property
+    def gain(self) -> float | None:
+        """(AUC_t - old) / (new - old): 0.5 for a straight line, above when benefit comes early.
+
+        None where old and new are equally good, so that there is nothing to gain. Where the new
+        system is worse, the sign of the divisor turns and the figure must not be read as a gain.
+        """
+        improvement = self.new - self.old
+        if abs(improvement) <= ARITHMETIC:
+            return None
+        return (self.auc - self.old) / improvement
+
+    @property
+    def floor(self) -> float:
+        """Lowest value - old: below zero where the upgrade made search worse than not upgrading.
+
+        For merge strategies, which start at the old system, this equals `below_start`.
+        """
+        return min(self.values) - self.old
+
+    @property
+    def below_start(self) -> float:
+        """Lowest value - first value, never above zero; the specification's no-regret check 2."""
+        return min(self.values) - self.values[0]
+
+    @property
+    def dips(self) -> int:
+        """Steps that fall by more than eps; the specification's check 1."""
+        return sum(
+            later < earlier - self.eps
+            for earlier, later in zip(self.values, self.values[1:], strict=False)
+        )
+
+    @property
+    def end(self) -> float:
+        """Last value - new; above zero is possible where the new side is learned."""
+        return self.values[-1] - self.new
