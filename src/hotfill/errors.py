@@ -17,6 +17,7 @@ HotfillError
 │   ├── JournalCorruptError     its bytes are damaged
 │   └── UpgradeBusyError        another process runs this upgrade
 ├── PhaseError                  that step is not possible in this phase
+├── HeldError                   that step waits for holds to end
 └── PlanError                   a plan has blockers, or no longer fits the store
 
 Each message says what was expected, what came, and what to do. What a program may want to know
@@ -105,13 +106,23 @@ class MissingExtraError(HotfillError, ImportError):
 
 
 class EmbedError(HotfillError):
-    """An embedder failed on some items.
+    """An embedder failed.
 
-    item_ids: the items. retryable: whether the same call may succeed later.
+    rows: positions of the failed contents in the call, as the embedder knows them.
+    item_ids: the items, as whoever called it knows them. Both empty when the whole call failed.
+    retryable: whether the same call may succeed later.
     """
 
-    def __init__(self, message: str, item_ids: Sequence[str] = (), retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        rows: Sequence[int] = (),
+        item_ids: Sequence[str] = (),
+        retryable: bool = True,
+    ) -> None:
         super().__init__(message)
+        self.rows = tuple(rows)
         self.item_ids = tuple(item_ids)
         self.retryable = retryable
 
@@ -164,6 +175,15 @@ class PhaseError(HotfillError):
         self.allowed = tuple(allowed)
         options = " | ".join(self.allowed) if self.allowed else "none, the upgrade has ended"
         super().__init__(f"cannot {step} while {phase}; possible now: {options}")
+
+
+class HeldError(HotfillError):
+    """A step waits for holds to end. holds: one line each."""
+
+    def __init__(self, step: str, holds: Sequence[str]) -> None:
+        self.step = step
+        self.holds = tuple(holds)
+        super().__init__(f"cannot {step} while held: {'; '.join(self.holds)}")
 
 
 class PlanError(HotfillError):

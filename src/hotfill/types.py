@@ -110,7 +110,7 @@ class Embedder(Protocol):
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed contents: float32 (n, dimension), rows in the order given.
 
-        Raises EmbedError if any item fails, naming it; never returns fewer rows.
+        Raises EmbedError if any content fails, naming its row; never returns fewer rows.
         """
         ...
 

@@ -1,0 +1,221 @@
+"""The work: take a batch, make its vectors, move it, note it. In that order any kill is safe.
+
+Reading, making and moving overlap (`prefetch.py`). What fails is narrowed down to single items; a
+single item that goes on failing becomes a dead letter, and the rest of the gallery is not kept
+waiting for it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from hotfill.checks import check_vectors
+from hotfill.errors import EmbedError, ShapeError, StoreError, VectorError
+from hotfill.upgrade.prefetch import prefetched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Gallery, ItemState
+    from hotfill.types import ModelId, Vectors
+    from hotfill.upgrade.journal import Batch, Journal, Stage
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LEASE_SECONDS = 300.0
+_RETRY_SECONDS = (0.2, 1.0, 5.0)  # waits between tries of a call that may succeed later
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one stage does to a batch.
+
+    target: where its items are searched afterwards. origin: what makes their vectors.
+    needed: whether an item still has to be done.
+    load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
+    """
+
+    stage: Stage
+    target: ModelId
+    origin: str
+    needed: Callable[[ItemState], bool]
+    load: Callable[[Sequence[str]], Mapping[str, Any]]
+    make: Callable[[Sequence[Any]], Vectors]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this process has done, in items. working_seconds: time not spent waiting for holds."""
+
+    embedded: int = 0
+    written: int = 0
+    working_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A batch with what its vectors are made of, then with its vectors."""
+
+    batch: Batch
+    item_ids: list[str]
+    versions: NDArray[np.int64]
+    contents: list[Any]
+    without_content: list[str]
+    vectors: Vectors | None = None
+    failure: Exception | None = None
+
+
+@dataclass(slots=True)
+class Backfill:
+    """Runs the batches of a stage until none is left.
+
+    may_go_on: asked before every batch; waits while there are holds; False to stop.
+    after_batch: called when a batch has been written, with its number of items.
+    max_attempts: tries of a single item. max_dead_letters: more of them stop the run, because
+    then not the items are at fault but what embeds them.
+    """
+
+    gallery: Gallery
+    journal: Journal
+    owner: str
+    may_go_on: Callable[[], bool] = lambda: True
+    after_batch: Callable[[int], None] = lambda items: None
+    max_attempts: int = 3
+    max_dead_letters: int = 100
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self, work: Work) -> None:
+        """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
+        made = prefetched(self._made(work, prefetched(self._loaded(work))))
+        try:
+            for loaded in made:
+                self._finish(work, loaded)
+        finally:
+            made.close()
+
+    # Three hands, each in a thread of its own ------------------------------------------------
+
+    def _loaded(self, work: Work) -> Generator[_Loaded]:
+        while self.may_go_on():
+            batch = self.journal.lease(work.stage, self.owner, LEASE_SECONDS)
+            if batch is None:
+                return
+            yield self._load(work, batch)
+
+    def _load(self, work: Work, batch: Batch) -> _Loaded:
+        states = tried(self.gallery.get, batch.item_ids)
+        to_do = [state for state in states if state is not None and work.needed(state)]
+        contents = tried(work.load, [state.item_id for state in to_do])
+        at_hand = [state for state in to_do if state.item_id in contents]
+        return _Loaded(
+            batch,
+            [state.item_id for state in at_hand],
+            np.array([state.version for state in at_hand], dtype=np.int64),
+            [contents[state.item_id] for state in at_hand],
+            [state.item_id for state in to_do if state.item_id not in contents],
+        )
+
+    def _made(self, work: Work, batches: Iterable[_Loaded]) -> Generator[_Loaded]:
+        for loaded in batches:
+            if loaded.item_ids:
+                try:
+                    loaded.vectors = tried(_make, work, loaded)
+                except ShapeError:
+                    raise  # the embedder is not the planned model; no item is at fault
+                except Exception as error:  # user code may raise anything; it is narrowed down
+                    loaded.failure = error
+                else:
+                    self.progress.embedded += len(loaded.item_ids)
+            loaded.contents = []  # images are large, and no longer needed
+            yield loaded
+
+    def _finish(self, work: Work, loaded: _Loaded) -> None:
+        batch = loaded.batch
+        if loaded.failure is not None:
+            self._put_back(batch, loaded.failure)
+            return
+        if loaded.without_content:
+            self._bury(batch, loaded.without_content, "the source has no content for this item")
+        moved = 0
+        if loaded.vectors is not None:
+            moves = tried(
+                self.gallery.move,
+                loaded.item_ids,
+                loaded.vectors,
+                space=work.target,
+                expected_versions=loaded.versions,
+                origin=work.origin,
+            )
+            moved = int(np.count_nonzero(moves))
+        self.progress.written += moved
+        done = len(batch.item_ids) - len(loaded.without_content)
+        self.journal.finish(batch, moved=moved, skipped=done - moved)
+        self.after_batch(done)
+
+    # What failed -----------------------------------------------------------------------------
+
+    def _put_back(self, batch: Batch, failure: Exception) -> None:
+        named = set(getattr(failure, "item_ids", ())) & set(batch.item_ids)
+        if isinstance(failure, EmbedError) and failure.retryable and not named:
+            raise failure  # an outage: no item is at fault, and none becomes a dead letter
+        if len(batch.item_ids) == 1:
+            if batch.attempts + 1 >= self.max_attempts:
+                self._bury(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
+                self.journal.finish(batch, moved=0, skipped=0)
+            else:
+                self.journal.retry(batch, [batch.item_ids])
+            return
+        if named and len(named) < len(batch.item_ids):
+            healthy = [item for item in batch.item_ids if item not in named]
+            parts = [healthy, *([item] for item in sorted(named))]
+        else:
+            middle = len(batch.item_ids) // 2
+            parts = [list(batch.item_ids[:middle]), list(batch.item_ids[middle:])]
+        self.journal.retry(batch, parts)
+
+    def _bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        self.journal.bury(batch, item_ids, error)
+        dead = len(self.journal.dead_letters())
+        if dead > self.max_dead_letters:
+            raise EmbedError(
+                f"{dead} items failed for good, more than max_dead_letters = "
+                f"{self.max_dead_letters}; the newest: {item_ids[0]!r}: {error}. See what they "
+                "have in common, mend it, and run `hotfill start --retry-dead-letters`",
+                item_ids=item_ids,
+                retryable=False,
+            )
+
+
+def _make(work: Work, loaded: _Loaded) -> Vectors:
+    """Make vectors and check them; what is wrong with single items is said of those items."""
+    try:
+        return check_vectors(
+            work.make(loaded.contents),
+            work.target.dimension,
+            item_ids=loaded.item_ids,
+            what=f"vectors of {work.target.name}",
+        )
+    except VectorError as error:
+        raise EmbedError(str(error), item_ids=error.item_ids, retryable=False) from error
+    except EmbedError as error:
+        names = [loaded.item_ids[row] for row in error.rows if row < len(loaded.item_ids)]
+        raise EmbedError(str(error), item_ids=names, retryable=error.retryable) from error
+
+
+def tried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a call, again a few times while its error says that this may help."""
+    for seconds in _RETRY_SECONDS:
+        try:
+            return call(*args, **kwargs)
+        except (EmbedError, StoreError) as error:
+            if not error.retryable:
+                raise
+            time.sleep(seconds)
+    return call(*args, **kwargs)

@@ -1,0 +1,49 @@
+"""What is fitted between the two models of an upgrade, seen from the engine.
+
+The engine needs little of it: a map for prefilled vectors and a guess of where it errs. How queries
+are ranked over both sides is the business of `hotfill.serving`; the engine only keeps the files
+together, because they are worth nothing apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hotfill.types import Transform, Vectors
+
+
+class Bridge(Protocol):
+    """What is fitted between the two models."""
+
+    @property
+    def up(self) -> Transform:
+        """Carries old vectors into the new space, for `prefill`."""
+        ...
+
+    def uncertainty(self, old_vectors: Vectors, /) -> NDArray[np.floating]:
+        """Guess how wrong the map is: (n,), higher is less sure."""
+        ...
+
+    def save(self, folder: Path, /) -> None:
+        """Write to a folder that exists."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bridging:
+    """How a bridge comes to be.
+
+    fit: from paired vectors, row i of both being the same item: old (n, d_old), new (n, d_new).
+    load: from the folder that `Bridge.save` wrote.
+    """
+
+    fit: Callable[[Vectors, Vectors], Bridge]
+    load: Callable[[Path], Bridge]

@@ -1,0 +1,400 @@
+"""The engine: takes one upgrade through its phases. Running the same command again is the recovery.
+
+Every step records what it did after doing it, and everything it does twice is harmless.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hotfill.errors import HeldError, PlanError
+from hotfill.upgrade import stages
+from hotfill.upgrade.backfill import Backfill, Progress
+from hotfill.upgrade.gate import Gate
+from hotfill.upgrade.heartbeat import Heartbeat
+from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.lock import running_lock
+from hotfill.upgrade.order import PriorityOrder, RandomOrder, UncertainOrder, pages_of
+from hotfill.upgrade.phases import Phase, Step, advance
+from hotfill.upgrade.sample import paired_vectors, sample_ids
+from hotfill.upgrade.status import Status, take_status
+from hotfill.upgrade.verify import Verification, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from hotfill.stores.base import Gallery
+    from hotfill.types import Embedder, ModelId, Source
+    from hotfill.upgrade.backfill import Work
+    from hotfill.upgrade.bridge import Bridge, Bridging
+    from hotfill.upgrade.hooks import Hooks, Moment
+    from hotfill.upgrade.journal import Journal, Stage
+    from hotfill.upgrade.order import Order
+    from hotfill.upgrade.plan import Plan
+
+_HANDOVER_SECONDS = 30.0  # how long `abort` waits for a running process to let go
+
+
+@dataclass(slots=True)
+class Upgrade:
+    """One upgrade of one gallery.
+
+    gallery: the store; stamped with `plan.old_model`.
+    journal: of this upgrade. folder: its own folder, which exists; the bridge is kept there.
+    new_embedder, source: make the new vectors. old_embedder: only needed to go back with items
+        that were written without an old vector.
+    bridging: fits and loads what maps between the models.
+    hooks: outside code by moment. probes: measurements by name, for `plan.limits`.
+    on_status: called about every second while work goes on.
+    on_phase: called when a phase was entered, before anything moves in it: searches and writes
+        must follow the new phase when it returns.
+    """
+
+    gallery: Gallery
+    journal: Journal
+    plan: Plan
+    folder: Path
+    new_embedder: Embedder
+    source: Source
+    bridging: Bridging
+    old_embedder: Embedder | None = None
+    hooks: Hooks = field(default_factory=dict)
+    probes: Mapping[str, Callable[[], float]] = field(default_factory=dict)
+    on_status: Callable[[Status], None] = lambda status: None
+    on_phase: Callable[[Phase], None] = lambda phase: None
+    stop: threading.Event = field(default_factory=threading.Event)
+    progress: Progress = field(default_factory=Progress)
+
+    def status(self) -> Status:
+        """Read where the upgrade is. Writes nothing."""
+        return take_status(self.journal, self.plan)
+
+    # Commands --------------------------------------------------------------------------------
+
+    def start(self, *, retry_dead_letters: bool = False) -> Status:
+        """Prepare and backfill, from wherever the upgrade is, until all is done or `stop` is set.
+
+        Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
+        mend (EmbedError, StoreError, SourceError): then the same command goes on later.
+        """
+        with self._running():
+            advance(self.journal.phase, Step.START)
+            self._agree_on_plan()
+            if retry_dead_letters:
+                self.journal.revive(self.plan.batch_size)
+            self.journal.release("error")
+            self._fire("on_start")
+            if self.journal.phase is Phase.PLANNED:
+                self._prepare()
+            if self.journal.phase is Phase.PREPARED:
+                self._begin_backfill()
+            if self.journal.phase is Phase.BACKFILLED and self._left_over() > 0:
+                self._enter(Step.FIND_MORE)
+            if self.journal.phase is Phase.BACKFILLING:
+                self._backfill()
+            if self.journal.phase is Phase.BACKFILLED and self.plan.cutover == "auto":
+                self._verify()
+                self._cut_over()
+        return self.status()
+
+    def verify(self) -> Verification:
+        """Check ids, stamps and a sample embedded again; a pass allows the cutover for a while."""
+        with self._running():
+            advance(self.journal.phase, Step.VERIFY)
+            return self._verify()
+
+    def cutover(self) -> Status:
+        """Read the new side only, from now on. It happens completely or not at all.
+
+        Raises HeldError when something holds it (no fresh verification, dead letters, a gate ...).
+        """
+        with self._running():
+            self._cut_over()
+        return self.status()
+
+    def rollback(self) -> Status:
+        """Go back to the old model after the cutover. Items written since keep their content."""
+        with self._running():
+            self._go_back(Step.ROLLBACK)
+        return self.status()
+
+    def abort(self) -> Status:
+        """Go back to the old model before the cutover. A process at work is told to let go."""
+        self.journal.enter(advance(self.journal.phase, Step.ABORT))
+        with self._running(wait_seconds=_HANDOVER_SECONDS):
+            self._go_back(Step.ABORT)
+        return self.status()
+
+    def complete(self) -> Status:
+        """Remove the old vectors. There is no way back afterwards."""
+        with self._running():
+            phase = advance(self.journal.phase, Step.COMPLETE)
+            for space in self._others():
+                self.gallery.drop_space(space)
+            self.gallery.optimise()
+            self._arrive(phase)
+            self._fire("on_completed")
+        return self.status()
+
+    # Prepare ---------------------------------------------------------------------------------
+
+    def _agree_on_plan(self) -> None:
+        known = self.journal.last("plan")
+        if known is None:
+            self.plan.check()
+            if self.plan.old_model not in self.gallery.spaces:
+                held = ", ".join(str(space) for space in self.gallery.spaces) or "nothing stamped"
+                raise PlanError(
+                    [f"the plan's old model is {self.plan.old_model}; the store: {held}"]
+                )
+            self.journal.record("plan", **self.plan.decisions())
+            return
+        mine = self.plan.decisions()
+        changed = sorted(key for key in mine if mine[key] != known.body.get(key))
+        if changed:
+            raise PlanError(
+                [
+                    f"this upgrade began with another plan ({', '.join(changed)} differ); "
+                    "put the old values back, or abort it and begin again"
+                ]
+            )
+
+    def _prepare(self) -> None:
+        self.journal.record("started")
+        plan = self.plan
+        self.gallery.add_space(plan.new_model)
+        size = 0 if plan.strategy == "compatible" else plan.fit_items
+        old, new = paired_vectors(
+            self.gallery,
+            sample_ids(self.gallery, plan.old_model, size, plan.seed),
+            plan.old_model,
+            self.source,
+            self.new_embedder,
+            plan.batch_size,
+        )
+        bridge = self.bridging.fit(old, new)
+        # Written whole or not at all: a folder that has its final name is complete.
+        unfinished = self.folder / "bridge.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        bridge.save(unfinished)
+        shutil.rmtree(self.folder / "bridge", ignore_errors=True)
+        unfinished.rename(self.folder / "bridge")
+        self._enter(Step.START)
+        self._fire("on_prepared")
+
+    def _bridge(self) -> Bridge:
+        return self.bridging.load(self.folder / "bridge")
+
+    def _begin_backfill(self) -> None:
+        bridge = self._bridge()
+        for stage in ("prefill", "embed"):
+            self.journal.drop_work(stage)
+        size = self.plan.batch_size
+        if self.plan.strategy == "prefill":
+            self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
+        self.journal.add_work("embed", self._ranked(self._others(), self._order(bridge)), size)
+        self._enter(Step.BEGIN_BACKFILL)
+
+    def _order(self, bridge: Bridge) -> Order:
+        match self.plan.order:
+            case "priority":
+                return PriorityOrder(self.plan.priority_key)
+            case "uncertain":
+                return UncertainOrder(self.plan.old_model, bridge.uncertainty)
+            case _:
+                return RandomOrder(self.plan.seed)
+
+    def _ranked(
+        self, spaces: Sequence[ModelId], order: Order
+    ) -> Iterator[tuple[Sequence[str], Sequence[float]]]:
+        for space in spaces:
+            for page in pages_of(self.gallery, space):
+                yield page.item_ids, order(self.gallery, page)
+
+    # Backfill --------------------------------------------------------------------------------
+
+    def _backfill(self) -> None:
+        bridge = self._bridge()
+        plan = self.plan
+        with self._heartbeat():
+            if plan.strategy == "prefill":
+                self._run(stages.prefill_work(self.gallery, plan.old_model, bridge.up))
+            embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
+            self._run(embed)
+            # Writers that had not yet heard of the upgrade may have written to the old side.
+            while self._may_work(Phase.BACKFILLING) and self._sweep():
+                self._run(embed)
+        if self._may_work(Phase.BACKFILLING):
+            self._enter(Step.FINISH_BACKFILL)
+            self.journal.record("backfilled")
+            self._fire("on_backfilled")
+
+    def _run(self, work: Work) -> None:
+        gate = Gate(
+            journal=self.journal,
+            probes=self.probes,
+            limits=self.plan.limits,
+            duty_cycle=self.plan.duty_cycle,
+            phase=self.journal.phase,
+            progress=self.progress,
+            stop=self.stop,
+        )
+        try:
+            Backfill(
+                self.gallery,
+                self.journal,
+                owner="local",
+                may_go_on=gate,
+                max_attempts=self.plan.max_attempts,
+                max_dead_letters=self.plan.max_dead_letters,
+                progress=self.progress,
+            ).run(work)
+        except Exception as error:
+            self.journal.hold(Hold("error", f"{type(error).__name__}: {error}", time.time()))
+            self._fire("on_failed")
+            raise
+
+    def _may_work(self, phase: Phase) -> bool:
+        return not self.stop.is_set() and self.journal.phase is phase
+
+    def _left_over(self) -> int:
+        """Count items that the new model has not embedded, dead letters aside."""
+        new = self.plan.new_model
+        done = self.gallery.count(new, origin=new.fingerprint)
+        return len(self.gallery) - done - len(self._dead("embed"))
+
+    def _dead(self, stage: Stage) -> set[str]:
+        """Name the dead letters of a stage that are still in the gallery."""
+        letters = [each.item_id for each in self.journal.dead_letters() if each.stage == stage]
+        states = self.gallery.get(letters)
+        return {state.item_id for state in states if state is not None}
+
+    def _sweep(self) -> int:
+        """Make batches of what is left over. Returns how many items."""
+        if self._left_over() <= 0:
+            return 0
+        new = self.plan.new_model
+        dead = self._dead("embed")
+
+        def pages() -> Iterator[tuple[Sequence[str], Sequence[float]]]:
+            for space in self.gallery.spaces:
+                for page in pages_of(self.gallery, space):
+                    left = [
+                        item
+                        for item, origin in zip(page.item_ids, page.origins, strict=True)
+                        if (space, origin) != (new, new.fingerprint) and item not in dead
+                    ]
+                    yield left, [0.0] * len(left)
+
+        return self.journal.add_work("embed", pages(), self.plan.batch_size)
+
+    # The switch ------------------------------------------------------------------------------
+
+    def _verify(self) -> Verification:
+        report = verify(self.gallery, self.journal, self.plan, self.source, self.new_embedder)
+        self.journal.record("verified", **report.to_dict())
+        return report
+
+    def _cut_over(self) -> None:
+        phase = advance(self.journal.phase, Step.CUTOVER)
+        if phase is self.journal.phase:
+            return
+        if holds := self._holds_of_cutover():
+            raise HeldError("cut over", [str(hold) for hold in holds])
+        self._fire("before_cutover")
+        self._arrive(phase)
+        self._fire("after_cutover")
+
+    def _holds_of_cutover(self) -> list[Hold]:
+        now = time.time()
+        holds = list(self.journal.holds())
+        if dead := len(self._dead("embed")):
+            holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
+        if left := self._left_over():
+            holds.append(Hold("error", "items_not_redone", now, measured=left, required=0))
+        verified = self.journal.last("verified")
+        if verified is None:
+            holds.append(Hold("stale_verification", "never verified: run verify", now))
+        elif not verified.body["passed"]:
+            holds.append(Hold("stale_verification", "the last verification failed", now))
+        elif (age := now - verified.at) > self.plan.verification_lasts_seconds:
+            holds.append(
+                Hold(
+                    "stale_verification",
+                    "age_seconds",
+                    now,
+                    measured=age,
+                    required=self.plan.verification_lasts_seconds,
+                )
+            )
+        return holds
+
+    # The way back ----------------------------------------------------------------------------
+
+    def _go_back(self, step: Step) -> None:
+        self._arrive(advance(self.journal.phase, step))
+        phase = self.journal.phase
+        if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
+            with self._heartbeat():
+                while not self.stop.is_set() and self._items_to_revert():
+                    self._run(self._revert_work())
+            if self.stop.is_set():
+                return
+            if dead := len(self._dead("revert")):
+                reason = f"{dead} items have no old vector, and there is no old embedder"
+                raise HeldError(step, [reason])
+            self._enter(Step.FINISH_REVERT)
+        self.gallery.drop_space(self.plan.new_model)
+
+    def _revert_work(self) -> Work:
+        return stages.revert_work(self.gallery, self.plan.old_model, self.source, self.old_embedder)
+
+    def _items_to_revert(self) -> int:
+        """Make batches of what is on the new side, unless there are some. Returns how many items."""
+        new = self.plan.new_model
+        if left := self.journal.tally("revert").left:
+            return left
+        if new not in self.gallery.spaces:
+            return 0
+        dead = self._dead("revert")
+
+        def pages() -> Iterator[tuple[Sequence[str], Sequence[float]]]:
+            for page in pages_of(self.gallery, new):
+                left = [item for item in page.item_ids if item not in dead]
+                yield left, [0.0] * len(left)
+
+        return self.journal.add_work("revert", pages(), self.plan.batch_size)
+
+    # ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Be the only process at work; what a dead one had leased is free again."""
+        with running_lock(self.folder / "running", wait_seconds):
+            self.journal.release_leases()
+            yield
+
+    def _others(self) -> list[ModelId]:
+        return [space for space in self.gallery.spaces if space != self.plan.new_model]
+
+    def _enter(self, step: Step) -> None:
+        self._arrive(advance(self.journal.phase, step))
+
+    def _arrive(self, phase: Phase) -> None:
+        self.journal.enter(phase)
+        self.on_phase(phase)
+
+    def _fire(self, moment: Moment) -> None:
+        hook = self.hooks.get(moment)
+        if hook is not None:
+            hook(self.status())
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(self.journal, self.plan, self.gallery, self.progress, self.on_status)

@@ -1,0 +1,187 @@
+"""The Journal interface: the durable record of one upgrade.
+
+The store is the truth about items; the journal is the truth about the upgrade: its plan, its phase,
+its holds, its batches of work and what became of them. It is always behind the store, never ahead:
+a batch is marked done after it was moved, and moving again is harmless. So a process may be killed
+between any two lines.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from hotfill.upgrade.holds import Hold, HoldKind
+    from hotfill.upgrade.phases import Phase
+
+Stage: TypeAlias = Literal["prefill", "embed", "revert"]
+"""What is done to a batch: map old vectors, embed contents again, or put old vectors back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A unit of work. attempts: how often it failed before."""
+
+    number: int
+    stage: Stage
+    item_ids: tuple[str, ...]
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Items of one stage. done = moved + skipped; skipped items were gone, written or moved."""
+
+    total: int = 0
+    moved: int = 0
+    skipped: int = 0
+
+    @property
+    def left(self) -> int:
+        """Items not yet done (dead letters were taken out of their batch and do not count)."""
+        return self.total - self.moved - self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An item that failed for good. at: seconds since the epoch."""
+
+    item_id: str
+    stage: Stage
+    error: str
+    attempts: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened. at: seconds since the epoch."""
+
+    number: int
+    at: float
+    kind: str
+    body: dict[str, Any]
+
+
+class Journal(ABC):
+    """The durable record of one upgrade. Safe to use from several threads."""
+
+    # What was decided and what happened ------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def phase(self) -> Phase:
+        """Where the upgrade is. `planned` in a fresh journal."""
+
+    @abstractmethod
+    def enter(self, phase: Phase) -> None:
+        """Record a new phase. The same phase again writes nothing."""
+
+    @abstractmethod
+    def record(self, kind: str, **body: Any) -> None:
+        """Append a fact. body: plain values."""
+
+    @abstractmethod
+    def facts(self, kind: str | None = None) -> Iterator[Fact]:
+        """Read facts, oldest first."""
+
+    @abstractmethod
+    def last(self, kind: str) -> Fact | None:
+        """Read the newest fact of a kind."""
+
+    # Why it may not move ---------------------------------------------------------------------
+
+    @abstractmethod
+    def hold(self, hold: Hold) -> None:
+        """Add a hold; one of the same kind and subject is replaced, keeping its `since`."""
+
+    @abstractmethod
+    def release(self, kind: HoldKind, about: str | None = None) -> bool:
+        """End holds of a kind (about one subject, or all). Tells whether there was one."""
+
+    @abstractmethod
+    def holds(self) -> tuple[Hold, ...]:
+        """Read the holds, oldest first."""
+
+    # Work ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def add_work(
+        self, stage: Stage, pages: Iterable[tuple[Sequence[str], Sequence[float]]], batch_size: int
+    ) -> int:
+        """Cut items into batches, lowest rank first; all of it, or nothing if killed meanwhile.
+
+        pages: item ids with their ranks, in any order; never held in memory at once.
+        Returns the number of items added.
+        """
+
+    @abstractmethod
+    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+        """Take the next batch, for a while. None when there is none to take now.
+
+        A lease that ran out, because its owner died or hangs, is given to the next who asks.
+        """
+
+    @abstractmethod
+    def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
+        """Record that a batch is done. Again is harmless."""
+
+    @abstractmethod
+    def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
+        """Put a failed batch back as one or several smaller ones, with one more attempt each."""
+
+    @abstractmethod
+    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        """Take items out of a batch and list them as dead letters."""
+
+    @abstractmethod
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Read the dead letters."""
+
+    @abstractmethod
+    def revive(self, batch_size: int) -> int:
+        """Turn the dead letters into work again. Returns how many."""
+
+    @abstractmethod
+    def release_leases(self) -> int:
+        """Give all leased batches back: for the one process that knows it is alone."""
+
+    @abstractmethod
+    def drop_work(self, stage: Stage) -> None:
+        """Forget the batches of a stage that are not done."""
+
+    @abstractmethod
+    def tally(self, stage: Stage) -> Tally:
+        """Count the items of a stage."""
+
+    @abstractmethod
+    def worked_ids(self, stage: Stage) -> Iterator[tuple[str, ...]]:
+        """Read the item ids of all batches of a stage, a batch at a time."""
+
+    # Deletes ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+        """Remember items deleted on purpose, so that `verify` does not miss them."""
+
+    @abstractmethod
+    def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these were deleted on purpose."""
+
+    # Signs of life ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def beat(self, **values: Any) -> None:
+        """Replace the running process's sign of life: plain values, with the time added."""
+
+    @abstractmethod
+    def last_beat(self) -> dict[str, Any]:
+        """Read the newest sign of life; empty before the first."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the journal. Again is harmless."""

@@ -1,0 +1,110 @@
+"""Where an upgrade can be, and the steps that lead on.
+
+    planned ─start→ prepared → backfilling → backfilled ─cutover→ cut_over ─complete→ completed
+                       │            │            │                    │
+                       └───abort────┴────────────┤                    └─rollback─┐
+                                                 ↓                               ↓
+                                             aborting → aborted      rolling_back → rolled_back
+
+Failure is not a phase but a hold (`holds.py`): the journal is intact and the same command goes on.
+`aborting` and `rolling_back` are backfills in reverse, from vectors that were kept; search stays
+correct meanwhile, and an interrupted one goes on when its command is given again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from hotfill.errors import PhaseError
+
+
+class Phase(StrEnum):
+    """One phase at a time."""
+
+    PLANNED = "planned"  # checked, nothing touched
+    PREPARED = "prepared"  # the store has room for new vectors; what maps queries is fitted
+    BACKFILLING = "backfilling"  # items are being redone
+    BACKFILLED = "backfilled"  # every item is on the new side
+    CUT_OVER = "cut_over"  # only the new side is read; old vectors are kept
+    COMPLETED = "completed"  # old vectors are gone
+    ABORTING = "aborting"  # moved items are going back
+    ABORTED = "aborted"  # ended on the old side, before the switch
+    ROLLING_BACK = "rolling_back"  # moved items are going back, after the switch
+    ROLLED_BACK = "rolled_back"  # ended on the old side, after the switch
+
+
+class Step(StrEnum):
+    """What leads from phase to phase. The first six are an operator's commands."""
+
+    START = "start"
+    CUTOVER = "cutover"
+    COMPLETE = "complete"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+    VERIFY = "verify"
+    BEGIN_BACKFILL = "begin backfill"
+    FINISH_BACKFILL = "finish backfill"
+    FIND_MORE = "find more items"
+    FINISH_REVERT = "finish going back"
+
+
+_MOVES: dict[tuple[Phase, Step], Phase] = {
+    (Phase.PLANNED, Step.START): Phase.PREPARED,
+    (Phase.PREPARED, Step.BEGIN_BACKFILL): Phase.BACKFILLING,
+    (Phase.BACKFILLING, Step.FINISH_BACKFILL): Phase.BACKFILLED,
+    (Phase.BACKFILLED, Step.FIND_MORE): Phase.BACKFILLING,
+    (Phase.BACKFILLED, Step.CUTOVER): Phase.CUT_OVER,
+    (Phase.CUT_OVER, Step.COMPLETE): Phase.COMPLETED,
+    (Phase.PREPARED, Step.ABORT): Phase.ABORTING,
+    (Phase.BACKFILLING, Step.ABORT): Phase.ABORTING,
+    (Phase.BACKFILLED, Step.ABORT): Phase.ABORTING,
+    (Phase.ABORTING, Step.FINISH_REVERT): Phase.ABORTED,
+    (Phase.CUT_OVER, Step.ROLLBACK): Phase.ROLLING_BACK,
+    (Phase.ROLLING_BACK, Step.FINISH_REVERT): Phase.ROLLED_BACK,
+}
+
+# The same command again is the recovery: these are allowed where they already are.
+_AGAIN: dict[Step, frozenset[Phase]] = {
+    Step.START: frozenset({Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED}),
+    Step.ABORT: frozenset({Phase.ABORTING, Phase.ABORTED}),
+    Step.ROLLBACK: frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK}),
+    Step.CUTOVER: frozenset({Phase.CUT_OVER}),
+    Step.COMPLETE: frozenset({Phase.COMPLETED}),
+    Step.VERIFY: frozenset({Phase.BACKFILLED, Phase.CUT_OVER}),
+}
+
+_COMMANDS = (Step.START, Step.VERIFY, Step.CUTOVER, Step.ROLLBACK, Step.COMPLETE, Step.ABORT)
+
+ENDED = frozenset({Phase.COMPLETED, Phase.ABORTED, Phase.ROLLED_BACK})
+"""Nothing leads on from these."""
+
+WAY_BACK_OPEN = frozenset({Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED, Phase.CUT_OVER})
+"""In these, a write must serve both sides, so that going back loses nothing."""
+
+
+def advance(phase: Phase, step: Step) -> Phase:
+    """Return the phase that a step leads to; the same phase when the step is a repetition.
+
+    Raises PhaseError naming the commands that are possible instead.
+    """
+    if (phase, step) in _MOVES:
+        return _MOVES[phase, step]
+    if phase in _AGAIN.get(step, ()):
+        return phase
+    raise PhaseError(step, phase, next_steps(phase))
+
+
+def next_steps(phase: Phase) -> tuple[str, ...]:
+    """List an operator's commands that lead on from here."""
+    if phase in ENDED:
+        return ()
+    leading = tuple(str(step) for step in _COMMANDS if (phase, step) in _MOVES)
+    if phase is Phase.BACKFILLED:
+        return ("verify", *leading)
+    if phase in (Phase.PREPARED, Phase.BACKFILLING):
+        return ("start", "pause", *leading)
+    if phase is Phase.ABORTING:
+        return ("abort",)
+    if phase is Phase.ROLLING_BACK:
+        return ("rollback",)
+    return leading

@@ -1,0 +1,137 @@
+"""What an upgrade will do: frozen, written as TOML, read by people before anything is touched."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from hotfill.errors import ConfigError, PlanError
+from hotfill.types import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Strategy: TypeAlias = Literal["merge", "prefill", "compatible"]
+OrderName: TypeAlias = Literal["random", "priority", "uncertain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One upgrade, decided.
+
+    old_model, new_model: from what to what.
+    strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
+        vector into the new space; `compatible` searches old vectors with new queries as they are.
+    order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
+        (high first), `uncertain` what the transform is least sure of.
+    batch_size: items embedded and moved at a time; memory is bounded by a few batches.
+    fit_items: items embedded in advance to fit what maps queries and vectors between the models.
+    max_attempts: tries per item before it becomes a dead letter.
+    max_dead_letters: more of them stop the run, because then not the items are at fault.
+    cutover: `manual` waits for the command, `auto` verifies and switches by itself.
+    duty_cycle: share of the time spent working, in (0, 1].
+    limits: probe name to highest value allowed, units in the names.
+    verify_items: items embedded again by `verify`.
+    verification_lasts_seconds: age at which a verification is stale.
+
+    What was found when the plan was made (zero or empty in a plan not yet measured):
+    items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
+    `sampled_items` items. blockers: why it cannot start, one line each.
+    """
+
+    old_model: ModelId
+    new_model: ModelId
+    strategy: Strategy = "merge"
+    order: OrderName = "random"
+    seed: int = 0
+    priority_key: str = ""
+    batch_size: int = 256
+    fit_items: int = 2000
+    max_attempts: int = 3
+    max_dead_letters: int = 100
+    cutover: Literal["manual", "auto"] = "manual"
+    duty_cycle: float = 1.0
+    limits: Mapping[str, float] = field(default_factory=dict)
+    verify_items: int = 200
+    verification_lasts_seconds: float = 3600.0
+
+    items: int = 0
+    bytes_to_write: int = 0
+    seconds_expected: float = 0.0
+    sampled_items: int = 0
+    blockers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("strategy", self.strategy, Strategy)
+        _one_of("order", self.order, OrderName)
+        for name in ("batch_size", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if not 0 < self.duty_cycle <= 1:
+            raise ConfigError(f"duty_cycle must be in (0, 1], got {self.duty_cycle}")
+        if self.order == "priority" and not self.priority_key:
+            raise ConfigError('order = "priority" needs priority_key, the metadata key to order by')
+        if self.strategy == "compatible" and self.old_model.dimension != self.new_model.dimension:
+            raise ConfigError(
+                'strategy = "compatible" needs models of one dimension, got '
+                f"{self.old_model.dimension} and {self.new_model.dimension}; "
+                'use "merge" or "prefill"'
+            )
+
+    def check(self) -> None:
+        """Raise PlanError when there are blockers."""
+        if self.blockers:
+            raise PlanError(self.blockers)
+
+    def decisions(self) -> dict[str, Any]:
+        """Return what was decided, without what was found: two runs must agree on this."""
+        found = {"items", "bytes_to_write", "seconds_expected", "sampled_items", "blockers"}
+        return {name: value for name, value in self.to_dict().items() if name not in found}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = asdict(self)
+        values["limits"] = dict(self.limits)
+        values["blockers"] = list(self.blockers)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """Build from plain values. Raises ConfigError on an unknown or missing key."""
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(set(values) - known)
+        missing = sorted({"old_model", "new_model"} - set(values))
+        if unknown or missing:
+            raise ConfigError(
+                f"a plan: unknown keys {', '.join(unknown) or 'none'}, "
+                f"missing keys {', '.join(missing) or 'none'}"
+            )
+        return cls(
+            **{
+                **values,
+                "old_model": ModelId.from_dict(values["old_model"]),
+                "new_model": ModelId.from_dict(values["new_model"]),
+                "blockers": tuple(values.get("blockers", ())),
+            }
+        )
+
+    def write(self, path: Path) -> None:
+        """Write as TOML."""
+        import tomli_w  # only writing needs it
+
+        path.write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read from TOML. Raises ConfigError on damaged text or keys."""
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _one_of(name: str, value: str, names: Any) -> None:
+    if value not in get_args(names):
+        raise ConfigError(f"{name} must be one of {', '.join(get_args(names))}, got {value!r}")

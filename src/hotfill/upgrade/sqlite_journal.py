@@ -1,0 +1,358 @@
+"""The journal in one SQLite file, for an upgrade that runs on one machine.
+
+Write-ahead logging lets other processes read the status while the upgrade runs. A commit survives
+SIGKILL; after a power cut the last commits may be missing, which is harmless: their batches are
+done again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
+from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.journal import Batch, DeadLetter, Fact, Journal, Tally
+from hotfill.upgrade.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from hotfill.upgrade.holds import HoldKind
+    from hotfill.upgrade.journal import Stage
+
+_FORMAT = 1  # of the tables below; kept in SQLite's user_version
+_APPLICATION = 0x686F7466  # "hotf": marks the file as ours in SQLite's application_id
+_BUSY_SECONDS = 30.0
+
+_TABLES = """
+CREATE TABLE facts (number INTEGER PRIMARY KEY, at REAL, kind TEXT, body TEXT);
+CREATE INDEX facts_by_kind ON facts (kind, number);
+CREATE TABLE holds (kind TEXT, about TEXT, since REAL, measured REAL, required REAL,
+                    PRIMARY KEY (kind, about));
+CREATE TABLE batches (number INTEGER PRIMARY KEY, stage TEXT, state TEXT, item_ids TEXT,
+                      items INTEGER, attempts INTEGER, owner TEXT, leased_until REAL,
+                      moved INTEGER DEFAULT 0, skipped INTEGER DEFAULT 0);
+CREATE INDEX batches_to_do ON batches (stage, state, number);
+CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
+                           at REAL);
+CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE beat (only INTEGER PRIMARY KEY CHECK (only = 0), body TEXT);
+"""
+
+
+class SqliteJournal(Journal):
+    """The journal in one file.
+
+    path: created when missing. Raises JournalCorruptError when its bytes are damaged or are not a
+    journal, JournalError when it was written by a newer hotfill.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        with self._translated():
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._open()
+
+    def _open(self) -> None:
+        run = self._db.execute
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("the quick check failed")
+        (application,) = run("PRAGMA application_id").fetchone()
+        (form,) = run("PRAGMA user_version").fetchone()
+        if application == 0 and form == 0 and not run("SELECT 1 FROM sqlite_master").fetchone():
+            with self._transaction():
+                for statement in _TABLES.split(";")[:-1]:
+                    run(statement)
+                run(f"PRAGMA application_id = {_APPLICATION}")
+                run(f"PRAGMA user_version = {_FORMAT}")
+        elif application != _APPLICATION:
+            raise sqlite3.DatabaseError("it is a database, but not a journal")
+        elif form != _FORMAT:
+            raise JournalError(
+                f"{self._path} has journal format {form}, this hotfill reads {_FORMAT}; "
+                "use the version of hotfill that started the upgrade"
+            )
+
+    # What was decided and what happened ------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        """Where the upgrade is."""
+        fact = self.last("phase")
+        return Phase(fact.body["phase"]) if fact else Phase.PLANNED
+
+    def enter(self, phase: Phase) -> None:
+        """Record a new phase."""
+        with self._transaction():
+            if self.phase is not phase:
+                self.record("phase", phase=str(phase))
+
+    def record(self, kind: str, **body: Any) -> None:
+        """Append a fact."""
+        self._write(
+            "INSERT INTO facts (at, kind, body) VALUES (?, ?, ?)",
+            (time.time(), kind, json.dumps(body)),
+        )
+
+    def facts(self, kind: str | None = None) -> Iterator[Fact]:
+        """Read facts, oldest first."""
+        rows = self._read(
+            "SELECT number, at, kind, body FROM facts WHERE ?1 IS NULL OR kind = ?1 "
+            "ORDER BY number",
+            (kind,),
+        )
+        for number, at, name, body in rows:
+            yield Fact(number, at, name, json.loads(body))
+
+    def last(self, kind: str) -> Fact | None:
+        """Read the newest fact of a kind."""
+        rows = self._read(
+            "SELECT number, at, kind, body FROM facts WHERE kind = ? ORDER BY number DESC LIMIT 1",
+            (kind,),
+        )
+        for number, at, name, body in rows:
+            return Fact(number, at, name, json.loads(body))
+        return None
+
+    # Why it may not move ---------------------------------------------------------------------
+
+    def hold(self, hold: Hold) -> None:
+        """Add a hold."""
+        self._write(
+            "INSERT INTO holds VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, about) "
+            "DO UPDATE SET measured = excluded.measured, required = excluded.required",
+            (hold.kind, hold.about, hold.since, hold.measured, hold.required),
+        )
+
+    def release(self, kind: HoldKind, about: str | None = None) -> bool:
+        """End holds of a kind."""
+        statement = "DELETE FROM holds WHERE kind = ?1 AND (?2 IS NULL OR about = ?2)"
+        return self._write(statement, (kind, about)) > 0
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Read the holds, oldest first."""
+        rows = self._read(
+            "SELECT kind, about, since, measured, required FROM holds ORDER BY since, kind", ()
+        )
+        return tuple(Hold(*row) for row in rows)
+
+    # Work ------------------------------------------------------------------------------------
+
+    def add_work(
+        self, stage: Stage, pages: Iterable[tuple[Sequence[str], Sequence[float]]], batch_size: int
+    ) -> int:
+        """Cut items into batches, lowest rank first."""
+        with self._transaction():
+            # SQLite sorts on disk, so the list of items never has to fit into memory.
+            self._db.execute("CREATE TEMP TABLE staging (item_id TEXT, rank REAL)")
+            try:
+                for item_ids, ranks in pages:
+                    self._db.executemany(
+                        "INSERT INTO staging VALUES (?, ?)",
+                        zip(item_ids, (float(rank) for rank in ranks), strict=True),
+                    )
+                ordered = self._db.execute("SELECT item_id FROM staging ORDER BY rank, item_id")
+                added = 0
+                while rows := ordered.fetchmany(batch_size):
+                    self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
+                    added += len(rows)
+            finally:
+                self._db.execute("DROP TABLE staging")
+        return added
+
+    def _insert_batch(self, stage: Stage, item_ids: Sequence[str], attempts: int) -> None:
+        self._db.execute(
+            "INSERT INTO batches (stage, state, item_ids, items, attempts) "
+            "VALUES (?, 'to do', ?, ?, ?)",
+            (stage, json.dumps(list(item_ids)), len(item_ids), attempts),
+        )
+
+    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+        """Take the next batch, for a while."""
+        now = time.time()
+        with self._transaction():
+            row = self._db.execute(
+                "SELECT number, item_ids, attempts FROM batches WHERE stage = ? AND "
+                "(state = 'to do' OR (state = 'leased' AND leased_until < ?)) "
+                "ORDER BY number LIMIT 1",
+                (stage, now),
+            ).fetchone()
+            if row is None:
+                return None
+            self._db.execute(
+                "UPDATE batches SET state = 'leased', owner = ?, leased_until = ? WHERE number = ?",
+                (owner, now + seconds, row[0]),
+            )
+        return Batch(row[0], stage, tuple(json.loads(row[1])), row[2])
+
+    def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
+        """Record that a batch is done."""
+        self._write(
+            "UPDATE batches SET state = 'done', moved = ?, skipped = ? "
+            "WHERE number = ? AND state != 'done'",
+            (moved, skipped, batch.number),
+        )
+
+    def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
+        """Put a failed batch back as one or several smaller ones."""
+        with self._transaction():
+            self._db.execute("DELETE FROM batches WHERE number = ?", (batch.number,))
+            for part in parts:
+                self._insert_batch(batch.stage, part, batch.attempts + 1)
+
+    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        """Take items out of a batch and list them as dead letters."""
+        buried = set(item_ids)
+        kept = [item_id for item_id in batch.item_ids if item_id not in buried]
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
+                [(item, batch.stage, error, batch.attempts + 1, time.time()) for item in item_ids],
+            )
+            self._db.execute(
+                "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
+                (json.dumps(kept), len(kept), batch.number),
+            )
+
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Read the dead letters."""
+        rows = self._read(
+            "SELECT item_id, stage, error, attempts, at FROM dead_letters ORDER BY at, item_id", ()
+        )
+        return tuple(DeadLetter(*row) for row in rows)
+
+    def revive(self, batch_size: int) -> int:
+        """Turn the dead letters into work again."""
+        with self._transaction():
+            revived = 0
+            for stage in ("prefill", "embed", "revert"):
+                letters = self._db.execute(
+                    "SELECT item_id FROM dead_letters WHERE stage = ? ORDER BY item_id", (stage,)
+                )
+                while rows := letters.fetchmany(batch_size):
+                    self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
+                    revived += len(rows)
+            self._db.execute("DELETE FROM dead_letters")
+        return revived
+
+    def release_leases(self) -> int:
+        """Give all leased batches back."""
+        return self._write("UPDATE batches SET state = 'to do' WHERE state = 'leased'", ())
+
+    def drop_work(self, stage: Stage) -> None:
+        """Forget the batches of a stage that are not done."""
+        self._write("DELETE FROM batches WHERE stage = ? AND state != 'done'", (stage,))
+
+    def tally(self, stage: Stage) -> Tally:
+        """Count the items of a stage."""
+        ((total, moved, skipped),) = self._read(
+            "SELECT COALESCE(SUM(items), 0), COALESCE(SUM(moved), 0), COALESCE(SUM(skipped), 0) "
+            "FROM batches WHERE stage = ?",
+            (stage,),
+        )
+        return Tally(total, moved, skipped)
+
+    def worked_ids(self, stage: Stage) -> Iterator[tuple[str, ...]]:
+        """Read the item ids of all batches of a stage."""
+        number = 0
+        while rows := self._read(
+            "SELECT number, item_ids FROM batches WHERE stage = ? AND number > ? "
+            "ORDER BY number LIMIT 16",
+            (stage, number),
+        ):
+            for number, item_ids in rows:  # noqa: B007  the last number is where to go on
+                yield tuple(json.loads(item_ids))
+
+    # Deletes ---------------------------------------------------------------------------------
+
+    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+        """Remember items deleted on purpose."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO deleted VALUES (?)", [(item_id,) for item_id in item_ids]
+            )
+
+    def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these were deleted on purpose."""
+        rows = self._read(
+            "SELECT item_id FROM deleted WHERE item_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(item_ids)),),
+        )
+        return frozenset(item_id for (item_id,) in rows)
+
+    # Signs of life ---------------------------------------------------------------------------
+
+    def beat(self, **values: Any) -> None:
+        """Replace the running process's sign of life."""
+        body = json.dumps({**values, "at": time.time()})
+        self._write("INSERT OR REPLACE INTO beat VALUES (0, ?)", (body,))
+
+    def last_beat(self) -> dict[str, Any]:
+        """Read the newest sign of life."""
+        rows = self._read("SELECT body FROM beat", ())
+        values: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
+        return values
+
+    def close(self) -> None:
+        """Release the journal."""
+        with self._lock:
+            self._db.close()
+
+    # ------------------------------------------------------------------------------------------
+
+    def _read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        with self._lock, self._translated():
+            return self._db.execute(statement, values).fetchall()
+
+    def _write(self, statement: str, values: Sequence[Any]) -> int:
+        with self._lock, self._translated():
+            return self._db.execute(statement, values).rowcount
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Run a block as a whole or not at all; a block inside another joins it."""
+        with self._lock, self._translated():
+            if self._db.in_transaction:
+                yield
+                return
+            # IMMEDIATE: take the write lock now, so that what is read here is still true when
+            # this block writes, even with a second process at work.
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StoreFullError(
+                    f"no space left for the journal {self._path}; free some and run the same "
+                    "command again: nothing is lost"
+                ) from error
+            raise JournalError(f"the journal {self._path} cannot be used: {error}") from error
+        except sqlite3.ProgrammingError as error:
+            raise JournalError(f"the journal {self._path} is closed") from error
+        except sqlite3.DatabaseError as error:
+            raise JournalCorruptError(
+                f"{self._path} is not a readable journal ({error}); nothing was changed. The items "
+                "themselves are safe in the store: move this file away and run `hotfill start` "
+                "again, items already moved are recognised and not embedded twice"
+            ) from error

@@ -1,0 +1,123 @@
+"""One snapshot of an upgrade, taken at one instant, from the journal alone.
+
+Any process can take it while another runs the upgrade: it reads, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from hotfill.upgrade.phases import Phase, next_steps
+
+if TYPE_CHECKING:
+    from hotfill.upgrade.holds import Hold
+    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.plan import Plan
+
+_ETA_FROM_SHARE = 0.01  # an estimate of time left means nothing before this share is done
+_SILENT_SECONDS = 10.0  # a running process beats every second
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where an upgrade is. Counts are items.
+
+    items: to be redone in all, so far known. moved: redone and written, in every run together.
+    embedded, written: by the running process. visible: on the new side, as searches see it.
+    dead_letters: failed for good. rate_per_second: written, over the last half minute.
+    eta_seconds: None while it would mean nothing. running: whether a process is at work now.
+    """
+
+    phase: Phase
+    holds: tuple[Hold, ...]
+    old_model: str
+    new_model: str
+    strategy: str
+    items: int
+    moved: int
+    skipped: int
+    embedded: int
+    written: int
+    visible: int
+    dead_letters: int
+    rate_per_second: float
+    elapsed_seconds: float
+    working_seconds: float
+    eta_seconds: float | None
+    running: bool
+    pid: int | None
+    next_steps: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the items that are redone, from 0 to 1."""
+        return (self.moved + self.skipped) / self.items if self.items else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; `held` is true when there are holds."""
+        return {
+            **asdict(self),
+            "phase": str(self.phase),
+            "share": self.share,
+            "holds": [hold.to_dict() for hold in self.holds],
+            "next_steps": list(self.next_steps),
+        }
+
+
+def take_status(journal: Journal, plan: Plan) -> Status:
+    """Read the status. `visible` is as the running process last said."""
+    now = time.time()
+    phase = journal.phase
+    beat = journal.last_beat()
+    tally = journal.tally("embed")
+    started = journal.last("started")
+    ended = journal.last("backfilled")
+    holds = journal.holds()
+    running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat.get("pid"))
+    rate = float(beat.get("rate_per_second", 0.0)) if running else 0.0
+    share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
+    known = phase is Phase.BACKFILLING and rate > 0 and share >= _ETA_FROM_SHARE and not holds
+    until = ended.at if ended and phase is not Phase.BACKFILLING else now
+    return Status(
+        phase=phase,
+        holds=holds,
+        old_model=str(plan.old_model),
+        new_model=str(plan.new_model),
+        strategy=plan.strategy,
+        items=tally.total or plan.items,
+        moved=tally.moved,
+        skipped=tally.skipped,
+        embedded=int(beat.get("embedded", 0)),
+        written=int(beat.get("written", 0)),
+        visible=int(beat.get("visible", 0)),
+        dead_letters=len(journal.dead_letters()),
+        rate_per_second=rate,
+        elapsed_seconds=until - started.at if started else 0.0,
+        working_seconds=float(beat.get("working_seconds", 0.0)),
+        eta_seconds=tally.left / rate if known else None,
+        running=running,
+        pid=beat.get("pid") if running else None,
+        next_steps=_next(phase, holds),
+    )
+
+
+def _next(phase: Phase, holds: tuple[Hold, ...]) -> tuple[str, ...]:
+    steps = next_steps(phase)
+    if any(hold.kind == "paused" for hold in holds):
+        return ("resume", *(step for step in steps if step not in ("start", "pause")))
+    return steps
+
+
+def _is_alive(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
