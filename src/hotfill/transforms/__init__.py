@@ -1,1 +1,23 @@
-"""transforms."""
+"""Maps between embedding spaces: `up` carries old vectors to the new space, `down` the reverse.
+
+Fitted from pairs of vectors of the same items, applied and stored with numpy only.
+"""
+
+from hotfill.transforms.affine import Affine
+from hotfill.transforms.base import Transform
+from hotfill.transforms.files import load, save
+from hotfill.transforms.identity import Identity, identity
+from hotfill.transforms.procrustes import fit_procrustes
+from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
+
+__all__ = [
+    "Affine",
+    "Identity",
+    "Transform",
+    "fit_procrustes",
+    "fit_ridge",
+    "fit_ridge_batches",
+    "identity",
+    "load",
+    "save",
+]

@@ -1,0 +1,154 @@
+"""The base of all transforms: two model ids, frozen arrays, one way to apply and to save them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
+
+import numpy as np
+
+from hotfill.checks import check_vectors
+from hotfill.errors import VectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hotfill.types import ModelId, Vectors
+
+Facts: TypeAlias = "Mapping[str, str | float | int]"
+"""How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
+
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+
+
+class Transform(ABC):
+    """Carries vectors from one space to another. Abstract; see `affine`, `identity`, `mlp`.
+
+    source, target: the two spaces. arrays: the weights, copied and frozen. facts: for people.
+
+    Where a space compares by the cosine, or its vectors are stamped as normalised, length carries
+    no meaning there: rows are brought to unit length on the way in and on the way out, so that a
+    store which normalises what it keeps gives the same result as one which does not.
+    """
+
+    kind: ClassVar[str]
+    """The word for this class in a file."""
+
+    @final
+    def __init__(
+        self,
+        source: ModelId,
+        target: ModelId,
+        arrays: Mapping[str, np.ndarray],
+        facts: Facts | None = None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._arrays = {name: _frozen(name, array) for name, array in sorted(arrays.items())}
+        self._facts = dict(facts or {})
+        self._check()
+        self._fingerprint = _fingerprint(self)
+
+    @property
+    def source(self) -> ModelId:
+        """The space of the vectors taken."""
+        return self._source
+
+    @property
+    def target(self) -> ModelId:
+        """The space of the vectors given."""
+        return self._target
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ whenever the spaces or any weight differ."""
+        return self._fingerprint
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The weights by name, read-only."""
+        return dict(self._arrays)
+
+    @property
+    def facts(self) -> dict[str, str | float | int]:
+        """How it was fitted and how well, for reports."""
+        return dict(self._facts)
+
+    @final
+    def __call__(self, vectors: Vectors, /) -> Vectors:
+        """Map (n, source.dimension) to float32 (n, target.dimension).
+
+        Raises ShapeError, VectorError (NaN, infinite, all zero, or mapped to length zero).
+        """
+        given = check_vectors(vectors, self.source.dimension, what=f"vectors of {self.source.name}")
+        mapped = np.empty((len(given), self.target.dimension), dtype=np.float32)
+        for start in range(0, len(given), BATCH_ROWS):
+            rows = as_compared(given[start : start + BATCH_ROWS], self.source)
+            mapped[start : start + BATCH_ROWS] = self._map(rows)
+        if not has_free_length(self.target):
+            _refuse_zero(mapped)
+            mapped = as_compared(mapped, self.target)
+        return mapped
+
+    @final
+    def save(self, path: str | Path) -> None:
+        """Write to a safetensors file: weights, both model ids, facts. No pickle."""
+        from hotfill.transforms import files
+
+        files.save(self, path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source} -> {self.target}, {self.fingerprint})"
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise ShapeError or ConfigError where arrays and spaces do not fit together."""
+
+    @abstractmethod
+    def _map(self, rows: Vectors) -> Vectors:
+        """Map checked rows; the length of the result is dealt with by the caller."""
+
+
+def has_free_length(model: ModelId) -> bool:
+    """Tell whether the length of a vector means something in this space."""
+    return model.metric != "cosine" and not model.normalised
+
+
+def as_compared(vectors: Vectors, model: ModelId) -> Vectors:
+    """Return the rows as the space compares them: of unit length unless length has a meaning."""
+    if has_free_length(model):
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float32)
+
+
+def _refuse_zero(mapped: Vectors) -> None:
+    lengths = np.linalg.norm(mapped, axis=1)
+    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if bad.size:
+        raise VectorError(
+            f"{bad.size} of {len(mapped)} vectors were mapped to length zero or out of range, "
+            f"first row {bad[0]}; are they really of the transform's source model?",
+            [f"row {row}" for row in bad[:1000]],
+        )
+
+
+def _frozen(name: str, array: np.ndarray) -> np.ndarray:
+    copy = np.array(array, dtype=np.float32, order="C")
+    if not np.all(np.isfinite(copy)):
+        raise VectorError(f"the transform's weights {name!r} hold NaN or infinite values")
+    copy.flags.writeable = False
+    return copy
+
+
+def _fingerprint(transform: Transform) -> str:
+    digest = hashlib.sha256()
+    stamp = [transform.kind, transform.source.to_dict(), transform.target.to_dict()]
+    digest.update(json.dumps(stamp, sort_keys=True).encode())
+    for name, array in transform.arrays.items():
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
