@@ -1,0 +1,1 @@
+"""Binary embeddings: small codes for float vectors, and fast search among them."""
