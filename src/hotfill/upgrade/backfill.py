@@ -7,6 +7,7 @@ waiting for it.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -30,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LEASE_SECONDS = 300.0
-_RETRY_SECONDS = (0.2, 1.0, 5.0)  # waits between tries of a call that may succeed later
+RETRY_SECONDS = (0.2, 1.0, 5.0)  # waits between tries of a call that may succeed later
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class _Loaded:
 class Backfill:
     """Runs the batches of a stage until none is left.
 
-    may_go_on: asked before every batch; waits while there are holds; False to stop.
+    gate: asked before every batch: 0 to go on, seconds to wait before asking again, None to stop.
     after_batch: called when a batch has been written, with its number of items.
     max_attempts: tries of a single item. max_dead_letters: more of them stop the run, because
     then not the items are at fault but what embeds them.
@@ -85,7 +86,7 @@ class Backfill:
     gallery: Gallery
     journal: Journal
     owner: str
-    may_go_on: Callable[[], bool] = lambda: True
+    gate: Callable[[], float | None] = lambda: 0.0
     after_batch: Callable[[int], None] = lambda items: None
     max_attempts: int = 3
     max_dead_letters: int = 100
@@ -93,17 +94,33 @@ class Backfill:
 
     def run(self, work: Work) -> None:
         """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
-        made = prefetched(self._made(work, prefetched(self._loaded(work))))
+        while self._run_once(work):
+            pass
+
+    def _run_once(self, work: Work) -> bool:
+        """Tell whether batches failed and were put back, after those ahead of them were read."""
+        put_back = False
+        closing = threading.Event()
+        made = prefetched(self._made(work, prefetched(self._loaded(work, closing))))
         try:
             for loaded in made:
-                self._finish(work, loaded)
+                if loaded.failure is None:
+                    self._finish(work, loaded)
+                else:
+                    self._put_back(loaded.batch, loaded.failure)
+                    put_back = True
         finally:
+            closing.set()
             made.close()
+        return put_back
 
     # Three hands, each in a thread of its own ------------------------------------------------
 
-    def _loaded(self, work: Work) -> Generator[_Loaded]:
-        while self.may_go_on():
+    def _loaded(self, work: Work, closing: threading.Event) -> Generator[_Loaded]:
+        while (seconds := self.gate()) is not None and not closing.is_set():
+            if seconds:
+                closing.wait(seconds)
+                continue
             batch = self.journal.lease(work.stage, self.owner, LEASE_SECONDS)
             if batch is None:
                 return
@@ -129,6 +146,10 @@ class Backfill:
                     loaded.vectors = tried(_make, work, loaded)
                 except ShapeError:
                     raise  # the embedder is not the planned model; no item is at fault
+                except EmbedError as error:
+                    if error.retryable and not error.item_ids:
+                        raise  # an outage: no item is at fault, and none becomes a dead letter
+                    loaded.failure = error
                 except Exception as error:  # user code may raise anything; it is narrowed down
                     loaded.failure = error
                 else:
@@ -138,9 +159,6 @@ class Backfill:
 
     def _finish(self, work: Work, loaded: _Loaded) -> None:
         batch = loaded.batch
-        if loaded.failure is not None:
-            self._put_back(batch, loaded.failure)
-            return
         if loaded.without_content:
             self._bury(batch, loaded.without_content, "the source has no content for this item")
         moved = 0
@@ -163,8 +181,6 @@ class Backfill:
 
     def _put_back(self, batch: Batch, failure: Exception) -> None:
         named = set(getattr(failure, "item_ids", ())) & set(batch.item_ids)
-        if isinstance(failure, EmbedError) and failure.retryable and not named:
-            raise failure  # an outage: no item is at fault, and none becomes a dead letter
         if len(batch.item_ids) == 1:
             if batch.attempts + 1 >= self.max_attempts:
                 self._bury(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
@@ -211,7 +227,7 @@ def _make(work: Work, loaded: _Loaded) -> Vectors:
 
 def tried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Make a call, again a few times while its error says that this may help."""
-    for seconds in _RETRY_SECONDS:
+    for seconds in RETRY_SECONDS:
         try:
             return call(*args, **kwargs)
         except (EmbedError, StoreError) as error:

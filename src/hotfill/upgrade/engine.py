@@ -26,7 +26,7 @@ from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.verify import Verification, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hotfill.stores.base import Gallery
@@ -213,7 +213,7 @@ class Upgrade:
 
     def _ranked(
         self, spaces: Sequence[ModelId], order: Order
-    ) -> Iterator[tuple[Sequence[str], Sequence[float]]]:
+    ) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
         for space in spaces:
             for page in pages_of(self.gallery, space):
                 yield page.item_ids, order(self.gallery, page)
@@ -251,7 +251,7 @@ class Upgrade:
                 self.gallery,
                 self.journal,
                 owner="local",
-                may_go_on=gate,
+                gate=gate,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
                 progress=self.progress,
@@ -283,7 +283,7 @@ class Upgrade:
         new = self.plan.new_model
         dead = self._dead("embed")
 
-        def pages() -> Iterator[tuple[Sequence[str], Sequence[float]]]:
+        def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
             for space in self.gallery.spaces:
                 for page in pages_of(self.gallery, space):
                     left = [
@@ -357,7 +357,7 @@ class Upgrade:
         return stages.revert_work(self.gallery, self.plan.old_model, self.source, self.old_embedder)
 
     def _items_to_revert(self) -> int:
-        """Make batches of what is on the new side, unless there are some. Returns how many items."""
+        """Make batches of what is on the new side, unless there are some. Returns how many."""
         new = self.plan.new_model
         if left := self.journal.tally("revert").left:
             return left
@@ -365,7 +365,7 @@ class Upgrade:
             return 0
         dead = self._dead("revert")
 
-        def pages() -> Iterator[tuple[Sequence[str], Sequence[float]]]:
+        def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
             for page in pages_of(self.gallery, new):
                 left = [item for item in page.item_ids if item not in dead]
                 yield left, [0.0] * len(left)

@@ -1,4 +1,4 @@
-"""Asked before every batch: may the work go on? It waits while there are holds."""
+"""Asked before every batch: may the work go on, or must it wait?"""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _POLL_SECONDS = 0.2  # how soon a resume or a lower measurement is noticed
 
 @dataclass(slots=True)
 class Gate:
-    """Lets batches through, at a pace.
+    """Lets batches through, at a pace. It never waits itself: whoever asks does.
 
     probes: measurements by name, units in the names; limits: the highest value allowed for each.
-    duty_cycle: share of the time spent working, in (0, 1]; the rest is slept away.
+    duty_cycle: share of the time spent working, in (0, 1]; the rest is waited.
     phase: the work ends when the upgrade leaves it (another process may abort it).
     stop: set it to make the work end after the batches in hand.
 
@@ -40,26 +40,26 @@ class Gate:
     stop: threading.Event = field(default_factory=threading.Event)
     _opened: float | None = None
 
-    def __call__(self) -> bool:
-        """Wait until nothing holds the work; False when it shall stop."""
-        self._rest()
-        while not self.stop.is_set() and self.journal.phase is self.phase:
-            self._measure()
-            if all(hold.kind == "postponed" for hold in self.journal.holds()):
-                self._opened = time.monotonic()
-                return True
-            self.stop.wait(_POLL_SECONDS)
-        return False
+    def __call__(self) -> float | None:
+        """Return 0 to go on, seconds to wait before asking again, or None to stop."""
+        if self.stop.is_set() or self.journal.phase is not self.phase:
+            return None
+        if rest := self._rest():
+            return rest
+        self._measure()
+        if any(hold.kind != "postponed" for hold in self.journal.holds()):
+            return _POLL_SECONDS
+        self._opened = time.monotonic()
+        return 0.0
 
-    def _rest(self) -> None:
-        """Account for the time since the last batch was let through, and sleep the other share."""
+    def _rest(self) -> float:
+        """Account for the time since the last batch was let through; the other share is rest."""
         if self._opened is None:
-            return
+            return 0.0
         worked = time.monotonic() - self._opened
         self.progress.working_seconds += worked
         self._opened = None
-        if self.duty_cycle < 1:
-            self.stop.wait(worked * (1 / self.duty_cycle - 1))
+        return worked * (1 / self.duty_cycle - 1)
 
     def _measure(self) -> None:
         measured = {name: probe() for name, probe in self.probes.items()}

@@ -111,7 +111,7 @@ class Journal(ABC):
 
     @abstractmethod
     def add_work(
-        self, stage: Stage, pages: Iterable[tuple[Sequence[str], Sequence[float]]], batch_size: int
+        self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
         """Cut items into batches, lowest rank first; all of it, or nothing if killed meanwhile.
 

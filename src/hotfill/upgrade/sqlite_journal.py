@@ -150,7 +150,7 @@ class SqliteJournal(Journal):
     # Work ------------------------------------------------------------------------------------
 
     def add_work(
-        self, stage: Stage, pages: Iterable[tuple[Sequence[str], Sequence[float]]], batch_size: int
+        self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
         """Cut items into batches, lowest rank first."""
         with self._transaction():

@@ -1,0 +1,49 @@
+"""What an operator may ask of a running upgrade from anywhere: it is written to the journal.
+
+The process at work reads it before the next batch.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from hotfill.errors import PhaseError
+from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.phases import ENDED, next_steps
+
+if TYPE_CHECKING:
+    from hotfill.upgrade.journal import Journal
+
+
+def pause(journal: Journal, by: str) -> None:
+    """Hold all work until `resume`. by: who asks; shown to everybody."""
+    _not_ended(journal, "pause")
+    journal.hold(Hold("paused", by, time.time()))
+    journal.record("paused", by=by)
+
+
+def resume(journal: Journal) -> bool:
+    """End all pauses. Tells whether there was one."""
+    _not_ended(journal, "resume")
+    was = journal.release("paused")
+    if was:
+        journal.record("resumed")
+    return was
+
+
+def postpone(journal: Journal, by: str) -> None:
+    """Hold the cutover, not the backfill, until `unpostpone`."""
+    _not_ended(journal, "postpone")
+    journal.hold(Hold("postponed", by, time.time()))
+
+
+def unpostpone(journal: Journal) -> bool:
+    """Let the cutover happen. Tells whether it was postponed."""
+    return journal.release("postponed")
+
+
+def _not_ended(journal: Journal, step: str) -> None:
+    phase = journal.phase
+    if phase in ENDED:
+        raise PhaseError(step, phase, next_steps(phase))

@@ -1,0 +1,134 @@
+"""A small world for the engine's tests: items are numbers, models are random projections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hotfill.errors import EmbedError
+from hotfill.stores.base import Gallery
+from hotfill.stores.memory import MemoryGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.bridge import Bridging
+from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.sqlite_journal import SqliteJournal
+
+OLD = ModelId("old", "1", 4)
+NEW = ModelId("new", "1", 6)
+WIDTH = 8  # numbers that make up the content of an item
+
+
+@dataclass
+class Projection:
+    """An honest embedder: a fixed random projection. Contents that begin with `broken` fail."""
+
+    model_id: ModelId
+    broken: set[float] = field(default_factory=set)
+    calls: int = 0
+
+    def __call__(self, contents: Any) -> Any:
+        self.calls += 1
+        rows = np.asarray(contents, dtype=np.float32)
+        bad = [i for i, row in enumerate(rows) if float(row[0]) in self.broken]
+        if bad:
+            raise EmbedError("cannot read this content", rows=bad, retryable=False)
+        seed = int(self.model_id.fingerprint[:8], 16)
+        matrix = np.random.default_rng(seed).normal(size=(WIDTH, self.model_id.dimension))
+        vectors = rows @ matrix.astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class Contents(dict):
+    """A source: a dictionary that can be called."""
+
+    def __call__(self, item_ids):
+        return {item_id: self[item_id] for item_id in item_ids if item_id in self}
+
+
+@dataclass
+class LeastSquares:
+    """The plainest bridge: an affine map by least squares."""
+
+    matrix: Any
+    source: ModelId = OLD
+    target: ModelId = NEW
+
+    @property
+    def fingerprint(self) -> str:
+        return "least-squares"
+
+    def __call__(self, vectors):
+        mapped = vectors @ self.matrix
+        return (mapped / np.linalg.norm(mapped, axis=1, keepdims=True)).astype(np.float32)
+
+    @property
+    def up(self):
+        return self
+
+    def uncertainty(self, old_vectors):
+        return np.abs(old_vectors[:, 0])
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "matrix.npy", self.matrix)
+
+
+BRIDGING = Bridging(
+    fit=lambda old, new: LeastSquares(
+        np.linalg.lstsq(old, new, rcond=None)[0] if len(old) else np.zeros((4, 6))
+    ),
+    load=lambda folder: LeastSquares(np.load(folder / "matrix.npy")),
+)
+
+
+def contents(n: int, seed: int = 0) -> Contents:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n, WIDTH)).astype(np.float32)
+    return Contents({f"item-{i:05}": row for i, row in enumerate(rows)})
+
+
+def filled(source: Contents, gallery: Gallery | None = None) -> Gallery:
+    gallery = gallery or MemoryGallery(OLD)
+    ids = list(source)
+    gallery.upsert(
+        ids,
+        Projection(OLD)([source[i] for i in ids]),
+        space=OLD,
+        metadata=[{"number": i} for i in range(len(ids))],
+    )
+    return gallery
+
+
+def upgrade(folder: Path, n: int = 100, **changes: Any) -> Upgrade:
+    """An upgrade of n items that has not begun; `plan` values and parts may be changed by name."""
+    parts = {
+        name: changes.pop(name)
+        for name in list(changes)
+        if name in Upgrade.__dataclass_fields__ and name != "plan"
+    }
+    source = parts.pop("source", None) or contents(n)
+    plan = Plan(OLD, NEW, **{"batch_size": 8, "fit_items": 32, "verify_items": 16, **changes})
+    return Upgrade(
+        gallery=parts.pop("gallery", None) or filled(source),
+        journal=parts.pop("journal", None) or SqliteJournal(folder / "journal.sqlite"),
+        plan=plan,
+        folder=folder,
+        new_embedder=parts.pop("new_embedder", None) or Projection(NEW),
+        source=source,
+        bridging=BRIDGING,
+        **parts,
+    )
+
+
+def assert_redone(gallery: Gallery, source: Contents) -> None:
+    """Every item is on the new side by the vector that embedding it directly gives."""
+    ids = sorted(source)
+    assert len(gallery) == len(ids)
+    assert gallery.count(NEW, origin=NEW.fingerprint) == len(ids)
+    found = gallery.vectors(ids, NEW)
+    assert list(found.item_ids) == ids
+    direct = Projection(NEW)([source[i] for i in ids])
+    np.testing.assert_allclose(found.vectors, direct, atol=1e-5)
