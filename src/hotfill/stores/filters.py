@@ -79,9 +79,10 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _check_key(key: Any) -> None:
-    if not isinstance(key, str) or not key or key.startswith("_"):
+    if not isinstance(key, str) or not key or key.startswith("_") or '"' in key:
         raise InputError(
-            f"a metadata key is a non-empty text without a leading underscore, got {key!r}"
+            "a metadata key is a non-empty text that does not begin with an underscore and has no "
+            f"double quotes; got {key!r}"
         )
 
 

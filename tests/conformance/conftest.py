@@ -1,0 +1,100 @@
+"""Every store, made fresh for each test. A new store is one entry in STORES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hotfill.stores import Gallery, MemoryGallery
+from hotfill.types import ModelId, Vectors
+
+
+@dataclass
+class Store:
+    """Makes galleries of one kind and closes them afterwards.
+
+    reopen: close a gallery and open it again, as a new process would; None where nothing stays.
+    """
+
+    create: Callable[[ModelId], Gallery]
+    reopen: Callable[[Gallery], Gallery] | None = None
+    made: list[Gallery] = field(default_factory=list)
+
+    def gallery(self, *models: ModelId) -> Gallery:
+        """Make an empty gallery with these spaces."""
+        gallery = self.create(models[0])
+        for model in models[1:]:
+            gallery.add_space(model)
+        self.made.append(gallery)
+        return gallery
+
+    def again(self, gallery: Gallery) -> Gallery:
+        """Close and open a gallery; where nothing stays, go on with the same one."""
+        if self.reopen is None:
+            return gallery
+        gallery = self.reopen(gallery)
+        self.made.append(gallery)
+        return gallery
+
+
+def memory_store(folder: Path) -> Store:
+    return Store(create=MemoryGallery)
+
+
+def qdrant_edge_store(folder: Path) -> Store:
+    from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+
+    paths: dict[int, Path] = {}
+
+    def create(model: ModelId) -> Gallery:
+        path = folder / f"gallery{len(paths)}"
+        gallery = QdrantEdgeGallery.create(path, model, exact=True)
+        paths[id(gallery)] = path
+        return gallery
+
+    def reopen(gallery: Gallery) -> Gallery:
+        gallery.close()
+        opened = QdrantEdgeGallery.open(paths[id(gallery)], exact=True)
+        paths[id(opened)] = paths[id(gallery)]
+        return opened
+
+    return Store(create=create, reopen=reopen)
+
+
+STORES = {"memory": memory_store, "qdrant_edge": qdrant_edge_store}
+PERSISTENT = [name for name in STORES if name != "memory"]
+
+
+def made_by(name: str, folder: Path) -> Iterator[Store]:
+    store = STORES[name](folder)
+    yield store
+    for gallery in store.made:
+        gallery.close()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    yield from made_by(request.param, tmp_path)
+
+
+@pytest.fixture(params=PERSISTENT)
+def persistent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    yield from made_by(request.param, tmp_path)
+
+
+@pytest.fixture
+def rows() -> Callable[[int, ModelId], Vectors]:
+    """Make vectors: the same ones in each run, different ones in each call."""
+    random = np.random.default_rng(5)
+
+    def make(n: int, model: ModelId) -> Vectors:
+        vectors = random.normal(size=(n, model.dimension)).astype(np.float32)
+        if model.metric == "cosine":
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    return make
