@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
     from hotfill.upgrade.backfill import Work
-    from hotfill.upgrade.bridge import Bridge, Bridging
+    from hotfill.upgrade.fit import Fit, Fitting
     from hotfill.upgrade.hooks import Hooks, Moment
     from hotfill.upgrade.journal import Journal, Stage
     from hotfill.upgrade.order import Order
@@ -46,10 +46,10 @@ class Upgrade:
     """One upgrade of one gallery.
 
     gallery: the store; stamped with `plan.old_model`.
-    journal: of this upgrade. folder: its own folder, which exists; the bridge is kept there.
+    journal: of this upgrade. folder: its own folder, which exists; the fit is kept there.
     new_embedder, source: make the new vectors. old_embedder: only needed to go back with items
         that were written without an old vector.
-    bridging: fits and loads what maps between the models.
+    fitting: fits and loads what maps between the models.
     hooks: outside code by moment. probes: measurements by name, for `plan.limits`.
     on_status: called about every second while work goes on.
     on_phase: called when a phase was entered, before anything moves in it: searches and writes
@@ -62,7 +62,7 @@ class Upgrade:
     folder: Path
     new_embedder: Embedder
     source: Source
-    bridging: Bridging
+    fitting: Fitting
     old_embedder: Embedder | None = None
     hooks: Hooks = field(default_factory=dict)
     probes: Mapping[str, Callable[[], float]] = field(default_factory=dict)
@@ -178,36 +178,36 @@ class Upgrade:
             self.new_embedder,
             plan.batch_size,
         )
-        bridge = self.bridging.fit(old, new)
+        fit = self.fitting.fit(old, new)
         # Written whole or not at all: a folder that has its final name is complete.
-        unfinished = self.folder / "bridge.unfinished"
+        unfinished = self.folder / "fit.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        bridge.save(unfinished)
-        shutil.rmtree(self.folder / "bridge", ignore_errors=True)
-        unfinished.rename(self.folder / "bridge")
+        fit.save(unfinished)
+        shutil.rmtree(self.folder / "fit", ignore_errors=True)
+        unfinished.rename(self.folder / "fit")
         self._enter(Step.START)
         self._fire("on_prepared")
 
-    def _bridge(self) -> Bridge:
-        return self.bridging.load(self.folder / "bridge")
+    def _load_fit(self) -> Fit:
+        return self.fitting.load(self.folder / "fit")
 
     def _begin_backfill(self) -> None:
-        bridge = self._bridge()
+        fit = self._load_fit()
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
         size = self.plan.batch_size
         if self.plan.strategy == "prefill":
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
-        self.journal.add_work("embed", self._ranked(self._others(), self._order(bridge)), size)
+        self.journal.add_work("embed", self._ranked(self._others(), self._order(fit)), size)
         self._enter(Step.BEGIN_BACKFILL)
 
-    def _order(self, bridge: Bridge) -> Order:
+    def _order(self, fit: Fit) -> Order:
         match self.plan.order:
             case "priority":
                 return PriorityOrder(self.plan.priority_key)
             case "uncertain":
-                return UncertainOrder(self.plan.old_model, bridge.uncertainty)
+                return UncertainOrder(self.plan.old_model, fit.uncertainty)
             case _:
                 return RandomOrder(self.plan.seed)
 
@@ -221,11 +221,11 @@ class Upgrade:
     # Backfill --------------------------------------------------------------------------------
 
     def _backfill(self) -> None:
-        bridge = self._bridge()
+        fit = self._load_fit()
         plan = self.plan
         with self._heartbeat():
             if plan.strategy == "prefill":
-                self._run(stages.prefill_work(self.gallery, plan.old_model, bridge.up))
+                self._run(stages.prefill_work(self.gallery, plan.old_model, fit.up))
             embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
             self._run(embed)
             # Writers that had not yet heard of the upgrade may have written to the old side.

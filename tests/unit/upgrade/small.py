@@ -12,7 +12,7 @@ from hotfill.errors import EmbedError
 from hotfill.stores.base import Gallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.bridge import Bridging
+from hotfill.upgrade.fit import Fitting
 from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.sqlite_journal import SqliteJournal
@@ -51,7 +51,7 @@ class Contents(dict):
 
 @dataclass
 class LeastSquares:
-    """The plainest bridge: an affine map by least squares."""
+    """The plainest fit: an affine map by least squares."""
 
     matrix: Any
     source: ModelId = OLD
@@ -76,7 +76,7 @@ class LeastSquares:
         np.save(folder / "matrix.npy", self.matrix)
 
 
-BRIDGING = Bridging(
+FITTING = Fitting(
     fit=lambda old, new: LeastSquares(
         np.linalg.lstsq(old, new, rcond=None)[0] if len(old) else np.zeros((4, 6))
     ),
@@ -118,7 +118,7 @@ def upgrade(folder: Path, n: int = 100, **changes: Any) -> Upgrade:
         folder=folder,
         new_embedder=parts.pop("new_embedder", None) or Projection(NEW),
         source=source,
-        bridging=BRIDGING,
+        fitting=FITTING,
         **parts,
     )
 

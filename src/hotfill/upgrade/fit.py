@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hotfill.types import Transform, Vectors
 
 
-class Bridge(Protocol):
+class Fit(Protocol):
     """What is fitted between the two models."""
 
     @property
@@ -38,12 +38,12 @@ class Bridge(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Bridging:
-    """How a bridge comes to be.
+class Fitting:
+    """How a fit comes to be, and comes back.
 
     fit: from paired vectors, row i of both being the same item: old (n, d_old), new (n, d_new).
-    load: from the folder that `Bridge.save` wrote.
+    load: from the folder that `Fit.save` wrote.
     """
 
-    fit: Callable[[Vectors, Vectors], Bridge]
-    load: Callable[[Path], Bridge]
+    fit: Callable[[Vectors, Vectors], Fit]
+    load: Callable[[Path], Fit]

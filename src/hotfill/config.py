@@ -1,0 +1,287 @@
+"""From a TOML file to objects: the only place where names in a file become code.
+
+    folder = "upgrade"                 # the upgrade's own files; default: FILE.upgrade
+
+    [store]
+    kind = "qdrant-edge"               # an embedded store on disk
+    path = "gallery"
+
+    [source]
+    factory = "my_module:open_source"  # called with `options`; gives content by item id
+
+    [old]
+    embedder = "my_module:old_model"   # called with `options`; gives an Embedder
+
+    [new]
+    embedder = "my_module:new_model"
+
+    [upgrade]                          # everything of `hotfill.upgrade.plan.Plan`
+    strategy = "merge"
+
+    [limits]                           # probe name = highest value allowed
+    [hooks]                            # moment = shell command
+
+Paths are relative to the file. Factories are looked up as "module:name", beside the file first.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hotfill.errors import ConfigError, HotfillError
+from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.serving import Serving
+from hotfill.types import Embedder, ModelId
+from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.hooks import Moment
+from hotfill.upgrade.plan import OrderName, Plan, Strategy
+from hotfill.upgrade.planning import make_plan
+from hotfill.upgrade.sqlite_journal import SqliteJournal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hotfill.stores.base import Gallery
+    from hotfill.types import Source
+    from hotfill.upgrade.status import Status
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSection(_Section):
+    """Where the gallery lives."""
+
+    kind: Literal["qdrant-edge"] = "qdrant-edge"
+    path: str
+
+
+class FactorySection(_Section):
+    """Something made by the user's own code."""
+
+    factory: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelSection(_Section):
+    """A model: its embedder, or at least its id."""
+
+    embedder: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] | None = None
+
+
+class UpgradeSection(_Section):
+    """What `Plan` decides; the same names and defaults."""
+
+    strategy: Strategy = "merge"
+    order: OrderName = "random"
+    seed: int = 0
+    priority_key: str = ""
+    batch_size: int = 256
+    fit_items: int = 2000
+    max_attempts: int = 3
+    max_dead_letters: int = 100
+    cutover: Literal["manual", "auto"] = "manual"
+    duty_cycle: float = 1.0
+    verify_items: int = 200
+    verification_lasts_seconds: float = 3600.0
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    folder: str | None = None
+    store: StoreSection
+    source: FactorySection
+    old: ModelSection
+    new: ModelSection
+    upgrade: UpgradeSection = UpgradeSection()
+    limits: dict[str, float] = Field(default_factory=dict)
+    hooks: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One configuration file, read. Nothing is opened before it is asked for."""
+
+    path: Path
+    settings: Settings
+
+    @property
+    def folder(self) -> Path:
+        """The upgrade's own folder."""
+        name = self.settings.folder or f"{self.path.stem}.upgrade"
+        return self.path.parent / name
+
+    def journal(self) -> SqliteJournal:
+        """Open the journal; makes the folder if it is missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return SqliteJournal(self.folder / "journal.sqlite")
+
+    def gallery(self) -> Gallery:
+        """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
+        from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
+
+        return QdrantEdgeGallery.open(self.path.parent / self.settings.store.path)
+
+    def source(self) -> Source:
+        """Make the source."""
+        made: Source = self._made("source.factory", self.settings.source)
+        return made
+
+    def embedder(self, which: Literal["old", "new"]) -> Embedder | None:
+        """Make an embedder; None when the file names none."""
+        section: ModelSection = getattr(self.settings, which)
+        if section.embedder is None:
+            return None
+        factory = FactorySection(factory=section.embedder, options=section.options)
+        made = self._made(f"{which}.embedder", factory)
+        if not isinstance(made, Embedder):
+            raise ConfigError(
+                f"[{which}] embedder = {section.embedder!r} must give an object with `model_id` "
+                f"that can be called with contents; it gave {type(made).__name__}"
+            )
+        if section.model is not None:
+            wanted = ModelId.from_dict(section.model)
+            if wanted != made.model_id:
+                raise ConfigError(
+                    f"[{which}] model and embedder disagree: {wanted.differences(made.model_id)}"
+                )
+        return made
+
+    def model(self, which: Literal["old", "new"]) -> ModelId:
+        """Tell the id of a model, from the file or from its embedder."""
+        section: ModelSection = getattr(self.settings, which)
+        if section.model is not None:
+            return ModelId.from_dict(section.model)
+        embedder = self.embedder(which)
+        if embedder is None:
+            raise ConfigError(f"[{which}] needs an embedder, or a model with its id")
+        return embedder.model_id
+
+    def draft(self) -> Plan:
+        """Return the plan as far as the file decides it."""
+        return Plan(
+            self.model("old"),
+            self.model("new"),
+            **self.settings.upgrade.model_dump(),
+            limits=dict(self.settings.limits),
+        )
+
+    def plan(self) -> Plan:
+        """Look at everything and return the full plan. Writes nothing."""
+        with self.gallery() as gallery:
+            return self._plan(gallery)
+
+    def _plan(self, gallery: Gallery) -> Plan:
+        free = shutil.disk_usage(self.path.parent).free
+        return make_plan(gallery, self.draft(), self.source(), self._new_embedder(), free)
+
+    def upgrade(self, gallery: Gallery, journal: SqliteJournal) -> Upgrade:
+        """Build the engine for an open store and journal."""
+        draft = self.draft()
+        # A begun upgrade has its plan in the journal; only a fresh one is looked at first.
+        begun = journal.last("plan") is not None
+        return Upgrade(
+            gallery=gallery,
+            journal=journal,
+            plan=draft if begun else self._plan(gallery),
+            folder=self.folder,
+            new_embedder=self._new_embedder(),
+            old_embedder=self.embedder("old"),
+            source=self.source(),
+            fitting=fitting_for(draft),
+            hooks={_moment(name): _shell(text) for name, text in self.settings.hooks.items()},
+        )
+
+    def serving(self, gallery: Gallery, journal: SqliteJournal) -> Serving:
+        """Build the door for searches and writes for an open store and journal."""
+        embedders = [e for e in (self.embedder("old"), self.embedder("new")) if e is not None]
+        return Serving(
+            gallery, journal, self.draft(), embedders, lambda: load_scorer(self.folder / "fit")
+        )
+
+    def _new_embedder(self) -> Embedder:
+        embedder = self.embedder("new")
+        if embedder is None:
+            raise ConfigError("[new] needs an embedder: items are embedded by it")
+        return embedder
+
+    def _made(self, key: str, section: FactorySection) -> Any:
+        module_name, _, name = section.factory.partition(":")
+        if not name:
+            raise ConfigError(f'{key} must look like "module:name", got {section.factory!r}')
+        beside = str(self.path.parent.resolve())
+        if beside not in sys.path:
+            sys.path.insert(0, beside)
+        try:
+            factory = getattr(importlib.import_module(module_name), name)
+        except (ImportError, AttributeError) as error:
+            if isinstance(error, HotfillError):
+                raise
+            raise ConfigError(f"{key} = {section.factory!r} cannot be imported: {error}") from error
+        return factory(**section.options)
+
+
+def read(path: Path) -> Project:
+    """Read a configuration file. Raises ConfigError, naming the nearest right key."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Project(path, Settings.model_validate(values))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(map(_explained, error.errors()))}") from error
+
+
+def _explained(problem: Any) -> str:
+    """Say what is wrong with one key, and what was probably meant."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
+    section: type[BaseModel] = Settings
+    for part in problem["loc"][:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)  # sections are plain classes, and only they forbid
+        section = annotation
+    near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
+    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
+    return f"unknown key {where!r}; {known}"
+
+
+def _moment(name: str) -> Moment:
+    for moment in get_args(Moment):
+        if name == moment:
+            return moment  # type: ignore[no-any-return]
+    raise ConfigError(f"unknown hook {name!r}; known: {', '.join(get_args(Moment))}")
+
+
+def _shell(command: str) -> Callable[[Status], None]:
+    """Run a shell command with the status in its environment; a failure is an error."""
+
+    def hook(status: Status) -> None:
+        facts: Mapping[str, str] = {
+            "HOTFILL_PHASE": str(status.phase),
+            "HOTFILL_SHARE": f"{status.share:.4f}",
+        }
+        done = subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **facts})
+        if done.returncode:
+            raise HotfillError(f"the hook {command!r} failed with exit code {done.returncode}")
+
+    return hook

@@ -1,0 +1,185 @@
+"""Search and write a gallery in any phase of its upgrade; callers need not know which."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from hotfill.checks import check_vectors
+from hotfill.errors import ConfigError, EmbedError, InputError, ModelMismatchError
+from hotfill.serving.results import Hit, SearchResult
+from hotfill.serving.switch import Switch
+from hotfill.serving.view import View, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hotfill.scoring import Scorer
+    from hotfill.stores.base import Gallery, Metadata, Where
+    from hotfill.types import Embedder, ModelId, Vectors
+    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.phases import Phase
+    from hotfill.upgrade.plan import Plan
+
+
+class Serving:
+    """The one door to a gallery while its model is upgraded.
+
+    gallery, journal, plan: of the upgrade.
+    embedders: of the old and the new model, as far as there are; needed to search by content and
+        to write. They are called from several threads.
+    load_scorer: reads what was fitted when the upgrade was prepared.
+    poll_seconds: how often the journal is asked for the phase, for upgrades that run in another
+        process. In the same process pass `follow` as the engine's `on_phase`: then no search ever
+        sees half of a switch.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        journal: Journal,
+        plan: Plan,
+        embedders: Sequence[Embedder],
+        load_scorer: Callable[[], Scorer],
+        poll_seconds: float = 0.5,
+    ) -> None:
+        self._gallery = gallery
+        self._journal = journal
+        self._plan = plan
+        self._embedders = {embedder.model_id: embedder for embedder in embedders}
+        self._load_scorer = load_scorer
+        self._poll_seconds = poll_seconds
+        self._polled = time.monotonic()
+        self._following = threading.Lock()
+        self._switch = Switch(self._view(journal.phase))
+
+    @property
+    def view(self) -> View:
+        """What searches and writes follow now."""
+        return self._switch.value
+
+    def follow(self, phase: Phase) -> None:
+        """Switch to a phase; returns when no search or write follows the one before."""
+        with self._following:
+            if phase is not self._switch.value.phase:
+                self._switch.swap(self._view(phase))
+
+    def search(
+        self, contents: Sequence[Any], k: int, *, where: Where | None = None
+    ) -> list[SearchResult]:
+        """Find the k best items for each content, embedded once, by the model of the phase.
+
+        Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
+        """
+        self._poll()
+        with self._switch.use() as view:
+            queries = self._embed(view.query_model, contents, "search by content")
+            return self._search(view, queries, k, where)
+
+    def search_vectors(
+        self, queries: Vectors, query_model: ModelId, k: int, *, where: Where | None = None
+    ) -> list[SearchResult]:
+        """Find the k best items for each query, float32 (q, query_model.dimension).
+
+        Raises ModelMismatchError when the phase wants queries of another model (`view.query_model`
+        says which), InputError, ShapeError, VectorError.
+        """
+        self._poll()
+        with self._switch.use() as view:
+            if query_model != view.query_model:
+                raise ModelMismatchError("the query", view.query_model, query_model)
+            return self._search(view, queries, k, where)
+
+    def upsert(
+        self,
+        item_ids: Sequence[str],
+        contents: Sequence[Any],
+        metadata: Sequence[Metadata] | None = None,
+    ) -> None:
+        """Write items; found by the next search. Nothing is written when any of them fails."""
+        self._poll()
+        with self._switch.use() as view:
+            vectors = self._embed(view.write_model, contents, "write items")
+            retired = {}
+            if view.kept_model is not None and view.kept_model in self._embedders:
+                kept = self._embed(view.kept_model, contents, "write items")
+                retired[view.kept_model] = kept
+            self._gallery.upsert(
+                item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
+            )
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Remove items for good, also from batches in flight. Returns how many there were."""
+        # The note comes first: a kill in between leaves an item that `verify` would not have
+        # missed, never a missing item that nobody can explain.
+        self._journal.bury_deleted(item_ids)
+        return self._gallery.delete(item_ids)
+
+    # ------------------------------------------------------------------------------------------
+
+    def _view(self, phase: Phase) -> View:
+        return view_of(phase, self._plan.old_model, self._plan.new_model, self._load_scorer)
+
+    def _poll(self) -> None:
+        now = time.monotonic()
+        if now - self._polled < self._poll_seconds:
+            return
+        self._polled = now
+        self.follow(self._journal.phase)
+
+    def _search(
+        self, view: View, queries: Vectors, k: int, where: Where | None
+    ) -> list[SearchResult]:
+        if k < 1:
+            raise InputError(f"k must be >= 1, got {k}")
+        if view.scorer is None:
+            return self._search_one_side(view, queries, k, where)
+        prepared = view.scorer.prepare(queries)
+        found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
+        models = tuple(found)
+        return [
+            SearchResult(
+                tuple(
+                    Hit(item_id, float(score), float(raw), models[side])
+                    for item_id, score, raw, side in zip(
+                        ranked.item_ids,
+                        ranked.scores.tolist(),
+                        ranked.raw_scores.tolist(),
+                        ranked.sides.tolist(),
+                        strict=True,
+                    )
+                ),
+                view.query_model,
+                view.phase,
+            )
+            for ranked in prepared.rank(found, k, read=self._gallery.vectors)
+        ]
+
+    def _search_one_side(
+        self, view: View, queries: Vectors, k: int, where: Where | None
+    ) -> list[SearchResult]:
+        model = view.query_model
+        hits = self._gallery.search({model: queries}, k, where=where)[model]
+        return [
+            SearchResult(
+                tuple(
+                    Hit(item_id, score, score, model)
+                    for item_id, score in zip(item_ids, scores.tolist(), strict=True)
+                ),
+                model,
+                view.phase,
+            )
+            for item_ids, scores in zip(hits.item_ids, hits.scores, strict=True)
+        ]
+
+    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Vectors:
+        embedder = self._embedders.get(model)
+        if embedder is None:
+            raise ConfigError(f"to {purpose} now, an embedder of {model} is needed; give one")
+        vectors = check_vectors(embedder(contents), model.dimension, what=f"vectors of {model}")
+        if len(vectors) != len(contents):
+            raise EmbedError(
+                f"{model}: expected {len(contents)} vectors, got {len(vectors)}", retryable=False
+            )
+        return vectors
