@@ -1,0 +1,63 @@
+"""A trained model in one file: weights, head, forward map, and what is needed to build it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from hotfill.errors import InputError
+from hotfill.training.backbones import build_backbone
+from hotfill.training.checkpoint import Checkpoint, under
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """How a model was built and trained.
+
+    recipe: the method. backbone: as `build_backbone` takes it. channels: of the pictures.
+    dimension: of the embeddings. classes: names, in the order of the head's rows.
+    """
+
+    recipe: str
+    backbone: str
+    channels: int
+    dimension: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """What a model file holds.
+
+    head: (classes, dimension) anchors of the classes, or None. up: the tensors of a forward map
+    from the old space, empty where the method trains none.
+    """
+
+    facts: ModelFacts
+    model: nn.Module
+    head: Tensor | None
+    up: Mapping[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, in one step."""
+        tensors = {**under("model", self.model.state_dict()), **under("up", self.up)}
+        if self.head is not None:
+            tensors["head"] = self.head
+        Checkpoint(tensors, {"model": asdict(self.facts)}).save(path)
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFile:
+        """Read what `save` wrote and build the model, in evaluation mode. Raises InputError."""
+        found = Checkpoint.read(path)
+        if "model" not in found.facts:
+            raise InputError(
+                f"{path} is a checkpoint of an unfinished training, not a model; finish it first"
+            )
+        values = found.facts["model"]
+        facts = ModelFacts(**{**values, "classes": tuple(values["classes"])})
+        model = build_backbone(facts.backbone, channels=facts.channels, dimension=facts.dimension)
+        model.load_state_dict(found.part("model"))
+        return cls(facts, model.eval(), found.tensors.get("head"), found.part("up"))
