@@ -1,6 +1,32 @@
 """How the sides of a half-upgraded gallery become one ranking."""
 
+from hotfill.scoring.calibration import Calibrated, Calibration, Uncalibrated
+from hotfill.scoring.files import load, save
 from hotfill.scoring.fusion import reciprocal_rank_fusion
+from hotfill.scoring.isotonic import Isotonic, fit_isotonic
 from hotfill.scoring.rank_merge import RankedHits, SideHits, rank_merge
+from hotfill.scoring.scorer import Prepared, Scorer, Side, compare
+from hotfill.scoring.tail import Tail, tail
+from hotfill.scoring.z_score import ZScore, fit_z_score
 
-__all__ = ["RankedHits", "SideHits", "rank_merge", "reciprocal_rank_fusion"]
+__all__ = [
+    "Calibrated",
+    "Calibration",
+    "Isotonic",
+    "Prepared",
+    "RankedHits",
+    "Scorer",
+    "Side",
+    "SideHits",
+    "Tail",
+    "Uncalibrated",
+    "ZScore",
+    "compare",
+    "fit_isotonic",
+    "fit_z_score",
+    "load",
+    "rank_merge",
+    "reciprocal_rank_fusion",
+    "save",
+    "tail",
+]

@@ -5,15 +5,22 @@ Fitted from pairs of vectors of the same items, applied and stored with numpy on
 
 from hotfill.transforms.affine import Affine
 from hotfill.transforms.base import Transform
+from hotfill.transforms.bridge import Bridge, BridgeForm, bridge_of, fit_bridge
 from hotfill.transforms.files import load, save
 from hotfill.transforms.identity import Identity, identity
+from hotfill.transforms.moments import Moments
 from hotfill.transforms.procrustes import fit_procrustes
 from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
 
 __all__ = [
     "Affine",
+    "Bridge",
+    "BridgeForm",
     "Identity",
+    "Moments",
     "Transform",
+    "bridge_of",
+    "fit_bridge",
     "fit_procrustes",
     "fit_ridge",
     "fit_ridge_batches",

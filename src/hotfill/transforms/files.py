@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import HotfillError, InputError, ModelMismatchError
 from hotfill.transforms.affine import Affine
+from hotfill.transforms.bridge import Bridge
 from hotfill.transforms.identity import Identity
 from hotfill.types import ModelId
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _STAMP = "hotfill.transform"  # the one metadata key; its value is JSON
 _FORMAT = 1
 
-KINDS: dict[str, type[Transform]] = {kind.kind: kind for kind in (Affine, Identity)}
+KINDS: dict[str, type[Transform]] = {kind.kind: kind for kind in (Affine, Bridge, Identity)}
 """Which class a file's kind stands for. A new transform is one entry here."""
 
 

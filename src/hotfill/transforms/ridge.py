@@ -11,13 +11,14 @@ batches, and only matrices of the two dimensions stay in memory, in float64.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.errors import InputError, VectorError
+from hotfill.errors import InputError
 from hotfill.transforms.affine import Affine
 from hotfill.transforms.base import BATCH_ROWS, has_free_length
+from hotfill.transforms.moments import Moments
 from hotfill.transforms.pairs import check_pairs
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def fit_ridge_batches(
     """
     if not penalties or any(not (np.isfinite(p) and p >= 0) for p in penalties):
         raise InputError(f"penalties must be finite and >= 0, at least one; got {list(penalties)}")
-    sums, held_out_sums = _Sums(source, target), _Sums(source, target)
+    sums = Moments(source.dimension, target.dimension)
+    held_out_sums = Moments(source.dimension, target.dimension)
     held_source: list[Vectors] = []
     held_target: list[Vectors] = []
     seen = held = 0
@@ -94,82 +96,20 @@ def fit_ridge_batches(
         raise InputError(f"{seen} pairs are too few: at least {MIN_PAIRS} are needed")
     sums.refuse_constant(source, target)
     judged_source, judged_target = np.concatenate(held_source), np.concatenate(held_target)
-    solution = _Solution(sums)
     agreements = [
-        _agreement(judged_source @ matrix + offset, judged_target, target)
-        for matrix, offset in map(solution.at, penalties)
+        _agreement(judged_source @ fitted.matrix + fitted.offset, judged_target, target)
+        for fitted in map(sums.ridge, penalties)
     ]
     best = int(np.argmax(agreements))
     sums.join(held_out_sums)
-    matrix, offset = _Solution(sums).at(penalties[best])
+    final = sums.ridge(penalties[best])
     facts: Facts = {
         "method": "ridge",
         "pairs": seen,
         "penalty": float(penalties[best]),
         "held_out_agreement": float(agreements[best]),
     }
-    return Affine(source, target, {"matrix": matrix, "offset": offset}, facts)
-
-
-@final
-class _Sums:
-    """The sums over pairs that the normal equations need, float64."""
-
-    def __init__(self, source: ModelId, target: ModelId) -> None:
-        self.count = 0
-        self.x = np.zeros(source.dimension)
-        self.y = np.zeros(target.dimension)
-        self.yy = 0.0  # total, only to see whether y varies at all
-        self.xx = np.zeros((source.dimension, source.dimension))
-        self.xy = np.zeros((source.dimension, target.dimension))
-
-    def add(self, first: Vectors, second: Vectors) -> None:
-        x, y = first.astype(np.float64), second.astype(np.float64)
-        self.count += len(x)
-        self.x += x.sum(axis=0)
-        self.y += y.sum(axis=0)
-        self.yy += float(np.square(y).sum())
-        self.xx += x.T @ x
-        self.xy += x.T @ y
-
-    def join(self, other: _Sums) -> None:
-        self.count += other.count
-        self.x += other.x
-        self.y += other.y
-        self.yy += other.yy
-        self.xx += other.xx
-        self.xy += other.xy
-
-    def refuse_constant(self, source: ModelId, target: ModelId) -> None:
-        pairs = ((source, np.trace(self.xx), self.x), (target, self.yy, self.y))
-        for model, squares, total in pairs:
-            spread = squares - float(total @ total) / self.count
-            if spread <= 1e-9 * squares:
-                raise VectorError(
-                    f"all {self.count} vectors of {model} are the same; is its output constant?"
-                )
-
-
-@final
-class _Solution:
-    """One eigendecomposition serves every penalty."""
-
-    def __init__(self, sums: _Sums) -> None:
-        self.mean_x, self.mean_y = sums.x / sums.count, sums.y / sums.count
-        covariance = sums.xx / sums.count - np.outer(self.mean_x, self.mean_x)
-        crossed = sums.xy / sums.count - np.outer(self.mean_x, self.mean_y)
-        self.values, self.vectors = np.linalg.eigh(covariance)
-        self.values = np.maximum(self.values, 0.0)
-        self.projected = self.vectors.T @ crossed
-        self.unit = float(self.values.mean())
-
-    def at(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        # Directions without any spread carry nothing; the floor keeps penalty 0 from dividing by 0.
-        floor = np.finfo(np.float64).eps * len(self.values) * float(self.values[-1])
-        scale = 1.0 / np.maximum(self.values + penalty * self.unit, floor)
-        scale[self.values <= floor] = 0.0
-        matrix = self.vectors @ (scale[:, None] * self.projected)
-        return matrix, self.mean_y - self.mean_x @ matrix
+    return Affine(source, target, {"matrix": final.matrix, "offset": final.offset}, facts)
 
 
 def _agreement(mapped: np.ndarray, true: Vectors, target: ModelId) -> float:

@@ -1,0 +1,290 @@
+"""The scorer: from one query to one vector per side, and from the sides' scores to one ranking.
+
+Transforms and calibrations of all old sides are one frozen object, so a search never mixes halves
+of two versions. Use, for any store:
+
+    prepared = scorer.prepare(queries)
+    hits = gallery.search(prepared.vectors, prepared.depth(k))
+    ranked = prepared.rank(hits, k, read=gallery.vectors)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotfill.checks import check_vectors
+from hotfill.errors import InputError, ModelMismatchError, ShapeError
+from hotfill.scoring.calibration import Calibrated, Calibration, Scores
+from hotfill.scoring.rank_merge import RankedHits, SideHits, rank_merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hotfill.types import ModelId, Transform, Vectors
+
+
+class HitLists(Protocol):
+    """What a search of one side found; `hotfill.stores.base.Hits` is one."""
+
+    @property
+    def item_ids(self) -> Sequence[Sequence[str]]:
+        """Per query the item ids, best first."""
+        ...
+
+    @property
+    def scores(self) -> Sequence[NDArray[np.float32]]:
+        """Per query the scores, higher is better."""
+        ...
+
+
+class FoundVectors(Protocol):
+    """Stored vectors read back; `hotfill.stores.base.Found` is one."""
+
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Those asked for that have a vector, in the order asked."""
+        ...
+
+    @property
+    def vectors(self) -> Vectors:
+        """Float32 (n, dimension)."""
+        ...
+
+
+Read: TypeAlias = "Callable[[Sequence[str], ModelId], FoundVectors]"
+"""Reads stored vectors of some items in a space, as `Gallery.vectors`."""
+
+
+@runtime_checkable
+class Bridge(Protocol):
+    """A transform of queries that can also score stored old vectors exactly.
+
+    Called, it gives the vectors to search with, whose scores only approximate. The exact score is
+    the inner product of the two features.
+    """
+
+    def query_features(self, queries: Vectors, /) -> Vectors:
+        """Features of new-model queries: float32 (q, f)."""
+        ...
+
+    def gallery_features(self, vectors: Vectors, /) -> Vectors:
+        """Features of old vectors: float32 (n, f)."""
+        ...
+
+
+OVERFETCH = 4
+"""How many times k an old side is searched for, where its best hits are then scored exactly."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One old side of the gallery and how it is searched with a query of the new model.
+
+    model: the old space.
+    transform: new model's queries to vectors that search this side; None where the caller embeds
+        each query with the old model too. A `Bridge` scores the best hits a second time, exactly.
+    calibration: the side's scores to the new side's scale.
+    reference: vectors of the reference items in this space, float32 (r, dimension).
+    """
+
+    model: ModelId
+    transform: Transform | None
+    calibration: Calibration
+    reference: Vectors
+
+
+@final
+class Scorer:
+    """Makes all sides of a half-upgraded gallery comparable. Frozen.
+
+    new_model: the space the gallery moves to.
+    new_reference: vectors of the reference items in it, float32 (r, dimension); row i is the same
+        item as row i of every side's reference.
+    sides: the old sides, oldest first; one for an upgrade, more for a chain of upgrades.
+    """
+
+    def __init__(self, new_model: ModelId, new_reference: Vectors, sides: Sequence[Side]) -> None:
+        self.new_model = new_model
+        self.new_reference = _frozen(new_reference, new_model)
+        self.sides = tuple(_checked(side, new_model, len(self.new_reference)) for side in sides)
+        self._reference_features = [
+            side.transform.gallery_features(side.reference)
+            if isinstance(side.transform, Bridge)
+            else _NONE
+            for side in self.sides
+        ]
+        models = [*(side.model for side in self.sides), new_model]
+        if len(set(models)) != len(models):
+            raise InputError("a scorer has one side per model; a model came twice")
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """All sides' spaces, oldest first, as `Gallery.spaces`."""
+        return (*(side.model for side in self.sides), self.new_model)
+
+    def prepare(
+        self,
+        queries: Vectors,
+        own_queries: Mapping[ModelId, Vectors] | None = None,
+        *,
+        refine: bool = True,
+    ) -> Prepared:
+        """Make q queries of the new model ready for every side.
+
+        queries: float32 (q, new_model.dimension).
+        own_queries: the same queries embedded by old models, for the sides without a transform.
+        refine: whether the best hits of sides with a `Bridge` are to be scored exactly.
+        Raises ShapeError, VectorError, InputError (a side's own queries are missing).
+        """
+        new = check_vectors(queries, self.new_model.dimension, what="queries")
+        vectors: dict[ModelId, Vectors] = {}
+        calibrated: dict[ModelId, Calibrated] = {}
+        refined: dict[ModelId, Refined] = {}
+        new_scores = _NONE
+        if any(side.calibration.per_query for side in self.sides):
+            new_scores = compare(new, self.new_reference, self.new_model)
+        for number, side in enumerate(self.sides):
+            vectors[side.model] = searching = _queries_of(side, new, own_queries or {})
+            old_scores = _NONE
+            if side.calibration.per_query:
+                old_scores = compare(searching, side.reference, side.model)
+            calibrated[side.model] = side.calibration.prepare(old_scores, new_scores)
+            if refine and isinstance(side.transform, Bridge):
+                features = side.transform.query_features(new)
+                exact = features @ self._reference_features[number].T
+                line = side.calibration.prepare(exact, new_scores)
+                refined[side.model] = Refined(side.transform, features, line)
+        vectors[self.new_model] = new
+        return Prepared(vectors, calibrated, refined)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Refined:
+    """How one side's hits are scored exactly: features of the q queries, and their calibration."""
+
+    bridge: Bridge
+    features: Vectors
+    calibrated: Calibrated
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Some queries, ready to search every side.
+
+    vectors: per space float32 (q, dimension), oldest space first; give them to `Gallery.search`.
+    calibrated: per old space the calibration of the store's scores for these queries.
+    refined: per old space that scores its best hits exactly, how.
+    """
+
+    vectors: Mapping[ModelId, Vectors]
+    calibrated: Mapping[ModelId, Calibrated]
+    refined: Mapping[ModelId, Refined]
+
+    def depth(self, k: int) -> int:
+        """How many hits to search for on every side when k are wanted."""
+        return k * OVERFETCH if self.refined else k
+
+    def rank(
+        self, hits: Mapping[ModelId, HitLists], k: int, *, read: Read | None = None
+    ) -> list[RankedHits]:
+        """Merge what the sides found into one list of the k best per query.
+
+        hits: per space what was found; spaces that were not searched are left out.
+        read: reads stored vectors, for the sides that score their hits exactly; without it the
+            store's own scores are used. An item whose vector is gone keeps the store's score.
+        `RankedHits.sides` counts the spaces of `hits` from the oldest; its `scores` are on the
+        new side's scale.
+        Raises ModelMismatchError (a space this scorer does not know), InputError, ShapeError.
+        """
+        for space in hits:
+            if space not in self.vectors:
+                raise ModelMismatchError("hits of a side", list(self.vectors)[-1], space)
+        spaces = [space for space in self.vectors if space in hits]
+        count = len(next(iter(self.vectors.values())))
+        for space in spaces:
+            if len(hits[space].item_ids) != count or len(hits[space].scores) != count:
+                raise ShapeError(f"expected hits of {count} queries from {space}")
+        return [
+            rank_merge([self._side_hits(space, hits[space], row, read) for space in spaces], k)
+            for row in range(count)
+        ]
+
+    def _side_hits(
+        self, space: ModelId, found: HitLists, query: int, read: Read | None
+    ) -> SideHits:
+        item_ids, raw = found.item_ids[query], np.asarray(found.scores[query], dtype=np.float32)
+        if space not in self.calibrated:
+            return SideHits(item_ids, raw, raw)
+        scores = self.calibrated[space](query, raw)
+        if space not in self.refined or read is None or not item_ids:
+            return SideHits(item_ids, scores, raw)
+        refined, stored = self.refined[space], read(item_ids, space)
+        row_of = {item_id: row for row, item_id in enumerate(item_ids)}
+        rows = [row_of[item_id] for item_id in stored.item_ids]
+        exact = refined.bridge.gallery_features(stored.vectors) @ refined.features[query]
+        scores[rows] = refined.calibrated(query, exact)
+        order = np.argsort(-scores, kind="stable")
+        return SideHits([item_ids[row] for row in order], scores[order], raw[order])
+
+
+_NONE = np.empty((0, 0), dtype=np.float32)
+
+
+def compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
+    """Score each query with each vector as a store does: (q, n) float32, higher is better."""
+    if model.metric == "cosine":
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = queries @ vectors.T
+    if model.metric == "l2":
+        squares = np.square(queries).sum(axis=1)[:, None] + np.square(vectors).sum(axis=1)
+        scores = -np.sqrt(np.maximum(squares - 2 * scores, 0))
+    return np.asarray(scores, dtype=np.float32)
+
+
+def _queries_of(side: Side, new: Vectors, own_queries: Mapping[ModelId, Vectors]) -> Vectors:
+    if side.transform is not None:
+        return side.transform(new)
+    if side.model not in own_queries:
+        raise InputError(
+            f"the side of {side.model} has no transform: pass the queries embedded by that model "
+            "as own_queries"
+        )
+    own = check_vectors(
+        own_queries[side.model], side.model.dimension, what=f"queries of {side.model.name}"
+    )
+    if len(own) != len(new):
+        raise ShapeError(f"expected {len(new)} queries of {side.model}, got {len(own)}")
+    return own
+
+
+def _checked(side: Side, new_model: ModelId, references: int) -> Side:
+    if side.transform is not None:
+        for what, expected, received in (
+            ("the source of a side's transform", new_model, side.transform.source),
+            ("the target of a side's transform", side.model, side.transform.target),
+        ):
+            if expected != received:
+                raise ModelMismatchError(what, expected, received)
+    reference = _frozen(side.reference, side.model)
+    if len(reference) != references:
+        raise ShapeError(
+            f"expected {references} reference items on every side, got {len(reference)} "
+            f"of {side.model}"
+        )
+    return Side(side.model, side.transform, side.calibration, reference)
+
+
+def _frozen(vectors: Any, model: ModelId) -> Vectors:
+    checked = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
+    copy = checked.copy()
+    copy.flags.writeable = False
+    return copy
