@@ -186,10 +186,8 @@ def _read_header(path: Path) -> dict[str, Any]:
             head = file.read(_START)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(head) < 20 or head[:8] != _MAGIC:
-        raise InputError(
-            f"{path}: not a code file of hotfill, or one whose first bytes are damaged"
-        )
+    if len(head) < _START or head[:8] != _MAGIC:
+        raise InputError(f"{path}: not a code file of hotfill, or its first page is damaged")
     version, length = struct.unpack_from("<II", head, 8)
     if version != _VERSION:
         raise InputError(f"{path}: expected code file version {_VERSION}, got {version}")

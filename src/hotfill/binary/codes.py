@@ -82,7 +82,8 @@ def quantise(values: Vectors, code_format: CodeFormat) -> Levels:
     top = code_format.top_level
     cells = np.ceil(np.asarray(values, np.float32) / np.float32(code_format.step))
     cells += (top - 1) / 2
-    return np.clip(cells, 0, top, out=cells).astype(np.uint8)
+    levels: Levels = np.clip(cells, 0, top).astype(np.uint8)
+    return levels
 
 
 def integers(levels: Levels, code_format: CodeFormat) -> NDArray[np.int8]:
