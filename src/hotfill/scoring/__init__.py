@@ -2,6 +2,7 @@
 
 from hotfill.scoring.calibration import Calibrated, Calibration, Uncalibrated
 from hotfill.scoring.files import load, save
+from hotfill.scoring.fit import FitTransform, fit_scorer
 from hotfill.scoring.fusion import reciprocal_rank_fusion
 from hotfill.scoring.isotonic import Isotonic, fit_isotonic
 from hotfill.scoring.rank_merge import RankedHits, SideHits, rank_merge
@@ -12,6 +13,7 @@ from hotfill.scoring.z_score import ZScore, fit_z_score
 __all__ = [
     "Calibrated",
     "Calibration",
+    "FitTransform",
     "Isotonic",
     "Prepared",
     "RankedHits",
@@ -23,6 +25,7 @@ __all__ = [
     "ZScore",
     "compare",
     "fit_isotonic",
+    "fit_scorer",
     "fit_z_score",
     "load",
     "rank_merge",
