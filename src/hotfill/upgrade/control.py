@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.errors import PhaseError
 from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.phases import ENDED, next_steps
+from hotfill.upgrade.phases import ENDED, Step, next_steps
 
 if TYPE_CHECKING:
     from hotfill.upgrade.journal import Journal
@@ -41,6 +41,15 @@ def postpone(journal: Journal, by: str) -> None:
 def unpostpone(journal: Journal) -> bool:
     """Let the cutover happen. Tells whether it was postponed."""
     return journal.release("postponed")
+
+
+def abort(journal: Journal) -> None:
+    """Begin to go back to the old model: a process at work lets go after the batches in hand.
+
+    This is only the beginning, for when that process must let go of the store before it can be
+    opened here; `Upgrade.abort` does the rest. Raises PhaseError.
+    """
+    journal.advance(Step.ABORT)
 
 
 def _not_ended(journal: Journal, step: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HeldError, PlanError
-from hotfill.upgrade import stages
+from hotfill.upgrade import control, stages
 from hotfill.upgrade.backfill import Backfill, Progress
 from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.heartbeat import Heartbeat
@@ -126,7 +126,7 @@ class Upgrade:
 
     def abort(self) -> Status:
         """Go back to the old model before the cutover. A process at work is told to let go."""
-        self.journal.enter(advance(self.journal.phase, Step.ABORT))
+        control.abort(self.journal)
         with self._running(wait_seconds=_HANDOVER_SECONDS):
             self._go_back(Step.ABORT)
         return self.status()
@@ -134,11 +134,11 @@ class Upgrade:
     def complete(self) -> Status:
         """Remove the old vectors. There is no way back afterwards."""
         with self._running():
-            phase = advance(self.journal.phase, Step.COMPLETE)
+            advance(self.journal.phase, Step.COMPLETE)
             for space in self._others():
                 self.gallery.drop_space(space)
             self.gallery.optimise()
-            self._arrive(phase)
+            self._enter(Step.COMPLETE)
             self._fire("on_completed")
         return self.status()
 
@@ -223,14 +223,13 @@ class Upgrade:
     def _backfill(self) -> None:
         fit = self._load_fit()
         plan = self.plan
-        with self._heartbeat():
-            if plan.strategy == "prefill":
-                self._run(stages.prefill_work(self.gallery, plan.old_model, fit.up))
-            embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
+        if plan.strategy == "prefill":
+            self._run(stages.prefill_work(self.gallery, plan.old_model, fit.up))
+        embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
+        self._run(embed)
+        # Writers that had not yet heard of the upgrade may have written to the old side.
+        while self._may_work(Phase.BACKFILLING) and self._sweep():
             self._run(embed)
-            # Writers that had not yet heard of the upgrade may have written to the old side.
-            while self._may_work(Phase.BACKFILLING) and self._sweep():
-                self._run(embed)
         if self._may_work(Phase.BACKFILLING):
             self._enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
@@ -309,7 +308,7 @@ class Upgrade:
         if holds := self._holds_of_cutover():
             raise HeldError("cut over", [str(hold) for hold in holds])
         self._fire("before_cutover")
-        self._arrive(phase)
+        self._enter(Step.CUTOVER)
         self._fire("after_cutover")
 
     def _holds_of_cutover(self) -> list[Hold]:
@@ -339,12 +338,11 @@ class Upgrade:
     # The way back ----------------------------------------------------------------------------
 
     def _go_back(self, step: Step) -> None:
-        self._arrive(advance(self.journal.phase, step))
+        self._enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
-            with self._heartbeat():
-                while not self.stop.is_set() and self._items_to_revert():
-                    self._run(self._revert_work())
+            while not self.stop.is_set() and self._items_to_revert():
+                self._run(self._revert_work())
             if self.stop.is_set():
                 return
             if dead := len(self._dead("revert")):
@@ -376,25 +374,19 @@ class Upgrade:
 
     @contextmanager
     def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Be the only process at work; what a dead one had leased is free again."""
+        """Be the only process at work, and say so; what a dead one had leased is free again."""
         with running_lock(self.folder / "running", wait_seconds):
             self.journal.release_leases()
-            yield
+            with Heartbeat(self.journal, self.plan, self.gallery, self.progress, self.on_status):
+                yield
 
     def _others(self) -> list[ModelId]:
         return [space for space in self.gallery.spaces if space != self.plan.new_model]
 
     def _enter(self, step: Step) -> None:
-        self._arrive(advance(self.journal.phase, step))
-
-    def _arrive(self, phase: Phase) -> None:
-        self.journal.enter(phase)
-        self.on_phase(phase)
+        self.on_phase(self.journal.advance(step))
 
     def _fire(self, moment: Moment) -> None:
         hook = self.hooks.get(moment)
         if hook is not None:
             hook(self.status())
-
-    def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(self.journal, self.plan, self.gallery, self.progress, self.on_status)

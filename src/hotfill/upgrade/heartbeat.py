@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from hotfill.errors import ModelMismatchError
 from hotfill.upgrade.status import take_status
 
 if TYPE_CHECKING:
@@ -59,13 +60,13 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         if kind is None:
-            self._beat()
+            self._beat(last=True)
 
     def _run(self) -> None:
         while not self._stop.wait(_BEAT_SECONDS):
             self._beat()
 
-    def _beat(self) -> None:
+    def _beat(self, last: bool = False) -> None:
         now = time.monotonic()
         self._written.append((now, self._progress.written))
         while now - self._written[0][0] > _RATE_SECONDS:
@@ -73,11 +74,17 @@ class Heartbeat:
         then, before = self._written[0]
         rate = (self._progress.written - before) / (now - then) if now > then else 0.0
         self._journal.beat(
-            pid=os.getpid(),
+            pid=None if last else os.getpid(),  # from now on nobody is at work
             embedded=self._progress.embedded,
             written=self._progress.written,
-            visible=self._gallery.count(self._plan.new_model),
+            visible=self._visible(),
             rate_per_second=rate,
             working_seconds=self._progress.working_seconds,
         )
         self._on_status(take_status(self._journal, self._plan))
+
+    def _visible(self) -> int:
+        try:
+            return self._gallery.count(self._plan.new_model)
+        except ModelMismatchError:  # not prepared yet, or gone on the way back
+            return 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hotfill.upgrade.holds import Hold, HoldKind
-    from hotfill.upgrade.phases import Phase
+    from hotfill.upgrade.phases import Phase, Step
 
 Stage: TypeAlias = Literal["prefill", "embed", "revert"]
 """What is done to a batch: map old vectors, embed contents again, or put old vectors back."""
@@ -80,6 +80,14 @@ class Journal(ABC):
     @abstractmethod
     def enter(self, phase: Phase) -> None:
         """Record a new phase. The same phase again writes nothing."""
+
+    @abstractmethod
+    def advance(self, step: Step) -> Phase:
+        """Enter the phase that a step leads to, and return it.
+
+        Looking and entering are one transaction: of two processes that take different steps at
+        once, one meets the phase that the other entered. Raises PhaseError then, as `phases`.
+        """
 
     @abstractmethod
     def record(self, kind: str, **body: Any) -> None:

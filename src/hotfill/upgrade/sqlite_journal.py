@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
 from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal import Batch, DeadLetter, Fact, Journal, Tally
-from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.phases import Phase, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hotfill.upgrade.holds import HoldKind
     from hotfill.upgrade.journal import Stage
+    from hotfill.upgrade.phases import Step
 
 _FORMAT = 1  # of the tables below; kept in SQLite's user_version
 _APPLICATION = 0x686F7466  # "hotf": marks the file as ours in SQLite's application_id
@@ -68,21 +69,27 @@ class SqliteJournal(Journal):
         run("PRAGMA synchronous = NORMAL")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("the quick check failed")
+        if self._is_blank():
+            with self._transaction():
+                if self._is_blank():  # still: another process may have been quicker
+                    for statement in _TABLES.split(";")[:-1]:
+                        run(statement)
+                    run(f"PRAGMA application_id = {_APPLICATION}")
+                    run(f"PRAGMA user_version = {_FORMAT}")
         (application,) = run("PRAGMA application_id").fetchone()
         (form,) = run("PRAGMA user_version").fetchone()
-        if application == 0 and form == 0 and not run("SELECT 1 FROM sqlite_master").fetchone():
-            with self._transaction():
-                for statement in _TABLES.split(";")[:-1]:
-                    run(statement)
-                run(f"PRAGMA application_id = {_APPLICATION}")
-                run(f"PRAGMA user_version = {_FORMAT}")
-        elif application != _APPLICATION:
+        if application != _APPLICATION:
             raise sqlite3.DatabaseError("it is a database, but not a journal")
-        elif form != _FORMAT:
+        if form != _FORMAT:
             raise JournalError(
                 f"{self._path} has journal format {form}, this hotfill reads {_FORMAT}; "
                 "use the version of hotfill that started the upgrade"
             )
+
+    def _is_blank(self) -> bool:
+        run = self._db.execute
+        marks = (run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone())
+        return marks == ((0,), (0,)) and not run("SELECT 1 FROM sqlite_master").fetchone()
 
     # What was decided and what happened ------------------------------------------------------
 
@@ -97,6 +104,13 @@ class SqliteJournal(Journal):
         with self._transaction():
             if self.phase is not phase:
                 self.record("phase", phase=str(phase))
+
+    def advance(self, step: Step) -> Phase:
+        """Enter the phase that a step leads to, and return it."""
+        with self._transaction():
+            phase = advance(self.phase, step)
+            self.enter(phase)
+        return phase
 
     def record(self, kind: str, **body: Any) -> None:
         """Append a fact."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill.upgrade.order import pages_of
 from hotfill.upgrade.sample import sample_ids
 
 if TYPE_CHECKING:
@@ -58,10 +59,13 @@ class Verification:
 def verify(
     gallery: Gallery, journal: Journal, plan: Plan, source: Source, embedder: Embedder
 ) -> Verification:
-    """Check every id and stamp, and embed `plan.verify_items` items again. Writes nothing."""
+    """Check every id and stamp, and embed `plan.verify_items` items again. Writes nothing.
+
+    Live writes may go on: what changes while it is looked at is looked at again.
+    """
     new = plan.new_model
-    items = gallery.count(new)
-    missing = list(_missing(gallery, journal))
+    items, foreign = _walk(gallery, new)
+    missing = _missing(gallery, journal)
     sample = sample_ids(gallery, new, plan.verify_items, plan.seed)
     similarities = _similarities(gallery, new, sample, source, embedder)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
@@ -70,13 +74,31 @@ def verify(
         missing=len(missing),
         missing_ids=tuple(missing[:_NAMED]),
         elsewhere=sum(gallery.count(space) for space in gallery.spaces if space != new),
-        foreign=items - gallery.count(new, origin=new.fingerprint),
+        foreign=len(foreign),
         dead_letters=len(journal.dead_letters()),
         sampled=len(similarities),
         disagreeing=len(disagreeing),
         disagreeing_ids=tuple(disagreeing[:_NAMED]),
         lowest_similarity=min(similarities.values(), default=1.0),
     )
+
+
+def _walk(gallery: Gallery, space: ModelId) -> tuple[int, list[str]]:
+    """Count the items of a side, and name those whose vector its model did not make."""
+    items, foreign = 0, []
+    for page in pages_of(gallery, space):
+        items += len(page.item_ids)
+        odd = [
+            item_id
+            for item_id, origin in zip(page.item_ids, page.origins, strict=True)
+            if origin != space.fingerprint
+        ]
+        foreign += [
+            state.item_id
+            for state in gallery.get(odd)
+            if state is not None and state.origin != space.fingerprint
+        ]
+    return items, foreign
 
 
 def _missing(gallery: Gallery, journal: Journal) -> list[str]:
