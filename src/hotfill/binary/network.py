@@ -34,7 +34,8 @@ class StraightThroughSign(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Let the gradient through where the value is near the threshold."""
         (values,) = ctx.saved_tensors
-        return gradient * (values.abs() <= 1)
+        passed: Tensor = gradient * (values.abs() <= 1)
+        return passed
 
 
 def sign(values: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ _GRID_DEVIATION = {1: 1.0, 2: 0.94, 3: 0.82, 4: 0.74}
 def fit_lists(levels: Levels, lists: int, *, seed: int = 0) -> NDArray[np.float32]:
     """Find the centres of inverted lists by k-means over codes, float32 (lists, dimension)."""
     if lists == 1:
-        return levels.mean(axis=0, dtype=np.float32)[None]
+        return np.asarray(levels.mean(axis=0)[None], np.float32)
     faiss = need("faiss", "faiss")
     means = faiss.Kmeans(levels.shape[1], lists, niter=10, seed=seed, max_points_per_centroid=64)
     means.train(levels.astype(np.float32))

@@ -6,7 +6,7 @@ in float32, which is exact below 2^24: up to 74,000 dimensions at 4 bits.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def symmetric_scores(
 
 
 def asymmetric_scores(
-    queries: Vectors, gallery: Packed, factors: NDArray[np.float32], code_format: CodeFormat
+    queries: Vectors, gallery: Packed, factors: NDArray[np.floating[Any]], code_format: CodeFormat
 ) -> NDArray[np.float32]:
     """Scores of float queries in code space, float32 (q, n): <query, code> * factor of the code.
 

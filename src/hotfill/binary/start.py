@@ -34,7 +34,7 @@ def fit_start(
     code_format: CodeFormat,
     *,
     centre: bool = False,
-    alternations: int = 10,
+    alternations: int = 20,
     seed: int = 0,
 ) -> BinaryEncoder:
     """Fit rotation and grid on vectors of `source`, float32 (n, dimension).
