@@ -12,8 +12,8 @@ import numpy as np
 
 from hotfill.errors import InputError, ShapeError
 
-# Differences below this are arithmetic: metrics are means of float64 ratios.
-ARITHMETIC = 1e-9
+# Differences below this are arithmetic: float32 scores that are rescaled can swap near-equal items.
+ARITHMETIC = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class BackfillCurve:
     def dips(self) -> int:
         """Steps that fall by more than eps; the specification's check 1."""
         return sum(
-            later < earlier - self.eps
+            bool(later < earlier - self.eps)
             for earlier, later in zip(self.values, self.values[1:], strict=False)
         )
 

@@ -91,9 +91,9 @@ def rank_scores(
         keep = columns != left_out[query]
         columns, grades = columns[keep], grades[keep]
         if len(columns):
-            ranks = _ranks(row, columns, left_out[query])
-            order = np.argsort(ranks)
-            pieces.append((query, ranks[order], grades[order]))
+            best_first = np.argsort(-row[columns], kind="stable")
+            ranks = _ranks(row, columns[best_first], left_out[query])
+            pieces.append((query, ranks, grades[best_first]))
     return _joined(pieces, len(matrix), allow_none)
 
 
@@ -128,7 +128,10 @@ def rank_lists(
 
 
 def _ranks(row: NDArray[Any], columns: NDArray[np.int64], left_out: int) -> NDArray[np.float64]:
-    """Ranks of some columns of one row. Sorting values is several times faster than positions."""
+    """Ranks of some columns of one row; columns best first, so that ranks come out ascending.
+
+    Sorting values is several times faster than sorting positions.
+    """
     ordered = np.sort(row)
     if np.isnan(ordered[-1]):
         raise InputError("scores hold NaN; check the vectors they were made from")

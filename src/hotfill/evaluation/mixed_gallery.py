@@ -1,0 +1,51 @@
+"""A half-backfilled gallery as a matrix of scores, query chunk by query chunk.
+
+Whatever the strategy, a query scores every item twice: as it would be found on the old side and as
+it would be found on the new side. Which of the two counts depends on how far backfilling has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores: TypeAlias = NDArray[np.floating]
+"""Scores (queries, items), higher is better."""
+
+Sides: TypeAlias = Callable[[slice], tuple[Scores, Scores]]
+"""For some queries, the scores of all items as old ones and as new ones."""
+
+Merge: TypeAlias = Callable[[Scores, Scores, NDArray[np.bool_]], Scores]
+"""One matrix from both, given which items have moved: bool (items,)."""
+
+
+def side_of_each(old: Scores, new: Scores, moved: NDArray[np.bool_]) -> Scores:
+    """Take each item's score on its own side: every strategy that makes scores comparable."""
+    return np.where(moved, new, old)
+
+
+@dataclass(frozen=True, slots=True)
+class MixedGallery:
+    """A strategy, ready to score a gallery at any stage of its backfilling.
+
+    strategy: "naive_merge", "merge", "prefill", "compatible" or "rrf"; free for other uses.
+    transform, calibration: their names, for tables.
+    sides, merge: see above.
+    vectors_rewritten: how many stored vectors the strategy rewrites before backfilling begins.
+    query_encodings: how many models embed each query while the gallery is mixed, 1 or 2.
+    fit_seconds: how long fitting took. labels_used: whether fitting saw labels.
+    """
+
+    strategy: str
+    transform: str
+    calibration: str
+    sides: Sides
+    merge: Merge = side_of_each
+    vectors_rewritten: int = 0
+    query_encodings: int = 1
+    fit_seconds: float = 0.0
+    labels_used: bool = False

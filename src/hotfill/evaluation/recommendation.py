@@ -1,0 +1,119 @@
+"""Which way to go: decided from measured curves and, without labels, from the models' signs."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from hotfill.evaluation.rehearsal import Recommendation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hotfill.evaluation.backfill_evaluation import PerQuery
+    from hotfill.evaluation.model_signs import ModelSigns
+    from hotfill.evaluation.rehearsal import MeasuredCurve
+
+BASELINES = ("naive_merge", "rrf")
+"""Measured for comparison, never recommended."""
+
+CLOSE = 0.02  # of the way from old to new: curves this near the best are equally good
+CONFIDENCE = 1.645  # standard errors of a one-sided test at 95 %
+
+
+def recommend(
+    curves: Sequence[MeasuredCurve],
+    *,
+    old: PerQuery,
+    new: PerQuery,
+    signs: ModelSigns,
+    labels_used: bool,
+) -> Recommendation:
+    """Choose among measured curves.
+
+    Curves that never fall below the old system come first, then the larger area; of those within
+    0.02 of the way from old to new, the one that costs least (encodings of a query, then vectors
+    rewritten). Baselines are left out where there is anything else.
+    old, new: what the two systems reached on the truth that the curves were measured by.
+    labels_used: whether that truth were labels or judgements. Only then does the comparison of old
+    and new say which is better; without, the signs have to.
+    """
+    candidates = [curve for curve in curves if curve.strategy not in BASELINES] or list(curves)
+    improvement = new.mean.map - old.mean.map
+    slack = CLOSE * abs(improvement)
+    safe = [curve for curve in candidates if curve.floor >= -slack]
+    safe = safe or candidates
+    best = max(curve.auc for curve in safe)
+    good = [curve for curve in safe if curve.auc >= best - slack]
+    chosen = min(
+        good, key=lambda curve: (curve.query_encodings, curve.vectors_rewritten, -curve.auc)
+    )
+    worth_it, reason = _judged(old, new) if labels_used else _guessed(signs)
+    return Recommendation(
+        strategy=chosen.strategy,
+        transform=chosen.transform,
+        calibration=chosen.calibration,
+        order=chosen.order,
+        expected_gain=chosen.gain,
+        worth_it=worth_it,
+        why=f"{reason} {_described(chosen, worth_it)}",
+        labels_used=labels_used,
+    )
+
+
+def _judged(old: PerQuery, new: PerQuery) -> tuple[bool, str]:
+    """Compare by a truth that neither model made."""
+    differences = new.average_precision - old.average_precision
+    mean = float(differences.mean())
+    error = float(differences.std() / sqrt(len(differences)))
+    figures = f"map {old.mean.map:.3f} old, {new.mean.map:.3f} new"
+    if mean <= 0:
+        return False, f"Not worth it: the new model is not better here ({figures})."
+    if mean <= CONFIDENCE * error:
+        return False, (
+            f"Not worth it: the new model is not measurably better ({figures}, a difference of "
+            f"{mean:.3f} with a standard error of {error:.3f} over {len(differences)} queries)."
+        )
+    return True, f"Worth it: the new model is better ({figures})."
+
+
+def _guessed(signs: ModelSigns) -> tuple[bool, str]:
+    """Say what can be said without labels."""
+    if signs.same:
+        return False, (
+            f"Not worth it: both models name the same neighbours ({signs.agreement:.1%} agree), so "
+            "an upgrade would change nothing."
+        )
+    coherence = (
+        f"its neighbourhoods hang together {signs.new_coherence:.2f} against "
+        f"{signs.old_coherence:.2f}"
+    )
+    if signs.probably_worse:
+        return False, (
+            f"Not worth it, as far as can be told without labels: the new model looks worse "
+            f"({coherence}). Check with labels before deciding."
+        )
+    return True, (
+        f"Nothing speaks against it without labels ({coherence}), which cannot prove that the new "
+        "model is better: check with labels or judgements."
+    )
+
+
+def _described(curve: MeasuredCurve, worth_it: bool) -> str:
+    """Name the way, its gain and its cost in words."""
+    parts = []
+    if curve.gain is not None:
+        parts.append(f"gain {curve.gain:.2f}")
+    parts.append("never below the old model" if curve.floor >= 0 else f"floor {curve.floor:+.3f}")
+    if curve.vectors_rewritten:
+        parts.append(f"{curve.vectors_rewritten} vectors rewritten first")
+    if curve.query_encodings > 1:
+        parts.append("each query embedded by both models while the gallery is mixed")
+    lead = "Best way" if worth_it else "If it must be done, the best way"
+    return f"{lead}: {way(curve)}, {curve.order} order ({', '.join(parts)})."
+
+
+def way(curve: MeasuredCurve) -> str:
+    """Name strategy, transform and calibration: "merge (bridge, tail)"."""
+    details = [name for name in (curve.transform, curve.calibration) if name != "none"]
+    return f"{curve.strategy} ({', '.join(details)})" if details else curve.strategy

@@ -1,0 +1,184 @@
+"""What a rehearsal looks at: rows to fit on, a gallery and queries, kept apart.
+
+Vectors stay where they are (an array or a memory-mapped file, float16 or float32) and are read
+block by block, so that memory does not grow with the gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotfill.checks import check_vectors
+from hotfill.errors import InputError, ShapeError, VectorError
+from hotfill.types import ModelId, Transform, Vectors
+
+BLOCK = 4096  # rows read, mapped and compared at once
+MIN_ITEMS = 300
+MAX_QUERIES = 1000
+FIT_SHARE = 3  # at most one item in this many is used for fitting ...
+QUERY_SHARE = 10  # ... and one in this many as a query, where there are no others
+
+
+@final
+class Side:
+    """Some rows of one model's vectors, given out as float32 of unit length.
+
+    vectors: (m, dimension). rows: int64 (n,), which of them, in this order.
+    """
+
+    def __init__(self, vectors: Any, rows: NDArray[np.int64], model: ModelId) -> None:
+        self._vectors = vectors
+        self._rows = rows
+        self.model = model
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def blocks(self) -> Iterator[tuple[slice, Vectors]]:
+        """Walk all rows: where each block belongs, and its vectors."""
+        for start in range(0, len(self), BLOCK):
+            span = slice(start, min(start + BLOCK, len(self)))
+            yield span, self.read(span)
+
+    def read(self, span: slice = slice(None)) -> Vectors:
+        """Read some rows, (n, dimension)."""
+        block = np.asarray(self._vectors[self._rows[span]], dtype=np.float32)
+        lengths = np.linalg.norm(block, axis=1, keepdims=True)
+        return np.asarray(block / lengths, dtype=np.float32)
+
+
+def cosines(queries: Vectors, gallery: Side, transform: Transform | None = None) -> Vectors:
+    """Score queries (q, dimension) against a whole gallery: float32 (q, n).
+
+    transform: applied to the gallery's vectors first.
+    """
+    scores = np.empty((len(queries), len(gallery)), dtype=np.float32)
+    for span, block in gallery.blocks():
+        scores[:, span] = queries @ (block if transform is None else transform(block)).T
+    return scores
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSample:
+    """One model's vectors of everything in a sample."""
+
+    fit: Side
+    gallery: Side
+    queries: Side
+
+    @property
+    def model(self) -> ModelId:
+        """The space of all three."""
+        return self.gallery.model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The same items and queries seen by both models.
+
+    fit, gallery: rows among the items, int64, disjoint. queries: rows among the queries, or among
+    the items where the queries were drawn from those. own_queries: whether queries were given.
+    """
+
+    old: ModelSample
+    new: ModelSample
+    fit: NDArray[np.int64]
+    gallery: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    own_queries: bool
+
+
+def draw_sample(
+    old: Any,
+    new: Any,
+    *,
+    old_queries: Any = None,
+    new_queries: Any = None,
+    fit: int,
+    seed: int,
+) -> Sample:
+    """Split items into rows to fit on and gallery; draw queries where none are given.
+
+    old, new: (n, dimension) of the same items, n >= 300. fit: wanted pairs; at most n // 3 are
+    taken. Without queries, n // 10 items (at most 1,000) become queries and leave the gallery; of
+    given queries at most 1,000 are drawn.
+    Raises ShapeError (rows that do not match), VectorError (NaN, zero or constant vectors),
+    InputError (too few items, one query array without the other).
+    """
+    if (old_queries is None) != (new_queries is None):
+        raise InputError(
+            "queries are needed from both models, or from neither; one array is missing"
+        )
+    models = _model("old", old), _model("new", new)
+    items = _rows_of("items", old, new)
+    if items < MIN_ITEMS:
+        raise InputError(
+            f"{items} items are too few: at least {MIN_ITEMS} are needed, a third of them as pairs "
+            "to fit on; some thousand give a steady answer"
+        )
+    if fit < 1:
+        raise InputError(f"the number of pairs to fit on must be >= 1, got {fit}")
+    shuffled = np.random.default_rng(seed).permutation(items)
+    pairs = min(fit, items // FIT_SHARE)
+    own_queries = old_queries is not None
+    if own_queries:
+        asked_rows = _rows_of("queries", old_queries, new_queries)
+        for model, queries in zip(models, (old_queries, new_queries), strict=True):
+            _check(queries, model, constant=False)
+        asked = np.random.default_rng(seed).permutation(asked_rows)[:MAX_QUERIES]
+        asked_vectors = old_queries, new_queries
+        gallery = np.sort(shuffled[pairs:])
+    else:
+        count = min(MAX_QUERIES, items // QUERY_SHARE)
+        asked = shuffled[pairs : pairs + count]
+        asked_vectors = old, new
+        gallery = np.sort(shuffled[pairs + count :])
+    for model, vectors in zip(models, (old, new), strict=True):
+        _check(vectors, model, constant=True)
+    sides = [
+        ModelSample(
+            Side(vectors, shuffled[:pairs], model),
+            Side(vectors, gallery, model),
+            Side(queries, asked, model),
+        )
+        for vectors, queries, model in zip((old, new), asked_vectors, models, strict=True)
+    ]
+    return Sample(sides[0], sides[1], shuffled[:pairs], gallery, asked, own_queries)
+
+
+def _model(name: str, vectors: Any) -> ModelId:
+    shape = np.shape(vectors)
+    if len(shape) != 2 or shape[1] < 1:
+        raise ShapeError(f"{name} vectors: expected shape (n, dimension), got {shape}")
+    return ModelId(name, "rehearsal", shape[1], normalised=False)
+
+
+def _rows_of(what: str, old: Any, new: Any) -> int:
+    if len(old) != len(new):
+        raise ShapeError(
+            f"{what}: row i of both arrays must be the same one, so both need as many rows; "
+            f"got {len(old)} old and {len(new)} new"
+        )
+    return len(old)
+
+
+def _check(vectors: Any, model: ModelId, *, constant: bool) -> None:
+    """Read all rows once; refuse what cannot be compared."""
+    first = np.asarray(vectors[0], dtype=np.float32)
+    same = True
+    for start in range(0, len(vectors), BLOCK):
+        block = np.asarray(vectors[start : start + BLOCK])
+        names = [f"row {row}" for row in range(start, start + len(block))]
+        checked = check_vectors(
+            block, model.dimension, item_ids=names, what=f"{model.name} vectors"
+        )
+        same = same and np.allclose(checked, first, rtol=1e-6, atol=0)
+    if constant and same:
+        raise VectorError(
+            f"all {len(vectors)} {model.name} vectors are the same; is the model's output constant?"
+        )

@@ -1,0 +1,152 @@
+"""The ways through an upgrade, each as a mixed gallery to be measured.
+
+| strategy      | query on the old side          | stored old vectors | encodings of a query |
+|---------------|--------------------------------|--------------------|----------------------|
+| `naive_merge` | old model's                    | untouched          | 2                    |
+| `rrf`         | old model's, ranks fused       | untouched          | 2                    |
+| `merge`       | new model's, carried down; or  | untouched          | 1                    |
+|               | old model's, calibrated        | untouched          | 2                    |
+| `prefill`     | new model's                    | rewritten by `up`  | 1                    |
+| `compatible`  | new model's                    | untouched          | 1                    |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotfill.evaluation.fitting import fit_calibration
+from hotfill.evaluation.mixed_gallery import MixedGallery, Scores, Sides
+from hotfill.evaluation.sample import cosines
+from hotfill.scoring.scorer import Bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hotfill.evaluation.fitting import Fitted, Pairs
+    from hotfill.evaluation.sample import Sample
+    from hotfill.types import Vectors
+
+RANK_CONSTANT = 60.0  # Cormack, Clarke, Büttcher 2009
+
+
+def two_encoders(sample: Sample, pairs: Pairs, *, calibration: str) -> MixedGallery:
+    """Distance rank merge of two complete systems. Uncalibrated, it is SEO's untrained baseline."""
+
+    def old_side(rows: slice) -> tuple[Scores, Scores]:
+        queries = sample.old.queries.read(rows)
+        return cosines(queries, sample.old.gallery), queries @ pairs.old_reference.T
+
+    within = pairs.old_reference @ pairs.old_reference.T
+    return MixedGallery(
+        strategy="naive_merge" if calibration == "none" else "merge",
+        transform="none",
+        calibration=calibration,
+        sides=_calibrated(sample, pairs, old_side, within, calibration),
+        query_encodings=2,
+    )
+
+
+def rank_fusion(sample: Sample) -> MixedGallery:
+    """Reciprocal rank fusion of two complete systems, as a baseline."""
+
+    def sides(rows: slice) -> tuple[Scores, Scores]:
+        return (
+            cosines(sample.old.queries.read(rows), sample.old.gallery),
+            cosines(sample.new.queries.read(rows), sample.new.gallery),
+        )
+
+    return MixedGallery("rrf", "none", "ranks", sides, merge=fuse_ranks, query_encodings=2)
+
+
+def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> MixedGallery:
+    """New queries carried down to the old side: SEO's reverse query transform, or a bridge.
+
+    A `Bridge` is measured by its exact scores, as the scorer refines its best hits.
+    """
+    down = fitted.transform
+
+    def score(queries: Vectors, old: Vectors) -> Scores:
+        if isinstance(down, Bridge):
+            return down.query_features(queries) @ down.gallery_features(old).T
+        return down(queries) @ old.T
+
+    def old_side(rows: slice) -> tuple[Scores, Scores]:
+        queries = sample.new.queries.read(rows)
+        scores = np.empty((len(queries), len(sample.old.gallery)), dtype=np.float32)
+        for span, block in sample.old.gallery.blocks():
+            scores[:, span] = score(queries, block)
+        return scores, score(queries, pairs.old_reference)
+
+    return MixedGallery(
+        strategy="merge",
+        transform=fitted.name,
+        calibration=calibration,
+        sides=_calibrated(
+            sample, pairs, old_side, score(pairs.new_reference, pairs.old_reference), calibration
+        ),
+        fit_seconds=fitted.seconds,
+    )
+
+
+def merge_up(
+    sample: Sample, pairs: Pairs, fitted: Fitted, *, strategy: str, calibration: str
+) -> MixedGallery:
+    """New queries against old vectors carried up into the new space.
+
+    strategy: "prefill" (the vectors are rewritten before backfilling) or "compatible" (nothing is,
+    the transform being the identity).
+    """
+    up = fitted.transform
+
+    def old_side(rows: slice) -> tuple[Scores, Scores]:
+        queries = sample.new.queries.read(rows)
+        return cosines(queries, sample.old.gallery, up), queries @ up(pairs.old_reference).T
+
+    within = pairs.new_reference @ up(pairs.old_reference).T
+    return MixedGallery(
+        strategy=strategy,
+        transform=fitted.name,
+        calibration=calibration,
+        sides=_calibrated(sample, pairs, old_side, within, calibration),
+        vectors_rewritten=len(sample.old.gallery) if strategy == "prefill" else 0,
+        fit_seconds=fitted.seconds,
+    )
+
+
+def fuse_ranks(old: Scores, new: Scores, moved: NDArray[np.bool_]) -> Scores:
+    """Score each item by 1 / (60 + its rank within its side); equal ranks tie."""
+    fused = np.empty(old.shape, dtype=np.float64)
+    for side, columns in ((old, np.flatnonzero(~moved)), (new, np.flatnonzero(moved))):
+        ranks = np.empty((len(side), len(columns)))
+        order = np.argsort(-side[:, columns], axis=1)
+        np.put_along_axis(ranks, order, np.arange(1.0, len(columns) + 1)[None, :], axis=1)
+        fused[:, columns] = 1.0 / (RANK_CONSTANT + ranks)
+    return fused
+
+
+def _calibrated(
+    sample: Sample,
+    pairs: Pairs,
+    old_side: Callable[[slice], tuple[Scores, Scores]],
+    within: Scores,
+    name: str,
+) -> Sides:
+    """Score both sides and bring the old one to the scale of the new one.
+
+    old_side: scores (q, n) with the gallery and (q, r) with the reference items. within: scores of
+    the reference items as queries, (r, r).
+    """
+    calibration = fit_calibration(name, within, pairs.new_reference @ pairs.new_reference.T)
+
+    def sides(rows: slice) -> tuple[Scores, Scores]:
+        queries = sample.new.queries.read(rows)
+        old, old_reference = old_side(rows)
+        prepared = calibration.prepare(old_reference, queries @ pairs.new_reference.T)
+        for row in range(len(old)):
+            old[row] = prepared(row, old[row])
+        return old, cosines(queries, sample.new.gallery)
+
+    return sides
