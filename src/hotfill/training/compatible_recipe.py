@@ -19,15 +19,15 @@ class Ingredients:
     """What recipes are made of.
 
     head: the new classes. labels: (n,) of the training items. old: (n, old dimension), their old
-    vectors. old_head: the old model's own classifier, where it is known. old_items: (n,) bool, the
-    items that the old model was trained on, where that is known; AdvBCT's boundaries are theirs.
+    vectors. old_head: the old model's own classifier, where it is known. old_training: class means
+    of the old model's own training set, where it is known; AdvBCT's boundaries are theirs.
     """
 
     head: Head
     labels: Tensor
     old: Tensor
     old_head: Reference | None = None
-    old_items: Tensor | None = None
+    old_training: Reference | None = None
 
     def means(self, **options: Any) -> Reference:
         """Class means of the old vectors."""
@@ -37,12 +37,9 @@ class Ingredients:
         """The old head, with means where it lacks classes; means alone where there is none."""
         return self.means() if self.old_head is None else synthesised(self.old_head, self.means())
 
-    def old_training_means(self) -> Reference:
-        """Class means of the items that the old model was trained on."""
-        if self.old_items is None:
-            return self.means()
-        labels = self.labels.masked_fill(~self.old_items, -1)
-        return from_means(self.old, labels, self.head.classes)
+    def boundaries(self) -> Reference:
+        """Class means of the old training set, or of these items where that is not known."""
+        return self.means() if self.old_training is None else self.old_training
 
     def down(self) -> Map:
         """Cuts or pads new embeddings to the old dimension."""
@@ -54,7 +51,7 @@ class Ingredients:
 
 
 _BUILDERS: dict[str, Callable[..., Recipe | TwoStages]] = {
-    "advbct": lambda i, **o: recipes.advbct(i.head, i.old_training_means(), down=i.down(), **o),
+    "advbct": lambda i, **o: recipes.advbct(i.head, i.boundaries(), down=i.down(), **o),
     "bct": lambda i, **o: recipes.bct(i.head, i.old_anchors(), down=i.down(), **o),
     "bict": lambda i, **o: recipes.bict(i.head, i.old_anchors(), i.up(), down=i.down(), **o),
     "contrastive": lambda i, **o: recipes.contrastive(i.head, down=i.down(), **o),
