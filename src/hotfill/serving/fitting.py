@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill import scoring, transforms
-from hotfill.errors import PlanError
 from hotfill.scoring import Scorer, Side
 from hotfill.upgrade.fit import Fitting
 
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from hotfill.transforms import Transform
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.plan import Plan
-
-REFERENCE_ITEMS = 500
-"""Pairs kept from the fit; each query's background on both sides is measured on them."""
-
-LEAST_PAIRS = 100
-"""With fewer pairs neither the map nor its calibration means much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +64,20 @@ def fitting_for(plan: Plan) -> Fitting:
 def fit_models(
     old_vectors: Vectors, new_vectors: Vectors, old_model: ModelId, new_model: ModelId
 ) -> ModelFit:
-    """Fit the default: ridge between the spaces, and per-query tail calibration.
+    """Fit the defaults: ridge for `up`, a bridge with per-query tail calibration for searches.
 
     old_vectors (n, d_old), new_vectors (n, d_new): row i of both is the same item; n >= 100.
-    Raises PlanError when there are too few pairs.
+    Raises InputError when there are too few pairs.
     """
-    pairs = len(old_vectors)
-    if pairs < LEAST_PAIRS:
-        raise PlanError(
-            [
-                f"fitting needs at least {LEAST_PAIRS} items with content, got {pairs}; raise "
-                'fit_items, or use strategy = "compatible" if the models share a space'
-            ]
-        )
-    held = min(REFERENCE_ITEMS, pairs // 4)
-    up = transforms.fit_ridge(
-        old_vectors[held:], new_vectors[held:], source=old_model, target=new_model
+    scorer = scoring.fit_scorer(
+        old_vectors,
+        new_vectors,
+        old_model=old_model,
+        new_model=new_model,
+        fit_transform=transforms.fit_bridge,
     )
-    down = transforms.fit_ridge(
-        new_vectors[held:], old_vectors[held:], source=new_model, target=old_model
-    )
-    side = Side(old_model, down, scoring.tail(), old_vectors[:held])
-    return ModelFit(up, Scorer(new_model, new_vectors[:held], [side]))
+    up = transforms.fit_ridge(old_vectors, new_vectors, source=old_model, target=new_model)
+    return ModelFit(up, scorer)
 
 
 def _compatible(old_model: ModelId, new_model: ModelId) -> ModelFit:

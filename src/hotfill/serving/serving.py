@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, EmbedError, InputError, ModelMismatchError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal import Journal
     from hotfill.upgrade.phases import Phase
     from hotfill.upgrade.plan import Plan
+
+T = TypeVar("T")
 
 
 class Serving:
@@ -72,10 +74,12 @@ class Serving:
 
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
-        self._poll()
-        with self._switch.use() as view:
+
+        def search(view: View) -> list[SearchResult]:
             queries = self._embed(view.query_model, contents, "search by content")
             return self._search(view, queries, k, where)
+
+        return self._follow_and(search)
 
     def search_vectors(
         self, queries: Vectors, query_model: ModelId, k: int, *, where: Where | None = None
@@ -85,11 +89,13 @@ class Serving:
         Raises ModelMismatchError when the phase wants queries of another model (`view.query_model`
         says which), InputError, ShapeError, VectorError.
         """
-        self._poll()
-        with self._switch.use() as view:
+
+        def search(view: View) -> list[SearchResult]:
             if query_model != view.query_model:
                 raise ModelMismatchError("the query", view.query_model, query_model)
             return self._search(view, queries, k, where)
+
+        return self._follow_and(search)
 
     def upsert(
         self,
@@ -98,8 +104,8 @@ class Serving:
         metadata: Sequence[Metadata] | None = None,
     ) -> None:
         """Write items; found by the next search. Nothing is written when any of them fails."""
-        self._poll()
-        with self._switch.use() as view:
+
+        def write(view: View) -> None:
             vectors = self._embed(view.write_model, contents, "write items")
             retired = {}
             if view.kept_model is not None and view.kept_model in self._embedders:
@@ -108,6 +114,8 @@ class Serving:
             self._gallery.upsert(
                 item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
             )
+
+        self._follow_and(write)
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove items for good, also from batches in flight. Returns how many there were."""
@@ -121,12 +129,23 @@ class Serving:
     def _view(self, phase: Phase) -> View:
         return view_of(phase, self._plan.old_model, self._plan.new_model, self._load_scorer)
 
-    def _poll(self) -> None:
+    def _follow_and(self, act: Callable[[View], T]) -> T:
+        """Act by the current view. A view that is found to be out of date is replaced once."""
         now = time.monotonic()
-        if now - self._polled < self._poll_seconds:
-            return
-        self._polled = now
+        if now - self._polled >= self._poll_seconds:
+            self._polled = now
+            self.follow(self._journal.phase)
+        with self._switch.use() as view:
+            try:
+                return act(view)
+            except ModelMismatchError:
+                # An upgrade in another process may have entered a phase, and dropped a space,
+                # since the journal was last asked.
+                if self._journal.phase is view.phase:
+                    raise
         self.follow(self._journal.phase)
+        with self._switch.use() as view:
+            return act(view)
 
     def _search(
         self, view: View, queries: Vectors, k: int, where: Where | None
