@@ -6,6 +6,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from hotfill.evaluation.rehearsal import Recommendation
+from hotfill.metrics.backfill_curve import ARITHMETIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +55,9 @@ def recommend(
         transform=chosen.transform,
         calibration=chosen.calibration,
         order=chosen.order,
-        expected_gain=chosen.gain,
+        expected_gain=chosen.gain if improvement > 0 else None,
         worth_it=worth_it,
-        why=f"{reason} {_described(chosen, worth_it)}",
+        why=f"{reason} {_described(chosen, improvement, worth_it)}",
         labels_used=labels_used,
     )
 
@@ -99,21 +100,16 @@ def _guessed(signs: ModelSigns) -> tuple[bool, str]:
     )
 
 
-def _described(curve: MeasuredCurve, worth_it: bool) -> str:
+def _described(curve: MeasuredCurve, improvement: float, worth_it: bool) -> str:
     """Name the way, its gain and its cost in words."""
     parts = []
-    if curve.gain is not None:
+    if curve.gain is not None and improvement > 0:
         parts.append(f"gain {curve.gain:.2f}")
-    parts.append("never below the old model" if curve.floor >= 0 else f"floor {curve.floor:+.3f}")
+    below = curve.floor < -ARITHMETIC
+    parts.append(f"floor {curve.floor:+.3f}" if below else "never below the old model")
     if curve.vectors_rewritten:
         parts.append(f"{curve.vectors_rewritten} vectors rewritten first")
     if curve.query_encodings > 1:
         parts.append("each query embedded by both models while the gallery is mixed")
     lead = "Best way" if worth_it else "If it must be done, the best way"
-    return f"{lead}: {way(curve)}, {curve.order} order ({', '.join(parts)})."
-
-
-def way(curve: MeasuredCurve) -> str:
-    """Name strategy, transform and calibration: "merge (bridge, tail)"."""
-    details = [name for name in (curve.transform, curve.calibration) if name != "none"]
-    return f"{curve.strategy} ({', '.join(details)})" if details else curve.strategy
+    return f"{lead}: {curve.name}, {curve.order} order ({', '.join(parts)})."

@@ -158,8 +158,8 @@ def _galleries(sample: Sample, pairs: Pairs, strategies: Sequence[str]) -> Itera
     if "rrf" in strategies:
         yield rank_fusion(sample)
     if "merge" in strategies:
-        for name in ("bridge", "whitened bridge"):
-            yield merge_down(sample, pairs, fit_transform(name, sample, pairs), calibration="tail")
+        bridge = fit_transform("bridge", sample, pairs)
+        yield merge_down(sample, pairs, bridge, calibration="tail")
         yield two_encoders(sample, pairs, calibration="tail")
     if "prefill" in strategies:
         up = fit_transform("ridge up", sample, pairs)

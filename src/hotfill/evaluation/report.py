@@ -1,0 +1,137 @@
+"""A rehearsal for people: a table, a paragraph in plain words, a page with the picture."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotfill.evaluation.picture import curve_picture, is_recommended, label
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hotfill.evaluation.rehearsal import MeasuredCurve, Rehearsal
+
+COLUMNS = (
+    "way",
+    "order",
+    "map at 0 %",
+    "at 50 %",
+    "at 100 %",
+    "gain",
+    "floor",
+    "dips",
+    "rewritten",
+    "encodings",
+    "fit",
+)
+
+
+def table(rehearsal: Rehearsal) -> Table:
+    """Make a table for a terminal, one row per curve; the recommended one is bold."""
+    from rich.table import Table
+
+    made = Table(title=_title(rehearsal), caption="* recommended")
+    for column in COLUMNS:
+        made.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
+    for curve in rehearsal.curves:
+        style = "bold" if is_recommended(curve, rehearsal) else None
+        made.add_row(*_row(curve, rehearsal), style=style)
+    return made
+
+
+def summary(rehearsal: Rehearsal) -> str:
+    """Say in a paragraph what was measured and what follows."""
+    truth = {
+        "labels": "An item counted as relevant when it carries the query's label.",
+        "judgements": "Relevance was taken from the judgements given.",
+        "new model's top 10": (
+            "There were no labels, so the new model's own first ten counted as relevant; that "
+            "makes the new model look perfect and the old one worse than it is."
+        ),
+    }[rehearsal.truth]
+    skipped = f" ({rehearsal.skipped} more had no relevant item)" if rehearsal.skipped else ""
+    looked = "with" if rehearsal.recommendation.labels_used else "without looking at any"
+    return (
+        f"{rehearsal.queries} queries{skipped} searched a gallery of {rehearsal.items} items while "
+        f"it moved from the old model ({rehearsal.old_dimension} dimensions, map "
+        f"{rehearsal.old.map:.3f}) to the new one ({rehearsal.new_dimension} dimensions, map "
+        f"{rehearsal.new.map:.3f}). {truth} Everything was fitted on {rehearsal.fit_pairs} other "
+        f"items, which are neither queries nor in the gallery. The recommendation was made "
+        f"{looked} labels. {rehearsal.recommendation.why}"
+    )
+
+
+def write_report(rehearsal: Rehearsal, folder: str | Path) -> None:
+    """Write index.html, curves.png, curves.svg and rehearsal.json into a folder.
+
+    The folder is made where it is missing; files of these names are replaced. Needs matplotlib
+    (extra `plot`).
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    curve_picture(rehearsal, png=target / "curves.png", svg=target / "curves.svg")
+    (target / "rehearsal.json").write_text(rehearsal.to_json() + "\n", encoding="utf-8")
+    (target / "index.html").write_text(_page(rehearsal), encoding="utf-8")
+
+
+def _title(rehearsal: Rehearsal) -> str:
+    verdict = "worth it" if rehearsal.recommendation.worth_it else "not worth it"
+    return f"Rehearsal: {verdict}"
+
+
+def _row(curve: MeasuredCurve, rehearsal: Rehearsal) -> tuple[str, ...]:
+    values = [point.quality.map for point in curve.points]
+    half = min(curve.points, key=lambda point: abs(point.share - 0.5)).quality.map
+    return (
+        label(curve, rehearsal),
+        curve.order,
+        f"{values[0]:.3f}",
+        f"{half:.3f}",
+        f"{values[-1]:.3f}",
+        "-" if curve.gain is None else f"{curve.gain:.2f}",
+        f"{curve.floor:+.3f}",
+        str(curve.dips),
+        str(curve.vectors_rewritten),
+        str(curve.query_encodings),
+        f"{curve.fit_seconds:.1f} s",
+    )
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
+    "color:#222;background:#fff}table{border-collapse:collapse;font-size:.9rem}"
+    "th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}"
+    "th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}"
+    "tr.recommended{font-weight:bold;background:#eef5fa}img{width:100%;height:auto}"
+    "div{overflow-x:auto}"
+)
+
+
+def _page(rehearsal: Rehearsal) -> str:
+    rows = "".join(
+        _opening(is_recommended(curve, rehearsal))
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in _row(curve, rehearsal))
+        + "</tr>\n"
+        for curve in rehearsal.curves
+    )
+    heads = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    title = html.escape(_title(rehearsal))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n'
+        f"<body><h1>{title}</h1>\n<p>{html.escape(summary(rehearsal))}</p>\n"
+        '<img src="curves.svg" alt="Backfill curves: map against the share of the gallery done, '
+        'one line per way; the figures stand in the table below.">\n'
+        f"<div><table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>\n"
+        "<p>* recommended. Gain: share of the way from the old to the new model, averaged over the "
+        "whole backfill; 0.5 is a straight line. Floor: lowest map minus the old model's. Dips: "
+        "steps at which map falls. Rewritten: stored vectors changed before backfilling begins. "
+        'Encodings: models that embed each query. All figures: <a href="rehearsal.json">'
+        "rehearsal.json</a>.</p>\n</body></html>\n"
+    )
+
+
+def _opening(recommended: bool) -> str:
+    return '<tr class="recommended">' if recommended else "<tr>"

@@ -1,0 +1,212 @@
+"""A rehearsal measures every way, recommends one, and refuses what cannot be measured."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from hotfill.errors import ConfigError, HotfillError, InputError, ShapeError, VectorError
+from hotfill.evaluation.rehearse import rehearse
+from hotfill.metrics import average_precision, rank_scores, same_label
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """900 digits; old model: the upper half of the pixels; new model: all of them."""
+    data = load_digits()
+    rows = np.random.default_rng(0).permutation(len(data.data))[:900]
+    return data.data[rows, :32], data.data[rows], data.target[rows]
+
+
+@pytest.fixture(scope="module")
+def rehearsal(digits):
+    old, new, labels = digits
+    return rehearse(old, new, labels=labels, points=5, strategies=["naive_merge", "merge", "rrf"])
+
+
+def test_the_options_are_those_of_the_command() -> None:
+    assert list(inspect.signature(rehearse).parameters) == [
+        "old", "new", "queries_old", "queries_new", "labels", "query_labels", "qrels", "fit",
+        "strategies", "orders", "points", "seed", "use_labels",
+    ]  # fmt: skip
+
+
+def test_the_json_holds_what_was_promised(rehearsal) -> None:
+    found = json.loads(rehearsal.to_json())
+    assert {"old", "new", "curves", "recommendation"} <= set(found)
+    assert set(found["old"]) == {"map", "hit_rate@1", "ndcg@10"}
+    for curve in found["curves"]:
+        assert set(curve) == {
+            "strategy", "transform", "calibration", "order", "labels_used", "points", "auc",
+            "gain", "floor", "dips", "vectors_rewritten", "query_encodings", "fit_seconds",
+        }  # fmt: skip
+        assert [point["share"] for point in curve["points"]] == [0, 0.25, 0.5, 0.75, 1]
+        assert set(curve["points"][0]) == {"share", "map", "hit_rate@1", "ndcg@10", "flips"}
+    assert set(found["recommendation"]) >= {
+        "strategy", "transform", "calibration", "order", "expected_gain", "worth_it", "why",
+    }  # fmt: skip
+
+
+def test_fit_rows_queries_and_gallery_share_no_item(digits) -> None:
+    old, new, _ = digits
+    # An id in a last column would change the cosines; instead count: 900 = 300 + 90 + 510.
+    found = rehearse(old, new, points=2, strategies=["naive_merge"], orders=["random"])
+    assert (found.fit_pairs, found.queries, found.items) == (300, 90, 510)
+
+
+def test_every_curve_ends_at_the_new_model_and_the_naive_one_starts_at_the_old(rehearsal) -> None:
+    for curve in rehearsal.curves:
+        assert curve.points[-1].quality == rehearsal.new
+    assert rehearsal.curves[0].strategy == "naive_merge"
+    assert rehearsal.curves[0].points[0].quality == rehearsal.old
+
+
+def test_the_merge_of_two_calibrated_encoders_starts_at_the_old_model(rehearsal) -> None:
+    curve = next(
+        some for some in rehearsal.curves if some.strategy == "merge" and some.query_encodings == 2
+    )
+    assert curve.points[0].quality.map == pytest.approx(rehearsal.old.map, abs=1e-4)
+
+
+def test_given_queries_are_measured_against_all_items_but_the_fit_rows(digits) -> None:
+    old, new, labels = digits
+    found = rehearse(
+        old[100:], new[100:], queries_old=old[:100], queries_new=new[:100], labels=labels[100:],
+        query_labels=labels[:100], points=2, strategies=["naive_merge"], orders=["random"], seed=4,
+    )  # fmt: skip
+    fit = np.random.default_rng(4).permutation(800)[: 800 // 3]
+    gallery = np.setdiff1d(np.arange(800), fit) + 100
+    unit = new / np.linalg.norm(new, axis=1, keepdims=True)
+    ranks = rank_scores(unit[:100] @ unit[gallery].T, same_label(labels[:100], labels[gallery]))
+    assert found.new.map == pytest.approx(average_precision(ranks).mean(), abs=1e-5)
+    assert (found.items, found.queries) == (len(gallery), 100)
+
+
+def test_judgements_by_row_number_mean_the_same_as_labels(digits) -> None:
+    old, new, labels = digits
+    few = {"points": 2, "strategies": ["naive_merge"], "orders": ["random"]}
+    qrels = {
+        str(query): {str(item): 1 for item in np.flatnonzero(labels == labels[query])}
+        for query in range(len(labels))
+    }
+    by_label = rehearse(old, new, labels=labels, **few)
+    judged = rehearse(old, new, qrels=qrels, **few)
+    assert judged.new == by_label.new
+    assert judged.truth == "judgements"
+
+
+def test_without_labels_the_new_models_first_ten_are_relevant(digits) -> None:
+    old, new, _ = digits
+    found = rehearse(old, new, points=3, strategies=["merge"], orders=["random"])
+    assert found.truth == "new model's top 10"
+    assert found.new.map == 1
+    assert not found.recommendation.labels_used
+
+
+def test_labels_do_not_sway_the_recommendation_unless_asked(digits) -> None:
+    old, new, labels = digits
+    few = {"points": 3, "strategies": ["merge"], "orders": ["random"]}
+    shuffled = np.random.default_rng(0).permutation(labels)
+    one = rehearse(old, new, labels=labels, **few)
+    other = rehearse(old, new, labels=shuffled, **few)
+    assert one.recommendation == other.recommendation
+    assert one.old != other.old
+    asked = rehearse(old, new, labels=shuffled, use_labels=True, **few)
+    assert asked.recommendation.labels_used
+    assert not asked.recommendation.worth_it
+
+
+def test_a_worse_new_model_is_not_worth_it(digits) -> None:
+    old, new, labels = digits
+    found = rehearse(new, old, labels=labels, use_labels=True, points=3, orders=["random"])
+    assert not found.recommendation.worth_it
+    assert "not better" in found.recommendation.why
+    assert found.recommendation.expected_gain is None
+
+
+def test_noise_in_the_new_model_is_seen_without_labels(digits) -> None:
+    old, new, _ = digits
+    noisy = new + np.random.default_rng(0).normal(scale=10, size=new.shape)
+    found = rehearse(old, noisy, points=3, strategies=["merge"], orders=["random"])
+    assert not found.recommendation.worth_it
+    assert "without labels" in found.recommendation.why
+
+
+def test_a_better_new_model_is_worth_it(digits) -> None:
+    old, new, labels = digits
+    found = rehearse(old, new, labels=labels, use_labels=True, points=3, orders=["random"])
+    assert found.recommendation.worth_it
+    assert found.recommended_curve().gain == found.recommendation.expected_gain
+
+
+def test_identical_models_give_flat_curves_and_are_not_worth_it(digits) -> None:
+    _, new, labels = digits
+    found = rehearse(new, new, labels=labels, points=3, strategies=["naive_merge", "compatible"])
+    assert found.old == found.new
+    for curve in found.curves:
+        assert len({point.quality.map for point in curve.points}) == 1
+        assert curve.gain is None
+    assert not found.recommendation.worth_it
+    assert "same neighbours" in found.recommendation.why
+
+
+def test_models_of_different_dimensions_are_not_measured_as_compatible(digits) -> None:
+    old, new, _ = digits
+    found = rehearse(old, new, points=2, strategies=["naive_merge", "compatible"])
+    assert {curve.strategy for curve in found.curves} == {"naive_merge"}
+
+
+def test_half_precision_is_read_as_it_is(digits) -> None:
+    old, new, labels = digits
+    few = {"labels": labels, "points": 2, "strategies": ["naive_merge"], "orders": ["random"]}
+    half = rehearse(old.astype(np.float16), new.astype(np.float16), **few)
+    assert half.new == rehearse(old, new, **few).new  # pixels are small whole numbers
+
+
+def test_the_same_seed_gives_the_same_rehearsal(digits) -> None:
+    old, new, _ = digits
+    few = {"points": 2, "strategies": ["prefill"], "orders": ["popularity_uncertainty"], "seed": 7}
+    first, second = rehearse(old, new, **few), rehearse(old, new, **few)
+    assert [curve.points for curve in first.curves] == [curve.points for curve in second.curves]
+
+
+def bad(digits, **changes):
+    old, new, labels = digits
+    return {"old": old, "new": new, "labels": labels, "points": 2, **changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda old, new, labels: {"new": new[:-1]}, ShapeError, "got 900 old and 899 new"),
+        (lambda old, new, labels: {"old": old[:, 0]}, ShapeError, r"shape \(n, dimension\)"),
+        (lambda old, new, labels: {"old": np.where(old == 3, np.nan, old)}, VectorError, "NaN"),
+        (lambda old, new, labels: {"old": np.ones((900, 5))}, VectorError, "are the same"),
+        (lambda old, new, labels: {"new": np.ones((900, 1))}, VectorError, "are the same"),
+        (lambda old, new, labels: {"old": old[:99], "new": new[:99]}, InputError, "at least 300"),
+        (lambda old, new, labels: {"fit": 50}, InputError, "at least 100 are needed"),
+        (lambda old, new, labels: {"fit": 0}, InputError, ">= 1"),
+        (lambda old, new, labels: {"labels": np.arange(900)}, InputError, "no relevant gallery"),
+        (lambda old, new, labels: {"labels": labels[:-1]}, ShapeError, "one per item"),
+        (lambda old, new, labels: {"queries_old": old}, InputError, "one array is missing"),
+        (
+            lambda old, new, labels: {"queries_old": old, "queries_new": new},
+            InputError,
+            "no labels of the queries",
+        ),
+        (lambda old, new, labels: {"query_labels": labels}, InputError, "no queries"),
+        (lambda old, new, labels: {"qrels": {}}, InputError, "both given"),
+        (lambda old, new, labels: {"labels": None, "use_labels": True}, InputError, "none were"),
+        (lambda old, new, labels: {"strategies": ["marge"]}, ConfigError, "'marge'"),
+        (lambda old, new, labels: {"orders": "random"}, ConfigError, "a list"),
+        (lambda old, new, labels: {"points": 1}, InputError, "at least 2 points"),
+    ],
+)
+def test_bad_input_is_refused(digits, change, error, message) -> None:
+    with pytest.raises(error, match=message) as caught:
+        rehearse(**bad(digits, **change(*digits)))
+    assert isinstance(caught.value, HotfillError)

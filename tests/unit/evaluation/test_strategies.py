@@ -1,0 +1,142 @@
+"""What is measured on paper is what the scorer serves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from hotfill.errors import ConfigError
+from hotfill.evaluation import uncertainty
+from hotfill.evaluation.fitting import fit_transform, pairs_of
+from hotfill.evaluation.mixed_gallery import side_of_each
+from hotfill.evaluation.model_signs import NEIGHBOURS, model_signs
+from hotfill.evaluation.sample import cosines, draw_sample
+from hotfill.evaluation.strategies import fuse_ranks, merge_down, merge_up, two_encoders
+from hotfill.scoring import Scorer, Side, compare, tail
+
+
+@pytest.fixture(scope="module")
+def sample():
+    data = load_digits()
+    return draw_sample(data.data[:900, :40], data.data[:900], fit=2000, seed=0)
+
+
+@pytest.mark.parametrize("name", ["ridge down", "bridge", "whitened bridge"])
+def test_a_merge_scores_as_the_scorer_does(sample, name) -> None:
+    pairs = pairs_of(sample)
+    fitted = fit_transform(name, sample, pairs)
+    old, new = merge_down(sample, pairs, fitted, calibration="tail").sides(slice(3, 8))
+
+    side = Side(sample.old.model, fitted.transform, tail(), pairs.old_reference)
+    scorer = Scorer(sample.new.model, pairs.new_reference, [side])
+    queries = sample.new.queries.read(slice(3, 8))
+    prepared = scorer.prepare(queries)
+    for row in range(5):
+        if prepared.refined:
+            refined = prepared.refined[sample.old.model]
+            features = refined.bridge.gallery_features(sample.old.gallery.read())
+            expected = refined.calibrated(row, features @ refined.features[row])
+        else:
+            searching = prepared.vectors[sample.old.model][row : row + 1]
+            raw = compare(searching, sample.old.gallery.read(), sample.old.model)[0]
+            expected = prepared.calibrated[sample.old.model](row, raw)
+        np.testing.assert_allclose(old[row], expected, atol=1e-4)
+    np.testing.assert_allclose(new, queries @ sample.new.gallery.read().T, atol=1e-6)
+
+
+def test_two_encoders_score_with_the_old_models_own_queries(sample) -> None:
+    old, _ = two_encoders(sample, pairs_of(sample), calibration="none").sides(slice(0, 4))
+    expected = sample.old.queries.read(slice(0, 4)) @ sample.old.gallery.read().T
+    np.testing.assert_allclose(old, expected, atol=1e-6)
+
+
+def test_prefill_scores_what_the_new_index_would_hold(sample) -> None:
+    pairs = pairs_of(sample)
+    up = fit_transform("ridge up", sample, pairs)
+    gallery = merge_up(sample, pairs, up, strategy="prefill", calibration="none")
+    old, _ = gallery.sides(slice(0, 4))
+    written = up.transform(sample.old.gallery.read())
+    np.testing.assert_allclose(old, sample.new.queries.read(slice(0, 4)) @ written.T, atol=1e-5)
+    assert gallery.vectors_rewritten == len(sample.gallery)
+
+
+@pytest.mark.parametrize("calibration", ["none", "z_score", "isotonic", "tail"])
+def test_no_calibration_changes_the_order_within_the_old_side(sample, calibration) -> None:
+    pairs = pairs_of(sample)
+    plain, _ = two_encoders(sample, pairs, calibration="none").sides(slice(0, 3))
+    scaled, _ = two_encoders(sample, pairs, calibration=calibration).sides(slice(0, 3))
+    for one, other in zip(plain, scaled, strict=True):
+        order = np.argsort(-one)
+        assert np.all(np.diff(other[order]) <= 1e-6)
+
+
+def test_rank_fusion_looks_at_the_rank_within_each_side_only() -> None:
+    old = np.array([[0.9, 0.1, 0.5, 0.3]])
+    new = np.array([[0.2, 0.8, 0.4, 0.7]])
+    fused = fuse_ranks(old, new, np.array([False, True, False, True]))
+    assert fused.tolist() == [[1 / 61, 1 / 61, 1 / 62, 1 / 62]]
+
+
+def test_each_item_is_scored_on_its_side() -> None:
+    old, new = np.array([[1.0, 2.0]]), np.array([[10.0, 20.0]])
+    assert side_of_each(old, new, np.array([True, False])).tolist() == [[10.0, 2.0]]
+
+
+def test_unknown_names_are_refused(sample) -> None:
+    with pytest.raises(ConfigError, match="whitened bridge"):
+        fit_transform("magic", sample, pairs_of(sample))
+    with pytest.raises(ConfigError, match="isotonic"):
+        two_encoders(sample, pairs_of(sample), calibration="magic")
+
+
+def test_blocks_and_whole_matrices_score_alike(sample, monkeypatch) -> None:
+    whole = cosines(sample.new.queries.read(), sample.new.gallery)
+    monkeypatch.setattr("hotfill.evaluation.sample.BLOCK", 7)
+    np.testing.assert_allclose(cosines(sample.new.queries.read(), sample.new.gallery), whole, 1e-5)
+
+
+def test_the_signs_of_two_models_equal_their_loops() -> None:
+    rng = np.random.default_rng(0)
+    old, new = (rng.normal(size=(40, 5)).astype(np.float32) for _ in range(2))
+    old /= np.linalg.norm(old, axis=1, keepdims=True)
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+
+    def near(vectors):
+        order = [np.argsort(-row)[:NEIGHBOURS] for row in vectors @ vectors.T - 3 * np.eye(40)]
+        return [{item, *found.tolist()} for item, found in enumerate(order)]
+
+    def coherence(near):
+        shares = [
+            len(near[item] & near[other]) / (NEIGHBOURS + 1)
+            for item in range(40)
+            for other in near[item] - {item}
+        ]
+        return np.mean(shares)
+
+    signs = model_signs(old, new, seed=0)
+    both = zip(near(old), near(new), strict=True)
+    agreement = np.mean([(len(one & other) - 1) / NEIGHBOURS for one, other in both])
+    assert signs.agreement == pytest.approx(agreement)
+    assert signs.old_coherence == pytest.approx(coherence(near(old)))
+    assert signs.new_coherence == pytest.approx(coherence(near(new)))
+    assert model_signs(old, old, seed=0).same
+
+
+def test_uncertainty_finds_the_items_that_the_map_gets_wrong(sample) -> None:
+    pairs = pairs_of(sample)
+    predicted = uncertainty.fit_uncertainty(sample, pairs).of(sample.old.gallery)
+    up = fit_transform("ridge up", sample, pairs).transform
+    mapped, true = up(sample.old.gallery.read()), sample.new.gallery.read()
+    residual = 1 - np.einsum("ij,ij->i", mapped, true)
+    assert np.corrcoef(predicted, residual)[0, 1] > 0.3
+    assert np.all(predicted > 0)
+
+
+def test_popularity_counts_the_old_systems_first_ten(sample, monkeypatch) -> None:
+    monkeypatch.setattr("hotfill.evaluation.sample.BLOCK", 64)
+    scores = sample.old.fit.read() @ sample.old.gallery.read().T
+    expected = np.zeros(len(sample.gallery))
+    for row in scores:
+        expected[np.argsort(-row)[:10]] += 1
+    np.testing.assert_array_equal(uncertainty.old_popularity(sample), expected)
