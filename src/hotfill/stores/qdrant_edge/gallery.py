@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import contextmanager
-from itertools import combinations
+import shutil
 from pathlib import Path
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from threading import Lock, RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, P
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.qdrant_edge.moving import carry_over, may_move
 from hotfill.stores.qdrant_edge.points import (
     ID,
     VERSION,
@@ -24,14 +23,17 @@ from hotfill.stores.qdrant_edge.points import (
     makers_of,
     metadata_of,
     payload,
+    state_of,
 )
+from hotfill.stores.qdrant_edge.rebuild import copy_shard, rebuild
 from hotfill.stores.qdrant_edge.shard import Shard
+from hotfill.stores.qdrant_edge.sides import Sides
 from hotfill.stores.retired import RetiredVectors
-from hotfill.stores.stamp_file import read_stamp, write_stamp
+from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -39,44 +41,42 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Metadata, Where
     from hotfill.types import ModelId, Vectors
 
+SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
 _CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
+_CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 
 
 class QdrantEdgeGallery(Gallery):
     """A gallery in a folder. Make it with `create`, come back to it with `open`.
 
-    In the folder: `shard/` (the engine's), `retired.sqlite` (vectors kept for the way back),
-    `spaces.json` (the stamp) and `lock` (one process at a time). What is acknowledged survives
-    the killing of the process.
+    In the folder: a subfolder with the engine's shard, `retired.sqlite` (vectors kept for the way
+    back), `spaces.json` (the stamp) and `lock` (one process at a time). What is acknowledged
+    survives the killing of the process.
 
     A move first writes the earlier vectors to `retired.sqlite`, then gives the points the new
     vector, then takes the earlier one away. A crash between the last two leaves items on two
-    sides; `open` takes the older side away from them. That undoes half a move back and completes
-    half a move forward: either is a state that an unacknowledged move may leave.
+    sides; `open` brings them to one.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        shard: Shard,
-        retired: RetiredVectors,
-        lock: FolderLock,
-        spaces: tuple[ModelId, ...],
+        self, folder: Path, stamp: Stamp, lock: FolderLock, *, exact: bool, ef: int | None
     ) -> None:
         """Use `create` or `open`."""
         self._folder = folder
-        self._shard = shard
-        self._retired = retired
+        self._stamp = stamp
         self._folder_lock = lock
-        self._spaces = spaces
-        self._clock = VersionClock(floor=retired.version_ceiling)
+        self._exact, self._ef = exact, ef
+        self._closed = False
         # Held by everything but searches. They look at the engine alone, which answers at once.
         self._lock = RLock()
-        self._closed = False
-        self._ceiling = self._clock.last
-        self._counts: dict[ModelId, int] = {}
-        self._torn = True  # a write may have stopped half-way: look before the next call
-        self._repair()
+        self._optimising = Lock()
+        self._written: set[str] | None = None  # what to carry over to a shard being rebuilt
+        self._sides = Sides()
+        self._retired = RetiredVectors(folder / "retired.sqlite")
+        self._ceiling = self._retired.version_ceiling
+        self._clock = VersionClock(floor=self._ceiling)
+        self._shard = Shard.load(folder / stamp.data, exact=exact, ef=ef)
+        self._sides.settle(self._shard, stamp.spaces)
 
     @classmethod
     def create(
@@ -95,13 +95,13 @@ class QdrantEdgeGallery(Gallery):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
         try:
-            shard = Shard.create(folder / "shard", model, exact=exact, ef=ef)
-            retired = RetiredVectors(folder / "retired.sqlite")
-            write_stamp(folder, [model])  # last: a folder without it was never finished
+            Shard.create(folder / _data_name(0), model)
+            stamp = Stamp(spaces=(model,), data=_data_name(0))
+            write_stamp(folder, stamp)  # last: a folder without it was never finished
+            return cls(folder, stamp, lock, exact=exact, ef=ef)
         except BaseException:
             lock.release()
             raise
-        return cls(folder, shard, retired, lock, (model,))
 
     @classmethod
     def open(cls, path: str | Path, *, exact: bool = False, ef: int | None = None) -> Self:
@@ -111,12 +111,14 @@ class QdrantEdgeGallery(Gallery):
         Raises StoreError when the folder is no gallery, StoreBusyError when a process has it.
         """
         folder = Path(path)
-        spaces = read_stamp(folder)
+        read_stamp(folder)  # before anything is made in a folder that is not ours
         lock = FolderLock(folder)
         try:
-            spaces = read_stamp(folder)  # again: the process before us may have changed it
-            shard = Shard.load(folder / "shard", exact=exact, ef=ef)
-            return cls(folder, shard, RetiredVectors(folder / "retired.sqlite"), lock, spaces)
+            stamp = read_stamp(folder)
+            for leftover in folder.glob(_data_name("*")):
+                if leftover.name != stamp.data:
+                    shutil.rmtree(leftover)  # a rebuild that a crash cut short
+            return cls(folder, stamp, lock, exact=exact, ef=ef)
         except BaseException:
             lock.release()
             raise
@@ -129,32 +131,30 @@ class QdrantEdgeGallery(Gallery):
     @property
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
-        return self._spaces
+        return self._stamp.spaces
 
     def add_space(self, model: ModelId) -> None:
         """Add a named vector to the shard, then stamp the folder."""
         with self._lock:
-            if model not in self._spaces:
+            if model not in self.spaces:
                 self._shard.add_space(model)
-                write_stamp(self._folder, [*self._spaces, model])
-                self._counts = {**self._counts, model: 0}
-                self._spaces = (*self._spaces, model)
+                self._restamp(Stamp((*self.spaces, model), self._stamp.data))
+                self._sides.distrust()
 
     def drop_space(self, model: ModelId) -> None:
         """Remove an unsearched space with its retired vectors."""
         with self._lock:
-            self._repair()
-            if model not in self._spaces:
+            self._settle()
+            if model not in self.spaces:
                 return
             if searched := self.count(model):
                 raise StoreError(
                     f"cannot drop {model}: {searched} items are searched there; move them first"
                 )
             self._retired.drop_space(model.fingerprint)
-            remaining = tuple(space for space in self._spaces if space != model)
-            write_stamp(self._folder, remaining)
-            self._spaces = remaining
-            self._counts = {space: self._counts[space] for space in remaining}
+            remaining = tuple(space for space in self.spaces if space != model)
+            self._restamp(Stamp(remaining, self._stamp.data))
+            self._sides.distrust()
             self._shard.drop_space(model)
 
     def upsert(
@@ -168,8 +168,8 @@ class QdrantEdgeGallery(Gallery):
     ) -> NDArray[np.int64]:
         """Write items with new content."""
         with self._lock:
-            rows, old_rows = check_upsert(self._spaces, item_ids, vectors, space, metadata, retired)
-            self._repair()
+            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+            self._settle()
             versions = self._take_versions(len(item_ids))
             before = self._shard.read(item_ids, keys=None if metadata is None else [])
             if metadata is None:
@@ -186,8 +186,9 @@ class QdrantEdgeGallery(Gallery):
                 payload(item_id, int(version), row)
                 for item_id, version, row in zip(item_ids, versions, metadata, strict=True)
             ]
-            leaving = self._sides_of(list(before))
-            with self._changing(arriving={space: len(item_ids)}, leaving=leaving.values()):
+            leaving = self._sides.of(self._shard, list(before))
+            with self._sides.changing(arriving={space: len(item_ids)}, leaving=leaving.values()):
+                self._note(item_ids)
                 self._shard.write(item_ids, payloads, space.fingerprint, rows)
             written = dict(zip(item_ids, versions.tolist(), strict=True))
             self._retired.forget_other_versions({name: written[name] for name in before})
@@ -201,6 +202,7 @@ class QdrantEdgeGallery(Gallery):
             there = self._shard.read(item_ids, keys=None)
             for item_id, row in zip(item_ids, metadata, strict=True):
                 if item_id in there:
+                    self._note([item_id])
                     stored = there[item_id].payload
                     content = payload(item_id, stored[VERSION], row)
                     self._shard.overwrite_payload(item_id, {**content, **makers_of(stored)})
@@ -209,10 +211,13 @@ class QdrantEdgeGallery(Gallery):
         """Remove items from every space."""
         check_ids(item_ids)
         with self._lock:
-            self._repair()
+            self._settle()
             there = list(self._shard.read(item_ids, keys=[]))
             if there:
-                with self._changing(arriving={}, leaving=self._sides_of(there).values()):
+                with self._sides.changing(
+                    arriving={}, leaving=self._sides.of(self._shard, there).values()
+                ):
+                    self._note(there)
                     self._shard.delete(there)
                 self._retired.forget(there)
             return len(there)
@@ -229,79 +234,52 @@ class QdrantEdgeGallery(Gallery):
         """Let items be searched in `space`; their earlier vector is retired."""
         transform = None if origin == space.fingerprint else origin
         with self._lock:
-            rows, versions = check_move(self._spaces, item_ids, vectors, space, expected_versions)
-            self._repair()
-            mark = made_by(space.fingerprint)
-            before = self._shard.read(item_ids, keys=[VERSION, mark], vectors=True)
+            rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            self._settle()
+            before = self._shard.read(
+                item_ids, keys=[VERSION, made_by(space.fingerprint)], vectors=True
+            )
             moved = np.array(
                 [
-                    item_id in before
-                    and before[item_id].payload[VERSION] == version
-                    and (
-                        transform is None
-                        or mark in before[item_id].payload
-                        or space.fingerprint not in before[item_id].vector
-                    )
+                    may_move(before.get(item_id), version, space, transform)
                     for item_id, version in zip(item_ids, versions.tolist(), strict=True)
                 ],
                 dtype=np.bool_,
             )
-            going = [item_id for item_id, goes in zip(item_ids, moved, strict=True) if goes]
-            self._carry_over({name: before[name] for name in going}, rows[moved], space, transform)
+            if moved.any():
+                going = [item_id for item_id, goes in zip(item_ids, moved, strict=True) if goes]
+                self._note(going)
+                carry_over(
+                    {item_id: before[item_id] for item_id in going},
+                    rows[moved],
+                    space,
+                    transform,
+                    spaces=self.spaces,
+                    shard=self._shard,
+                    retired=self._retired,
+                    sides=self._sides,
+                )
             return moved
-
-    def _carry_over(
-        self, items: Mapping[str, Any], rows: Vectors, space: ModelId, transform: str | None
-    ) -> None:
-        """Write the new vectors and retire the earlier ones, in an order that a crash may cut."""
-        if not items:
-            return
-        target, mark = space.fingerprint, made_by(space.fingerprint)
-        item_ids = list(items)
-        leaving: dict[ModelId, list[str]] = {}
-        for model in self._spaces:
-            if model != space:
-                there = [name for name in item_ids if model.fingerprint in items[name].vector]
-                if there:
-                    leaving[model] = there
-        self._retired.put(
-            (
-                item_id,
-                model.fingerprint,
-                items[item_id].payload[VERSION],
-                np.array(items[item_id].vector[model.fingerprint], dtype=np.float32),
-            )
-            for model, there in leaving.items()
-            for item_id in there
-        )
-        # A vector that a transform made must never be taken for the model's: the mark goes on
-        # before it is written, and off after it is replaced.
-        if transform is not None:
-            self._shard.set_maker(item_ids, target, transform)
-        arrivals = sum(map(len, leaving.values()))
-        departures = [model for model, there in leaving.items() for _ in there]
-        with self._changing(arriving={space: arrivals}, leaving=departures):
-            self._shard.set_vectors(item_ids, target, rows)
-            for model, there in leaving.items():
-                self._shard.remove_vectors(there, model.fingerprint)
-        if transform is None:
-            marked = [name for name in item_ids if mark in items[name].payload]
-            if marked:
-                self._shard.set_maker(marked, target, None)
-        self._retired.forget_in_space(item_ids, target)
 
     def search(
         self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
     ) -> dict[ModelId, Hits]:
         """Search all sides in one call of the engine; sides without items are left out of it."""
-        ready = check_search(self._spaces, queries, k, where)
+        if self._closed:
+            raise StoreError(f"{self._folder} is closed: open it again")
+        ready = check_search(self.spaces, queries, k, where)
         while True:
-            counts = self._counts
+            shard, counts = self._shard, self._sides.counts
             filled = {space: ready[space] for space in ready if counts.get(space)}
-            found = self._shard.search(filled, k, where) if filled else {}
+            try:
+                found = shard.search(filled, k, where) if filled else {}
+            except StoreError:
+                if shard is self._shard:
+                    raise
+                continue  # a rebuilt shard took its place
             # A side that was empty may have taken items from one that was searched after that.
-            now = self._counts
-            if all(space in filled or not now.get(space) for space in ready):
+            counts = self._sides.counts
+            if all(space in filled or not counts.get(space) for space in ready):
                 break
         nothing = Hits(
             item_ids=((),) * max(map(len, ready.values()), default=0),
@@ -312,32 +290,22 @@ class QdrantEdgeGallery(Gallery):
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items."""
         with self._lock:
-            self._repair()
+            self._settle()
             records = self._shard.read(item_ids, keys=None)
-            sides = self._sides_of(list(records))
-        states: list[ItemState | None] = []
-        for item_id in item_ids:
-            if item_id not in records:
-                states.append(None)
-                continue
-            stored, space = records[item_id].payload, sides[item_id]
-            states.append(
-                ItemState(
-                    item_id=item_id,
-                    version=stored[VERSION],
-                    space=space,
-                    origin=stored.get(made_by(space.fingerprint), space.fingerprint),
-                    metadata=metadata_of(stored),
-                )
-            )
-        return states
+            sides = self._sides.of(self._shard, list(records))
+        return [
+            state_of(item_id, records[item_id].payload, sides[item_id])
+            if item_id in records
+            else None
+            for item_id in item_ids
+        ]
 
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         """Read searched vectors from the shard, retired ones from their file."""
         name = space.fingerprint
         with self._lock:
-            check_space(self._spaces, space)
-            self._repair()
+            check_space(self.spaces, space)
+            self._settle()
             records = self._shard.read(item_ids, keys=[VERSION], vectors=[name])
             versions = {item_id: record.payload[VERSION] for item_id, record in records.items()}
             found = {
@@ -360,8 +328,8 @@ class QdrantEdgeGallery(Gallery):
         """List items searched in `space`, in the order of their point ids."""
         check_limit(limit)
         with self._lock:
-            check_space(self._spaces, space)
-            self._repair()
+            check_space(self.spaces, space)
+            self._settle()
             records, cursor = self._shard.page(space.fingerprint, after=after, limit=limit)
         own, mark = space.fingerprint, made_by(space.fingerprint)
         return Page(
@@ -374,18 +342,64 @@ class QdrantEdgeGallery(Gallery):
     def count(self, space: ModelId, *, origin: str | None = None) -> int:
         """Count the items searched in `space`; at once without `origin`, by a filter with it."""
         with self._lock:
-            check_space(self._spaces, space)
-            self._repair()
+            check_space(self.spaces, space)
+            self._settle()
             if origin is None:
-                return self._counts[space]
+                return self._sides.counts[space]
             if origin == space.fingerprint:
                 return self._shard.count_own(space.fingerprint)
             return self._shard.count(space.fingerprint, made_by_transform=origin)
 
     def optimise(self) -> None:
-        """Build the engine's indexes and compact its segments."""
-        with self._lock:
-            self._shard.optimise()
+        """Build the engine's indexes and compact, on a copy and in a process of its own.
+
+        Needs room for a second copy of the shard. Writes wait while the files are copied and,
+        for a moment, at the end. Small galleries, for which the engine builds no index, are
+        compacted where they are.
+        """
+        with self._optimising:
+            with self._lock:
+                self._settle()
+                size = sum(4 * n * space.dimension for space, n in self._sides.counts.items())
+                if size < SMALL_BYTES:
+                    self._shard.optimise()
+                    return
+                self._shard.flush()
+                number = int(self._stamp.data.rpartition("-")[2]) + 1
+                fresh, spaces = self._folder / _data_name(number), self.spaces
+                copy_shard(self._folder / self._stamp.data, fresh)
+                self._written = set()
+            try:
+                rebuild(fresh, spaces)
+                self._change_over(fresh, spaces)
+            finally:
+                self._written = None
+                if read_stamp(self._folder).data != fresh.name:
+                    shutil.rmtree(fresh, ignore_errors=True)
+
+    def _change_over(self, fresh: Path, spaces: Sequence[ModelId]) -> None:
+        """Bring a rebuilt shard up to date, part by part, and put it in the place of the other."""
+        successor = Shard.load(fresh, exact=self._exact, ef=self._ef)
+        while True:
+            with self._lock:
+                self._settle()
+                written = self._written or set()
+                part = [written.pop() for _ in range(min(_CARRIED_AT_ONCE, len(written)))]
+                for model in self.spaces:
+                    successor.add_space(model)
+                successor.copy_items(part, self._shard)
+                if written:
+                    continue  # and let others have a turn
+                for model in spaces:
+                    if model not in self.spaces:
+                        successor.drop_space(model)
+                successor.flush()
+                before, left = self._shard, self._folder / self._stamp.data
+                self._restamp(Stamp(spaces=self.spaces, data=fresh.name))
+                self._shard, self._written = successor, None
+                before.close()
+            shutil.rmtree(left, ignore_errors=True)
+            return
 
     def close(self) -> None:
         """Flush, release the folder."""
@@ -402,16 +416,17 @@ class QdrantEdgeGallery(Gallery):
 
     # Inside the lock
 
-    def _sides_of(self, item_ids: Sequence[str]) -> dict[str, ModelId]:
-        """Tell where existing items are searched."""
-        filled = [space for space in self._spaces if self._counts[space]]
-        if len(filled) == 1:
-            return dict.fromkeys(item_ids, filled[0])
-        return {
-            item_id: space
-            for space in filled
-            for item_id in self._shard.searched_among(item_ids, space.fingerprint)
-        }
+    def _settle(self) -> None:
+        self._sides.settle(self._shard, self.spaces)
+
+    def _restamp(self, stamp: Stamp) -> None:
+        write_stamp(self._folder, stamp)
+        self._stamp = stamp
+
+    def _note(self, item_ids: Iterable[str]) -> None:
+        """Remember what a shard that is being rebuilt does not have yet."""
+        if self._written is not None:
+            self._written.update(item_ids)
 
     def _take_versions(self, n: int) -> NDArray[np.int64]:
         versions = self._clock.take(n)
@@ -420,29 +435,6 @@ class QdrantEdgeGallery(Gallery):
             self._retired.version_ceiling = self._ceiling
         return versions
 
-    @contextmanager
-    def _changing(
-        self, *, arriving: Mapping[ModelId, int], leaving: Iterable[ModelId]
-    ) -> Iterator[None]:
-        """Keep the counts around a write: never zero for a side that may hold an item."""
-        self._torn = True  # stays so if the write fails; the next call then looks for itself
-        self._recount(arriving, 1)
-        yield
-        self._recount(Counter(leaving), -1)
-        self._torn = False
 
-    def _recount(self, changes: Mapping[ModelId, int], sign: int) -> None:
-        # A new dict each time: searches read the counts without the lock.
-        self._counts = {
-            space: count + sign * changes.get(space, 0) for space, count in self._counts.items()
-        }
-
-    def _repair(self) -> None:
-        """Let every item be on one side again after a move that stopped half-way."""
-        if not self._torn:
-            return
-        for older, newer in combinations(self._spaces, 2):
-            while both := self._shard.in_both(older.fingerprint, newer.fingerprint):
-                self._shard.remove_vectors(both, older.fingerprint)
-        self._counts = {space: self._shard.count(space.fingerprint) for space in self._spaces}
-        self._torn = False
+def _data_name(number: int | str) -> str:
+    return f"shard-{number}"

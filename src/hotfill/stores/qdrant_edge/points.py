@@ -11,11 +11,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
+from hotfill.stores.base import ItemState
+
 if TYPE_CHECKING:
     from hotfill.stores.base import Metadata
+    from hotfill.types import ModelId
 
 ID = "_id"
 VERSION = "_version"
+SIDE = "_side"  # where the item was searched when the shard was last rebuilt: a hint for layout
 # The client turns a wanted True into 1 (0.9.0), which matches no boolean. So the names of what is
 # true, and of what is false, are kept as texts too.
 FLAGS = {True: "_true", False: "_false"}
@@ -46,6 +50,17 @@ def payload(item_id: str, version: int, metadata: Metadata) -> dict[str, Any]:
 def metadata_of(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the user's part of a payload."""
     return {key: value for key, value in stored.items() if not key.startswith("_")}
+
+
+def state_of(item_id: str, stored: dict[str, Any], space: ModelId) -> ItemState:
+    """Read an item's state from its payload and the side it is on."""
+    return ItemState(
+        item_id=item_id,
+        version=stored[VERSION],
+        space=space,
+        origin=stored.get(made_by(space.fingerprint), space.fingerprint),
+        metadata=metadata_of(stored),
+    )
 
 
 def makers_of(stored: dict[str, Any]) -> dict[str, Any]:

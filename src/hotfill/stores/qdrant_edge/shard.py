@@ -15,7 +15,7 @@ from hotfill.errors import InputError
 from hotfill.stores.base import Hits
 from hotfill.stores.qdrant_edge.conditions import client, searched_in, where_filter
 from hotfill.stores.qdrant_edge.failures import translated
-from hotfill.stores.qdrant_edge.points import ID, VERSION, made_by, point_id
+from hotfill.stores.qdrant_edge.points import ID, SIDE, VERSION, made_by, point_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,18 +41,32 @@ class Shard:
         self._engine = engine
         self._params = client.SearchParams(exact=exact, hnsw_ef=ef)
 
-    @classmethod
-    def create(cls, path: Path, model: ModelId, *, exact: bool, ef: int | None) -> Self:
-        """Make a shard with one space."""
+    @staticmethod
+    def create(path: Path, model: ModelId) -> None:
+        """Make the files of a shard with one space."""
         path.mkdir()
         vectors = {
             model.fingerprint: client.EdgeVectorParams(
                 size=model.dimension, distance=_DISTANCES[model.metric]
             )
         }
+        # The engine's own defaults, but for graphs per value of an indexed key: the only such
+        # key is the side, and each side has its graph already.
+        config = client.EdgeConfig(
+            vectors=vectors,
+            hnsw_config=client.HnswIndexConfig(
+                m=16, ef_construct=100, full_scan_threshold=10_000, payload_m=0
+            ),
+        )
         with translated("create the shard"):
-            engine = client.EdgeShard.create(str(path), client.EdgeConfig(vectors=vectors))
-        return cls(engine, exact=exact, ef=ef)
+            engine = client.EdgeShard.create(str(path), config)
+            engine.update(
+                client.UpdateOperation.create_field_index(
+                    SIDE, client.KeywordIndexParams(is_tenant=True)
+                )
+            )
+            engine.flush()
+            engine.close()
 
     @classmethod
     def load(cls, path: Path, *, exact: bool, ef: int | None) -> Self:
@@ -114,6 +128,30 @@ class Shard:
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items."""
         self._update(client.UpdateOperation.delete_points(_points(item_ids)))
+
+    def copy_items(self, item_ids: Sequence[str], source: Shard) -> None:
+        """Make these items what they are in another shard: there, elsewhere, or gone."""
+        records = source.read(item_ids, keys=None, vectors=True)
+        if records:
+            points = [
+                client.Point(record.id, record.vector, record.payload)
+                for record in records.values()
+            ]
+            self._update(client.UpdateOperation.upsert_points(points))
+        self.delete([item_id for item_id in item_ids if item_id not in records])
+
+    def note_side(self, space: str) -> None:
+        """Write down for each item of a side that it is there.
+
+        Only `optimise` reads it: it lays items with the same note next to each other. A search of
+        one side then reads memory in order, instead of one row and a gap (measured: 1.12 instead
+        of 1.34 times a plain index, half-way, 40,000 x 256).
+        """
+        elsewhere = client.Filter(
+            must=[client.HasVectorCondition(space)],
+            must_not=[client.FieldCondition(SIDE, match=client.MatchValue(space))],
+        )
+        self._update(client.UpdateOperation.set_payload_by_filter(elsewhere, {SIDE: space}))
 
     # Reading
 

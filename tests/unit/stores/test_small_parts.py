@@ -1,0 +1,47 @@
+"""The parts that stores are made of."""
+
+import json
+
+import pytest
+
+from hotfill.errors import StoreError
+from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
+from hotfill.stores.versions import VersionClock
+from hotfill.types import ModelId
+
+MODEL = ModelId("m", "1", 4)
+
+
+def test_versions_grow_even_when_the_clock_stands_still(monkeypatch):
+    monkeypatch.setattr("time.time_ns", lambda: 50)
+    clock = VersionClock()
+    assert clock.take(3).tolist() == [50, 51, 52]
+    assert clock.take(0).tolist() == []
+    assert clock.take(2).tolist() == [53, 54]
+    monkeypatch.setattr("time.time_ns", lambda: 1000)
+    assert clock.take(1).tolist() == [1000]
+    assert VersionClock(floor=2000).take(1).tolist() == [2001]
+
+
+def test_a_stamp_comes_back_as_written(tmp_path):
+    stamp = Stamp(spaces=(MODEL, ModelId("m", "2", 5, metric="l2")), data="shard-3")
+    write_stamp(tmp_path, Stamp(spaces=(), data="other"))
+    write_stamp(tmp_path, stamp)
+    assert read_stamp(tmp_path) == stamp
+    assert [path.name for path in tmp_path.iterdir()] == ["spaces.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"format": 1}', '{"format": 1, "data": "x", "spaces": [{"name": "m"}]}'],
+)
+def test_a_damaged_stamp_is_refused(tmp_path, content):
+    (tmp_path / "spaces.json").write_text(content)
+    with pytest.raises(StoreError, match="cannot be understood"):
+        read_stamp(tmp_path)
+
+
+def test_a_stamp_of_a_later_format_is_refused(tmp_path):
+    (tmp_path / "spaces.json").write_text(json.dumps({"format": 2, "spaces": []}))
+    with pytest.raises(StoreError, match="format 2, this version of hotfill reads 1"):
+        read_stamp(tmp_path)
