@@ -12,6 +12,8 @@ from hotfill.upgrade.phases import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Set
 
+    from numpy.typing import NDArray
+
     from hotfill.scoring import Scorer
     from hotfill.serving.results import SearchResult
     from hotfill.types import ModelId, Vectors
@@ -50,37 +52,57 @@ class Oracle:
             for hit in result.hits
             if hit.item_id not in before.keys() | after.keys() | excused
         ]
-        queries = self._queries(result, query)
+        sides = self._sides(result, query)
         for hit in result.hits:
             if hit.item_id in steady:
-                exact = queries[hit.model][0] @ self.vectors[hit.model][steady[hit.item_id]]
-                if abs(float(exact) - hit.raw_score) > _TOLERANCE:
+                exact = float(sides[hit.model].raw(steady[hit.item_id]))
+                if abs(exact - hit.raw_score) > _TOLERANCE:
                     faults.append(f"{hit.item_id} scored {hit.raw_score:.4f}, exact {exact:.4f}")
-        return faults + self._missing(result, queries, steady)
+        return faults + _missing(result, sides, steady)
 
-    def _queries(self, result: SearchResult, query: int) -> Mapping[ModelId, Vectors]:
-        """Give the query as each side was searched with it."""
+    def _sides(self, result: SearchResult, query: int) -> dict[ModelId, _Side]:
+        """Give the sides that the phase searches, and how each scores every drawing."""
         own = self.vectors[result.query_model][[query]]
-        if result.phase in _ONE_SIDE:
-            return {result.query_model: own}
-        return self.load_scorer().prepare(own).vectors
+        all_own = self.vectors[result.query_model]
+        exact = all_own @ own[0]
+        sides = {result.query_model: _Side(all_own, own[0], exact)}
+        if result.phase not in _ONE_SIDE:
+            prepared = self.load_scorer().prepare(own)
+            for model, refined in prepared.refined.items():
+                vectors = self.vectors[model]
+                features = refined.bridge.gallery_features(vectors)
+                comparable = refined.calibrated(0, features @ refined.features[0])
+                searching = prepared.vectors[model][0]
+                sides[model] = _Side(vectors, searching / np.linalg.norm(searching), comparable)
+        return sides
 
-    def _missing(
-        self, result: SearchResult, queries: Mapping[ModelId, Vectors], steady: Mapping[str, int]
-    ) -> list[str]:
-        """Find items that beat the last hit of every side they could be on, yet are not there."""
-        names = list(steady)
-        rows = np.fromiter(steady.values(), dtype=np.int64, count=len(names))
-        beaten = np.zeros(len(names), dtype=np.bool_)
-        for model, vector in queries.items():
-            scores = [hit.raw_score for hit in result.hits if hit.model == model]
-            if not scores:
-                return []  # nothing of that side was good enough, so it sets no bound
-            exact = self.vectors[model][rows] @ vector[0]
-            beaten |= exact <= min(scores) + _TOLERANCE
-        found = set(result.item_ids)
-        return [
-            f"{names[i]} is missing"
-            for i in np.flatnonzero(~beaten).tolist()
-            if names[i] not in found
-        ]
+
+@dataclass(frozen=True)
+class _Side:
+    """vectors: of every drawing. query: what searched them. comparable: of every drawing."""
+
+    vectors: Vectors
+    query: NDArray[np.float32]
+    comparable: NDArray[np.float32]
+
+    def raw(self, drawing: int) -> np.float32:
+        """Score a drawing as the store does."""
+        return self.vectors[drawing] @ self.query
+
+
+def _missing(
+    result: SearchResult, sides: Mapping[ModelId, _Side], steady: Mapping[str, int]
+) -> list[str]:
+    """Find items that beat the last hit on every side they could be on, yet are not there."""
+    if not result.hits:
+        return ["nothing was found"]
+    names = list(steady)
+    rows = np.fromiter(steady.values(), dtype=np.int64, count=len(names))
+    bound = result.hits[-1].score + _TOLERANCE
+    better = np.all([side.comparable[rows] > bound for side in sides.values()], axis=0)
+    found = set(result.item_ids)
+    return [
+        f"{names[row]} is missing"
+        for row in np.flatnonzero(better).tolist()
+        if names[row] not in found
+    ]

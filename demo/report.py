@@ -34,7 +34,12 @@ _NAMES = {
     "calibrated_merge": "calibrated merge",
     "prefill": "prefill",
 }
-_COLOURS = {"naive_merge": "#999999", "calibrated_merge": "#0072b2", "prefill": "#d55e00"}
+# Okabe and Ito's palette; the styles repeat the difference for print.
+_LINES: dict[str, dict[str, Any]] = {
+    "naive_merge": {"color": "#999999", "linestyle": ":"},
+    "calibrated_merge": {"color": "#0072B2", "linestyle": "-"},
+    "prefill": {"color": "#D55E00", "linestyle": "--"},
+}
 _BAD = (
     "lost",
     "duplicated",
@@ -110,18 +115,9 @@ def _draw(target: Path, curves: Curves) -> None:
         axes.axhline(level, color="#444444", linewidth=0.8, linestyle=":")
         axes.text(1.01, level, name, va="center", fontsize=9, color="#444444")
     for name, curve in lines.items():
-        percent = [100 * share for share in curve.shares]
-        axes.plot(np.array(percent) / 100, curve.values, color=_COLOURS[name], linewidth=2)
-        middle = len(curve.values) // 2
-        axes.annotate(
-            f"{_NAMES[name]} (gain {curve.gain:.2f})",
-            (curve.shares[middle], curve.values[middle]),
-            xytext=(0, -14 if name == "naive_merge" else 7),
-            textcoords="offset points",
-            ha="center",
-            color=_COLOURS[name],
-            fontsize=9,
-        )
+        label = f"{_NAMES[name]}: gain {curve.gain:.2f}"
+        axes.plot(curve.shares, curve.values, label=label, linewidth=2, **_LINES[name])
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.02, 0.92))
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_xlabel("share of the gallery embedded by the new model")
