@@ -68,6 +68,11 @@ class Bridge(Protocol):
     the inner product of the two features.
     """
 
+    @property
+    def overfetch(self) -> int:
+        """How many times k hits to search for, so that the exact k best are among them."""
+        ...
+
     def query_features(self, queries: Vectors, /) -> Vectors:
         """Features of new-model queries: float32 (q, f)."""
         ...
@@ -75,10 +80,6 @@ class Bridge(Protocol):
     def gallery_features(self, vectors: Vectors, /) -> Vectors:
         """Features of old vectors: float32 (n, f)."""
         ...
-
-
-OVERFETCH = 4
-"""How many times k an old side is searched for, where its best hits are then scored exactly."""
 
 
 @final
@@ -190,7 +191,7 @@ class Prepared:
 
     def depth(self, k: int) -> int:
         """How many hits to search for on every side when k are wanted."""
-        return k * OVERFETCH if self.refined else k
+        return k * max([refined.bridge.overfetch for refined in self.refined.values()], default=1)
 
     def rank(
         self, hits: Mapping[ModelId, HitLists], k: int, *, read: Read | None = None

@@ -8,6 +8,8 @@ from hotfill.transforms.base import Transform
 from hotfill.transforms.bridge import Bridge, BridgeForm, bridge_of, fit_bridge
 from hotfill.transforms.files import load, save
 from hotfill.transforms.identity import Identity, identity
+from hotfill.transforms.kernel import KernelMap, fit_kernel
+from hotfill.transforms.kernel_bridge import KernelBridge, fit_kernel_bridge
 from hotfill.transforms.moments import Moments
 from hotfill.transforms.procrustes import fit_procrustes
 from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
@@ -17,10 +19,14 @@ __all__ = [
     "Bridge",
     "BridgeForm",
     "Identity",
+    "KernelBridge",
+    "KernelMap",
     "Moments",
     "Transform",
     "bridge_of",
     "fit_bridge",
+    "fit_kernel",
+    "fit_kernel_bridge",
     "fit_procrustes",
     "fit_ridge",
     "fit_ridge_batches",

@@ -71,6 +71,8 @@ class Bridge(Transform):
     """
 
     kind: ClassVar[str] = "bridge"
+    overfetch: ClassVar[int] = 4
+    """How many times k hits to score exactly: 40 held 0.96 to 1 of the exact ten on real models."""
 
     def query_features(self, queries: Vectors, /) -> Vectors:
         """Features of new-model queries: float32 (q, old.dimension + 1).

@@ -11,6 +11,8 @@ from hotfill.errors import HotfillError, InputError, ModelMismatchError
 from hotfill.transforms.affine import Affine
 from hotfill.transforms.bridge import Bridge
 from hotfill.transforms.identity import Identity
+from hotfill.transforms.kernel import KernelMap
+from hotfill.transforms.kernel_bridge import KernelBridge
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 _STAMP = "hotfill.transform"  # the one metadata key; its value is JSON
 _FORMAT = 1
 
-KINDS: dict[str, type[Transform]] = {kind.kind: kind for kind in (Affine, Bridge, Identity)}
+KINDS: dict[str, type[Transform]] = {
+    kind.kind: kind for kind in (Affine, Bridge, Identity, KernelBridge, KernelMap)
+}
 """Which class a file's kind stands for. A new transform is one entry here."""
 
 

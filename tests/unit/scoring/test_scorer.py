@@ -47,6 +47,7 @@ class ExactCut:
     source: ModelId = NEW
     target: ModelId = OLD
     fingerprint: str = "exact"
+    overfetch: int = 4
 
     def __call__(self, vectors: Vectors, /) -> Vectors:
         return unit(vectors[:, :4] * np.float32([1, 1, 1e-3, 1e-3]))
@@ -143,7 +144,7 @@ def test_a_bridge_orders_its_hits_by_their_exact_scores() -> None:
     queries, gallery = unit(RNG.normal(size=(4, 6))), shelf(OLD, NEW)
     side = Side(OLD, ExactCut(), tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(queries)
-    assert prepared.depth(10) >= 40
+    assert prepared.depth(10) == 40
     hits = {OLD: gallery.search(dict(prepared.vectors), 40)[OLD]}
     for row, ranked in enumerate(prepared.rank(hits, 40, read=gallery.vectors)):
         exact = {name: queries[row, :4] @ stored for name, stored in gallery.sides[OLD].items()}
