@@ -1,0 +1,115 @@
+"""Upgrade so many items and print by how many megabytes the peak of memory rose."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from hotfill import ModelId
+from hotfill.serving.fitting import fitting_for
+from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
+from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.sqlite_journal import SqliteJournal
+
+OLD = ModelId("old", "1", 128)
+NEW = ModelId("new", "1", 128)
+
+
+def vectors_of(rows) -> np.ndarray:
+    """Vectors that depend on the row only, so that nobody has to keep them."""
+    made = np.stack([np.random.default_rng(row).normal(size=128) for row in rows])
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+class ComputedGallery(Gallery):
+    """A gallery that computes its items and keeps one byte for each: whether it moved."""
+
+    capabilities = Capabilities(atomic_move=True, snapshot_reads=True, many_processes=False)
+    spaces = (OLD, NEW)
+
+    def __init__(self, items: int) -> None:
+        self.moved = np.zeros(items, dtype=np.bool_)
+
+    def add_space(self, model):
+        pass
+
+    def move(self, item_ids, vectors, *, space, expected_versions, origin=None):
+        self.moved[[int(item_id) for item_id in item_ids]] = True
+        return np.ones(len(item_ids), dtype=np.bool_)
+
+    def get(self, item_ids):
+        return [
+            ItemState(i, 1, NEW, NEW.fingerprint, {})
+            if self.moved[int(i)]
+            else ItemState(i, 1, OLD, OLD.fingerprint, {})
+            for i in item_ids
+        ]
+
+    def vectors(self, item_ids, space):
+        ones = np.ones(len(item_ids), dtype=np.int64)
+        return Found(tuple(item_ids), ones, vectors_of([int(i) for i in item_ids]))
+
+    def scan(self, space, *, after=None, limit=1000):
+        begin = int(after or 0)
+        end = min(begin + limit, len(self.moved))
+        rows = begin + np.flatnonzero(self.moved[begin:end] == (space == NEW))
+        return Page(
+            tuple(f"{row:09}" for row in rows.tolist()),
+            np.ones(len(rows), dtype=np.int64),
+            (space.fingerprint,) * len(rows),
+            str(end) if end < len(self.moved) else None,
+        )
+
+    def count(self, space, *, origin=None):
+        if origin not in (None, space.fingerprint):
+            return 0
+        return int(np.count_nonzero(self.moved == (space == NEW)))
+
+    def _unused(self, *given, **named):
+        raise NotImplementedError("this measurement does not use it")
+
+    drop_space = upsert = set_metadata = delete = search = optimise = _unused
+
+    def close(self):
+        pass
+
+
+class Embedder:
+    """Rows in, vectors out, and time for nothing else."""
+
+    model_id = NEW
+
+    def __call__(self, contents):
+        return vectors_of(contents[:1]).repeat(len(contents), axis=0)
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    gallery = ComputedGallery(int(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        plan = Plan(OLD, NEW, batch_size=256, fit_items=0, strategy="compatible")
+        upgrade = Upgrade(
+            gallery=gallery,
+            journal=SqliteJournal(folder / "journal.sqlite"),
+            plan=plan,
+            folder=folder,
+            new_embedder=Embedder(),
+            source=lambda ids: {item_id: int(item_id) for item_id in ids},
+            fitting=fitting_for(plan),
+        )
+        before = peak()
+        upgrade.start()
+        print(peak() - before)
+
+
+if __name__ == "__main__":
+    main()
