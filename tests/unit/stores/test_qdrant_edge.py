@@ -1,6 +1,7 @@
 """What only the embedded store does: repair, rebuild beside searches and writes, its folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -294,3 +295,38 @@ def test_a_mark_goes_on_before_a_transforms_vector_is_written_and_off_after_the_
     steps.clear()
     edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
     assert steps == ["set_vectors", "set_maker"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+
+
+def test_nothing_is_written_to_a_disk_that_is_nearly_full(edge, folder, request):
+    versions = filled(edge)
+    request.getfixturevalue("full_disk")
+    for call in (
+        lambda: edge.upsert(["a"], rows(1, OLD), space=OLD),
+        lambda: edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions),
+        lambda: edge.delete(NAMES),
+        lambda: edge.set_metadata(NAMES, [{"n": 1}] * 30),
+    ):
+        with pytest.raises(StoreFullError, match="1 MB are left") as caught:
+            call()
+        assert caught.value.retryable
+    assert edge.count(OLD) == len(edge) == 30
+    assert len(edge.search({OLD: rows(1, OLD)}, 100)[OLD].item_ids[0]) == 30
+    edge.close()
+    with pytest.raises(StoreFullError):
+        QdrantEdgeGallery.open(folder)
+
+
+def test_the_log_is_shortened_now_and_then(edge, monkeypatch):
+    flushes = []
+    real = gallery.Shard.flush
+    monkeypatch.setattr(gallery.Shard, "flush", lambda s: (flushes.append(1), real(s))[1])
+    monkeypatch.setattr(gallery, "_FLUSHED_AFTER", 100)
+    for _ in range(8):
+        filled(edge)
+    assert len(flushes) == 2

@@ -29,6 +29,7 @@ from hotfill.stores.qdrant_edge.rebuild import copy_shard, rebuild
 from hotfill.stores.qdrant_edge.shard import Shard
 from hotfill.stores.qdrant_edge.sides import Sides
 from hotfill.stores.retired import RetiredVectors
+from hotfill.stores.room import check_room
 from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
 from hotfill.stores.versions import VersionClock
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
 _CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
+_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most so many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 
 
@@ -71,6 +73,7 @@ class QdrantEdgeGallery(Gallery):
         self._lock = RLock()
         self._optimising = Lock()
         self._written: set[str] | None = None  # what to carry over to a shard being rebuilt
+        self._unflushed = 0  # items written since the engine's log was last shortened
         self._sides = Sides()
         self._retired = RetiredVectors(folder / "retired.sqlite")
         self._ceiling = self._retired.version_ceiling
@@ -118,6 +121,7 @@ class QdrantEdgeGallery(Gallery):
             for leftover in folder.glob(_data_name("*")):
                 if leftover.name != stamp.data:
                     shutil.rmtree(leftover)  # a rebuild that a crash cut short
+            check_room(folder, 0)  # opening plays back the log, which writes
             return cls(folder, stamp, lock, exact=exact, ef=ef)
         except BaseException:
             lock.release()
@@ -169,7 +173,7 @@ class QdrantEdgeGallery(Gallery):
         """Write items with new content."""
         with self._lock:
             rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            self._settle()
+            self._before_write(rows.nbytes * (1 + len(old_rows)), len(rows))
             versions = self._take_versions(len(item_ids))
             before = self._shard.read(item_ids, keys=None if metadata is None else [])
             if metadata is None:
@@ -199,6 +203,7 @@ class QdrantEdgeGallery(Gallery):
         check_ids(item_ids)
         check_metadata(metadata, len(item_ids))
         with self._lock:
+            self._before_write(0, len(item_ids))
             there = self._shard.read(item_ids, keys=None)
             for item_id, row in zip(item_ids, metadata, strict=True):
                 if item_id in there:
@@ -211,7 +216,7 @@ class QdrantEdgeGallery(Gallery):
         """Remove items from every space."""
         check_ids(item_ids)
         with self._lock:
-            self._settle()
+            self._before_write(0, len(item_ids))
             there = list(self._shard.read(item_ids, keys=[]))
             if there:
                 with self._sides.changing(
@@ -235,13 +240,12 @@ class QdrantEdgeGallery(Gallery):
         transform = None if origin == space.fingerprint else origin
         with self._lock:
             rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
-            self._settle()
-            before = self._shard.read(
-                item_ids, keys=[VERSION, made_by(space.fingerprint)], vectors=True
-            )
+            self._before_write(rows.nbytes, len(rows))
+            own, mark = space.fingerprint, made_by(space.fingerprint)
+            before = self._shard.read(item_ids, keys=[VERSION, mark], vectors=True)
             moved = np.array(
                 [
-                    may_move(before.get(item_id), version, space, transform)
+                    may_move(before.get(item_id), version, own, mark, transform)
                     for item_id, version in zip(item_ids, versions.tolist(), strict=True)
                 ],
                 dtype=np.bool_,
@@ -418,6 +422,14 @@ class QdrantEdgeGallery(Gallery):
 
     def _settle(self) -> None:
         self._sides.settle(self._shard, self.spaces)
+
+    def _before_write(self, n_bytes: int, n_items: int) -> None:
+        check_room(self._folder, n_bytes)
+        self._settle()
+        self._unflushed += n_items
+        if self._unflushed > _FLUSHED_AFTER:
+            self._shard.flush()
+            self._unflushed = n_items
 
     def _restamp(self, stamp: Stamp) -> None:
         write_stamp(self._folder, stamp)

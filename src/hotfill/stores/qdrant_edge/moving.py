@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 
-def may_move(record: Any, version: int, space: ModelId, transform: str | None) -> bool:
+def may_move(record: Any, version: int, space: str, mark: str, transform: str | None) -> bool:
     """Tell whether an item still has the content meant, and a better vector is offered.
 
     record: with payload and vectors; None for an item that is not there.
+    space, mark: fingerprint of the space, and the payload key of transforms that made its vectors.
     """
     if record is None or record.payload[VERSION] != version:
         return False
-    searched_there = space.fingerprint in record.vector
-    by_model = made_by(space.fingerprint) not in record.payload
-    return not (transform is not None and searched_there and by_model)
+    own_already = space in record.vector and mark not in record.payload
+    return transform is None or not own_already
 
 
 def carry_over(
@@ -57,11 +57,10 @@ def carry_over(
     """
     item_ids = list(items)
     target, mark = space.fingerprint, made_by(space.fingerprint)
-    leaving = {
-        model: [item_id for item_id in item_ids if model.fingerprint in items[item_id].vector]
-        for model in spaces
-        if model != space
-    }
+    leaving: dict[ModelId, list[str]] = {model: [] for model in spaces if model != space}
+    for model, there in leaving.items():
+        name = model.fingerprint
+        there.extend(item_id for item_id in item_ids if name in items[item_id].vector)
     retired.put(_earlier(items, leaving))
     if transform is not None:
         shard.set_maker(item_ids, target, transform)
@@ -81,13 +80,10 @@ def carry_over(
 def _earlier(
     items: Mapping[str, Any], leaving: Mapping[ModelId, Sequence[str]]
 ) -> list[tuple[str, str, int, NDArray[np.float32]]]:
-    return [
-        (
-            item_id,
-            model.fingerprint,
-            items[item_id].payload[VERSION],
-            np.array(items[item_id].vector[model.fingerprint], dtype=np.float32),
-        )
-        for model, there in leaving.items()
-        for item_id in there
-    ]
+    rows = []
+    for model, there in leaving.items():
+        space = model.fingerprint
+        for item_id in there:
+            vector = np.array(items[item_id].vector[space], dtype=np.float32)
+            rows.append((item_id, space, items[item_id].payload[VERSION], vector))
+    return rows
