@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from hotfill.upgrade.order import Order
     from hotfill.upgrade.plan import Plan
 
-_HANDOVER_SECONDS = 30.0  # how long `abort` waits for a running process to let go
+HANDOVER_SECONDS = 30.0
+"""How long `abort` waits for a running process to let go."""
 
 
 @dataclass(slots=True)
@@ -127,18 +128,18 @@ class Upgrade:
     def abort(self) -> Status:
         """Go back to the old model before the cutover. A process at work is told to let go."""
         control.abort(self.journal)
-        with self._running(wait_seconds=_HANDOVER_SECONDS):
+        with self._running(wait_seconds=HANDOVER_SECONDS):
             self._go_back(Step.ABORT)
         return self.status()
 
     def complete(self) -> Status:
         """Remove the old vectors. There is no way back afterwards."""
         with self._running():
-            advance(self.journal.phase, Step.COMPLETE)
+            # Writers keep an old vector as long as there is a way back, so they are told first.
+            self._enter(Step.COMPLETE)
             for space in self._others():
                 self.gallery.drop_space(space)
             self.gallery.optimise()
-            self._enter(Step.COMPLETE)
             self._fire("on_completed")
         return self.status()
 

@@ -13,6 +13,7 @@ from hotfill.errors import UpgradeBusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import TextIO
 
 _POLL_SECONDS = 0.1
 
@@ -28,18 +29,38 @@ def running_lock(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     with path.open("a+") as file:
         while not _locked(file.fileno()):
             if time.monotonic() >= deadline:
-                file.seek(0)
-                pid = int(file.read() or 0)
-                raise UpgradeBusyError(
-                    f"process {pid} is running this upgrade; watch it with `hotfill watch`, or "
-                    "end it first (it can be killed at any moment: nothing is lost)",
-                    pid,
-                )
+                raise busy(_pid(file))
             time.sleep(_POLL_SECONDS)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def holder(path: Path) -> int | None:
+    """Tell which process holds a lock file; None when none does. Changes nothing.
+
+    Only for saying why something else failed: the answer may be out of date at once, and a process
+    that tries the lock at this very moment finds it taken.
+    """
+    if not path.exists():
+        return None
+    with path.open() as file:
+        return None if _locked(file.fileno()) else _pid(file)
+
+
+def busy(pid: int) -> UpgradeBusyError:
+    """Make the error that says who is running the upgrade."""
+    return UpgradeBusyError(
+        f"process {pid} is running this upgrade; watch it with `hotfill watch`, or end it first "
+        "(it can be killed at any moment: nothing is lost)",
+        pid,
+    )
+
+
+def _pid(file: TextIO) -> int:
+    file.seek(0)
+    return int(file.read() or 0)
 
 
 def _locked(descriptor: int) -> bool:

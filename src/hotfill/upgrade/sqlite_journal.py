@@ -65,7 +65,7 @@ class SqliteJournal(Journal):
 
     def _open(self) -> None:
         run = self._db.execute
-        run("PRAGMA journal_mode = WAL")
+        self._log_ahead()
         run("PRAGMA synchronous = NORMAL")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("the quick check failed")
@@ -85,6 +85,19 @@ class SqliteJournal(Journal):
                 f"{self._path} has journal format {form}, this hotfill reads {_FORMAT}; "
                 "use the version of hotfill that started the upgrade"
             )
+
+    def _log_ahead(self) -> None:
+        # Alone of all statements this one does not wait while another process makes the file.
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _is_blank(self) -> bool:
         run = self._db.execute
