@@ -32,29 +32,39 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hotfill.errors import ConfigError, HotfillError
+from hotfill.errors import ConfigError, HotfillError, ModelMismatchError, StoreBusyError
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.types import Embedder, ModelId
-from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade import control
+from hotfill.upgrade.coverage import Current, current_of, current_told
+from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.hooks import Moment
+from hotfill.upgrade.lock import busy, holder
+from hotfill.upgrade.phases import Step, advance
 from hotfill.upgrade.plan import OrderName, Plan, Strategy
 from hotfill.upgrade.planning import make_plan
 from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.status import take_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Source
+    from hotfill.upgrade.journal import DeadLetter, Journal
     from hotfill.upgrade.status import Status
+
+_POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
 
 
 class _Section(BaseModel):
@@ -62,10 +72,12 @@ class _Section(BaseModel):
 
 
 class StoreSection(_Section):
-    """Where the gallery lives."""
+    """Where the gallery lives. exact, ef: how it is searched; see the store's own page."""
 
     kind: Literal["qdrant-edge"] = "qdrant-edge"
     path: str
+    exact: bool = False
+    ef: int | None = None
 
 
 class FactorySection(_Section):
@@ -119,6 +131,7 @@ class Project:
 
     path: Path
     settings: Settings
+    _embedders: dict[str, Embedder] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -131,11 +144,17 @@ class Project:
         self.folder.mkdir(parents=True, exist_ok=True)
         return SqliteJournal(self.folder / "journal.sqlite")
 
+    def look(self) -> SqliteJournal:
+        """Open the journal to read it; before the upgrade begins, an empty one. Makes no file."""
+        path = self.folder / "journal.sqlite"
+        return SqliteJournal(path if path.exists() else Path(":memory:"))
+
     def gallery(self) -> Gallery:
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
 
-        return QdrantEdgeGallery.open(self.path.parent / self.settings.store.path)
+        store = self.settings.store
+        return QdrantEdgeGallery.open(self.path.parent / store.path, exact=store.exact, ef=store.ef)
 
     def source(self) -> Source:
         """Make the source."""
@@ -143,7 +162,9 @@ class Project:
         return made
 
     def embedder(self, which: Literal["old", "new"]) -> Embedder | None:
-        """Make an embedder; None when the file names none."""
+        """Make an embedder, once; None when the file names none."""
+        if which in self._embedders:
+            return self._embedders[which]
         section: ModelSection = getattr(self.settings, which)
         if section.embedder is None:
             return None
@@ -160,6 +181,7 @@ class Project:
                 raise ConfigError(
                     f"[{which}] model and embedder disagree: {wanted.differences(made.model_id)}"
                 )
+        self._embedders[which] = made  # a model may take long to load
         return made
 
     def model(self, which: Literal["old", "new"]) -> ModelId:
@@ -181,6 +203,40 @@ class Project:
             limits=dict(self.settings.limits),
         )
 
+    def plan_in_force(self, journal: Journal) -> Plan:
+        """Return the plan that the upgrade began with; before it begins, the draft."""
+        begun = journal.last("plan")
+        return Plan.from_dict(begun.body) if begun else self.draft()
+
+    def status(self) -> Status:
+        """Read where the upgrade is, whoever runs it. Writes nothing."""
+        with closing(self.look()) as journal:
+            return take_status(journal, self.plan_in_force(journal))
+
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Read which items failed for good, and why. Writes nothing."""
+        with closing(self.look()) as journal:
+            return journal.dead_letters()
+
+    def check(self, step: Step) -> None:
+        """Raise PhaseError unless the phase allows a step. Writes nothing."""
+        with closing(self.look()) as journal:
+            advance(journal.phase, step)
+
+    def current(self) -> Current:
+        """Tell which models the gallery holds, from the store or else the journal. Writes nothing.
+
+        Raises StoreBusyError when another process has the store and no upgrade has begun.
+        """
+        try:
+            with self.gallery() as gallery:
+                return current_of(gallery)
+        except StoreBusyError:
+            with closing(self.look()) as journal:
+                if journal.last("plan") is None:
+                    raise
+                return current_told(take_status(journal, self.plan_in_force(journal)))
+
     def plan(self) -> Plan:
         """Look at everything and return the full plan. Writes nothing."""
         with self.gallery() as gallery:
@@ -190,29 +246,74 @@ class Project:
         free = shutil.disk_usage(self.path.parent).free
         return make_plan(gallery, self.draft(), self.source(), self._new_embedder(), free)
 
-    def upgrade(self, gallery: Gallery, journal: SqliteJournal) -> Upgrade:
-        """Build the engine for an open store and journal."""
-        draft = self.draft()
-        # A begun upgrade has its plan in the journal; only a fresh one is looked at first.
-        begun = journal.last("plan") is not None
+    @contextmanager
+    def opened(self, step: Step) -> Iterator[Upgrade]:
+        """Open journal and store for a step, build the engine, and close them after the block.
+
+        Whether the phase allows the step is looked at first, from the journal alone. `start`
+        follows the file and is refused if the upgrade began with another plan; every other step
+        follows the plan that the upgrade began with. An abort begins before the store is opened,
+        because a process at work lets go of the store only then.
+        Raises PhaseError, UpgradeBusyError, and what `gallery` and `upgrade` raise.
+        """
+        self.check(step)
+        with closing(self.journal()) as journal:
+            if step is Step.ABORT:
+                control.abort(journal)
+            with self._gallery_unless_running(HANDOVER_SECONDS if step is Step.ABORT else 0) as g:
+                plan = None if step is Step.START else self.plan_in_force(journal)
+                yield self.upgrade(g, journal, plan)
+
+    def _gallery_unless_running(self, wait_seconds: float) -> Gallery:
+        """Open the store, waiting if need be. Raises UpgradeBusyError when an upgrade has it."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                return self.gallery()
+            except StoreBusyError as error:
+                if time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+                    continue
+                if (pid := holder(self.folder / "running")) is not None:
+                    raise busy(pid) from error
+                raise
+
+    def upgrade(
+        self, gallery: Gallery, journal: SqliteJournal, plan: Plan | None = None
+    ) -> Upgrade:
+        """Build the engine for an open store and journal.
+
+        plan: what to follow; by default what the file says.
+        Raises ModelMismatchError when an embedder is not of the plan's model.
+        """
+        if plan is None:
+            # A begun upgrade has its plan in the journal; only a fresh one is looked at first.
+            begun = journal.last("plan") is not None
+            plan = self.draft() if begun else self._plan(gallery)
+        old, new = self.embedder("old"), self._new_embedder()
+        for what, embedder, model in (
+            ("[old] embedder", old, plan.old_model),
+            ("[new] embedder", new, plan.new_model),
+        ):
+            if embedder is not None and embedder.model_id != model:
+                raise ModelMismatchError(what, model, embedder.model_id)
         return Upgrade(
             gallery=gallery,
             journal=journal,
-            plan=draft if begun else self._plan(gallery),
+            plan=plan,
             folder=self.folder,
-            new_embedder=self._new_embedder(),
-            old_embedder=self.embedder("old"),
+            new_embedder=new,
+            old_embedder=old,
             source=self.source(),
-            fitting=fitting_for(draft),
+            fitting=fitting_for(plan),
             hooks={_moment(name): _shell(text) for name, text in self.settings.hooks.items()},
         )
 
     def serving(self, gallery: Gallery, journal: SqliteJournal) -> Serving:
         """Build the door for searches and writes for an open store and journal."""
         embedders = [e for e in (self.embedder("old"), self.embedder("new")) if e is not None]
-        return Serving(
-            gallery, journal, self.draft(), embedders, lambda: load_scorer(self.folder / "fit")
-        )
+        plan = self.plan_in_force(journal)
+        return Serving(gallery, journal, plan, embedders, lambda: load_scorer(self.folder / "fit"))
 
     def _new_embedder(self) -> Embedder:
         embedder = self.embedder("new")
@@ -242,6 +343,8 @@ def read(path: Path) -> Project:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
@@ -280,7 +383,8 @@ def _shell(command: str) -> Callable[[Status], None]:
             "HOTFILL_PHASE": str(status.phase),
             "HOTFILL_SHARE": f"{status.share:.4f}",
         }
-        done = subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **facts})
+        # What a hook says goes to stderr: stdout is for the result of the command.
+        done = subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **facts}, stdout=2)
         if done.returncode:
             raise HotfillError(f"the hook {command!r} failed with exit code {done.returncode}")
 

@@ -1,0 +1,144 @@
+"""The configuration file, and what is built from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotfill import config
+from hotfill.errors import ConfigError, HotfillError, PhaseError
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.upgrade import control
+from hotfill.upgrade.lock import running_lock
+from hotfill.upgrade.phases import Phase, Step
+from tests.unit.cli.models import NEW, OLD
+from tests.unit.cli.project import ITEMS, fill, write_config
+
+
+@pytest.fixture
+def project(tmp_path):
+    fill(tmp_path)
+    return config.read(write_config(tmp_path))
+
+
+def test_paths_are_relative_to_the_file_and_the_folder_is_named_after_it(tmp_path):
+    project = config.read(write_config(tmp_path))
+    assert project.folder == tmp_path / "upgrade.upgrade"
+    path = tmp_path / "named.toml"
+    path.write_text('folder = "other"\n' + project.path.read_text())
+    assert config.read(path).folder == tmp_path / "other"
+
+
+def test_defaults_are_those_of_the_plan(tmp_path):
+    assert config.UpgradeSection().model_dump().items() <= config.Plan(OLD, NEW).to_dict().items()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "store: field required"),
+        ("[store]\npath = 3", "store.path: input should be a valid string, got 3"),
+        ("[stor]\npath = 'x'", "unknown key 'stor'; did you mean 'store'?"),
+        ("[store]\npath = 'x'\nzzz = 1", "unknown key 'store.zzz'; known: kind, path"),
+        ("[limits]\nlag = 'high'", "limits.lag: input should be a valid number"),
+        ("[store]\n[store]\n", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_key(tmp_path, text, message):
+    path = tmp_path / "upgrade.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.read(path)
+    assert message in str(caught.value)
+
+
+def test_a_model_that_its_embedder_contradicts_is_refused(tmp_path):
+    changed = {**OLD.to_dict(), "revision": "2"}
+    project = config.read(write_config(tmp_path, old={"model": changed}))
+    with pytest.raises(ConfigError, match=r"\[old\] model and embedder disagree: revision '2'"):
+        project.embedder("old")
+
+
+def test_a_model_is_enough_where_nothing_is_embedded_by_it(tmp_path):
+    path = write_config(tmp_path, old={"model": OLD.to_dict()})
+    path.write_text(path.read_text().replace('embedder = "tests.unit.cli.models:old_model"', ""))
+    project = config.read(path)
+    assert project.embedder("old") is None
+    assert project.model("old") == OLD
+
+
+def test_an_embedder_is_made_once(project):
+    assert project.embedder("new") is project.embedder("new")
+
+
+def test_a_factory_beside_the_file_is_found(tmp_path):
+    (tmp_path / "beside_the_file.py").write_text(
+        "from tests.unit.cli.models import old_model as make\n"
+    )
+    project = config.read(write_config(tmp_path, old={"embedder": "beside_the_file:make"}))
+    assert project.model("old") == OLD
+
+
+def test_what_is_no_embedder_is_refused(tmp_path):
+    project = config.read(write_config(tmp_path, old={"embedder": "builtins:dict"}))
+    with pytest.raises(ConfigError, match="must give an object with `model_id`"):
+        project.embedder("old")
+
+
+def test_an_unknown_hook_is_refused_and_a_failing_one_stops_its_move(tmp_path):
+    fill(tmp_path)
+    project = config.read(write_config(tmp_path, hooks={"on_stat": "true"}))
+    with pytest.raises(ConfigError, match="unknown hook 'on_stat'"), project.opened(Step.START):
+        pass
+    project = config.read(
+        write_config(tmp_path, hooks={"on_prepared": 'test "$HOTFILL_PHASE" = x'})
+    )
+    with (
+        pytest.raises(HotfillError, match="failed with exit code 1"),
+        project.opened(Step.START) as upgrade,
+    ):
+        upgrade.start()
+    assert project.status().phase is Phase.PREPARED
+
+
+def test_looking_at_an_upgrade_that_has_not_begun_makes_no_file(project):
+    assert project.status().phase is Phase.PLANNED
+    with pytest.raises(PhaseError):
+        project.check(Step.VERIFY)
+    assert not project.folder.exists()
+
+
+def test_steps_after_the_start_follow_the_plan_that_began_not_the_file(project, tmp_path):
+    with project.opened(Step.START) as upgrade:
+        upgrade.start()
+    changed = config.read(write_config(tmp_path, upgrade={"verify_items": 5}))
+    with changed.opened(Step.VERIFY) as upgrade:
+        assert upgrade.verify().sampled == 20
+
+
+def test_an_abort_begins_before_the_store_is_opened(project, monkeypatch):
+    with project.opened(Step.START) as upgrade:
+        upgrade.start()
+    monkeypatch.setattr(config, "HANDOVER_SECONDS", 0.0)
+    with QdrantEdgeGallery.open(project.path.parent / "gallery") as gallery:
+        with (
+            running_lock(project.folder / "running"),
+            pytest.raises(HotfillError, match="is running this upgrade"),
+            project.opened(Step.ABORT),
+        ):
+            pass
+        assert project.status().phase is Phase.ABORTING
+        assert gallery.count(NEW) == ITEMS
+    with project.opened(Step.ABORT) as upgrade:
+        assert upgrade.abort().phase is Phase.ABORTED
+
+
+def test_the_journal_tells_the_coverage_while_another_process_has_the_store(project):
+    with project.opened(Step.START) as upgrade:
+        control.pause(upgrade.journal, "anna")
+        upgrade.stop.set()
+        upgrade.start()
+        told = project.current()
+    known = project.current()
+    assert (told.told_by, known.told_by) == ("journal", "store")
+    assert told.models == known.models
+    assert [(each.items, each.share) for each in known.models] == [(ITEMS, 1.0), (0, 0.0)]
