@@ -1,0 +1,5 @@
+"""`python -m hotfill.cli` is `hotfill`."""
+
+from hotfill.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""From what stands on the command line to a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from hotfill.errors import InputError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hotfill.config import Project
+    from hotfill.serving.results import SearchResult
+    from hotfill.serving.serving import Serving
+    from hotfill.stores.base import Scalar, Where
+
+Query: TypeAlias = "Callable[[Project, Serving, int, Where], SearchResult]"
+
+
+def query(vector: Path | None, like: str | None, content: str | None) -> Query:
+    """Choose how to search. Raises InputError unless exactly one is given."""
+    given = [each for each in (vector, like, content) if each is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"give one of --vector FILE.npy, --like ITEM_ID and --content TEXT; got {len(given)}"
+        )
+
+    def run(project: Project, serving: Serving, k: int, where: Where) -> SearchResult:
+        if vector is not None:
+            rows = np.atleast_2d(_read(vector))
+            if len(rows) != 1:
+                raise InputError(f"{vector}: expected one vector, got an array of {rows.shape}")
+            return serving.search_vectors(rows, serving.view.query_model, k, where=where)[0]
+        if content is not None:
+            return serving.search([content], k, where=where)[0]
+        assert like is not None  # one of the three is given
+        contents = project.source()([like])
+        if like not in contents:
+            raise SourceError(f"the source has no content for item {like!r}; is the id right?")
+        return serving.search([contents[like]], k, where=where)[0]
+
+    return run
+
+
+def conditions(pairs: Sequence[str]) -> Where:
+    """Read key=value: a number, true or false, or else a text ("3" in quotes is a text).
+
+    Raises InputError for anything else.
+    """
+    where: dict[str, Scalar] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key:
+            raise InputError(f"--where takes key=value, got {pair!r}")
+        where[key] = _scalar(text)
+    return where
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | bool) else text
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a readable .npy file: {error}") from error
+    if not isinstance(rows, np.ndarray):
+        raise InputError(f"{path}: expected one array, as numpy.save writes it")
+    return rows

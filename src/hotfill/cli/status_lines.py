@@ -1,0 +1,68 @@
+"""The status in two lines, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotfill.upgrade.status import Status
+
+
+def status_lines(status: Status, *, steps: bool = False) -> list[str]:
+    """Return one line of how far it is and one of why and how long. steps: name the next ones.
+
+    backfilling 595,700/752,865 (79.1%)  embedded 1,204  written 1,200  visible 595,700  412/s
+    held: throttled search_p99=212 > 150   elapsed 2m55s (working 2m26s)   eta 1m17s   next: pause
+    """
+    done = status.moved + status.skipped
+    first = [str(status.phase)]
+    if status.items:
+        first[0] += f" {done:,}/{status.items:,} ({_percent(status.share)})"
+    first.append(counts(status))
+    if status.dead_letters:
+        first.append(f"dead letters {status.dead_letters:,}")
+    if status.rate_per_second:
+        first.append(rate(status.rate_per_second))
+    second = []
+    if status.holds:
+        second.append("held: " + "; ".join(str(hold) for hold in status.holds))
+    if status.elapsed_seconds:
+        second.append(
+            f"elapsed {duration(status.elapsed_seconds)} "
+            f"(working {duration(status.working_seconds)})"
+        )
+    if status.eta_seconds is not None:
+        second.append(f"eta {duration(status.eta_seconds)}")
+    second.append(f"process {status.pid} at work" if status.running else "no process at work")
+    if steps:
+        second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
+    return ["  ".join(first), "   ".join(second)]
+
+
+def counts(status: Status) -> str:
+    """What this process embedded and wrote, and what searches see."""
+    return f"embedded {status.embedded:,}  written {status.written:,}  visible {status.visible:,}"
+
+
+def rate(per_second: float) -> str:
+    """Items per second."""
+    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s"
+
+
+def duration(seconds: float) -> str:
+    """Say 3.2s, 2m55s, 1h04m or 3d02h."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if minutes < 60:
+        return f"{minutes}m{int(seconds % 60):02}s"
+    if hours < 24:
+        return f"{hours}h{minutes % 60:02}m"
+    return f"{days}d{hours % 24:02}h"
+
+
+def _percent(share: float) -> str:
+    # Never "100.0%" before all is done.
+    return f"{min(share, 0.999) if share < 1 else 1:.1%}"
