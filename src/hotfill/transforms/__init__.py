@@ -13,6 +13,7 @@ from hotfill.transforms.kernel_bridge import KernelBridge, fit_kernel_bridge
 from hotfill.transforms.moments import Moments
 from hotfill.transforms.procrustes import fit_procrustes
 from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
+from hotfill.transforms.uncertainty import uncertainty
 
 __all__ = [
     "Affine",
@@ -33,4 +34,5 @@ __all__ = [
     "identity",
     "load",
     "save",
+    "uncertainty",
 ]

@@ -87,6 +87,11 @@ class Bridge(Transform):
         given = check_vectors(vectors, self.target.dimension, what=f"vectors of {self.target.name}")
         return _gallery_features(as_compared(given, self.target), self._arrays["length"])
 
+    def confidence(self, rows: Vectors) -> Vectors:
+        """Length of the mapped vector about the centre, float32 (n,); see `uncertainty`."""
+        length = self._arrays["length"]
+        return np.asarray(np.linalg.norm(rows @ length[:-1] + length[-1], axis=1), dtype=np.float32)
+
     def _features(self, rows: Vectors) -> Vectors:
         features = (rows - self._arrays["centre"]) @ self._arrays["numerator"]
         spread = np.einsum("ij,ij->i", features @ self._arrays["covariance"], features)

@@ -88,12 +88,19 @@ class KernelMap(Transform):
 
     def weighed(self, rows: Vectors) -> Vectors:
         """Map rows as their space compares them to unit vectors of the weighed new space."""
+        predicted = self._predict(rows)
+        lengths = np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1e-20)
+        return np.asarray(predicted / lengths, dtype=np.float32)
+
+    def confidence(self, rows: Vectors) -> Vectors:
+        """Length of the prediction, float32 (n,), for rows as their space compares them."""
+        return np.asarray(np.linalg.norm(self._predict(rows), axis=1), dtype=np.float32)
+
+    def _predict(self, rows: Vectors) -> Vectors:
         arrays = self._arrays
         turned = _about(rows, arrays["centre"])
         kernel = _kernel(turned, arrays["landmarks"], float(arrays["exponent"][0]))
-        predicted = kernel @ arrays["weights"]
-        lengths = np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1e-20)
-        return np.asarray(predicted / lengths, dtype=np.float32)
+        return np.asarray(kernel @ arrays["weights"], dtype=np.float32)
 
     def weighed_queries(self, queries: Vectors) -> Vectors:
         """Bring vectors of the new model to the weighed new space, of unit length."""

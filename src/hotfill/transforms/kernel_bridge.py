@@ -48,6 +48,10 @@ class KernelBridge(Transform):
         given = check_vectors(vectors, self.target.dimension, what=f"vectors of {self.target.name}")
         return self._kernel.weighed(as_compared(given, self.target))
 
+    def confidence(self, rows: Vectors) -> Vectors:
+        """Length of the kernel's prediction, float32 (n,); see `uncertainty`."""
+        return self._kernel.confidence(rows)
+
     def _check(self) -> None:
         parts: dict[str, dict[str, np.ndarray]] = {"bridge": {}, "kernel": {}}
         for name, array in self._arrays.items():

@@ -1,0 +1,48 @@
+"""How doubtful a transform is about an item, seen from its old vector alone: the backfill order.
+
+A regression that cannot tell where an item lies in the new space predicts something near the mean.
+The length of its prediction, measured from the mean in the weighed new space, is therefore a
+confidence, for nothing: no labels, no second model, no new vector. [observed here; FastFill trains
+a variance head for the same purpose]
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotfill.checks import check_vectors
+from hotfill.errors import ConfigError
+from hotfill.transforms.base import BATCH_ROWS, as_compared
+from hotfill.transforms.bridge import Bridge
+from hotfill.transforms.kernel import KernelMap
+from hotfill.transforms.kernel_bridge import KernelBridge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hotfill.transforms.base import Transform
+
+
+def uncertainty(transform: Transform, old_vectors: Any) -> NDArray[np.float32]:
+    """Say how doubtful the transform is about each item: backfill the highest first.
+
+    transform: a bridge, a kernel bridge or a kernel map.
+    old_vectors: (n, old dimension).
+    Returns float32 (n,), below 0, without a unit: only the order means something, and only among
+    values of one transform.
+    Raises ConfigError (a transform that has no such measure), ShapeError, VectorError.
+    """
+    if not isinstance(transform, (Bridge, KernelBridge, KernelMap)):
+        raise ConfigError(
+            f"a transform of kind {transform.kind!r} has no measure of doubt; "
+            "fit a bridge, a kernel bridge or a kernel map"
+        )
+    old_model = transform.source if isinstance(transform, KernelMap) else transform.target
+    given = check_vectors(old_vectors, old_model.dimension, what=f"vectors of {old_model.name}")
+    doubts = np.empty(len(given), dtype=np.float32)
+    for start in range(0, len(given), BATCH_ROWS):
+        stretch = slice(start, start + BATCH_ROWS)
+        doubts[stretch] = -transform.confidence(as_compared(given[stretch], old_model))
+    return doubts
