@@ -66,7 +66,7 @@ def fit(
         the same training is gone on with, and the result is the same as without the stop.
     old_vectors: for recipes that compare items; read by id, so the old model is not needed.
     augment: applied to each batch. Old vectors are those of the items as they are.
-    stop_after_seconds: stop at the next step after this long, with a checkpoint.
+    stop_after_seconds: stop after the step in which this much time is over, with a checkpoint.
     Raises InputError for data the recipe cannot use (before the first step), DivergedError when a
     loss or gradient is not finite; the checkpoint before it stays.
     """
@@ -115,7 +115,7 @@ class _Run:
         with tqdm(
             total=steps, initial=state.step, desc=state.recipe.name, disable=not show_progress
         ) as bar:
-            while state.step < steps and time.monotonic() < deadline:
+            while state.step < steps:
                 self._refresh_if_due()
                 loss = self._step()
                 state.step += 1
@@ -126,6 +126,8 @@ class _Run:
                 if time.monotonic() - saved >= self.settings.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
+                if time.monotonic() >= deadline:
+                    break  # after a step, so that even the shortest calls get somewhere
         self._save()
         finished = state.step == steps
         self.log.write("finish" if finished else "stop", step=state.step)

@@ -1,0 +1,63 @@
+"""What a run consists of."""
+
+from __future__ import annotations
+
+from benchmarks.compatible_training.experiment import Plan
+from benchmarks.compatible_training.splits import KINDS
+from hotfill.training import RECIPE_NAMES, Settings
+
+RECIPES = ("independent", *(name for name in RECIPE_NAMES if name != "independent"))
+
+QUICK = Plan(
+    "quick",
+    recipes=("independent", "bct", "unibct", "advbct", "ract", "lce"),
+    splits=("extended-class",),
+    backbone="small",
+    larger="medium",
+    dimension=64,
+    settings=Settings(epochs=8, batch=64),
+    old_epochs=12,
+)
+
+OMNIGLOT = Plan(
+    "omniglot",
+    recipes=RECIPES,
+    splits=KINDS,
+    backbone="small",
+    larger="medium",
+    dimension=64,
+    settings=Settings(epochs=15, batch=128),
+    old_epochs=25,
+)
+
+CIFAR100 = Plan(
+    "cifar100",
+    recipes=RECIPES,
+    splits=KINDS,
+    backbone="small",
+    larger="medium",
+    dimension=64,
+    settings=Settings(epochs=12, batch=128),
+    old_epochs=20,
+)
+
+# For one GPU: about the usual CIFAR recipe, in steps of some minutes (--minutes).
+RESNET18 = Plan(
+    "cifar100-resnet18",
+    recipes=RECIPES,
+    splits=tuple(kind for kind in KINDS if kind != "extended-backbone"),
+    backbone="resnet18",
+    larger="resnet18",
+    dimension=128,
+    settings=Settings(
+        epochs=60,
+        batch=256,
+        optimiser="sgd",
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        clip=5.0,
+        device="cuda",
+        precision="bfloat16",
+    ),
+    old_epochs=100,
+)

@@ -1,0 +1,186 @@
+"""Do models trained to be compatible search old galleries better than the old model did?
+
+Every recipe against independent training, in five splits. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+
+from benchmarks.compatible_training.data import Task, cifar100, omniglot
+from benchmarks.compatible_training.experiment import Experiment, OutOfTimeError, Plan
+from benchmarks.compatible_training.measure import mean_of
+from benchmarks.compatible_training.plans import CIFAR100, OMNIGLOT, QUICK, RESNET18
+
+HERE = Path(__file__).resolve().parent
+BENCHMARK = "compatible_training"
+
+
+def run_plan(
+    plan: Plan, task: Task, seeds: list[int], results: Path | None, work: Path, deadline: float
+) -> tuple[list[dict[str, Any]], bool]:
+    """Run what is missing in the results file; say whether everything is there now.
+
+    Rows are written as they come, so the same call again goes on where this one ended.
+    """
+    identity = json.loads(json.dumps(asdict(plan)))
+    rows: list[dict[str, Any]] = []
+    if results is not None and results.exists():
+        found = json.loads(results.read_text(encoding="utf-8"))
+        if found["plan"] != identity:
+            raise SystemExit(f"{results} is of another plan; move it away to measure anew")
+        rows = found["rows"]
+    for seed in seeds:
+        for kind in plan.splits:
+            done = {row["recipe"] for row in rows if (row["split"], row["seed"]) == (kind, seed)}
+            missing = tuple(name for name in plan.recipes if name not in done)
+            if not missing:
+                continue
+            experiment = Experiment(plan, task, kind, seed, work, deadline)
+            try:
+                for row in experiment.rows(missing):
+                    rows.append(row)
+                    print(summary(row), file=sys.stderr, flush=True)
+                    if results is not None:
+                        write(results, identity, rows)
+            except OutOfTimeError:
+                return rows, False
+    return rows, True
+
+
+def write(results: Path, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    machine = {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    content = {"benchmark": BENCHMARK, **machine, "plan": identity, "rows": rows}
+    results.parent.mkdir(parents=True, exist_ok=True)
+    draft = results.with_suffix(".draft")
+    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draft.replace(results)
+
+
+def summary(row: dict[str, Any]) -> str:
+    cells = " ".join(f"{name} {row[name]['map']:.3f}" for name in ("old/old", "new/old", "new/new"))
+    return (
+        f"{row['split']:17} seed {row['seed']} {row['recipe']:12} {cells} "
+        f"P_1 {row['p_1']:5.2f} flips {row['mean_flips@1']:.3f} ({row['seconds']:.0f} s)"
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Means over seeds: {split: {recipe: {figure: value}}}."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for kind in dict.fromkeys(row["split"] for row in rows):
+        for name in dict.fromkeys(row["recipe"] for row in rows):
+            some = [row for row in rows if (row["split"], row["recipe"]) == (kind, name)]
+            if some:
+                found.setdefault(kind, {})[name] = {
+                    "old/old": round(mean_of(some, "old/old", "map"), 4),
+                    "new/old": round(mean_of(some, "new/old", "map"), 4),
+                    "new/new": round(mean_of(some, "new/new", "map"), 4),
+                    "p_up": round(mean_of(some, "p_up"), 2),
+                    "p_comp": round(mean_of(some, "p_comp"), 2),
+                    "p_1": round(mean_of(some, "p_1"), 2),
+                    "hot_refresh_area": round(mean_of(some, "hot_refresh_area"), 4),
+                    "flips@1": round(mean_of(some, "mean_flips@1"), 4),
+                    "seeds": len(some),
+                }
+    return found
+
+
+def aims(name: str, figures: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    """The issue's aims, over the splits that were run."""
+    found: dict[str, dict[str, Any]] = {}
+    compatible = [
+        cells["new/old"] > cells["old/old"]
+        for kind in ("extended-class", "extended-data")
+        for recipe, cells in figures.get(kind, {}).items()
+        if recipe != "independent"
+    ]
+    if compatible:
+        share = sum(compatible) / len(compatible)
+        found[f"{name}: recipes with new/old > old/old, extended splits"] = {
+            "value": round(share, 3),
+            "aim": 1.0,
+            "met": share == 1.0,
+        }
+    for recipe, kinds in {
+        "advbct": ("extended-class", "extended-backbone"),
+        "unibct": ("extended-data", "open-data", "open-class"),
+    }.items():
+        for kind in kinds:
+            cells = figures.get(kind, {})
+            if recipe in cells and "bct" in cells:
+                ahead = round(cells[recipe]["p_1"] - cells["bct"]["p_1"], 2)
+                key = f"{name}: P_1 of {recipe} - bct, {kind}"
+                found[key] = {"value": ahead, "aim": 0.0, "met": ahead > 0}
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="Omniglot, one split, under a minute")
+    parser.add_argument("--data", type=Path, help="CIFAR-100, or a folder that holds cifar100")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, in the full run")
+    parser.add_argument("--only", choices=["omniglot", "cifar100"], help="one data set only")
+    parser.add_argument("--device", default="cpu", help="cuda: ResNet-18 on CIFAR-100")
+    parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "hotfill-compatible-training",
+        help="folder for checkpoints of what is unfinished",
+    )
+    options = parser.parse_args(arguments)
+    deadline = time.monotonic() + 60 * (options.minutes or math.inf)
+    seeds = list(range(options.seed, options.seed + (1 if options.quick else options.seeds)))
+    torch.set_num_threads(1 if options.device == "cpu" else 8)
+
+    folder = options.data
+    if folder is not None and (folder / "cifar100").is_dir():
+        folder = folder / "cifar100"
+    runs: list[tuple[Plan, Task]] = []
+    if options.device != "cpu":
+        if folder is None:
+            parser.error("--device needs --data, the folder of CIFAR-100")
+        runs.append((RESNET18, cifar100(folder, shards=3)))
+    elif options.quick:
+        runs.append((QUICK, omniglot(classes=60, test_classes=40)))
+    else:
+        if options.only != "cifar100":
+            runs.append((OMNIGLOT, omniglot(classes=300, test_classes=150)))
+        if folder is not None and options.only != "omniglot":
+            runs.append((CIFAR100, cifar100(folder, shards=1)))
+
+    figures, met, complete = {}, {}, True
+    for plan, task in runs:
+        results = None if options.quick else HERE / "results" / f"{plan.name}.json"
+        rows, finished = run_plan(plan, task, seeds, results, options.work, deadline)
+        complete = complete and finished
+        figures[plan.name] = table(rows)
+        met |= aims(plan.name, figures[plan.name])
+    print(
+        json.dumps({"benchmark": BENCHMARK, "complete": complete, "figures": figures, "aims": met})
+    )
+
+
+if __name__ == "__main__":
+    main()
