@@ -41,8 +41,8 @@ class Shard:
         self._engine = engine
         self._params = client.SearchParams(exact=exact, hnsw_ef=ef)
 
-    @staticmethod
-    def create(path: Path, model: ModelId) -> None:
+    @classmethod
+    def create(cls, path: Path, model: ModelId) -> None:
         """Make the files of a shard with one space."""
         path.mkdir()
         vectors = {
@@ -65,8 +65,10 @@ class Shard:
                     SIDE, client.KeywordIndexParams(is_tenant=True)
                 )
             )
-            engine.flush()
-            engine.close()
+        shard = cls(engine, exact=False, ef=None)
+        shard.add_space(model)
+        shard.flush()
+        shard.close()
 
     @classmethod
     def load(cls, path: Path, *, exact: bool, ef: int | None) -> Self:
@@ -79,15 +81,22 @@ class Shard:
 
     def add_space(self, model: ModelId) -> None:
         """Make room for vectors of a model. Again is harmless."""
+        name = model.fingerprint
         self._update(
             client.UpdateOperation.create_dense_vector(
-                model.fingerprint, model.dimension, _DISTANCES[model.metric]
+                name, model.dimension, _DISTANCES[model.metric]
+            )
+        )
+        self._update(  # so that items can be counted by what made their vectors
+            client.UpdateOperation.create_field_index(
+                made_by(name), client.PayloadSchemaType.Keyword
             )
         )
 
     def drop_space(self, model: ModelId) -> None:
         """Remove a model's vectors. Again is harmless."""
         self._update(client.UpdateOperation.delete_vector_name(model.fingerprint))
+        self._update(client.UpdateOperation.delete_field_index(made_by(model.fingerprint)))
 
     # Writing
 
