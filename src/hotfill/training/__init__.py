@@ -15,6 +15,7 @@ from hotfill.training.folder_items import FolderItems
 from hotfill.training.items import ArrayItems, Items, read_arrays
 from hotfill.training.model_file import ModelFacts, ModelFile
 from hotfill.training.old_vectors import OldVectors
+from hotfill.training.residual_transform import ResidualTransform, residual_transform
 from hotfill.training.settings import Settings
 from hotfill.training.train_compatible import Trained, train_compatible
 
@@ -29,6 +30,7 @@ __all__ = [
     "ModelFile",
     "OldVectors",
     "Outcome",
+    "ResidualTransform",
     "Settings",
     "Trained",
     "build_backbone",
@@ -36,5 +38,6 @@ __all__ = [
     "embed",
     "fit",
     "read_arrays",
+    "residual_transform",
     "train_compatible",
 ]
