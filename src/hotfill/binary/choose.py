@@ -9,13 +9,13 @@ best is kept, by the share of exact float neighbours that float queries find amo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hotfill.binary.agreement import nearest, overlap
 from hotfill.binary.codes import CodeFormat
-from hotfill.binary.pairs import pairs_of_items
+from hotfill.binary.pairs import pairs_of_neighbours
 from hotfill.binary.scores import asymmetric_scores
 from hotfill.binary.start import fit_start
 from hotfill.errors import ConfigError, InputError
@@ -31,13 +31,10 @@ if TYPE_CHECKING:
     from hotfill.binary.training import TrainingPlan, TrainingProgress
     from hotfill.types import ModelId, Vectors
 
-_STARTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("random rotation", {"alternations": 0, "centre": False}),
-    ("fitted rotation", {"alternations": 20, "centre": False}),
-    ("fitted rotation, centred", {"alternations": 20, "centre": True}),
-)
+_ALTERNATIONS = {"random rotation": 0, "fitted rotation": 20}
 _MOST_ITEMS = 20_000
 _MOST_QUERIES = 500
+_MOST_TRAINED = 100_000  # the neighbours of all are found exactly: n^2 work
 _K = 10
 
 
@@ -88,7 +85,8 @@ def fit_encoder(
     vectors: float32 (n, dimension) of `source`, n >= 100; a tenth (at most 500) is held out as
         queries, and at most 20,000 others are searched.
     formats: see `formats_for`, or one of your own.
-    plan: also train networks on the best start by this plan (needs torch); None trains none.
+    plan: also train networks on the best start by this plan (needs torch), on pairs of
+        neighbours among at most 100,000 vectors; None trains none.
     checkpoint, progress: of the training, see `train_encoder`.
     Raises InputError, ShapeError, VectorError, MissingExtraError.
     """
@@ -109,16 +107,16 @@ def fit_encoder(
         ), encoder
 
     results = [
-        judged(fit_start(training, source, code_format, seed=seed, **how), name)
+        judged(fit_start(training, source, code_format, alternations=alternations, seed=seed), how)
         for code_format in formats
-        for name, how in _STARTS
+        for how, alternations in _ALTERNATIONS.items()
     ]
     if plan is not None:
         train = need("hotfill.binary.training", "train").train_encoder
         start = max(results, key=lambda result: result[0].ann_recall)[1]
         trained = train(
             start,
-            pairs_of_items(training),
+            pairs_of_neighbours(training[:: -(-len(training) // _MOST_TRAINED)], neighbours=10),
             replace(plan, seed=seed),
             checkpoint=checkpoint,
             progress=progress,

@@ -49,15 +49,22 @@ class CodeNetwork(nn.Module):
 
     anchor: see `recurrent`; it is trained too. With an anchor the last layers start at zero, so
     that training starts from the grid; without one they start by Xavier's rule, as in the paper.
-    hidden: width of the hidden layers.
+    hidden: width of the hidden layers. decoder: float32 (inputs, code dimension), trained by
+    `similarity_loss` alone; None where that is not used.
     """
 
     def __init__(
-        self, code_format: CodeFormat, inputs: int, hidden: int, anchor: NDArray[np.float32] | None
+        self,
+        code_format: CodeFormat,
+        inputs: int,
+        hidden: int,
+        anchor: NDArray[np.float32] | None,
+        decoder: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.code_format = code_format
         self.anchor = None if anchor is None else nn.Parameter(torch.from_numpy(anchor.copy()))
+        self.decoder = None if decoder is None else nn.Parameter(torch.from_numpy(decoder.copy()))
         outputs, loops = code_format.dimension, range(code_format.loops)
         silent = anchor is not None
         self.first = _block(inputs, hidden, outputs, silent=silent)
@@ -76,6 +83,10 @@ class CodeNetwork(nn.Module):
                 drive = drive + base - code
             code = code + 2.0 ** -(loop + 1) * sign(drive)
         return code
+
+    def export_decoder(self) -> NDArray[np.float32] | None:
+        """Copy the decoder, if it was trained."""
+        return None if self.decoder is None else _array(self.decoder)
 
     def export(self) -> Recurrent:
         """Copy the weights for numpy, batch normalisation folded in."""

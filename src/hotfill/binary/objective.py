@@ -1,4 +1,4 @@
-"""The training loss: two-way cross-entropy against the hardest negatives.
+"""The training losses: two-way cross-entropy against the hardest negatives, and similarity.
 
 BEBR, method notes 1.3 (read in the authors' code). For pair i with codes a_i and c_i:
 
@@ -52,6 +52,29 @@ def two_way_loss(
     """
     one = _one_way(first, compared_second, items, temperature, hardest, bank)
     return one + _one_way(second, compared_first, items, temperature, hardest, bank)
+
+
+def similarity_loss(rows: Tensor, codes: Tensor, decoder: Tensor, *, temperature: float) -> Tensor:
+    """Let float queries score codes as they score the float rows themselves.
+
+    Ours, not the paper's: what asymmetric search needs is that <row_i, decoded code_j> follows
+    <row_i, row_j>, above all among the nearest. So each row's softmax over all others by codes
+    is drawn to its softmax by floats (Kullback-Leibler).
+
+    rows: float (n, prepared dimension), unit length. codes: (n, code dimension).
+    decoder: (prepared dimension, code dimension). Returns a scalar.
+    """
+    decoded = codes @ decoder.T
+    factors = 1 / (rows * decoded).sum(dim=1).clamp(min=1e-3)
+    own = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    wished = (rows @ rows.T / temperature).masked_fill(own, _NEVER)
+    given = (rows @ decoded.T * factors / temperature).masked_fill(own, _NEVER)
+    return nn.functional.kl_div(
+        given.log_softmax(dim=1),
+        wished.log_softmax(dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
 
 
 def _one_way(

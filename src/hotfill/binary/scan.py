@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from hotfill.types import Vectors
 
 _RULER_SPAN = 255.0
-# Squared distance ranks like the cosine near the cosine for which the query's length is right; the
-# neighbours worth finding lie about here. Measured: 0.6 to 0.9 make no difference after re-ranking.
+# Squared distance ranks like the cosine near the cosine for which the query's length is right.
+# Measured at 2 and 4 bits on image and text vectors: 0.8 is best for the scan alone (0.694 of the
+# neighbours against 0.683 at 1.0 and 0.620 at 0.3); with the exact second pass over 2 k or 4 k
+# candidates everything from 0.5 to 1.0 gives the same.
 _TYPICAL_COSINE = 0.8
 
 

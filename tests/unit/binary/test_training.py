@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from hotfill.binary.agreement import measure_agreement
 from hotfill.binary.codes import CodeFormat, grid_values
 from hotfill.binary.momentum import CodeQueue, MomentumCopy
 from hotfill.binary.network import CodeNetwork, sign
-from hotfill.binary.objective import Bank, two_way_loss
+from hotfill.binary.objective import Bank, similarity_loss, two_way_loss
 from hotfill.binary.pairs import pairs_given, pairs_of_items, pairs_of_neighbours
 from hotfill.binary.recurrent import Recurrent
 from hotfill.binary.start import fit_start
-from hotfill.binary.training import TrainingPlan, TrainingProgress, train_encoder
+from hotfill.binary.training import (
+    TrainingPlan,
+    TrainingProgress,
+    similarity_plan,
+    train_encoder,
+)
 from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.types import ModelId
 
@@ -86,6 +93,42 @@ def test_the_loss_equals_a_double_loop(hardest: int) -> None:
     )
     expected = slow_loss(a, c, items, bank, bank_items, 0.3, hardest)
     assert got.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_similarity_loss_equals_a_double_loop() -> None:
+    random = np.random.default_rng(1)
+    rows, codes = random.standard_normal((7, 5)), random.standard_normal((7, 4))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    decoder = random.standard_normal((5, 4))
+    for i in range(7):  # a code that points away from its row has its factor cut off
+        codes[i] *= np.sign(rows[i] @ decoder @ codes[i])
+    total = 0.0
+    for i in range(7):
+        others = [j for j in range(7) if j != i]
+        wished = [rows[i] @ rows[j] / 0.2 for j in others]
+        given = [
+            rows[i] @ decoder @ codes[j] / max(rows[j] @ decoder @ codes[j], 1e-3) / 0.2
+            for j in others
+        ]
+        sums = [math.log(sum(math.exp(x) for x in xs)) for xs in (wished, given)]
+        for w, g in zip(wished, given, strict=True):
+            total += math.exp(w - sums[0]) * ((w - sums[0]) - (g - sums[1])) / 7
+    got = similarity_loss(
+        *(torch.from_numpy(array) for array in (rows, codes, decoder)), temperature=0.2
+    )
+    assert got.item() == pytest.approx(total, rel=1e-9)
+
+
+def test_similarity_training_finds_more_float_neighbours() -> None:
+    rows = vectors(800) * np.linspace(2, 0.2, 16, dtype=np.float32)
+    start = fit_start(rows[:700], SOURCE, CodeFormat(16, 1), alternations=0)
+    plan = replace(similarity_plan(epochs=10), batch=64)
+    trained = train_encoder(start, pairs_of_neighbours(rows[:700], neighbours=5), plan)
+    before, after = (
+        measure_agreement(encoder, rows[:700], rows[700:]).asymmetric
+        for encoder in (start, trained)
+    )
+    assert after > before + 0.03
 
 
 def test_signs_let_the_gradient_through_near_the_threshold_only() -> None:
