@@ -98,7 +98,7 @@ def _extras() -> Finding:
             packages.setdefault(extra[1], []).append(name[0])
     present = [extra for extra, names in packages.items() if all(map(_is_installed, names))]
     absent = [extra for extra in packages if extra not in present]
-    return Finding("extras", f"{_listed(present)} installed; {_listed(absent)} not")
+    return Finding("extras", f"installed: {_listed(present)}; not installed: {_listed(absent)}")
 
 
 def _is_installed(package: str) -> bool:

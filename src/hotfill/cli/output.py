@@ -101,10 +101,10 @@ def interactive() -> bool:
 
 
 def console(file: TextIO) -> Console:
-    """Return a console that colours on a terminal, and never breaks lines when piped."""
+    """Return a console that colours on a terminal only, and never breaks lines."""
     from rich.console import Console  # costs more than all other imports together
 
-    return Console(file=file, soft_wrap=True, highlight=file.isatty())
+    return Console(file=file, soft_wrap=True, highlight=False)
 
 
 def _described(error: HotfillError, code: ExitCode) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     first = [str(status.phase)]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({_percent(status.share)})"
-    first.append(counts(status))
+    if status.running or status.embedded:
+        first.append(counts(status))
     if status.dead_letters:
         first.append(f"dead letters {status.dead_letters:,}")
     if status.rate_per_second:
@@ -27,10 +28,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if status.holds:
         second.append("held: " + "; ".join(str(hold) for hold in status.holds))
     if status.elapsed_seconds:
-        second.append(
-            f"elapsed {duration(status.elapsed_seconds)} "
-            f"(working {duration(status.working_seconds)})"
-        )
+        working = f" (working {duration(status.working_seconds)})" if status.working_seconds else ""
+        second.append(f"elapsed {duration(status.elapsed_seconds)}{working}")
     if status.eta_seconds is not None:
         second.append(f"eta {duration(status.eta_seconds)}")
     second.append(f"process {status.pid} at work" if status.running else "no process at work")

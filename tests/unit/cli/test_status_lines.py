@@ -1,0 +1,78 @@
+"""The status in two lines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hotfill.cli.status_lines import duration, status_lines
+from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.status import Status
+
+STATUS = Status(
+    phase=Phase.BACKFILLING,
+    holds=(),
+    old_model="old@1",
+    new_model="new@1",
+    strategy="merge",
+    items=752_865,
+    moved=595_000,
+    skipped=700,
+    embedded=1_204,
+    written=1_200,
+    visible=595_690,
+    dead_letters=0,
+    rate_per_second=412.3,
+    elapsed_seconds=175.0,
+    working_seconds=146.0,
+    eta_seconds=None,
+    running=True,
+    pid=17,
+    next_steps=("pause", "abort"),
+)
+
+
+def test_a_running_backfill():
+    status = replace(STATUS, eta_seconds=77.0, holds=(Hold("throttled", "p99_ms", 0.0, 212, 150),))
+    assert status_lines(status, steps=True) == [
+        "backfilling 595,700/752,865 (79.1%)  "
+        "embedded 1,204  written 1,200  visible 595,690  412/s",
+        "held: throttled p99_ms=212 > 150   elapsed 2m55s (working 2m26s)   eta 1m17s   "
+        "process 17 at work   next: pause | abort",
+    ]
+
+
+def test_an_estimate_that_means_nothing_yet_is_left_out():
+    assert "eta" not in status_lines(STATUS)[1]
+
+
+def test_not_a_hundred_per_cent_before_the_last_item():
+    first, _ = status_lines(replace(STATUS, moved=752_164))
+    assert "752,864/752,865 (99.9%)" in first
+    assert "(100.0%)" in status_lines(replace(STATUS, moved=752_165))[0]
+
+
+def test_before_the_start_there_is_nothing_to_count():
+    fresh = replace(
+        STATUS,
+        phase=Phase.PLANNED,
+        items=0,
+        moved=0,
+        skipped=0,
+        embedded=0,
+        rate_per_second=0.0,
+        elapsed_seconds=0.0,
+        running=False,
+        dead_letters=2,
+    )
+    assert status_lines(fresh) == ["planned  dead letters 2", "no process at work"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.21, "3.2s"), (42, "42s"), (175, "2m55s"), (3840, "1h04m"), (266_400, "3d02h")],
+)
+def test_durations_are_as_exact_as_useful(seconds, text):
+    assert duration(seconds) == text
