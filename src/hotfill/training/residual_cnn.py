@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,10 +33,11 @@ class ResidualCnn(nn.Module):
             nn.Flatten(),
             nn.Linear(inputs, dimension),
         )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # see SmallCnn
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed (n, channels, height, width) float pictures: (n, dimension), of any length."""
-        embeddings: Tensor = self.layers(images)
+        embeddings: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last))
         return embeddings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,10 +29,12 @@ class SmallCnn(nn.Module):
             nn.Flatten(),
             nn.Linear(third * 9, dimension),
         )
+        # A third faster on a CPU, and what GPUs want for bfloat16.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed (n, channels, height, width) float pictures: (n, dimension), of any length."""
-        embeddings: Tensor = self.layers(images)
+        embeddings: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last))
         return embeddings
 
 
