@@ -149,12 +149,14 @@ class Scorer:
         refined: dict[ModelId, Refined] = {}
         new_scores = _NONE
         if any(side.calibration.per_query for side in self.sides):
-            new_scores = compare(new, self.new_reference, self.new_model)
+            queries_as_compared = _of_unit_length(new, self.new_model)
+            new_scores = _compare(queries_as_compared, self.new_reference, self.new_model)
         for number, side in enumerate(self.sides):
             vectors[side.model] = searching = _queries_of(side, new, own_queries or {})
             old_scores = _NONE
             if side.calibration.per_query:
-                old_scores = compare(searching, side.reference, side.model)
+                searching_as_compared = _of_unit_length(searching, side.model)
+                old_scores = _compare(searching_as_compared, side.reference, side.model)
             calibrated[side.model] = side.calibration.prepare(old_scores, new_scores)
             if refine and isinstance(side.transform, Bridge):
                 features = side.transform.query_features(new)
@@ -241,9 +243,18 @@ _NONE = np.empty((0, 0), dtype=np.float32)
 
 def compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
     """Score each query with each vector as a store does: (q, n) float32, higher is better."""
-    if model.metric == "cosine":
-        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return _compare(_of_unit_length(queries, model), _of_unit_length(vectors, model), model)
+
+
+def _of_unit_length(vectors: Vectors, model: ModelId) -> Vectors:
+    if model.metric != "cosine":
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float32)
+
+
+def _compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
+    """Compare rows that are of unit length already where the cosine wants them so."""
     scores = queries @ vectors.T
     if model.metric == "l2":
         squares = np.square(queries).sum(axis=1)[:, None] + np.square(vectors).sum(axis=1)
@@ -286,6 +297,9 @@ def _checked(side: Side, new_model: ModelId, references: int) -> Side:
 
 def _frozen(vectors: Any, model: ModelId) -> Vectors:
     checked = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
+    lengths = np.linalg.norm(checked, axis=1)
+    if np.any(np.abs(lengths - 1) > 1e-6):  # so that a saved scorer comes back bit for bit
+        checked = _of_unit_length(checked, model)  # once, not for every query
     copy = checked.copy()
     copy.flags.writeable = False
     return copy

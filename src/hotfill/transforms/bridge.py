@@ -14,7 +14,7 @@ then close to the exact order, and a few times k hits hold the exact top k.
 
 Whitening, W = (C + r I)^(-w/2) with C the covariance of the new space, 0 <= w <= 1, gives
 directions of small variance more of a say; on image models it beat the plain cosine clearly, on
-text models a little of it did no harm (`benchmarks/mixed_quality`).
+text models a little of it did no harm.
 """
 
 from __future__ import annotations

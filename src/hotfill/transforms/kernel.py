@@ -45,7 +45,9 @@ PENALTIES = (0.03, 0.1, 0.3, 1.0)
 WHITENING, FLOOR = 0.4, 0.3  # as in `bridge.BridgeForm`
 
 _LANDMARKS = 2000
-_PAIRS_MOST = 10_000  # more pairs change little once every landmark has several
+_PRECISION = 1e-7  # of float32
+_TRIED = 1200  # landmarks with which the combinations are compared
+_PAIRS_MOST = 4_000  # more pairs change little once every landmark has several
 _HELD_OUT_MOST = 500
 _HELD_OUT_SHARE = 5  # one in five
 _QUANTILES = (0.90, 0.95, 0.97, 0.98, 0.99)
@@ -147,7 +149,7 @@ def fit_kernel(
     """Fit the kernel map from pairs.
 
     old_vectors, new_vectors: (n, dimension) in random order, row i of both is the same item,
-        n >= 50. At most 10,000 are used, of which 2,000 as landmarks.
+        n >= 50. At most 4,000 are used, of which 2,000 as landmarks.
     sharpnesses, penalties: the combination whose mapped held-out items best agree with the new
         model's own neighbours (`agreement`) is used.
     Raises ShapeError (also: a new space where length has a meaning), VectorError, InputError.
@@ -165,12 +167,12 @@ def fit_kernel(
     targets = weighing.to(new)
     unit_exponent = 1.0 / _median_square(turned[held : held + _LANDMARKS])
     best: tuple[float, float, float, np.ndarray] | None = None
-    tried = slice(held, held + _LANDMARKS)
+    tried = slice(held, held + _TRIED)
     for sharpness in sharpnesses:
         gram = _kernel(turned[tried], turned[tried], sharpness * unit_exponent)
         seen = _kernel(turned[:held], turned[tried], sharpness * unit_exponent)
         for penalty in penalties:
-            mapped = seen @ _solve(gram, targets[tried], penalty)
+            mapped = _solve(gram, seen.T, penalty).T @ targets[tried]
             score = agreement(targets[:held], mapped)
             if best is None or score > best[0]:
                 best = (score, sharpness, penalty, mapped)
@@ -235,7 +237,8 @@ def _median_square(turned: Vectors) -> float:
 def _solve(gram: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
     from scipy.linalg import cho_factor, cho_solve
 
-    system = gram.astype(np.float64) + penalty * np.eye(len(gram))
+    system = gram.astype(np.float64)
+    system += (penalty + _PRECISION * np.trace(system)) * np.eye(len(gram))
     return np.asarray(cho_solve(cho_factor(system, overwrite_a=True), targets))
 
 
@@ -252,10 +255,11 @@ def _fit_all(
     crossed = np.zeros((len(landmarks), targets.shape[1]))
     for start in range(0, len(turned), BATCH_ROWS):
         stretch = slice(start, start + BATCH_ROWS)
-        kernel = _kernel(turned[stretch], landmarks, exponent)
+        kernel = _kernel(turned[stretch], landmarks, exponent).astype(np.float64)
         squares += kernel.T @ kernel
-        crossed += kernel.T @ targets[stretch].astype(np.float32)
-    squares += 1e-6 * np.trace(squares) / len(squares) * np.eye(len(squares))
+        crossed += kernel.T @ targets[stretch]
+    # Kernel values are float32: directions below that precision are noise and must not be solved.
+    squares += _PRECISION * np.trace(squares) * np.eye(len(squares))
     return np.asarray(solve(squares, crossed, assume_a="pos"))
 
 

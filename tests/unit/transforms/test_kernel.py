@@ -97,6 +97,17 @@ def test_more_pairs_than_landmarks_are_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert cosine(many(fresh_old), fresh_new) > cosine(few(fresh_old), fresh_new)
 
 
+@pytest.mark.parametrize("landmarks", [400, 2000])
+def test_a_kernel_that_is_nearly_singular_is_solved_all_the_same(
+    landmarks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotfill.transforms.kernel._LANDMARKS", landmarks)
+    old, new = pairs(1000)
+    old[500:], new[500:] = old[:500], new[:500]  # every item twice
+    fitted = fit_kernel(old, new, old_model=OLD, new_model=NEW, sharpnesses=[0.01], penalties=[0.0])
+    assert cosine(fitted(old), new) > 0.3
+
+
 def test_a_kernel_bridge_finds_the_item_itself_more_often_than_a_straight_one() -> None:
     old, new = pairs(800)
     gallery, queries = pairs(400, seed=1)
