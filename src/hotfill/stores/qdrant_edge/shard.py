@@ -281,10 +281,10 @@ def _points(item_ids: Iterable[str]) -> list[UUID]:
 
 
 def _hits(lists: Sequence[Sequence[Any]], *, negate: bool) -> Hits:
-    sign = -1.0 if negate else 1.0  # the engine gives a distance, lower is better
+    sign = np.float32(-1 if negate else 1)  # the engine gives a distance, lower is better
     return Hits(
-        item_ids=tuple(tuple(point.payload[ID] for point in points) for points in lists),
+        item_ids=tuple([tuple([point.payload[ID] for point in points]) for points in lists]),
         scores=tuple(
-            np.array([sign * point.score for point in points], dtype=np.float32) for points in lists
+            [sign * np.array([point.score for point in points], np.float32) for points in lists]
         ),
     )
