@@ -32,7 +32,10 @@ def check_vectors(
     what: the word for these vectors in messages.
     Raises ShapeError (rows, dimensions) and VectorError (NaN, infinite, all zero).
     """
-    array = np.asarray(vectors)
+    try:
+        array = np.asarray(vectors)
+    except ValueError as error:  # rows of different lengths
+        raise ShapeError(f"{what}: expected a table of numbers: {error}") from error
     if array.ndim != 2 or array.shape[1] != dimension:
         raise ShapeError(
             f"{what}: expected shape (n, {dimension}), got {array.shape}; "
@@ -40,7 +43,10 @@ def check_vectors(
         )
     if item_ids is not None and len(item_ids) != len(array):
         raise ShapeError(f"{what}: expected one row per item ({len(item_ids)}), got {len(array)}")
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    try:
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{what}: expected a table of numbers: {error}") from error
     # One pass: the squared length is finite and positive exactly for usable rows. Float32 squares
     # overflow near 1e19, far above any embedding, so an overflow counts as infinite.
     with np.errstate(over="ignore", invalid="ignore"):
