@@ -12,8 +12,8 @@ from hotfill.errors import EmbedError
 from hotfill.stores.base import Gallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.fit import Fitting
 from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.fit import Fitting
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.sqlite_journal import SqliteJournal
 
