@@ -73,13 +73,13 @@ METHODS = {
     "two encoders, z-score": Method(False, _two("z_score")),
     "two encoders, isotonic": Method(False, _two("isotonic")),
     "Procrustes bridge, isotonic": Method(False, _down("procrustes down", "isotonic")),
-    "ridge down, uncalibrated": Method(False, _down("ridge down", "none")),
-    "ridge up prefill, uncalibrated": Method(True, _up("ridge up", "none")),
+    "ridge up prefill": Method(True, _up("ridge up", "none")),
     "two encoders, tail": Method(True, _two("tail")),
     "ridge down, tail": Method(True, _down("ridge down", "tail")),
-    "ridge up, tail": Method(True, _up("ridge up", "tail")),
+    "plain bridge, tail": Method(True, _down("plain bridge", "tail")),
     "bridge, tail": Method(True, _down("bridge", "tail")),
-    "whitened bridge, tail": Method(True, _down("whitened bridge", "tail")),
+    "kernel bridge, tail": Method(True, _down("kernel bridge", "tail")),
+    "kernel up prefill": Method(True, _up("kernel up", "none")),
 }
 """In the order of the table."""
 

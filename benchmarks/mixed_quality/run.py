@@ -33,7 +33,7 @@ from hotfill.evaluation.backfill_evaluation import (  # noqa: E402
 )
 from hotfill.evaluation.orders import highest_first, random_order  # noqa: E402
 from hotfill.evaluation.sample import cosines  # noqa: E402
-from hotfill.evaluation.uncertainty import fit_uncertainty  # noqa: E402
+from hotfill.transforms import uncertainty  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "mixed_quality.json"
 FIGURES = ("map", "hit_rate@1", "ndcg@10")
@@ -90,7 +90,8 @@ def measure(name: str, make, seed: int, points: int, *, quick: bool) -> dict:
     orders = {
         "random": random_order(len(sample.gallery), seed=seed),
         "uncertainty": highest_first(
-            fit_uncertainty(sample, bench.pairs).of(sample.old.gallery), seed=seed
+            uncertainty(bench.transform("kernel bridge").transform, bench.pair.old["gallery"]),
+            seed=seed,
         ),
     }
     methods = {}

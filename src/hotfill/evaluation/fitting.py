@@ -10,7 +10,15 @@ import numpy as np
 
 from hotfill.errors import ConfigError
 from hotfill.scoring import Uncalibrated, fit_isotonic, fit_z_score, tail
-from hotfill.transforms import BridgeForm, fit_bridge, fit_procrustes, fit_ridge, identity
+from hotfill.transforms import (
+    BridgeForm,
+    fit_bridge,
+    fit_kernel,
+    fit_kernel_bridge,
+    fit_procrustes,
+    fit_ridge,
+    identity,
+)
 
 if TYPE_CHECKING:
     from hotfill.evaluation.sample import Sample
@@ -24,14 +32,17 @@ REFERENCE_SHARE = 4  # ... but at most one pair in this many
 CALIBRATIONS = ("none", "z_score", "isotonic", "tail")
 TRANSFORMS = (
     "bridge",
-    "whitened bridge",
+    "plain bridge",
+    "kernel bridge",
+    "kernel up",
     "ridge down",
     "ridge up",
     "procrustes down",
     "procrustes up",
     "identity",
 )
-"""What can be fitted. "up" carries old vectors to the new space, the others new queries to old."""
+"""What can be fitted: "up" and "identity" carry old vectors to the new space, the others new
+queries to the old one. A plain bridge is one without whitening."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,9 +101,15 @@ def _fit(
     name: str, old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId
 ) -> Transform:
     match name:
-        case "bridge" | "whitened bridge":
-            form = BridgeForm(whitening=0.5 if name == "whitened bridge" else 0.0)
+        case "bridge":
+            return fit_bridge(new, old, new_model=new_model, old_model=old_model)
+        case "plain bridge":
+            form = BridgeForm(whitening=0.0)
             return fit_bridge(new, old, new_model=new_model, old_model=old_model, form=form)
+        case "kernel bridge":
+            return fit_kernel_bridge(new, old, new_model=new_model, old_model=old_model)
+        case "kernel up":
+            return fit_kernel(old, new, old_model=old_model, new_model=new_model)
         case "ridge down":
             return fit_ridge(new, old, source=new_model, target=old_model)
         case "ridge up":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from hotfill.evaluation.backfill_evaluation import (
     evaluate_side,
     evenly,
 )
-from hotfill.evaluation.fitting import Pairs, fit_transform, pairs_of
+from hotfill.evaluation.fitting import Fitted, Pairs, fit_transform, pairs_of
 from hotfill.evaluation.mixed_gallery import MixedGallery
 from hotfill.evaluation.model_signs import model_signs
 from hotfill.evaluation.orders import (
@@ -25,15 +26,16 @@ from hotfill.evaluation.orders import (
     popularity_times_uncertainty,
     random_order,
 )
+from hotfill.evaluation.popularity import old_popularity
 from hotfill.evaluation.recommendation import recommend
 from hotfill.evaluation.rehearsal import MeasuredCurve, Point, Rehearsal, Truth
 from hotfill.evaluation.sample import ModelSample, Sample, cosines, draw_sample
 from hotfill.evaluation.strategies import merge_down, merge_up, rank_fusion, two_encoders
-from hotfill.evaluation.uncertainty import fit_uncertainty, old_popularity
 from hotfill.metrics import Relevance, from_lists, from_qrels, same_label
+from hotfill.transforms import uncertainty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hotfill.evaluation.backfill_evaluation import Quality
 
@@ -101,8 +103,9 @@ def rehearse(
         raise InputError("use_labels needs labels or judgements, and none were given")
     shown = _Measurement(sample, given or _new_models_top(sample), shares)
     pairs = pairs_of(sample)
-    galleries = list(_galleries(sample, pairs, strategies))
-    permutations = _permutations(sample, pairs, orders, seed)
+    fitted = cache(lambda name: fit_transform(name, sample, pairs))
+    galleries = list(_galleries(sample, pairs, fitted, strategies))
+    permutations = _permutations(sample, fitted, orders, seed)
     curves = [curve for some in galleries for curve in shown.curves(some, permutations)]
     if given is None or use_labels:
         seen, seen_curves = shown, curves
@@ -151,33 +154,38 @@ class _Measurement:
             yield _curve(gallery, order, measured, self.old.mean, self.new.mean)
 
 
-def _galleries(sample: Sample, pairs: Pairs, strategies: Sequence[str]) -> Iterator[MixedGallery]:
+def _galleries(
+    sample: Sample, pairs: Pairs, fitted: Callable[[str], Fitted], strategies: Sequence[str]
+) -> Iterator[MixedGallery]:
     """Make every variant of the strategies asked for."""
     if "naive_merge" in strategies:
         yield two_encoders(sample, pairs, calibration="none")
     if "rrf" in strategies:
         yield rank_fusion(sample)
     if "merge" in strategies:
-        bridge = fit_transform("bridge", sample, pairs)
-        yield merge_down(sample, pairs, bridge, calibration="tail")
+        yield merge_down(sample, pairs, fitted("bridge"), calibration="tail")
+        yield merge_down(sample, pairs, fitted("kernel bridge"), calibration="tail")
         yield two_encoders(sample, pairs, calibration="tail")
     if "prefill" in strategies:
-        up = fit_transform("ridge up", sample, pairs)
-        yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
+        for name in ("ridge up", "kernel up"):
+            yield merge_up(sample, pairs, fitted(name), strategy="prefill", calibration="none")
     if "compatible" in strategies and sample.old.model.dimension == sample.new.model.dimension:
-        same = fit_transform("identity", sample, pairs)
+        same = fitted("identity")
         yield merge_up(sample, pairs, same, strategy="compatible", calibration="none")
 
 
 def _permutations(
-    sample: Sample, pairs: Pairs, orders: Sequence[str], seed: int
+    sample: Sample, fitted: Callable[[str], Fitted], orders: Sequence[str], seed: int
 ) -> dict[str, NDArray[np.int64]]:
     """Make the orders asked for, by name."""
     found: dict[str, NDArray[np.int64]] = {}
     if "random" in orders:
         found["random"] = random_order(len(sample.gallery), seed=seed)
     if {"uncertainty", "popularity_uncertainty"} & set(orders):
-        unsure = fit_uncertainty(sample, pairs).of(sample.old.gallery)
+        transform = fitted("kernel bridge").transform
+        unsure = np.concatenate(
+            [uncertainty(transform, block) for _, block in sample.old.gallery.blocks()]
+        )
     if {"popularity", "popularity_uncertainty"} & set(orders):
         asked = old_popularity(sample)
     if "uncertainty" in orders:
@@ -185,7 +193,9 @@ def _permutations(
     if "popularity" in orders:
         found["popularity"] = highest_first(asked, seed=seed)
     if "popularity_uncertainty" in orders:
-        found["popularity_uncertainty"] = popularity_times_uncertainty(asked, unsure, seed=seed)
+        # Only the order of doubts means something: their ranks are multiplied, not their values.
+        rank = np.argsort(np.argsort(unsure)) / len(unsure)
+        found["popularity_uncertainty"] = popularity_times_uncertainty(asked, rank, seed=seed)
     return found
 
 
