@@ -97,13 +97,38 @@ def grid_values(levels: Levels, code_format: CodeFormat) -> Vectors:
 
 
 def levels_from_values(values: Vectors, code_format: CodeFormat) -> Levels:
-    """Turn exact grid values back into levels. Raises InputError when one is off the grid."""
+    """Turn grid values back into levels, also after a store scaled rows to unit length.
+
+    values: float (n, dimension), each row grid values times some positive number. Where several
+    codes have that direction, one is taken; their cosines with everything are the same.
+    Raises InputError when a row is not of the grid, ShapeError.
+    """
     levels = quantise(values, code_format)
-    if not np.array_equal(grid_values(levels, code_format), values):
+    scaled = np.flatnonzero((grid_values(levels, code_format) != values).any(axis=1))
+    if scaled.size:
+        levels[scaled] = _levels_of_directions(np.asarray(values)[scaled], code_format)
+    return levels
+
+
+def _levels_of_directions(rows: Vectors, code_format: CodeFormat) -> Levels:
+    """Find for each row the smallest odd number that its smallest value may stand for."""
+    odd = np.zeros(rows.shape, np.float32)
+    found = np.zeros(len(rows), bool)
+    smallest = np.abs(rows).min(axis=1, keepdims=True)
+    for number in range(1, code_format.top_level + 1, 2):
+        units = rows * (number / np.maximum(smallest, np.float32(1e-30)))
+        nearest = 2 * np.rint((units - 1) / 2) + 1
+        # Half of the tightest gap between a true and a false scale (15/13 against 1).
+        fits = (np.abs(units - nearest) < 0.07) & (np.abs(nearest) <= code_format.top_level)
+        fresh = fits.all(axis=1) & ~found
+        odd[fresh] = nearest[fresh]
+        found |= fresh
+    if not found.all():
         raise InputError(
-            f"expected values of the {code_format.bits}-bit grid with step {code_format.step}, got "
+            f"expected rows of the {code_format.bits}-bit grid, got {np.count_nonzero(~found)} "
             "others; only decoded codes can be packed without loss"
         )
+    levels: Levels = ((odd + code_format.top_level) / 2).astype(np.uint8)
     return levels
 
 

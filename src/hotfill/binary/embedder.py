@@ -20,7 +20,7 @@ class BinaryEmbedder:
     """A float embedder followed by a binary encoder; an `Embedder` of the code's space.
 
     Its vectors are the codes' grid values as float32 (n, code dimension): compared by cosine, as
-    the space says, and packed again without loss by `levels_from_values`.
+    the space says, and packed again by `levels_from_values`, also when the store scaled them.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class BinaryEmbedder:
 class Binarisation:
     """The encoder as a `Transform`: float vectors of the source to grid values of their codes.
 
-    So a gallery goes from float to binary without the contents being embedded again.
+    It is an `Embedder` too, one whose contents are vectors: with a source that reads stored
+    vectors, a gallery goes from float to binary without its contents being read again.
     """
 
     def __init__(self, encoder: BinaryEncoder) -> None:
@@ -75,11 +76,16 @@ class Binarisation:
         return self._encoder.space
 
     @property
+    def model_id(self) -> ModelId:
+        """The space of the codes."""
+        return self._encoder.space
+
+    @property
     def fingerprint(self) -> str:
         """The space's own: a code made from a stored vector is the model's code, no estimate."""
         return self._encoder.space.fingerprint
 
     def __call__(self, vectors: Vectors, /) -> Vectors:
         """Binarise (n, source dimension) to float32 (n, code dimension)."""
-        codes = self._encoder.encode(vectors)
+        codes = self._encoder.encode(np.asarray(vectors))
         return np.asarray(grid_values(unpack(codes.packed, codes.code_format), codes.code_format))

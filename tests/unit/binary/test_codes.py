@@ -68,6 +68,17 @@ def test_the_grid_is_the_weighted_sum_of_signs(case: tuple[CodeFormat, NDArray[n
     assert np.array_equal(levels_from_planes(planes.astype(bool)), levels)
 
 
+@given(formats_and_levels(), st.floats(0.01, 50))
+def test_a_scaled_row_packs_to_a_code_of_its_direction(
+    case: tuple[CodeFormat, NDArray[np.uint8]], scale: float
+) -> None:
+    code_format, levels = case
+    values = grid_values(levels, code_format)
+    got = grid_values(levels_from_values(values * np.float32(scale), code_format), code_format)
+    for one, two in zip(values, got, strict=True):
+        assert one @ two == pytest.approx(np.linalg.norm(one) * np.linalg.norm(two), rel=1e-5)
+
+
 @given(formats_and_levels())
 def test_scores_equal_a_double_loop_over_unpacked_values(
     case: tuple[CodeFormat, NDArray[np.uint8]],
@@ -152,7 +163,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ShapeError, match="packed"):
         unpack(np.zeros((2, 3), np.uint8), CodeFormat(8, 2))
     with pytest.raises(InputError, match="grid"):
-        levels_from_values(np.full((1, 8), 0.3, np.float32), CodeFormat(8, 2))
+        levels_from_values(np.linspace(0.3, 1, 8, dtype=np.float32)[None], CodeFormat(8, 2))
     with pytest.raises(ShapeError, match="factor"):
         asymmetric_scores(
             np.ones((1, 8), np.float32),
