@@ -20,6 +20,7 @@
 
     [limits]                           # probe name = highest value allowed
     [hooks]                            # moment = shell command
+    [service]                          # of `hotfill serve`; see `hotfill.service.settings`
 
 Paths are relative to the file. Factories are looked up as "module:name", beside the file first.
 """
@@ -123,6 +124,7 @@ class Settings(_Section):
     upgrade: UpgradeSection = UpgradeSection()
     limits: dict[str, float] = Field(default_factory=dict)
     hooks: dict[str, str] = Field(default_factory=dict)
+    service: dict[str, Any] = Field(default_factory=dict)  # read by whoever serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,15 +352,18 @@ def read(path: Path) -> Project:
     try:
         return Project(path, Settings.model_validate(values))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {'; '.join(map(_explained, error.errors()))}") from error
+        raise ConfigError(f"{path}: {explained(error, Settings)}") from error
 
 
-def _explained(problem: Any) -> str:
-    """Say what is wrong with one key, and what was probably meant."""
+def explained(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Say which keys of a file are wrong, and what was probably meant."""
+    return "; ".join(_explained(problem, settings) for problem in error.errors())
+
+
+def _explained(problem: Any, section: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
-    section: type[BaseModel] = Settings
     for part in problem["loc"][:-1]:
         annotation = section.model_fields[str(part)].annotation
         assert isinstance(annotation, type)  # sections are plain classes, and only they forbid
