@@ -27,7 +27,7 @@ def kill_somewhere(path, random, early):
         if early:
             time.sleep(random.uniform(0.2, 1.2))
         else:
-            goal = before + BATCH * int(random.integers(1, 8))
+            goal = before + BATCH * int(random.integers(1, 18))
             wait_for(lambda: moved(path) >= goal, process)
             time.sleep(random.uniform(0, 0.05))
         assert process.poll() is None, process.communicate()
