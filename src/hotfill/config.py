@@ -52,7 +52,7 @@ from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.hooks import Moment
 from hotfill.upgrade.lock import busy, holder
 from hotfill.upgrade.phases import Step, advance
-from hotfill.upgrade.plan import OrderName, Plan, Strategy
+from hotfill.upgrade.plan import OrderName, Plan, Strategy, TransformName
 from hotfill.upgrade.planning import make_plan
 from hotfill.upgrade.sqlite_journal import SqliteJournal
 from hotfill.upgrade.status import take_status
@@ -100,6 +100,7 @@ class UpgradeSection(_Section):
     """What `Plan` decides; the same names and defaults."""
 
     strategy: Strategy = "merge"
+    transform: TransformName = "kernel_bridge"
     order: OrderName = "random"
     seed: int = 0
     priority_key: str = ""
@@ -365,9 +366,9 @@ def _explained(problem: Any, section: type[BaseModel]) -> str:
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
     for part in problem["loc"][:-1]:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)  # sections are plain classes, and only they forbid
-        section = annotation
+        if isinstance(part, str):  # a number counts the rows of a list
+            annotation: Any = section.model_fields[part].annotation
+            section = next(iter(get_args(annotation)), annotation)
     near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
     known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
     return f"unknown key {where!r}; {known}"
