@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -10,11 +11,21 @@ from hotfill.errors import ConfigError, PlanError
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 Strategy: TypeAlias = Literal["merge", "prefill", "compatible"]
 OrderName: TypeAlias = Literal["random", "priority", "uncertain"]
+TransformName: TypeAlias = Literal["kernel_bridge", "bridge"]
+Cutover: TypeAlias = Literal["manual", "auto"]
+
+_LEAST = {
+    "batch_size": 1,
+    "fit_items": 0,
+    "max_attempts": 1,
+    "max_dead_letters": 0,
+    "verify_items": 0,
+    "verification_lasts_seconds": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,8 @@ class Plan:
     old_model, new_model: from what to what.
     strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
         vector into the new space; `compatible` searches old vectors with new queries as they are.
+    transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by a kernel
+        regression: the better ranking, some milliseconds a query more; `bridge` is linear and fast.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
         (high first), `uncertain` what the transform is least sure of.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
@@ -44,6 +57,7 @@ class Plan:
     old_model: ModelId
     new_model: ModelId
     strategy: Strategy = "merge"
+    transform: TransformName = "kernel_bridge"
     order: OrderName = "random"
     seed: int = 0
     priority_key: str = ""
@@ -51,7 +65,7 @@ class Plan:
     fit_items: int = 2000
     max_attempts: int = 3
     max_dead_letters: int = 100
-    cutover: Literal["manual", "auto"] = "manual"
+    cutover: Cutover = "manual"
     duty_cycle: float = 1.0
     limits: Mapping[str, float] = field(default_factory=dict)
     verify_items: int = 200
@@ -65,14 +79,31 @@ class Plan:
 
     def __post_init__(self) -> None:
         _one_of("strategy", self.strategy, Strategy)
+        _one_of("transform", self.transform, TransformName)
         _one_of("order", self.order, OrderName)
-        for name in ("batch_size", "max_attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+        _one_of("cutover", self.cutover, Cutover)
+        for name in ("duty_cycle", "verification_lasts_seconds"):
+            _number(name, getattr(self, name), int | float, "a number")
+        for name in ("seed", *_LEAST):
+            if name != "verification_lasts_seconds":
+                _number(name, getattr(self, name), int, "a whole number")
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"{name} must be >= {least}, got {getattr(self, name)}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed must be in [-2**63, 2**63), got {self.seed}")
+        for name, limit in self.limits.items():
+            if not isinstance(limit, int | float) or limit != limit:
+                raise ConfigError(f"the limit of {name!r} is not a number: {limit!r}")
         if not 0 < self.duty_cycle <= 1:
             raise ConfigError(f"duty_cycle must be in (0, 1], got {self.duty_cycle}")
         if self.order == "priority" and not self.priority_key:
             raise ConfigError('order = "priority" needs priority_key, the metadata key to order by')
+        if self.strategy == "compatible" and self.order == "uncertain":
+            raise ConfigError(
+                'order = "uncertain" needs a map to doubt; compatible models have none: '
+                'use "random" or "priority"'
+            )
         if self.strategy == "compatible" and self.old_model.dimension != self.new_model.dimension:
             raise ConfigError(
                 'strategy = "compatible" needs models of one dimension, got '
@@ -108,6 +139,9 @@ class Plan:
                 f"a plan: unknown keys {', '.join(unknown) or 'none'}, "
                 f"missing keys {', '.join(missing) or 'none'}"
             )
+        for name in ("old_model", "new_model"):
+            if not isinstance(values[name], Mapping):
+                raise ConfigError(f"{name} must be a table of a model id, got {values[name]!r}")
         return cls(
             **{
                 **values,
@@ -130,6 +164,11 @@ class Plan:
             return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _number(name: str, value: Any, kind: Any, words: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{name} must be {words}, got {value!r}")
 
 
 def _one_of(name: str, value: str, names: Any) -> None:

@@ -58,8 +58,8 @@ def make_plan(
     bytes_to_write = items * new.dimension * _BYTES_PER_NUMBER
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
-            f"the new vectors need {bytes_to_write / 1e9:.1f} GB, {free_bytes / 1e9:.1f} GB are "
-            "free where the store lives"
+            f"the new vectors need {_size(bytes_to_write)}, {_size(free_bytes)} are free where "
+            "the store lives"
         )
     return replace(
         draft,
@@ -78,11 +78,22 @@ def _time_sample(
     page = gallery.scan(draft.old_model, limit=_SAMPLE + _WARM_UP)
     warm_up = source(page.item_ids[:_WARM_UP])
     if warm_up:
-        vectors = embedder(list(warm_up.values()))
-        check_vectors(vectors, draft.new_model.dimension, what="vectors of the new model")
+        check_vectors(
+            embedder(list(warm_up.values())),
+            draft.new_model.dimension,
+            item_ids=list(warm_up),
+            what="vectors of the new model",
+        )
     began = time.perf_counter()
     contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
     if not contents:
         raise HotfillError("the source has no content for the first items of the old side")
     embedder(list(contents.values()))
     return len(contents), (time.perf_counter() - began) / len(contents)
+
+
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes} B"

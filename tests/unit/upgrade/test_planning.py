@@ -1,0 +1,129 @@
+"""A draft becomes a plan with figures, or with every reason why it cannot start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hotfill.errors import EmbedError
+from hotfill.stores.memory import MemoryGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.planning import make_plan
+from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, contents, filled
+
+DRAFT = Plan(OLD, NEW)
+
+
+def planned(**changes):
+    """Plan over a hundred items, and check that nothing was written."""
+    source = changes.pop("source", contents(100))
+    gallery = changes.pop("gallery") if "gallery" in changes else filled(contents(100))
+    before = gallery.spaces
+    values = {"draft": DRAFT, "source": source, "embedder": Projection(NEW), **changes}
+    plan = make_plan(gallery, **values)
+    assert gallery.spaces == before
+    return plan
+
+
+def test_counts_bytes_and_time_are_found():
+    plan = planned(free_bytes=10**9)
+    assert (plan.items, plan.bytes_to_write, plan.sampled_items) == (100, 100 * 6 * 4, 64)
+    assert plan.seconds_expected > 0
+    assert plan.blockers == ()
+    assert plan.decisions() == DRAFT.decisions()
+
+
+def test_half_the_duty_takes_twice_the_time(monkeypatch):
+    ticks = iter([0.0, 64.0, 0.0, 64.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+    assert planned().seconds_expected == pytest.approx(100.0)
+    assert planned(draft=Plan(OLD, NEW, duty_cycle=0.5)).seconds_expected == pytest.approx(200.0)
+
+
+@pytest.mark.parametrize("items", [1, 8, 9, 72, 73])
+def test_a_gallery_of_any_size_can_be_sampled(items):
+    plan = planned(gallery=filled(contents(items)), source=contents(items))
+    assert plan.blockers == ()
+    assert 1 <= plan.sampled_items <= min(items, 64)
+
+
+def test_the_same_model_twice_is_nothing_to_upgrade():
+    plan = planned(draft=Plan(OLD, OLD), embedder=Projection(OLD))
+    assert "old and new model are the same" in plan.blockers[0]
+
+
+def test_an_embedder_of_another_model_is_named_with_the_difference():
+    (blocker,) = planned(embedder=Projection(ModelId("new", "2", 6))).blockers
+    assert "the plan says new@1" in blocker
+    assert "revision '1' != '2'" in blocker
+
+
+def test_a_store_of_another_model_is_named():
+    (blocker,) = planned(draft=Plan(ModelId("older", "1", 4), NEW)).blockers
+    assert blocker.startswith("the plan's old model is older@1")
+    assert "but the store holds old@1" in blocker
+
+
+def test_an_unstamped_store_is_named():
+    (blocker,) = planned(gallery=MemoryGallery()).blockers
+    assert "no stamped vectors" in blocker
+
+
+def test_an_empty_gallery_has_nothing_to_upgrade():
+    assert planned(gallery=MemoryGallery(OLD)).blockers == (
+        "the old side is empty: there is nothing to upgrade",
+    )
+
+
+def test_a_source_without_content_is_a_blocker():
+    (blocker,) = planned(source=Contents()).blockers
+    assert "the source has no content" in blocker
+
+
+def test_an_embedder_that_fails_is_a_blocker_with_its_words():
+    def fail(rows):
+        raise EmbedError("the endpoint is down")
+
+    (blocker,) = planned(embedder=_Calling(fail)).blockers
+    assert blocker == "embedding a sample failed: the endpoint is down"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        (lambda n: np.ones((n, 5)), r"expected shape (n, 6), got (8, 5)"),
+        (lambda n: np.full((n, 6), np.nan), "hold NaN, infinite or only zero values"),
+        (lambda n: np.ones((n - 1, 6)), "expected one row per item (8), got 7"),
+    ],
+)
+def test_vectors_that_cannot_be_used_are_a_blocker(vectors, words):
+    (blocker,) = planned(embedder=_Calling(lambda rows: vectors(len(rows)))).blockers
+    assert words in blocker
+
+
+def test_too_little_room_is_a_blocker_with_both_figures():
+    (blocker,) = planned(free_bytes=100).blockers
+    assert "need 2.4 kB, 100 B are free" in blocker
+
+
+def test_just_enough_room_is_enough():
+    assert planned(free_bytes=100 * 6 * 4).blockers == ()
+    assert planned(free_bytes=100 * 6 * 4 - 1).blockers != ()
+
+
+def test_several_reasons_are_told_together():
+    plan = planned(
+        draft=Plan(ModelId("older", "1", 4), NEW), embedder=Projection(ModelId("x", "1", 6))
+    )
+    assert len(plan.blockers) == 2
+
+
+class _Calling:
+    model_id = NEW
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, rows):
+        return self.function(rows)
