@@ -36,9 +36,10 @@ CREATE TABLE facts (number INTEGER PRIMARY KEY, at REAL, kind TEXT, body TEXT);
 CREATE INDEX facts_by_kind ON facts (kind, number);
 CREATE TABLE holds (kind TEXT, about TEXT, since REAL, measured REAL, required REAL,
                     PRIMARY KEY (kind, about));
-CREATE TABLE batches (number INTEGER PRIMARY KEY, stage TEXT, state TEXT, item_ids TEXT,
-                      items INTEGER, attempts INTEGER, owner TEXT, leased_until REAL,
-                      moved INTEGER DEFAULT 0, skipped INTEGER DEFAULT 0);
+CREATE TABLE batches (number INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT, state TEXT,
+                      item_ids TEXT, items INTEGER, attempts INTEGER, owner TEXT,
+                      leased_until REAL, moved INTEGER DEFAULT 0,
+                      skipped INTEGER DEFAULT 0);
 CREATE INDEX batches_to_do ON batches (stage, state, number);
 CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
                            at REAL);
@@ -61,10 +62,16 @@ class SqliteJournal(Journal):
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._open()
+            try:
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
 
     def _open(self) -> None:
         run = self._db.execute
+        if not self._is_blank():
+            self._check_marks()  # before anything is written to a file that is not ours
         self._log_ahead()
         run("PRAGMA synchronous = NORMAL")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
@@ -76,6 +83,10 @@ class SqliteJournal(Journal):
                         run(statement)
                     run(f"PRAGMA application_id = {_APPLICATION}")
                     run(f"PRAGMA user_version = {_FORMAT}")
+        self._check_marks()
+
+    def _check_marks(self) -> None:
+        run = self._db.execute
         (application,) = run("PRAGMA application_id").fetchone()
         (form,) = run("PRAGMA user_version").fetchone()
         if application != _APPLICATION:
@@ -234,15 +245,21 @@ class SqliteJournal(Journal):
     def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
         """Put a failed batch back as one or several smaller ones."""
         with self._transaction():
-            self._db.execute("DELETE FROM batches WHERE number = ?", (batch.number,))
-            for part in parts:
+            put_back = self._db.execute(
+                "DELETE FROM batches WHERE number = ? AND state != 'done'", (batch.number,)
+            ).rowcount
+            # None: its lease ran out, and another owner did it or put it back already.
+            for part in parts if put_back else ():
                 self._insert_batch(batch.stage, part, batch.attempts + 1)
 
     def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         """Take items out of a batch and list them as dead letters."""
         buried = set(item_ids)
-        kept = [item_id for item_id in batch.item_ids if item_id not in buried]
         with self._transaction():
+            row = self._db.execute(
+                "SELECT item_ids FROM batches WHERE number = ?", (batch.number,)
+            ).fetchone()
+            kept = [item for item in (json.loads(row[0]) if row else ()) if item not in buried]
             self._db.executemany(
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
                 [(item, batch.stage, error, batch.attempts + 1, time.time()) for item in item_ids],
@@ -358,10 +375,11 @@ class SqliteJournal(Journal):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -71,9 +71,8 @@ def test_an_unstamped_store_is_named():
 
 
 def test_an_empty_gallery_has_nothing_to_upgrade():
-    assert planned(gallery=MemoryGallery(OLD)).blockers == (
-        "the old side is empty: there is nothing to upgrade",
-    )
+    (blocker,) = planned(gallery=MemoryGallery(OLD)).blockers
+    assert blocker.endswith("is empty: there is nothing to upgrade")
 
 
 def test_a_source_without_content_is_a_blocker():
