@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from hotfill.errors import ModelMismatchError
+from hotfill.errors import HotfillError, ModelMismatchError
 from hotfill.upgrade.status import take_status
 
 if TYPE_CHECKING:
@@ -59,12 +60,14 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        if kind is None:
+        # Also after an error: nobody is at work then. That error counts, not one of this beat.
+        with nullcontext() if kind is None else suppress(HotfillError):
             self._beat(last=True)
 
     def _run(self) -> None:
         while not self._stop.wait(_BEAT_SECONDS):
-            self._beat()
+            with suppress(HotfillError):  # a full disk, say: the work itself meets it, and tells
+                self._beat()
 
     def _beat(self, last: bool = False) -> None:
         now = time.monotonic()

@@ -1,0 +1,197 @@
+"""One snapshot from the journal alone: no figure is shown before it means something."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hotfill.errors import StoreFullError
+from hotfill.upgrade import control
+from hotfill.upgrade.heartbeat import Heartbeat
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.status import take_status
+from tests.unit.upgrade.small import NEW, OLD
+
+PLAN = Plan(OLD, NEW, items=77)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    made = SqliteJournal(tmp_path / "journal.sqlite")
+    yield made
+    made.close()
+
+
+def backfill(journal, *, items, done, rate=10.0, pid=None):
+    """Write what a running process would have written."""
+    journal.record("started")
+    journal.enter(Phase.BACKFILLING)
+    journal.add_work("embed", [([f"{i:06}" for i in range(items)], [0.0] * items)], 1)
+    for _ in range(done):
+        journal.finish(journal.lease("embed", "x", 9.0), moved=1, skipped=0)
+    journal.beat(
+        pid=os.getpid() if pid is None else pid,
+        embedded=done,
+        written=done,
+        visible=done,
+        rate_per_second=rate,
+        working_seconds=1.0,
+    )
+
+
+def test_a_fresh_upgrade_has_nothing_but_its_plan(journal):
+    status = take_status(journal, PLAN)
+    assert (status.phase, status.items, status.moved, status.share) == (Phase.PLANNED, 77, 0, 0.0)
+    assert (status.elapsed_seconds, status.eta_seconds, status.running) == (0.0, None, False)
+    assert status.next_steps == ("start",)
+
+
+@pytest.mark.parametrize(("done", "shown"), [(0, False), (1, False), (2, True), (150, True)])
+def test_no_time_left_is_told_before_one_percent_is_done(journal, done, shown):
+    backfill(journal, items=200, done=done, rate=10.0)
+    status = take_status(journal, PLAN)
+    assert status.share == done / 200
+    if shown:
+        assert status.eta_seconds == pytest.approx((200 - done) / 10.0)
+    else:
+        assert status.eta_seconds is None
+
+
+def test_no_time_left_is_told_while_held_or_at_rest_or_outside_the_backfill(journal):
+    backfill(journal, items=10, done=5)
+    assert take_status(journal, PLAN).eta_seconds == pytest.approx(0.5)
+    control.pause(journal, by="anna")
+    assert take_status(journal, PLAN).eta_seconds is None
+    control.resume(journal)
+    journal.beat(pid=os.getpid(), rate_per_second=0.0)
+    assert take_status(journal, PLAN).eta_seconds is None
+    journal.beat(pid=os.getpid(), rate_per_second=10.0)
+    journal.enter(Phase.BACKFILLED)
+    assert take_status(journal, PLAN).eta_seconds is None
+
+
+def test_a_dead_process_is_not_running_and_has_no_rate(journal):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    backfill(journal, items=10, done=5, pid=child.pid)
+    status = take_status(journal, PLAN)
+    assert (status.running, status.pid, status.rate_per_second) == (False, None, 0.0)
+    assert (status.moved, status.visible, status.eta_seconds) == (5, 5, None)
+
+
+def test_a_process_that_fell_silent_is_not_running(journal, monkeypatch):
+    backfill(journal, items=10, done=5)
+    assert take_status(journal, PLAN).running
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 60.0)
+    assert not take_status(journal, PLAN).running
+
+
+def test_the_clock_stops_when_the_backfill_ends_and_runs_again_when_more_is_found(
+    journal, monkeypatch
+):
+    clock = [1000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    journal.record("started")
+    clock[0] += 5
+    journal.enter(Phase.BACKFILLING)
+    clock[0] += 5
+    assert take_status(journal, PLAN).elapsed_seconds == 10.0
+    journal.enter(Phase.BACKFILLED)
+    journal.record("backfilled")
+    clock[0] += 100
+    assert take_status(journal, PLAN).elapsed_seconds == 10.0
+    journal.enter(Phase.BACKFILLING)
+    assert take_status(journal, PLAN).elapsed_seconds == 110.0
+
+
+def test_a_pause_is_ended_before_anything_else(journal):
+    journal.enter(Phase.BACKFILLING)
+    control.pause(journal, by="anna")
+    assert take_status(journal, PLAN).next_steps == ("resume", "abort")
+
+
+def test_a_status_is_plain_values(journal):
+    backfill(journal, items=10, done=5)
+    control.pause(journal, by="anna")
+    values = json.loads(json.dumps(take_status(journal, PLAN).to_dict()))
+    assert values["phase"] == "backfilling"
+    assert values["share"] == 0.5
+    assert values["holds"][0]["about"] == "anna"
+    assert values["next_steps"] == ["resume", "abort"]
+
+
+def test_looking_writes_nothing(journal, tmp_path):
+    backfill(journal, items=10, done=5)
+    before = list(journal.facts())
+    other = SqliteJournal(tmp_path / "journal.sqlite")
+    other._db.execute("PRAGMA query_only = 1")
+    take_status(other, PLAN)
+    other.close()
+    assert list(journal.facts()) == before
+
+
+# The sign of life -------------------------------------------------------------------------------
+
+
+class Counting:
+    """A gallery of which only the count is asked."""
+
+    def count(self, space):
+        return 5
+
+
+class Progress:
+    embedded = written = 0
+    working_seconds = 0.0
+
+
+def test_the_rate_is_what_was_written_over_the_last_half_minute(journal, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    progress = Progress()
+    heart = Heartbeat(journal, PLAN, Counting(), progress, lambda status: None)
+    rates = []
+    for seconds, written in [(0, 0), (10, 100), (20, 400), (50, 400), (100, 400), (101, 410)]:
+        clock[0], progress.written = float(seconds), written
+        heart._beat()
+        rates.append(journal.last_beat()["rate_per_second"])
+    assert rates == [0.0, 10.0, 20.0, 0.0, 0.0, 10.0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_afterwards_nobody_is_at_work_whether_it_went_well_or_not(journal, fails):
+    seen = []
+    try:
+        with Heartbeat(journal, PLAN, Counting(), Progress(), seen.append):
+            assert take_status(journal, PLAN).running
+            if fails:
+                raise KeyError
+    except KeyError:
+        pass
+    assert seen[0].running
+    assert seen[0].visible == 5
+    assert not take_status(journal, PLAN).running
+
+
+def test_a_beat_that_fails_does_not_end_the_beating(journal, monkeypatch):
+    monkeypatch.setattr("hotfill.upgrade.heartbeat._BEAT_SECONDS", 0.001)
+    beats = []
+
+    def show(status):
+        beats.append(status)
+        if len(beats) == 3:
+            raise StoreFullError("no space left")
+
+    with Heartbeat(journal, PLAN, Counting(), Progress(), show):
+        deadline = time.monotonic() + 20
+        while len(beats) < 6 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert len(beats) >= 6
