@@ -34,13 +34,13 @@ def best(items: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> CodeH
     """Cut the k best out of candidates, both (q, candidates); item -1 is nobody."""
     scores = np.where(items >= 0, scores, -np.inf).astype(np.float32)
     order = np.lexsort((items, -scores), axis=1)[:, :k]
-    items = np.take_along_axis(items, order, axis=1)
-    scores = np.take_along_axis(scores, order, axis=1)
-    missing = ((0, 0), (0, k - items.shape[1]))
-    return CodeHits(
-        np.pad(items, missing, constant_values=-1),
-        np.pad(scores, missing, constant_values=-np.inf),
+    found = order.shape[1]
+    hits = CodeHits(
+        np.full((len(items), k), -1, np.int64), np.full((len(items), k), -np.inf, np.float32)
     )
+    hits.items[:, :found] = np.take_along_axis(items, order, axis=1)
+    hits.scores[:, :found] = np.take_along_axis(scores, order, axis=1)
+    return hits
 
 
 def symmetric_candidates(query: Codes, gallery: Codes) -> NDArray[np.float32]:

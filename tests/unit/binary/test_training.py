@@ -122,7 +122,7 @@ def test_the_similarity_loss_equals_a_double_loop() -> None:
 def test_similarity_training_finds_more_float_neighbours() -> None:
     rows = vectors(800) * np.linspace(2, 0.2, 16, dtype=np.float32)
     start = fit_start(rows[:700], SOURCE, CodeFormat(16, 1), alternations=0)
-    plan = replace(similarity_plan(epochs=10), batch=64)
+    plan = replace(similarity_plan(epochs=6), batch=64)
     trained = train_encoder(start, pairs_of_neighbours(rows[:700], neighbours=5), plan)
     before, after = (
         measure_agreement(encoder, rows[:700], rows[700:]).asymmetric
