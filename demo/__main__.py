@@ -5,6 +5,7 @@ Run it with `make demo`. It leaves its report in `demo-report/`.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -100,8 +101,10 @@ def fill(folder: Path, application: Application, old_vectors: object) -> None:
 def start_worker(folder: Path, seed: int) -> subprocess.Popen[bytes]:
     """Start one life of the service."""
     log = (folder / f"worker-{seed}.log").open("wb")
+    # Searches, writes and the upgrade are threads already; more would only get in their way.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "demo.worker", str(folder), str(seed)], stderr=log
+        [sys.executable, "-m", "demo.worker", str(folder), str(seed)], stderr=log, env=environment
     )
 
 

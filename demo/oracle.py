@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demo.constants import K
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Oracle:
         own = self.vectors[result.query_model][[query]]
         all_own = self.vectors[result.query_model]
         exact = all_own @ own[0]
-        sides = {result.query_model: _Side(all_own, own[0], exact)}
+        sides = {result.query_model: _Side(all_own, own[0], exact, len(exact))}
         if result.phase not in _ONE_SIDE:
             prepared = self.load_scorer().prepare(own)
             for model, refined in prepared.refined.items():
@@ -73,21 +74,33 @@ class Oracle:
                 features = refined.bridge.gallery_features(vectors)
                 comparable = refined.calibrated(0, features @ refined.features[0])
                 searching = prepared.vectors[model][0]
-                sides[model] = _Side(vectors, searching / np.linalg.norm(searching), comparable)
+                searching = searching / np.linalg.norm(searching)
+                sides[model] = _Side(vectors, searching, comparable, prepared.depth(K))
         return sides
 
 
 @dataclass(frozen=True)
 class _Side:
-    """vectors: of every drawing. query: what searched them. comparable: of every drawing."""
+    """One side as the search sees it.
+
+    vectors: of every drawing. query: what searches them. comparable: score of every drawing.
+    depth: how many of the side's best hits are looked at.
+    """
 
     vectors: Vectors
     query: NDArray[np.float32]
     comparable: NDArray[np.float32]
+    depth: int
 
     def raw(self, drawing: int) -> np.float32:
         """Score a drawing as the store does."""
         return self.vectors[drawing] @ self.query
+
+    def must_beat(self, bound: float, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which drawings would be looked at and score above a bound, if they are here."""
+        raw = self.vectors[rows] @ self.query
+        last = np.sort(raw)[-min(self.depth, len(raw))]
+        return (raw >= last) & (self.comparable[rows] > bound)
 
 
 def _missing(
@@ -99,7 +112,7 @@ def _missing(
     names = list(steady)
     rows = np.fromiter(steady.values(), dtype=np.int64, count=len(names))
     bound = result.hits[-1].score + _TOLERANCE
-    better = np.all([side.comparable[rows] > bound for side in sides.values()], axis=0)
+    better = np.all([side.must_beat(bound, rows) for side in sides.values()], axis=0)
     found = set(result.item_ids)
     return [
         f"{names[row]} is missing"

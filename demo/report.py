@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from demo.traffic import K
+from demo.constants import K
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from demo.application import LIVE_DRAWERS, QUERY_DRAWERS
+from demo.constants import K
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from demo.oracle import Oracle
     from hotfill.serving.serving import Serving
 
-K = 10
 _SEARCH_PAUSE_SECONDS = 0.004  # leaves room for the upgrade on a small machine
 _WRITE_PAUSE_SECONDS = 0.05
 _SAVE_SECONDS = 0.5

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill import scoring, transforms
+from hotfill.errors import ConfigError
 from hotfill.scoring import Scorer, Side
 from hotfill.upgrade.fit import Fitting
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.scoring.fit import FitTransform
     from hotfill.transforms import Transform
     from hotfill.types import ModelId, Vectors
-    from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.plan import Plan, TransformName
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,14 @@ class ModelFit:
     scorer: Scorer
 
     def uncertainty(self, old_vectors: Vectors) -> NDArray[np.floating]:
-        """Guess how wrong `up` is: the farther from all reference items, the less sure. (n,)."""
-        reference = self.scorer.sides[0].reference
-        return np.asarray(1.0 - (old_vectors @ reference.T).max(axis=1))
+        """Say how doubtful the old side's scores are, (n,), highest first.
+
+        Raises ConfigError for compatible models: nothing is mapped, so nothing is in doubt.
+        """
+        doubtful = self.scorer.sides[0].transform
+        if doubtful is None:
+            raise ConfigError("queries are embedded by both models, so there is no map to doubt")
+        return transforms.uncertainty(doubtful, old_vectors)
 
     def save(self, folder: Path) -> None:
         """Write to a folder that exists."""
@@ -58,15 +65,24 @@ def fitting_for(plan: Plan) -> Fitting:
     old, new = plan.old_model, plan.new_model
     if plan.strategy == "compatible":
         return Fitting(fit=lambda first, second: _compatible(old, new), load=load_fit)
-    return Fitting(fit=lambda first, second: fit_models(first, second, old, new), load=load_fit)
+    return Fitting(
+        fit=lambda first, second: fit_models(first, second, old, new, transform=plan.transform),
+        load=load_fit,
+    )
 
 
 def fit_models(
-    old_vectors: Vectors, new_vectors: Vectors, old_model: ModelId, new_model: ModelId
+    old_vectors: Vectors,
+    new_vectors: Vectors,
+    old_model: ModelId,
+    new_model: ModelId,
+    *,
+    transform: TransformName = "kernel_bridge",
 ) -> ModelFit:
-    """Fit the defaults: ridge for `up`, a bridge with per-query tail calibration for searches.
+    """Fit ridge for `up`, and a bridge with per-query tail calibration for searches.
 
     old_vectors (n, d_old), new_vectors (n, d_new): row i of both is the same item; n >= 100.
+    transform: how new queries meet old vectors; see `Plan`.
     Raises InputError when there are too few pairs.
     """
     scorer = scoring.fit_scorer(
@@ -74,10 +90,16 @@ def fit_models(
         new_vectors,
         old_model=old_model,
         new_model=new_model,
-        fit_transform=transforms.fit_bridge,
+        fit_transform=_FITS[transform],
     )
     up = transforms.fit_ridge(old_vectors, new_vectors, source=old_model, target=new_model)
     return ModelFit(up, scorer)
+
+
+_FITS: dict[TransformName, FitTransform] = {
+    "kernel_bridge": transforms.fit_kernel_bridge,
+    "bridge": transforms.fit_bridge,
+}
 
 
 def _compatible(old_model: ModelId, new_model: ModelId) -> ModelFit:

@@ -54,6 +54,7 @@ class Serving:
         self._poll_seconds = poll_seconds
         self._polled = time.monotonic()
         self._following = threading.Lock()
+        self._counted_until, self._moved = 0.0, False
         self._switch = Switch(self._view(journal.phase))
 
     @property
@@ -152,7 +153,7 @@ class Serving:
     ) -> list[SearchResult]:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
-        if view.scorer is None:
+        if view.scorer is None or self._all_moved(view):
             return self._search_one_side(view, queries, k, where)
         prepared = view.scorer.prepare(queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
@@ -174,6 +175,20 @@ class Serving:
             )
             for ranked in prepared.rank(found, k, read=self._gallery.vectors)
         ]
+
+    def _all_moved(self, view: View) -> bool:
+        """Tell whether the old sides are empty: then there is nothing to merge.
+
+        On the way forward items only ever leave them, but for writers elsewhere that have not
+        heard of the upgrade yet; so it is asked again every little while.
+        """
+        if view.scorer is None or view.write_model != self._plan.new_model:
+            return False
+        now = time.monotonic()
+        if now >= self._counted_until:
+            self._counted_until = now + self._poll_seconds
+            self._moved = not any(self._gallery.count(side.model) for side in view.scorer.sides)
+        return self._moved
 
     def _search_one_side(
         self, view: View, queries: Vectors, k: int, where: Where | None

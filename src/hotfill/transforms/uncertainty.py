@@ -22,7 +22,7 @@ from hotfill.transforms.kernel_bridge import KernelBridge
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hotfill.transforms.base import Transform
+    from hotfill.types import Transform
 
 
 def uncertainty(transform: Transform, old_vectors: Any) -> NDArray[np.float32]:
@@ -36,7 +36,7 @@ def uncertainty(transform: Transform, old_vectors: Any) -> NDArray[np.float32]:
     """
     if not isinstance(transform, (Bridge, KernelBridge, KernelMap)):
         raise ConfigError(
-            f"a transform of kind {transform.kind!r} has no measure of doubt; "
+            f"{type(transform).__name__} has no measure of doubt; "
             "fit a bridge, a kernel bridge or a kernel map"
         )
     old_model = transform.source if isinstance(transform, KernelMap) else transform.target

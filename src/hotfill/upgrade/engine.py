@@ -21,7 +21,9 @@ from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.order import PriorityOrder, RandomOrder, UncertainOrder, pages_of
 from hotfill.upgrade.phases import Phase, Step, advance
+from hotfill.upgrade.plan import BINDING
 from hotfill.upgrade.sample import paired_vectors, sample_ids
+from hotfill.upgrade.stages import is_redone
 from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.verify import Verification, verify
 
@@ -157,7 +159,7 @@ class Upgrade:
             self.journal.record("plan", **self.plan.decisions())
             return
         mine = self.plan.decisions()
-        changed = sorted(key for key in mine if mine[key] != known.body.get(key))
+        changed = sorted(key for key in BINDING if mine[key] != known.body.get(key))
         if changed:
             raise PlanError(
                 [
@@ -173,7 +175,8 @@ class Upgrade:
         size = 0 if plan.strategy == "compatible" else plan.fit_items
         old, new = paired_vectors(
             self.gallery,
-            sample_ids(self.gallery, plan.old_model, size, plan.seed),
+            # All sides: after a lost journal some items have moved, and keep an old vector.
+            sample_ids(self.gallery, self.gallery.spaces, size, plan.seed),
             plan.old_model,
             self.source,
             self.new_embedder,
@@ -270,18 +273,27 @@ class Upgrade:
         done = self.gallery.count(new, origin=new.fingerprint)
         return len(self.gallery) - done - len(self._dead("embed"))
 
-    def _dead(self, stage: Stage) -> set[str]:
-        """Name the dead letters of a stage that are still in the gallery."""
+    def _dead(self, stage: Stage) -> list[str]:
+        """Name the dead letters of a stage that are in the gallery and still not done."""
         letters = [each.item_id for each in self.journal.dead_letters() if each.stage == stage]
-        states = self.gallery.get(letters)
-        return {state.item_id for state in states if state is not None}
+        plan = self.plan
+        return [
+            state.item_id
+            for state in self.gallery.get(letters)
+            if state is not None
+            and not (
+                state.space == plan.old_model
+                if stage == "revert"
+                else is_redone(state, plan.new_model)
+            )
+        ]
 
     def _sweep(self) -> int:
         """Make batches of what is left over. Returns how many items."""
         if self._left_over() <= 0:
             return 0
         new = self.plan.new_model
-        dead = self._dead("embed")
+        dead = set(self._dead("embed"))
 
         def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
             for space in self.gallery.spaces:
@@ -317,7 +329,7 @@ class Upgrade:
         holds = list(self.journal.holds())
         if dead := len(self._dead("embed")):
             holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
-        if left := self._left_over():
+        if (left := self._left_over()) > 0:
             holds.append(Hold("error", "items_not_redone", now, measured=left, required=0))
         verified = self.journal.last("verified")
         if verified is None:
@@ -342,13 +354,22 @@ class Upgrade:
         self._enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
+            # What failed before, here or on the way there, does not hold the way back.
+            self.journal.release("error")
+            self.journal.revive(self.plan.batch_size)
             while not self.stop.is_set() and self._items_to_revert():
                 self._run(self._revert_work())
             if self.stop.is_set():
                 return
-            if dead := len(self._dead("revert")):
-                reason = f"{dead} items have no old vector, and there is no old embedder"
-                raise HeldError(step, [reason])
+            if dead := self._dead("revert"):
+                why = {each.item_id: each.error for each in self.journal.dead_letters()}
+                raise HeldError(
+                    step,
+                    [
+                        f"{len(dead)} items cannot go back, {dead[0]!r} for one: {why[dead[0]]}; "
+                        "mend it and give the same command again"
+                    ],
+                )
             self._enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)
 
@@ -362,7 +383,7 @@ class Upgrade:
             return left
         if new not in self.gallery.spaces:
             return 0
-        dead = self._dead("revert")
+        dead = set(self._dead("revert"))
 
         def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
             for page in pages_of(self.gallery, new):

@@ -27,6 +27,18 @@ _LEAST = {
     "verification_lasts_seconds": 0,
 }
 
+BINDING = (
+    "old_model",
+    "new_model",
+    "strategy",
+    "transform",
+    "order",
+    "seed",
+    "priority_key",
+    "fit_items",
+)
+"""What a begun upgrade cannot change; pace, limits and sizes may differ from run to run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -35,8 +47,8 @@ class Plan:
     old_model, new_model: from what to what.
     strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
         vector into the new space; `compatible` searches old vectors with new queries as they are.
-    transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by a kernel
-        regression: the better ranking, some milliseconds a query more; `bridge` is linear and fast.
+    transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
+        kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
         (high first), `uncertain` what the transform is least sure of.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
@@ -117,7 +129,7 @@ class Plan:
             raise PlanError(self.blockers)
 
     def decisions(self) -> dict[str, Any]:
-        """Return what was decided, without what was found: two runs must agree on this."""
+        """Return what was decided, without what was found."""
         found = {"items", "bytes_to_write", "seconds_expected", "sampled_items", "blockers"}
         return {name: value for name, value in self.to_dict().items() if name not in found}
 

@@ -45,8 +45,9 @@ def make_plan(
         blockers.append(f"the plan's old model is {old}, but the store holds {held}")
     else:
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
-        if items == 0:
-            blockers.append("the old side is empty: there is nothing to upgrade")
+        # After a lost journal every item may have moved already; there is still a cutover to do.
+        if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
+            blockers.append("the gallery is empty: there is nothing to upgrade")
     if blockers:
         return replace(draft, items=items, blockers=tuple(blockers))
 
@@ -75,7 +76,8 @@ def _time_sample(
     gallery: Gallery, draft: Plan, source: Source, embedder: Embedder
 ) -> tuple[int, float]:
     """Read and embed a few items: how many, and seconds per item."""
-    page = gallery.scan(draft.old_model, limit=_SAMPLE + _WARM_UP)
+    space = draft.old_model if gallery.count(draft.old_model) else draft.new_model
+    page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     warm_up = source(page.item_ids[:_WARM_UP])
     if warm_up:
         check_vectors(
@@ -87,7 +89,7 @@ def _time_sample(
     began = time.perf_counter()
     contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
     if not contents:
-        raise HotfillError("the source has no content for the first items of the old side")
+        raise HotfillError("the source has no content for the first items of the gallery")
     embedder(list(contents.values()))
     return len(contents), (time.perf_counter() - began) / len(contents)
 

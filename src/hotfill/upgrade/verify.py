@@ -12,6 +12,7 @@ import numpy as np
 
 from hotfill.upgrade.order import pages_of
 from hotfill.upgrade.sample import sample_ids
+from hotfill.upgrade.stages import is_redone
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
@@ -66,7 +67,7 @@ def verify(
     new = plan.new_model
     items, foreign = _walk(gallery, new)
     missing = _missing(gallery, journal)
-    sample = sample_ids(gallery, new, plan.verify_items, plan.seed)
+    sample = sample_ids(gallery, [new], plan.verify_items, plan.seed)
     similarities = _similarities(gallery, new, sample, source, embedder)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
     return Verification(
@@ -75,7 +76,7 @@ def verify(
         missing_ids=tuple(missing[:_NAMED]),
         elsewhere=sum(gallery.count(space) for space in gallery.spaces if space != new),
         foreign=len(foreign),
-        dead_letters=len(journal.dead_letters()),
+        dead_letters=len(_dead(gallery, journal, new)),
         sampled=len(similarities),
         disagreeing=len(disagreeing),
         disagreeing_ids=tuple(disagreeing[:_NAMED]),
@@ -99,6 +100,16 @@ def _walk(gallery: Gallery, space: ModelId) -> tuple[int, list[str]]:
             if state is not None and state.origin != space.fingerprint
         ]
     return items, foreign
+
+
+def _dead(gallery: Gallery, journal: Journal, new_model: ModelId) -> list[str]:
+    """Name the items that failed for good, but for those deleted or written anew since."""
+    letters = {letter.item_id for letter in journal.dead_letters()}
+    return [
+        state.item_id
+        for state in gallery.get(sorted(letters))
+        if state is not None and not is_redone(state, new_model)
+    ]
 
 
 def _missing(gallery: Gallery, journal: Journal) -> list[str]:

@@ -1,0 +1,4 @@
+"""What the traffic and its judge must agree on."""
+
+K = 10
+"""How many hits a search asks for."""
