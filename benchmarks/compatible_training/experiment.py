@@ -111,6 +111,7 @@ class Experiment:
                 "split": self.split.kind,
                 "seed": self.seed,
                 "recipe": name,
+                "options": dict(self.plan.options.get(name, {})),
                 **figures,
                 "new/old without map": plain.figures(),
                 "seconds": round(seconds, 1),

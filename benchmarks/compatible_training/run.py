@@ -37,13 +37,23 @@ def run_plan(
 
     Rows are written as they come, so the same call again goes on where this one ended.
     """
-    identity = json.loads(json.dumps(asdict(plan)))
+    everything = json.loads(json.dumps(asdict(plan)))
+    # Adding a recipe or a split, or changing one recipe's options, leaves the other rows valid.
+    identity = {
+        name: part
+        for name, part in everything.items()
+        if name not in ("recipes", "splits", "options")
+    }
     rows: list[dict[str, Any]] = []
     if results is not None and results.exists():
         found = json.loads(results.read_text(encoding="utf-8"))
         if found["plan"] != identity:
             raise SystemExit(f"{results} is of another plan; move it away to measure anew")
-        rows = found["rows"]
+        rows = [
+            row
+            for row in found["rows"]
+            if row["options"] == everything["options"].get(row["recipe"], {})
+        ]
     for seed in seeds:
         for kind in plan.splits:
             done = {row["recipe"] for row in rows if (row["split"], row["seed"]) == (kind, seed)}
@@ -166,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
         runs.append((QUICK, omniglot(classes=60, test_classes=40)))
     else:
         if options.only != "cifar100":
-            runs.append((OMNIGLOT, omniglot(classes=300, test_classes=150)))
+            runs.append((OMNIGLOT, omniglot(classes=400, test_classes=150)))
         if folder is not None and options.only != "omniglot":
             runs.append((CIFAR100, cifar100(folder, shards=1)))
 

@@ -104,25 +104,32 @@ def advbct(
     *,
     down: Map | None = None,
     threshold: float = 1.0,
-    weight: float = 1.0,
+    boundary: float = 1.0,
+    critic: float = 1.0,
 ) -> Recipe:
     """AdvBCT (Pan et al., CVPR 2023; official code read): a critic and an elastic boundary.
 
     anchors: `from_means` of the *old* training set; classes it lacks have no boundary.
     threshold: of the elastic radius; 1.0 for landmarks in the code, 0.4 in a face port.
-    weight: of both Terms; 1 in the code, 4 in the face port. The critic's falls with the training,
-        from 1 (at its start; the code's (E+1)/E) to 0 (its 2/E).
+    boundary, critic: the weights; 1 in the code, 4 in the face port. The critic's falls with the
+        training, from 1 (at its start; the code's (E+1)/E) to 0 (its 2/E). That code starts both
+        models from the same ImageNet weights. From random ones a critic of full weight can outweigh
+        the classification, and the boundary needs more to be felt beside a scaled cosine softmax.
     """
 
     def fading(progress: float) -> float:
-        return weight * (1.0 - progress)
+        return critic * (1.0 - progress)
 
-    boundary = ElasticBoundary(len(anchors.vectors), threshold=threshold)
     return Recipe(
         "advbct",
         [
             _classify(head),
-            Part("boundary", boundary, weight, "down"),
+            Part(
+                "boundary",
+                ElasticBoundary(len(anchors.vectors), threshold=threshold),
+                boundary,
+                "down",
+            ),
             Part("critic", Adversarial(anchors.dimension), fading, "down"),
         ],
         head=head,
