@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from hotfill.checks import check_vectors
-from hotfill.errors import EmbedError, ShapeError, StoreError, VectorError
+from hotfill.errors import EmbedError, StoreError
+from hotfill.upgrade.narrowing import make_vectors, narrowed, no_item_at_fault
 from hotfill.upgrade.prefetch import prefetched
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Work:
     target: where its items are searched afterwards. origin: what makes their vectors.
     needed: whether an item still has to be done.
     load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
+    absent: what is said of an item that `load` leaves out.
     """
 
     stage: Stage
@@ -49,6 +50,7 @@ class Work:
     needed: Callable[[ItemState], bool]
     load: Callable[[Sequence[str]], Mapping[str, Any]]
     make: Callable[[Sequence[Any]], Vectors]
+    absent: str = "the source has no content for this item"
 
 
 @dataclass(slots=True)
@@ -101,7 +103,8 @@ class Backfill:
         """Tell whether batches failed and were put back, after those ahead of them were read."""
         put_back = False
         closing = threading.Event()
-        made = prefetched(self._made(work, prefetched(self._loaded(work, closing))))
+        read = prefetched(self._loaded(work, closing))
+        made = prefetched(self._made(work, read))
         try:
             for loaded in made:
                 if loaded.failure is None:
@@ -112,6 +115,7 @@ class Backfill:
         finally:
             closing.set()
             made.close()
+            read.close()  # after an error its traceback would keep it alive, and its thread
         return put_back
 
     # Three hands, each in a thread of its own ------------------------------------------------
@@ -129,28 +133,37 @@ class Backfill:
     def _load(self, work: Work, batch: Batch) -> _Loaded:
         states = tried(self.gallery.get, batch.item_ids)
         to_do = [state for state in states if state is not None and work.needed(state)]
-        contents = tried(work.load, [state.item_id for state in to_do])
+        contents = tried(work.load, [state.item_id for state in to_do]) if to_do else {}
         at_hand = [state for state in to_do if state.item_id in contents]
         return _Loaded(
             batch,
             [state.item_id for state in at_hand],
             np.array([state.version for state in at_hand], dtype=np.int64),
             [contents[state.item_id] for state in at_hand],
-            [state.item_id for state in to_do if state.item_id not in contents],
+            self._without_content([state for state in to_do if state.item_id not in contents]),
         )
+
+    def _without_content(self, states: Sequence[ItemState]) -> list[str]:
+        """Name the items that had no content, but for those deleted or written meanwhile."""
+        if not states:
+            return []
+        now = tried(self.gallery.get, [state.item_id for state in states])
+        return [
+            before.item_id
+            for before, after in zip(states, now, strict=True)
+            if after is not None and after.version == before.version
+        ]
 
     def _made(self, work: Work, batches: Iterable[_Loaded]) -> Generator[_Loaded]:
         for loaded in batches:
             if loaded.item_ids:
                 try:
-                    loaded.vectors = tried(_make, work, loaded)
-                except ShapeError:
-                    raise  # the embedder is not the planned model; no item is at fault
-                except EmbedError as error:
-                    if error.retryable and not error.item_ids:
-                        raise  # an outage: no item is at fault, and none becomes a dead letter
-                    loaded.failure = error
+                    loaded.vectors = tried(
+                        make_vectors, work.make, work.target, loaded.item_ids, loaded.contents
+                    )
                 except Exception as error:  # user code may raise anything; it is narrowed down
+                    if no_item_at_fault(error):
+                        raise  # and none becomes a dead letter
                     loaded.failure = error
                 else:
                     self.progress.embedded += len(loaded.item_ids)
@@ -160,7 +173,7 @@ class Backfill:
     def _finish(self, work: Work, loaded: _Loaded) -> None:
         batch = loaded.batch
         if loaded.without_content:
-            self._bury(batch, loaded.without_content, "the source has no content for this item")
+            self._bury(batch, loaded.without_content, work.absent)
         moved = 0
         if loaded.vectors is not None:
             moves = tried(
@@ -180,7 +193,6 @@ class Backfill:
     # What failed -----------------------------------------------------------------------------
 
     def _put_back(self, batch: Batch, failure: Exception) -> None:
-        named = set(getattr(failure, "item_ids", ())) & set(batch.item_ids)
         if len(batch.item_ids) == 1:
             if batch.attempts + 1 >= self.max_attempts:
                 self._bury(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
@@ -188,13 +200,7 @@ class Backfill:
             else:
                 self.journal.retry(batch, [batch.item_ids])
             return
-        if named and len(named) < len(batch.item_ids):
-            healthy = [item for item in batch.item_ids if item not in named]
-            parts = [healthy, *([item] for item in sorted(named))]
-        else:
-            middle = len(batch.item_ids) // 2
-            parts = [list(batch.item_ids[:middle]), list(batch.item_ids[middle:])]
-        self.journal.retry(batch, parts)
+        self.journal.retry(batch, narrowed(batch.item_ids, failure))
 
     def _bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         self.journal.bury(batch, item_ids, error)
@@ -207,22 +213,6 @@ class Backfill:
                 item_ids=item_ids,
                 retryable=False,
             )
-
-
-def _make(work: Work, loaded: _Loaded) -> Vectors:
-    """Make vectors and check them; what is wrong with single items is said of those items."""
-    try:
-        return check_vectors(
-            work.make(loaded.contents),
-            work.target.dimension,
-            item_ids=loaded.item_ids,
-            what=f"vectors of {work.target.name}",
-        )
-    except VectorError as error:
-        raise EmbedError(str(error), item_ids=error.item_ids, retryable=False) from error
-    except EmbedError as error:
-        names = [loaded.item_ids[row] for row in error.rows if row < len(loaded.item_ids)]
-        raise EmbedError(str(error), item_ids=names, retryable=error.retryable) from error
 
 
 def tried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hotfill.errors import HeldError, PlanError
 from hotfill.upgrade import control, stages
 from hotfill.upgrade.backfill import Backfill, Progress
+from hotfill.upgrade.dead import still_dead
 from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.holds import Hold
@@ -23,7 +24,6 @@ from hotfill.upgrade.order import PriorityOrder, RandomOrder, UncertainOrder, pa
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import BINDING
 from hotfill.upgrade.sample import paired_vectors, sample_ids
-from hotfill.upgrade.stages import is_redone
 from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.verify import Verification, verify
 
@@ -274,19 +274,12 @@ class Upgrade:
         return len(self.gallery) - done - len(self._dead("embed"))
 
     def _dead(self, stage: Stage) -> list[str]:
-        """Name the dead letters of a stage that are in the gallery and still not done."""
-        letters = [each.item_id for each in self.journal.dead_letters() if each.stage == stage]
-        plan = self.plan
-        return [
-            state.item_id
-            for state in self.gallery.get(letters)
-            if state is not None
-            and not (
-                state.space == plan.old_model
-                if stage == "revert"
-                else is_redone(state, plan.new_model)
-            )
-        ]
+        """Name the items that failed for good in a stage and still need it."""
+        old, new = self.plan.old_model, self.plan.new_model
+        letters = [each for each in self.journal.dead_letters() if each.stage == stage]
+        if stage == "revert":
+            return still_dead(self.gallery, letters, lambda state: state.space != old)
+        return still_dead(self.gallery, letters, lambda state: not stages.is_redone(state, new))
 
     def _sweep(self) -> int:
         """Make batches of what is left over. Returns how many items."""
@@ -362,14 +355,9 @@ class Upgrade:
             if self.stop.is_set():
                 return
             if dead := self._dead("revert"):
-                why = {each.item_id: each.error for each in self.journal.dead_letters()}
-                raise HeldError(
-                    step,
-                    [
-                        f"{len(dead)} items cannot go back, {dead[0]!r} for one: {why[dead[0]]}; "
-                        "mend it and give the same command again"
-                    ],
-                )
+                errors = {each.item_id: each.error for each in self.journal.dead_letters()}
+                why = f"{dead[0]!r} for one: {errors[dead[0]]}; mend it and say {step} again"
+                raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
             self._enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill.errors import EmbedError
 from hotfill.upgrade.backfill import Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, ModelId, Source, Transform
+    from hotfill.stores.base import Gallery, ItemState
+    from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
+
+
+def is_redone(state: ItemState, new_model: ModelId) -> bool:
+    """Tell whether the new model itself made the vector that is searched."""
+    return (state.space, state.origin) == (new_model, new_model.fingerprint)
 
 
 def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
@@ -21,7 +28,7 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
         stage="embed",
         target=new_model,
         origin=new_model.fingerprint,
-        needed=lambda state: (state.space, state.origin) != (new_model, new_model.fingerprint),
+        needed=lambda state: not is_redone(state, new_model),
         load=source,
         make=embedder,
     )
@@ -41,7 +48,15 @@ def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
         needed=lambda state: state.space == old_model,
         load=load,
         make=lambda rows: up(np.stack(rows)),
+        absent="this item has no old vector",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ToEmbed:
+    """The content of an item that has no vector to put back."""
+
+    content: Any
 
 
 def revert_work(
@@ -59,9 +74,20 @@ def revert_work(
         lacking = [item_id for item_id in item_ids if item_id not in rows]
         if lacking and embedder is not None:
             contents = source(lacking)
-            made = embedder(list(contents.values()))
-            rows.update(zip(contents, made, strict=True))
+            rows.update((item_id, _ToEmbed(content)) for item_id, content in contents.items())
         return rows
+
+    def make(rows: Sequence[Any]) -> Vectors:
+        lacking = [place for place, row in enumerate(rows) if isinstance(row, _ToEmbed)]
+        made = dict(enumerate(rows))
+        if lacking and embedder is not None:
+            try:
+                vectors = embedder([rows[place].content for place in lacking])
+            except EmbedError as error:  # it counts what it was given, not what we were
+                places = [lacking[row] for row in error.rows if row < len(lacking)]
+                raise EmbedError(str(error), rows=places, retryable=error.retryable) from error
+            made.update(zip(lacking, vectors, strict=True))
+        return np.stack(list(made.values()))
 
     return Work(
         stage="revert",
@@ -69,5 +95,6 @@ def revert_work(
         origin=old_model.fingerprint,
         needed=lambda state: state.space != old_model,
         load=load,
-        make=np.stack,
+        make=make,
+        absent="this item has no old vector, and no old embedder or no content to make one",
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill.upgrade.dead import still_dead
 from hotfill.upgrade.order import pages_of
 from hotfill.upgrade.sample import sample_ids
 from hotfill.upgrade.stages import is_redone
@@ -67,6 +68,7 @@ def verify(
     new = plan.new_model
     items, foreign = _walk(gallery, new)
     missing = _missing(gallery, journal)
+    dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_redone(state, new))
     sample = sample_ids(gallery, [new], plan.verify_items, plan.seed)
     similarities = _similarities(gallery, new, sample, source, embedder)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
@@ -76,7 +78,7 @@ def verify(
         missing_ids=tuple(missing[:_NAMED]),
         elsewhere=sum(gallery.count(space) for space in gallery.spaces if space != new),
         foreign=len(foreign),
-        dead_letters=len(_dead(gallery, journal, new)),
+        dead_letters=len(dead),
         sampled=len(similarities),
         disagreeing=len(disagreeing),
         disagreeing_ids=tuple(disagreeing[:_NAMED]),
@@ -100,16 +102,6 @@ def _walk(gallery: Gallery, space: ModelId) -> tuple[int, list[str]]:
             if state is not None and state.origin != space.fingerprint
         ]
     return items, foreign
-
-
-def _dead(gallery: Gallery, journal: Journal, new_model: ModelId) -> list[str]:
-    """Name the items that failed for good, but for those deleted or written anew since."""
-    letters = {letter.item_id for letter in journal.dead_letters()}
-    return [
-        state.item_id
-        for state in gallery.get(sorted(letters))
-        if state is not None and not is_redone(state, new_model)
-    ]
 
 
 def _missing(gallery: Gallery, journal: Journal) -> list[str]:

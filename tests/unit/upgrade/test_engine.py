@@ -130,10 +130,83 @@ def test_going_back_without_an_old_vector_or_embedder_is_held_and_loses_nothing(
     up = upgrade(tmp_path)
     up.start()
     up.gallery.upsert(["late"], np.ones((1, 6), np.float32), space=NEW)
-    with pytest.raises(HeldError, match="1 items have no old vector"):
+    with pytest.raises(HeldError, match=r"1 items cannot go back, 'late' .* has no old vector"):
         up.abort()
     assert up.status().phase is Phase.ABORTING
     assert (up.gallery.count(OLD), up.gallery.count(NEW)) == (100, 1)
+    up.source["late"] = contents(1, seed=9)["item-00000"]
+    up.old_embedder = Projection(OLD)
+    assert up.abort().phase is Phase.ABORTED  # the remedy helps
+    assert up.gallery.count(OLD) == 101
+
+
+def test_an_old_embedder_that_fails_for_one_item_does_not_keep_the_others_from_going_back(tmp_path):
+    up = upgrade(tmp_path, batch_size=16)
+    up.start()
+    late = contents(5, seed=9)
+    for name, row in late.items():
+        up.source[f"late-{name}"] = row
+    names = [name for name in up.source if name.startswith("late")]
+    rows = [up.source[name] for name in names]
+    up.gallery.upsert(names, Projection(NEW)(rows), space=NEW)
+    up.old_embedder = Projection(OLD, broken={float(rows[3][0])})
+    with pytest.raises(HeldError, match="late-item-00003' for one: EmbedError: cannot read"):
+        up.abort()
+    assert (up.gallery.count(OLD), up.gallery.count(NEW)) == (104, 1)
+    up.old_embedder = Projection(OLD)
+    assert up.abort().phase is Phase.ABORTED
+    found = up.gallery.vectors(names, OLD)
+    np.testing.assert_allclose(found.vectors, Projection(OLD)(rows), atol=1e-6)
+
+
+def test_after_a_failed_run_the_way_back_is_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(backfill, "RETRY_SECONDS", ())
+    up = upgrade(tmp_path, fit_items=0)
+
+    def fail(rows):
+        raise EmbedError("the endpoint is down")
+
+    up.new_embedder = _Calling(NEW, fail)
+    with pytest.raises(EmbedError):
+        up.start()
+    assert [hold.kind for hold in up.status().holds] == ["error"]
+    assert up.abort().phase is Phase.ABORTED
+    assert up.gallery.count(OLD) == 100
+
+
+def test_a_dead_letter_does_not_hide_another_item_that_is_left_over(tmp_path):
+    source = contents(20)
+    broken = {float(source["item-00007"][0])}
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
+    up.start()
+    up.source["item-00007"] = contents(1, seed=5)["item-00000"]  # mended by a live write ...
+    up.gallery.upsert(["item-00007"], Projection(NEW)([up.source["item-00007"]]), space=NEW)
+    up.source["stray"] = contents(1, seed=6)["item-00000"]  # ... and a late write to the old side
+    up.gallery.upsert(["stray"], Projection(OLD)([up.source["stray"]]), space=OLD)
+    up.start()
+    assert_redone(up.gallery, up.source)
+    assert up.verify().passed
+    assert up.cutover().phase is Phase.CUT_OVER
+
+
+def test_a_dead_letter_of_a_deleted_item_does_not_hold_the_cutover(tmp_path):
+    source = contents(20)
+    broken = {float(source["item-00007"][0])}
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
+    up.start()
+    assert up.verify().dead_letters == 1
+    up.journal.bury_deleted(["item-00007"])
+    up.gallery.delete(["item-00007"])
+    assert up.verify().passed
+    assert up.cutover().phase is Phase.CUT_OVER
+
+
+def test_one_item_that_cannot_be_embedded_does_not_keep_an_upgrade_from_being_prepared(tmp_path):
+    source = contents(50)
+    broken = {float(source["item-00007"][0])}
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=50)
+    assert up.start().phase is Phase.BACKFILLED
+    assert [each.item_id for each in up.journal.dead_letters()] == ["item-00007"]
 
 
 def test_abort_half_way_restores_the_old_gallery(tmp_path):
