@@ -18,7 +18,8 @@ HotfillError
 │   └── UpgradeBusyError        another process runs this upgrade
 ├── PhaseError                  that step is not possible in this phase
 ├── HeldError                   that step waits for holds to end
-└── PlanError                   a plan has blockers, or no longer fits the store
+├── PlanError                   a plan has blockers, or no longer fits the store
+└── DivergedError               a training became NaN (defined in `hotfill.training`)
 
 Each message says what was expected, what came, and what to do. What a program may want to know
 stands in attributes, so that nobody parses text.

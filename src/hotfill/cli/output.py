@@ -85,7 +85,7 @@ def reporting(config: Path, as_json: bool) -> Iterator[Report]:
         report.values = {"error": _described(error, report.code)}
         report.lines = []
         console(sys.stderr).print(f"error: {error}", style="red", markup=False)
-    if as_json:
+    if report.as_json:
         stdout.write(json.dumps(report.values, indent=2) + "\n")
         stdout.flush()
     else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from typer.main import get_command
 
 from hotfill.cli import exit_codes
-from hotfill.cli.app import COMMANDS, app
+from hotfill.cli.app import COMMANDS, GROUPS, app
 from hotfill.cli.exit_codes import CODE_OF, ExitCode
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ _HEAD = """\
 
 <!-- Made by `python -m hotfill.cli.reference > docs/reference/cli.md`; a test compares. -->
 
-Every command takes the configuration file as its argument; without one it reads `upgrade.toml` in
-the current folder. The result goes to stdout, everything else (progress, questions, errors) to
-stderr. With `--json` stdout holds exactly one JSON object: the result with `next_steps`, or
+Commands of an upgrade take the configuration file as their argument; without one they read
+`upgrade.toml` in the current folder. The result goes to stdout, everything else (progress,
+questions, errors) to stderr. With `--json` stdout holds exactly one JSON object: the result, or
 `{"error": {"kind", "message", "exit_code", ...}}`.
 """
 
@@ -39,15 +39,22 @@ def reference() -> str:
 def _commands() -> Iterator[str]:
     commands: dict[str, Any] = vars(get_command(app))["commands"]
     for function in COMMANDS:
-        command = commands[function.__name__]
-        yield f"## `hotfill {command.name}`\n"
-        yield f"{command.help}\n"
-        yield "| argument or option | meaning | default |\n|---|---|---|"
-        for each in command.params:
-            name = "CONFIG" if each.param_type_name == "argument" else ", ".join(each.opts)
-            default = "" if each.default in (None, False, "") else f"`{each.default}`"
-            yield f"| `{name}` | {each.help} | {default} |"
-        yield ""
+        yield from _command(commands[function.__name__])
+    for group in GROUPS:
+        for command in commands[group].commands.values():
+            yield from _command(command, group)
+
+
+def _command(command: Any, group: str = "") -> Iterator[str]:
+    yield f"## `hotfill {group + ' ' if group else ''}{command.name}`\n"
+    yield f"{command.help}\n"
+    yield "| argument or option | meaning | default |\n|---|---|---|"
+    for each in command.params:
+        is_argument = each.param_type_name == "argument"
+        name = (each.metavar or each.name.upper()) if is_argument else ", ".join(each.opts)
+        default = "" if each.default in (None, False, "") else f"`{each.default}`"
+        yield f"| `{name.strip('[]')}` | {each.help} | {default} |"
+    yield ""
 
 
 def _codes() -> Iterator[str]:

@@ -1,0 +1,135 @@
+"""`hotfill binarize fit|apply|search|evaluate`: float vectors to binary codes, file to file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hotfill.cli.arguments import DEFAULT_CONFIG, Json
+from hotfill.cli.output import reporting
+
+binarize = typer.Typer(
+    help="Turn float vectors into recurrent binary codes, and search them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Encoder = Annotated[Path, typer.Argument(help="The encoder's file, safetensors.")]
+Vectors = Annotated[Path, typer.Argument(help="Float vectors, .npy (n, dimension).")]
+Codes = Annotated[Path, typer.Argument(help="The file of codes.")]
+
+
+@binarize.command()
+def fit(
+    vectors: Vectors,
+    encoder: Encoder,
+    name: Annotated[str, typer.Option(help="Name of the model that made the vectors.")],
+    revision: Annotated[str, typer.Option(help="Its revision.")] = "1",
+    bytes_per_item: Annotated[
+        int | None, typer.Option("--bytes", help="Bytes per item; the best split is found.")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Bits per dimension instead: 1, 2 or 4.")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train networks too (extra train); kept if better.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit an encoder on float vectors; it is chosen by what it finds among held-out ones."""
+    with reporting(DEFAULT_CONFIG, as_json) as report:
+        from hotfill import ModelId
+        from hotfill.binary.verbs import binarize_fit, read_vectors
+
+        plan = None
+        if train:
+            from hotfill.binary.training import similarity_plan
+
+            plan = similarity_plan()
+        source = ModelId(name, revision, read_vectors(vectors).shape[1])
+        found = binarize_fit(
+            vectors,
+            source,
+            encoder,
+            bytes_per_item=bytes_per_item,
+            bits=bits,
+            plan=plan,
+            seed=seed,
+        )
+        space = found.encoder.space
+        report.add(
+            {"encoder": str(encoder), "space": space.to_dict()}, [f"encoder: {encoder} to {space}"]
+        )
+
+
+@binarize.command()
+def apply(encoder: Encoder, vectors: Vectors, codes: Codes, as_json: Json = False) -> None:
+    """Write the codes of float vectors, batch by batch."""
+    with reporting(DEFAULT_CONFIG, as_json) as report:
+        from hotfill.binary.verbs import binarize_apply
+
+        items = binarize_apply(encoder, vectors, codes)
+        size = codes.stat().st_size
+        report.add(
+            {"items": items, "bytes": size, "codes": str(codes)},
+            [f"{items:,} codes in {size:,} bytes: {codes}"],
+        )
+
+
+@binarize.command()
+def search(
+    encoder: Encoder,
+    codes: Codes,
+    queries: Annotated[Path, typer.Argument(help="Float queries, .npy (q, dimension).")],
+    k: Annotated[int, typer.Option("-k", help="Hits per query.")] = 10,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="Binarise the queries too.")
+    ] = False,
+    rerank: Annotated[
+        Path | None, typer.Option(help="Float vectors of the gallery, to rank 5 k hits again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search codes by float queries; items are row numbers."""
+    with reporting(DEFAULT_CONFIG, as_json) as report:
+        from hotfill.binary.verbs import binarize_search
+
+        hits = binarize_search(encoder, codes, queries, k, symmetric=symmetric, rerank=rerank)
+        found = [
+            [
+                {"item": item, "score": score}
+                for item, score in zip(items, scores, strict=True)
+                if item >= 0
+            ]
+            for items, scores in zip(hits.items.tolist(), hits.scores.tolist(), strict=True)
+        ]
+        lines = [
+            f"{query}  " + "  ".join(f"{hit['item']} ({hit['score']:.3f})" for hit in row)
+            for query, row in enumerate(found)
+        ]
+        report.add({"hits": found}, lines)
+
+
+@binarize.command()
+def evaluate(
+    encoder: Encoder,
+    gallery: Vectors,
+    queries: Annotated[Path, typer.Argument(help="Float queries, .npy (q, dimension).")],
+    k: Annotated[int, typer.Option("-k", help="Neighbours compared.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Measure how many of the exact float neighbours the codes find."""
+    with reporting(DEFAULT_CONFIG, as_json) as report:
+        from hotfill.binary.verbs import binarize_evaluate
+
+        found = binarize_evaluate(encoder, gallery, queries, k=k)
+        report.add(
+            asdict(found),
+            [
+                f"of the {k} nearest by floats: {found.asymmetric:.3f} by float queries, "
+                f"{found.symmetric:.3f} by codes alone, {found.reranked:.3f} ranked again",
+                f"{found.bytes_per_item} bytes an item instead of {found.float_bytes}",
+            ],
+        )

@@ -1,0 +1,89 @@
+"""`hotfill rehearse`."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hotfill.cli.arguments import DEFAULT_CONFIG
+from hotfill.cli.output import console, reporting
+
+_TABLE_WIDTH = 130  # columns; a narrower table breaks its words
+
+
+def rehearse(
+    old: Annotated[Path, typer.Option(help="Old embeddings, .npy (n, d_old).")],
+    new: Annotated[Path, typer.Option(help="New embeddings, .npy (n, d_new), same rows.")],
+    queries_old: Annotated[
+        Path | None, typer.Option(help="Queries by the old model; else some items are taken.")
+    ] = None,
+    queries_new: Annotated[Path | None, typer.Option(help="The same by the new model.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of the items, .npy (n,).")] = None,
+    query_labels: Annotated[Path | None, typer.Option(help="Labels of the queries.")] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="Judgements, TREC format, rows counted from 0.")
+    ] = None,
+    fit: Annotated[
+        int, typer.Option(help="Pairs used for fitting; they leave the gallery.")
+    ] = 2000,
+    strategies: Annotated[
+        str, typer.Option(help="naive_merge, merge, prefill, compatible, rrf; comma between.")
+    ] = "naive_merge,merge,prefill,compatible",
+    orders: Annotated[
+        str, typer.Option(help="random, uncertainty, popularity, popularity_uncertainty.")
+    ] = "random,uncertainty",
+    points: Annotated[int, typer.Option(help="Shares measured, from 0 to 1.")] = 11,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    use_labels: Annotated[
+        bool, typer.Option("--use-labels", help="Let the recommendation look at the labels.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write everything there; - is stdout.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page and pictures into this folder.")
+    ] = None,
+) -> None:
+    """Tell whether an upgrade is worth it, and how to do it best, from a sample of embeddings.
+
+    Row i of --old and --new is the same item. Nothing is touched but the files asked for.
+    """
+    with reporting(DEFAULT_CONFIG, as_json=False) as said:
+        from hotfill.evaluation import rehearse as rehearsing
+        from hotfill.evaluation import report as reports
+        from hotfill.evaluation.files import read_array, read_qrels
+
+        def read(path: Path | None, dimensions: int) -> Any:
+            return None if path is None else read_array(path, dimensions)
+
+        done = rehearsing.rehearse(
+            read(old, 2),
+            read(new, 2),
+            queries_old=read(queries_old, 2),
+            queries_new=read(queries_new, 2),
+            labels=read(labels, 1),
+            query_labels=read(query_labels, 1),
+            qrels=None if qrels is None else read_qrels(qrels),
+            fit=fit,
+            strategies=strategies.split(","),
+            orders=orders.split(","),
+            points=points,
+            seed=seed,
+            use_labels=use_labels,
+        )
+        if report is not None:
+            reports.write_report(done, report)
+        if json_file == Path("-"):
+            said.as_json = True
+            said.add(json.loads(done.to_json()))
+            return
+        if json_file is not None:
+            json_file.write_text(done.to_json(), encoding="utf-8")
+        page = console(StringIO())
+        page.width = _TABLE_WIDTH
+        page.print(reports.table(done))
+        said.add({}, [page.file.getvalue(), reports.summary(done)])  # type: ignore[attr-defined]

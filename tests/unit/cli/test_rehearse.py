@@ -1,0 +1,95 @@
+"""`hotfill rehearse`: is this upgrade worth it, and how? From files to a report."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from typer.testing import CliRunner
+
+from hotfill.cli.app import app
+from hotfill.evaluation.files import read_qrels
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Old: half of each picture of a digit. New: the whole picture."""
+    folder = tmp_path_factory.mktemp("embeddings")
+    pictures, labels = load_digits(return_X_y=True)
+    np.save(folder / "old.npy", (pictures[:, :32] + 1).astype(np.float32))
+    np.save(folder / "new.npy", (pictures + 1).astype(np.float16))
+    np.save(folder / "labels.npy", labels)
+    return folder
+
+
+def run(folder, *more):
+    given = ["rehearse", "--old", str(folder / "old.npy"), "--new", str(folder / "new.npy")]
+    return CliRunner().invoke(app, [*given, "--fit", "300", "--points", "3", *map(str, more)])
+
+
+def test_the_json_says_what_was_measured_and_what_to_do(files):
+    done = run(files, "--labels", files / "labels.npy", "--strategies", "merge", "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["new"]["map"] > said["old"]["map"]
+    assert {curve["strategy"] for curve in said["curves"]} == {"merge"}
+    for curve in said["curves"]:
+        assert [point["share"] for point in curve["points"]] == [0.0, 0.5, 1.0]
+        assert curve["points"][-1]["map"] == pytest.approx(said["new"]["map"])
+    assert said["recommendation"]["worth_it"] is True
+    assert said["recommendation"]["labels_used"] is False
+
+
+def test_people_get_a_table_and_a_paragraph_and_files(files, tmp_path):
+    done = run(files, "--report", tmp_path / "report", "--json", tmp_path / "all.json")
+    assert done.exit_code == 0, done.stderr
+    assert "recommended" in done.output
+    assert json.loads((tmp_path / "all.json").read_text())["recommendation"]["why"]
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {"index.html", "curves.png", "curves.svg", "rehearsal.json"}
+
+
+def test_a_worse_new_model_is_not_worth_it_when_labels_may_be_seen(files):
+    done = CliRunner().invoke(
+        app,
+        [
+            *("rehearse", "--old", str(files / "new.npy"), "--new", str(files / "old.npy")),
+            *("--labels", str(files / "labels.npy"), "--use-labels", "--json", "-"),
+            *("--fit", "300", "--points", "3", "--strategies", "merge"),
+        ],
+    )
+    assert json.loads(done.stdout)["recommendation"]["worth_it"] is False
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--labels", "missing.npy"], "missing.npy: cannot be read"),
+        (["--strategies", "marge"], "marge"),
+        (["--points", "1"], "at least 2"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_code_2(files, more, words):
+    done = run(files, *more)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_rows_that_do_not_match_are_refused(files, tmp_path):
+    np.save(tmp_path / "short.npy", np.ones((5, 8), np.float32))
+    done = CliRunner().invoke(
+        app, ["rehearse", "--old", str(files / "old.npy"), "--new", str(tmp_path / "short.npy")]
+    )
+    assert done.exit_code == 2
+    assert "1797" in done.stderr
+
+
+def test_judgements_are_read_in_both_common_forms(tmp_path):
+    (tmp_path / "trec.txt").write_text("0 0 17 1\n0 0 3 2\n")
+    (tmp_path / "beir.tsv").write_text("query-id\tcorpus-id\tscore\n0\t17\t1\n0\t3\t2\n")
+    expected = {"0": {"17": 1.0, "3": 2.0}}
+    assert read_qrels(tmp_path / "trec.txt") == expected
+    assert read_qrels(tmp_path / "beir.tsv") == expected
