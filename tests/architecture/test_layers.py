@@ -23,7 +23,8 @@ LAYERS = {
     **dict.fromkeys(["cli", "service", "integrations"], 6),
 }
 # Runners carry out what the engine describes; they are its neighbours, not its base.
-NEIGHBOURS = {("runners", "upgrade")}
+# A command starts the service, as another calls the engine.
+NEIGHBOURS = {("runners", "upgrade"), ("cli", "service")}
 
 
 def part_of(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from hotfill.cli.abort import abort
+from hotfill.cli.binarize import binarize
 from hotfill.cli.complete import complete
 from hotfill.cli.current import current
 from hotfill.cli.cutover import cutover
@@ -12,16 +13,20 @@ from hotfill.cli.doctor import doctor
 from hotfill.cli.pause import pause
 from hotfill.cli.plan import plan
 from hotfill.cli.postpone import postpone
+from hotfill.cli.rehearse import rehearse
 from hotfill.cli.resume import resume
 from hotfill.cli.rollback import rollback
 from hotfill.cli.search import search
+from hotfill.cli.serve import serve
 from hotfill.cli.start import start
 from hotfill.cli.status import status
+from hotfill.cli.train import train
 from hotfill.cli.unpostpone import unpostpone
 from hotfill.cli.verify import verify
 from hotfill.cli.watch import watch
 
 COMMANDS = (
+    rehearse,
     doctor,
     plan,
     start,
@@ -38,7 +43,12 @@ COMMANDS = (
     abort,
     search,
     current,
+    train,
+    serve,
 )
+
+GROUPS = {"binarize": binarize}
+"""Commands that have commands of their own."""
 
 app = typer.Typer(
     help="Upgrade the embedding model behind a live gallery.",
@@ -51,3 +61,5 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name)

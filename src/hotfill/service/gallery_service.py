@@ -1,0 +1,152 @@
+"""An open gallery with everything around it: what the routes work with."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotfill.errors import InputError, ModelMismatchError
+from hotfill.service.confirmation import Confirmation
+from hotfill.service.guarded import Guarded
+from hotfill.service.measures import Measures, Sides
+from hotfill.service.metrics import SearchMetrics
+from hotfill.service.steps import Steps
+from hotfill.service.watch import Watch
+from hotfill.serving.fitting import load_scorer
+from hotfill.serving.serving import Serving
+from hotfill.upgrade.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hotfill.config import Project
+    from hotfill.service.settings import ServiceSettings
+    from hotfill.serving.results import SearchResult
+    from hotfill.stores.base import Gallery, Where
+    from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.sqlite_journal import SqliteJournal
+
+_NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryService:
+    """One open gallery. Searches are measured; the rest goes straight to the parts."""
+
+    settings: ServiceSettings
+    gallery: Gallery
+    journal: SqliteJournal
+    plan: Plan
+    serving: Serving
+    steps: Steps
+    watch: Watch
+    measures: Measures
+    metrics: SearchMetrics
+    confirmation: Confirmation = field(default_factory=Confirmation)
+
+    def search(self, content: Any, k: int, where: Where | None) -> SearchResult:
+        """Find the k best items for a content. Raises as `Serving.search`."""
+        return self._measured(lambda: self.serving.search([content], k, where=where)[0])
+
+    def search_vectors(
+        self, vectors: Mapping[str, Sequence[float]], k: int, where: Where | None
+    ) -> SearchResult:
+        """Find the k best items for a query that was embedded elsewhere.
+
+        vectors: by fingerprint of the model; one of them must be what the phase wants. Whoever
+        sends both the old and the new model's never notices a change of phase.
+        Raises ModelMismatchError when none is, and as `Serving.search_vectors`.
+        """
+        known = {model.fingerprint: model for model in (self.plan.old_model, self.plan.new_model)}
+        if unknown := sorted(set(vectors) - set(known)):
+            names = " and ".join(str(model) for model in known.values())
+            raise InputError(f"unknown model {unknown[0]!r}; the models of this gallery: {names}")
+
+        def find() -> SearchResult:
+            model = self.serving.view.query_model
+            vector = vectors.get(model.fingerprint)
+            if vector is None:
+                # The journal may know better than the view: let Serving look.
+                model = known[next(iter(vectors))]
+                vector = vectors[model.fingerprint]
+            rows = np.asarray(vector, dtype=np.float32)[None]
+            return self.serving.search_vectors(rows, model, k, where=where)[0]
+
+        def find_again() -> SearchResult:
+            try:
+                return find()
+            except ModelMismatchError:  # the phase changed just now
+                if self.serving.view.query_model.fingerprint not in vectors:
+                    raise
+                return find()
+
+        return self._measured(find_again)
+
+    def _measured(self, find: Callable[[], SearchResult]) -> SearchResult:
+        began = time.perf_counter()
+        found = find()
+        seconds = time.perf_counter() - began
+        new = self.plan.new_model
+        new_hits = sum(hit.model is new or hit.model == new for hit in found.hits)
+        old_hits = len(found.hits) - new_hits
+        sides = self._sides(found)
+        self.measures.searched(sides, seconds, self.watch.latest.coverage, old_hits, new_hits)
+        self.metrics.searched(str(found.phase), sides, seconds, old_hits, new_hits)
+        return found
+
+    def _sides(self, found: SearchResult) -> Sides:
+        if found.query_model == self.plan.old_model:
+            return "old"
+        return "new" if found.phase in _NEW_ONLY else "both"
+
+
+@contextmanager
+def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryService]:
+    """Open the store and the journal, and watch them for the block.
+
+    At its end a step that runs finishes its batches in hand; the same step goes on later.
+    Raises StoreBusyError and what else opening a project raises.
+    """
+    with closing(project.journal()) as journal, project.gallery() as gallery:
+        plan = project.plan_in_force(journal)
+        found = (project.embedder("old"), project.embedder("new"))
+        embedders = [Guarded(embedder) for embedder in found if embedder is not None]
+        serving = Serving(
+            gallery, journal, plan, embedders, lambda: load_scorer(project.folder / "fit")
+        )
+        measures = Measures()
+        steps = Steps(
+            project,
+            gallery,
+            journal,
+            on_phase=serving.follow,
+            probes={
+                f"search_p{percentile}_milliseconds": partial(
+                    measures.recent_milliseconds, percentile
+                )
+                for percentile in (50, 95, 99)
+            },
+        )
+        watch = Watch(gallery, journal, plan, steps, measures)
+        service = GalleryService(
+            settings,
+            gallery,
+            journal,
+            plan,
+            serving,
+            steps,
+            watch,
+            measures,
+            SearchMetrics(watch),
+        )
+        watch.begin()
+        try:
+            yield service
+        finally:
+            steps.close()
+            watch.close()

@@ -1,0 +1,99 @@
+"""What searches were like: how long they took, and which side their hits came from.
+
+Kept in memory, of this process only, and bounded. Everything here is in seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Sides: TypeAlias = Literal["old", "both", "new"]
+"""What a search looked at."""
+
+_KEPT = 5000  # latest searches of each kind
+_RECENT_SECONDS = 60.0  # what a limit on latency looks at
+BINS = 20  # of coverage, for the composition
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of the latest searches that looked at `sides`. searches: how many there were in all."""
+
+    sides: Sides
+    searches: int
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The hits of searches over both sides while the coverage was in one bin.
+
+    coverage: share of items on the new side, the middle of the bin. hits: how many in all.
+    new_share: share of them from the new side. All from 0 to 1.
+    """
+
+    coverage: float
+    hits: int
+    new_share: float
+
+
+class Measures:
+    """Takes measurements of searches from several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._latest: dict[Sides, deque[tuple[float, float]]] = {
+            sides: deque(maxlen=_KEPT) for sides in get_args(Sides)
+        }
+        self._searches: dict[Sides, int] = dict.fromkeys(get_args(Sides), 0)
+        self._hits = np.zeros((BINS, 2), dtype=np.int64)  # of the old and of the new side
+
+    def searched(
+        self, sides: Sides, seconds: float, coverage: float, old_hits: int, new_hits: int
+    ) -> None:
+        """Note one search."""
+        with self._lock:
+            self._searches[sides] += 1
+            self._latest[sides].append((self._clock(), seconds))
+            if sides == "both":
+                self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
+
+    def recent_milliseconds(self, percentile: float) -> float:
+        """Latency of the last minute, whatever was looked at; 0 when nobody searched."""
+        since = self._clock() - _RECENT_SECONDS
+        with self._lock:
+            values = [s for kept in self._latest.values() for at, s in kept if at >= since]
+        return 1000 * float(np.percentile(values, percentile)) if values else 0.0
+
+    def latencies(self) -> tuple[Latency, ...]:
+        """Sum up the latest searches, by what they looked at; nothing where there were none."""
+        with self._lock:
+            kept = {sides: [s for _, s in latest] for sides, latest in self._latest.items()}
+            counts = dict(self._searches)
+        return tuple(
+            Latency(sides, counts[sides], *np.percentile(values, (50, 95, 99)).tolist())
+            for sides, values in kept.items()
+            if values
+        )
+
+    def compositions(self) -> tuple[Composition, ...]:
+        """Which side hits came from, by coverage; bins without hits are left out."""
+        with self._lock:
+            hits = self._hits.copy()
+        return tuple(
+            Composition((number + 0.5) / BINS, int(old + new), float(new / (old + new)))
+            for number, (old, new) in enumerate(hits)
+            if old + new
+        )

@@ -1,0 +1,238 @@
+"""What goes in and out of the API, as JSON. Names and units as everywhere in hotfill."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from hotfill.stores.base import Range
+from hotfill.types import ModelId
+from hotfill.upgrade.phases import Phase
+
+ScalarValue: TypeAlias = str | int | float | bool
+ItemName: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Bounds(_In):
+    """Bounds of a number, both inclusive; leave one out and that end is open."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def range(self) -> Range:
+        """Return it as stores know it."""
+        return Range(self.at_least, self.at_most)
+
+
+Conditions: TypeAlias = dict[str, ScalarValue | list[ScalarValue] | Bounds]
+
+
+class Query(_In):
+    """One search: by `content`, which the service embeds, or by `vectors`, embedded by you.
+
+    content: whatever the embedder reads, usually a text.
+    vectors: by fingerprint of the model that made it (`GET /models`). Send the vectors of both
+    models and no change of phase can make you fail.
+    where: every key must match its value, one of its values, or its bounds.
+    explain: also tell where each hit was found, and the coverage.
+    """
+
+    content: JsonValue = None
+    vectors: Annotated[dict[str, list[float]], Field(min_length=1, max_length=2)] | None = None
+    k: Annotated[int, Field(ge=1)] = 10
+    where: Conditions = {}
+    explain: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Query:
+        if (self.content is None) == (self.vectors is None):
+            raise ValueError("give content or vectors, and not both")
+        return self
+
+
+class ModelOut(BaseModel):
+    """A model: the identity of an embedding space."""
+
+    fingerprint: str
+    name: str
+    revision: str
+    dimension: int
+    metric: str
+    normalised: bool
+    preprocessing: str
+
+    @classmethod
+    def of(cls, model: ModelId) -> ModelOut:
+        """Convert."""
+        return cls(fingerprint=model.fingerprint, **model.to_dict())
+
+
+class Models(BaseModel):
+    """The models of the gallery, and which of them embeds queries now."""
+
+    old: ModelOut
+    new: ModelOut
+    query: ModelOut
+    phase: Phase
+
+
+class Why(BaseModel):
+    """Where a hit was found. raw_score: as that side's metric gives it."""
+
+    side: Literal["old", "new"]
+    model: str
+    raw_score: float
+
+
+class HitOut(BaseModel):
+    """One item found. score: comparable over the whole list, higher is better."""
+
+    item_id: str
+    score: float
+    why: Why | None = None
+
+
+class Found(BaseModel):
+    """What a search found, best first.
+
+    query_model: fingerprint of what embedded the query. coverage: share of the items that were on
+    the new side when last looked at, from 0 to 1.
+    """
+
+    hits: list[HitOut]
+    phase: Phase
+    query_model: str
+    coverage: float | None = None
+
+
+class ItemIn(_In):
+    """An item to write. metadata: replaces what was there; left out, that stays."""
+
+    item_id: ItemName
+    content: JsonValue
+    metadata: dict[str, ScalarValue] | None = None
+
+
+class ItemsIn(_In):
+    """Items to write, all or none of them with metadata."""
+
+    items: Annotated[list[ItemIn], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> ItemsIn:
+        if len({item.metadata is None for item in self.items}) > 1:
+            raise ValueError("give metadata for every item of a call, or for none")
+        return self
+
+
+class ItemsOut(_In):
+    """Ids of items to remove."""
+
+    item_ids: Annotated[list[ItemName], Field(min_length=1)]
+
+
+class Counted(BaseModel):
+    """How many items it concerned."""
+
+    items: int
+
+
+class Item(BaseModel):
+    """What is known of an item. made_by: fingerprint of what made the vector that is searched."""
+
+    item_id: str
+    side: Literal["old", "new"]
+    model: str
+    made_by: str
+    version: int
+    metadata: dict[str, ScalarValue]
+
+
+class HoldOut(BaseModel):
+    """A reason not to move. measured, required: their unit is in `about`."""
+
+    kind: str
+    about: str
+    since: float
+    measured: float | None
+    required: float | None
+
+
+class RunOut(BaseModel):
+    """The step that runs, or the last that ran. error: a problem document."""
+
+    step: str
+    by: str
+    running: bool
+    began_at: float
+    ended_at: float | None
+    error: dict[str, Any] | None
+    result: dict[str, Any] | None
+
+
+class UpgradeOut(BaseModel):
+    """Where the upgrade is; as `hotfill status --json`. Counts are items."""
+
+    phase: Phase
+    share: float
+    holds: list[HoldOut]
+    old_model: str
+    new_model: str
+    strategy: str
+    items: int
+    moved: int
+    skipped: int
+    embedded: int
+    written: int
+    visible: int
+    dead_letters: int
+    rate_per_second: float
+    elapsed_seconds: float
+    working_seconds: float
+    eta_seconds: float | None
+    running: bool
+    pid: int | None
+    next_steps: list[str]
+    run: RunOut | None
+
+
+class StartIn(_In):
+    """How to start. retry_dead_letters: try items again that failed for good."""
+
+    retry_dead_letters: bool = False
+
+
+class CompleteIn(_In):
+    """The answer to the question that the first call asked."""
+
+    confirmation_token: Annotated[str, Field(max_length=200)] | None = None
+
+
+class Question(BaseModel):
+    """Asked before the old vectors are removed: confirm by a second call with the token."""
+
+    question: str
+    confirmation_token: str
+    expires_in_seconds: float
+
+
+class Health(BaseModel):
+    """Whether the process lives, or is ready."""
+
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """Why it did not work (RFC 9457). kind: the class of the error, for programs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: int
+    title: str
+    kind: str
+    detail: str

@@ -1,0 +1,71 @@
+"""Runs the service in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from hotfill.errors import ConfigError
+from hotfill.service.app import create_app
+from hotfill.service.gallery_service import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hotfill.config import Project
+    from hotfill.service.settings import ServiceSettings
+
+_GRACE_SECONDS = 10  # for requests in flight when it is told to stop
+
+
+def serve(
+    project: Project,
+    settings: ServiceSettings,
+    on_listening: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Open the project and serve it until SIGINT or SIGTERM.
+
+    on_listening: called with the address once connections are accepted. The log goes to stderr:
+    a line of JSON for each request, and what goes wrong.
+    Raises ConfigError (strangers could come in, the port is taken), StoreBusyError, and what else
+    opening a project raises.
+    """
+    settings.check()
+    _log_to_stderr(logging.getLogger("hotfill.service"))
+    with _listening(settings) as listener, opened(project, settings) as service:
+        app = create_app(service, is_stopping=lambda: server.should_exit)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                server_header=False,
+                log_level="warning",
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+        host, port = listener.getsockname()[:2]
+        on_listening(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        server.run(sockets=[listener])
+
+
+def _listening(settings: ServiceSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; name "
+            "another with --port"
+        ) from error
+
+
+def _log_to_stderr(logger: logging.Logger) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

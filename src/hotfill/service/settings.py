@@ -1,0 +1,89 @@
+"""The section [service] of a configuration file.
+
+[service]
+host = "127.0.0.1"          # anything but loopback needs tokens
+port = 8765
+
+[[service.tokens]]          # made by `hotfill serve --make-token NAME ROLE`
+name = "search-frontend"
+role = "read"
+sha256 = "..."
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hotfill.config import explained
+from hotfill.errors import ConfigError
+from hotfill.service.tokens import Role
+
+if TYPE_CHECKING:
+    from hotfill.config import Project
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenSettings(_Section):
+    """A token that is let in. sha256: of the token, hexadecimal; the token itself is kept nowhere.
+
+    role: `read` searches and looks, `write` also writes items, `operate` also runs the upgrade.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    role: Role
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ServiceSettings(_Section):
+    """Where the service listens, who is let in, and how much one call may ask for.
+
+    max_items: in one write. requests_per_second: of one token, or of one address where there are
+    no tokens; as many again may come at once.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    tokens: tuple[TokenSettings, ...] = ()
+    max_request_bytes: Annotated[int, Field(ge=1)] = 1_000_000
+    max_k: Annotated[int, Field(ge=1)] = 1000
+    max_items: Annotated[int, Field(ge=1)] = 500
+    requests_per_second: Annotated[float, Field(gt=0)] = 2000.0
+
+    def check(self) -> None:
+        """Raise ConfigError when strangers could come in, or two tokens have one name."""
+        names = [token.name for token in self.tokens]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"[service] tokens: the name {twice[0]!r} stands there twice")
+        if not self.tokens and not is_loopback(self.host):
+            raise ConfigError(
+                f"[service] host = {self.host!r} can be reached from other machines, and there are "
+                "no tokens: make one with `hotfill serve --make-token NAME ROLE`, or listen on "
+                "127.0.0.1"
+            )
+
+
+def read_settings(project: Project, **changes: object) -> ServiceSettings:
+    """Read the section. changes: values that replace those of the file. Raises ConfigError."""
+    try:
+        settings = ServiceSettings.model_validate({**project.settings.service, **changes})
+    except ValidationError as error:
+        message = explained(error, ServiceSettings)
+        raise ConfigError(f"{project.path}: [service] {message}") from error
+    settings.check()
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,93 @@
+"""What an operator can do now, and what is best done next. Pure: a snapshot in, buttons out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hotfill.upgrade.phases import Phase
+
+if TYPE_CHECKING:
+    from hotfill.service.watch import Snapshot
+
+_LABELS = {
+    "start": "Start",
+    "pause": "Pause",
+    "resume": "Resume",
+    "verify": "Verify",
+    "cutover": "Cut over",
+    "rollback": "Roll back",
+    "complete": "Complete",
+    "abort": "Abort",
+}
+_QUESTIONS = {
+    "abort": "Move all items back to the old model? What was embedded so far is dropped.",
+    "rollback": "Go back to the old model? Items written since keep their content.",
+    "cutover": "Search only the new vectors from now on? The old ones are kept for a way back.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A button. step: the route of the API. main: the best thing to do now.
+
+    question: asked before; None where nothing needs to be asked ("complete" asks by itself).
+    """
+
+    step: str
+    label: str
+    main: bool = False
+    question: str | None = None
+    retry_dead_letters: bool = False
+
+
+def actions(seen: Snapshot, now: float, verification_lasts_seconds: float) -> list[Action]:
+    """List what can be done now, the best first."""
+    working = seen.run is not None and seen.run.running
+    if working and seen.run is not None and seen.run.step != "start":
+        return []
+    steps = [step for step in seen.status.next_steps if step in _LABELS]
+    if working:
+        steps = [step for step in steps if step != "start"]
+    else:
+        steps = [step for step in steps if step != "pause"]
+    best = _best(seen, steps, now, verification_lasts_seconds)
+    found = [
+        Action(
+            step,
+            _label(step, seen),
+            main=step == best,
+            question=_QUESTIONS.get(step),
+        )
+        for step in sorted(steps, key=lambda step: step != best)
+    ]
+    redo = seen.status.phase in (Phase.BACKFILLING, Phase.BACKFILLED) and not working
+    if redo and seen.status.dead_letters:
+        found.append(Action("start", "Try dead letters again", retry_dead_letters=True))
+    return found
+
+
+def is_verified(seen: Snapshot, now: float, lasts_seconds: float) -> bool:
+    """Tell whether a cutover would be allowed by the last verification."""
+    verified = seen.verified
+    return verified is not None and verified.body["passed"] and now - verified.at < lasts_seconds
+
+
+def _best(seen: Snapshot, steps: list[str], now: float, lasts_seconds: float) -> str | None:
+    if seen.status.phase is Phase.BACKFILLED:
+        return "cutover" if is_verified(seen, now, lasts_seconds) else "verify"
+    if seen.status.phase in (Phase.ABORTING, Phase.ROLLING_BACK):
+        return steps[0] if steps else None
+    # Whether to complete, and so to give up the way back, is for people to weigh.
+    return next((step for step in ("resume", "start") if step in steps), None)
+
+
+def _label(step: str, seen: Snapshot) -> str:
+    if step == "start" and seen.status.phase is not Phase.PLANNED:
+        return "Continue"
+    if (step, seen.status.phase) in (
+        ("abort", Phase.ABORTING),
+        ("rollback", Phase.ROLLING_BACK),
+    ):
+        return "Continue to go back"
+    return _LABELS[step]

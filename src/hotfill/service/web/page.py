@@ -1,0 +1,132 @@
+"""From a snapshot to HTML: the page, and its sections for the live updates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hotfill._version import __version__
+from hotfill.service.web import charts, story, words
+from hotfill.service.web.actions import actions, is_verified
+
+if TYPE_CHECKING:
+    from hotfill.service.watch import Snapshot
+    from hotfill.upgrade.plan import Plan
+
+TITLES = (
+    ("now", "Phase and next step"),
+    ("holds", "Holds"),
+    ("coverage", "Coverage"),
+    ("rates", "Rates"),
+    ("latency", "Search latency"),
+    ("letters", "Dead letters"),
+    ("composition", "Hits by side"),
+    ("journal", "Journal"),
+)
+"""The sections in their order, with what a screen reader calls them."""
+
+_templates = Environment(
+    loader=PackageLoader("hotfill.service.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(
+    count=words.count,
+    rate=words.rate,
+    percent=words.percent,
+    milliseconds=words.milliseconds,
+    duration=words.duration,
+    clock=words.clock,
+    day=words.day,
+    moment=words.moment,
+    told=story.told,
+)
+
+
+def page(seen: Snapshot, plan: Plan, *, may_operate: bool, has_tokens: bool) -> str:
+    """Render the whole page."""
+    return _templates.get_template("page.html").render(
+        old_model=plan.old_model,
+        new_model=plan.new_model,
+        sections=_safe(sections(seen, plan, may_operate=may_operate)),
+        titles=TITLES,
+        has_tokens=has_tokens,
+        version=__version__,
+    )
+
+
+def login_page(*, failed: bool) -> str:
+    """Render the page that asks for a token."""
+    return _templates.get_template("login.html").render(failed=failed)
+
+
+def sections(seen: Snapshot, plan: Plan, *, may_operate: bool) -> dict[str, str]:
+    """Render every section by its name, and `announcement` as plain text."""
+    lasts = plan.verification_lasts_seconds
+    status, run = seen.status, seen.run
+    verified = is_verified(seen, seen.at, lasts)
+    rates_now = seen.rates[-1] if seen.rates else None
+    most_rate = max((getattr(each, w) for each in seen.rates for w in charts.WHAT), default=0.0)
+    most_seconds = max((each.p99_seconds for each in seen.latencies), default=1.0)
+    values: dict[str, dict[str, Any]] = {
+        "now": {
+            "line": story.line_of(status.phase),
+            "phase": story.name_of(status.phase),
+            "sentence": story.sentence(seen),
+            "next": story.next_sentence(seen, verified),
+            "actions": actions(seen, seen.at, lasts),
+            "may_operate": may_operate,
+            "working": _working(seen),
+            "error": {"step": run.step, **run.error} if run and run.error else None,
+        },
+        "coverage": {
+            "coverage": seen.coverage,
+            "bar": charts.coverage_bar(seen.coverage),
+            "old_items": seen.old_items,
+            "new_items": seen.new_items,
+            "done": status.moved + status.skipped,
+            "status": status,
+        },
+        "rates": {
+            "now": rates_now,
+            "plots": [
+                (what, charts.rate_line(seen.rates, what, most_rate)) for what in charts.WHAT
+            ],
+            "most": most_rate,
+            "span": seen.rates[-1].at - seen.rates[0].at if seen.rates else 0.0,
+        },
+        "holds": {"holds": status.holds},
+        "latency": {
+            "latencies": [
+                (each, charts.latency_range(each, most_seconds)) for each in seen.latencies
+            ],
+        },
+        "composition": {
+            "plot": charts.composition_plot(seen.compositions),
+            "any": bool(seen.compositions),
+        },
+        "letters": {"letters": seen.dead_letters[::-1], "number": status.dead_letters},
+        "journal": {"facts": seen.facts[::-1]},
+    }
+    rendered = {
+        name: _templates.get_template(f"{name}.html").render(**values[name]) for name, _ in TITLES
+    }
+    return {**rendered, "announcement": story.announcement(seen)}
+
+
+def _working(seen: Snapshot) -> str:
+    """Say whether work goes on just now."""
+    if seen.run is None or not seen.run.running:
+        return ""
+    return "held" if any(h.kind != "postponed" for h in seen.status.holds) else "at work"
+
+
+def _safe(rendered: dict[str, str]) -> dict[str, Any]:
+    """Mark the sections as HTML; the announcement is text and stays so."""
+    return {
+        name: text if name == "announcement" else Markup(text) for name, text in rendered.items()
+    }

@@ -1,0 +1,87 @@
+// Follows the upgrade and presses its buttons. Everything shown is made on the server.
+"use strict";
+
+const live = document.getElementById("live");
+const notice = document.getElementById("notice");
+const dialog = document.getElementById("confirm");
+
+function say(state, text) {
+  live.dataset.state = state;
+  document.getElementById("live-text").textContent = text;
+}
+
+function tell(text) {
+  document.getElementById("notice-text").textContent = text;
+  notice.hidden = text === "";
+}
+
+// Replacing a section must not take the keyboard's focus away.
+function show(name, html) {
+  const place = document.getElementById(name);
+  const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
+  place.innerHTML = html;
+  if (!focused) return;
+  const again = document.getElementById(focused) || place.querySelector("button") || place;
+  if (again === place) place.tabIndex = -1;
+  again.focus({ preventScroll: true });
+}
+
+function follow() {
+  const events = new EventSource("/events");
+  events.addEventListener("open", () => say("live", "live"));
+  events.addEventListener("error", () => {
+    // The browser tries again by itself, except after a refusal.
+    say("lost", events.readyState === EventSource.CLOSED ? "not connected: load the page again" : "reconnecting");
+  });
+  events.addEventListener("sections", (event) => {
+    const { announcement, ...sections } = JSON.parse(event.data);
+    if (announcement !== undefined) document.getElementById("announcement").textContent = announcement;
+    for (const [name, html] of Object.entries(sections)) show(name, html);
+  });
+}
+
+function confirmed(question) {
+  document.getElementById("confirm-question").textContent = question;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  document.getElementById("confirm-no").focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+async function post(step, body) {
+  const answer = await fetch(`/upgrade/${step}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: body ? JSON.stringify(body) : undefined,
+  });
+  const value = await answer.json();
+  if (!answer.ok) throw new Error(value.detail || `the service answered ${answer.status}`);
+  return value;
+}
+
+async function act(button) {
+  const { step, question, retry } = button.dataset;
+  if (question && !(await confirmed(question))) return;
+  tell("");
+  button.setAttribute("aria-busy", "true");
+  try {
+    const answer = await post(step, retry ? { retry_dead_letters: true } : undefined);
+    // The service asks back before what cannot be undone.
+    if (answer.confirmation_token && (await confirmed(answer.question))) {
+      await post(step, { confirmation_token: answer.confirmation_token });
+    }
+  } catch (error) {
+    tell(error.message);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-step]");
+  if (button && button.getAttribute("aria-busy") !== "true") act(button);
+});
+document.getElementById("notice-close").addEventListener("click", () => tell(""));
+follow();
