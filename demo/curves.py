@@ -35,7 +35,7 @@ def measure_curves(
     The fit has seen the items it was fitted on, 2,000 of the gallery's pairs without labels, and
     no query.
     """
-    fit = load_fit(folder / "upgrade.upgrade" / "fit")
+    fit = load_fit(folder / "upgrade.upgrade" / "fit-1")
     old_model, new_model = models.old().model_id, models.new().model_id
     gallery = application.rows_of(GALLERY_DRAWERS)
     queries = application.rows_of(QUERY_DRAWERS)

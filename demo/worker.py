@@ -14,6 +14,7 @@ from demo.oracle import Oracle
 from demo.traffic import Traffic
 from hotfill import config
 from hotfill.serving.fitting import load_scorer
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ def main(folder: Path, seed: int) -> None:
         journal = project.journal()
         serving = project.serving(gallery, journal)
         upgrade = project.upgrade(gallery, journal)
-        upgrade.on_phase = serving.follow
+        upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
         application = cast("Application", upgrade.source)
-        oracle = Oracle(read_embeddings(folder), lambda: load_scorer(project.folder / "fit"))
+        oracle = Oracle(
+            read_embeddings(folder), lambda: load_scorer(fit_folder(project.folder, journal))
+        )
         traffic = Traffic(serving, application, oracle, folder / f"tally-{seed}.json", seed)
         traffic.catch_up()
         traffic.start()

@@ -49,6 +49,7 @@ from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.coverage import Current, current_of, current_told
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.hooks import Moment
 from hotfill.upgrade.lock import busy, holder
 from hotfill.upgrade.phases import Step, advance
@@ -106,6 +107,7 @@ class UpgradeSection(_Section):
     priority_key: str = ""
     batch_size: int = 256
     fit_items: int = 2000
+    refit: bool = False
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Literal["manual", "auto"] = "manual"
@@ -316,7 +318,9 @@ class Project:
         """Build the door for searches and writes for an open store and journal."""
         embedders = [e for e in (self.embedder("old"), self.embedder("new")) if e is not None]
         plan = self.plan_in_force(journal)
-        return Serving(gallery, journal, plan, embedders, lambda: load_scorer(self.folder / "fit"))
+        return Serving(
+            gallery, journal, plan, embedders, lambda: load_scorer(fit_folder(self.folder, journal))
+        )
 
     def _new_embedder(self) -> Embedder:
         embedder = self.embedder("new")

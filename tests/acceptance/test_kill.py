@@ -11,6 +11,7 @@ import numpy as np
 from hotfill import config
 from hotfill.serving.fitting import load_scorer
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.upgrade.fits import fit_folder
 from tests.acceptance.processes import moved, started, wait_for
 from tests.unit.cli.models import NEW, OLD, WIDTH, contents, new_model, old_model
 from tests.unit.cli.project import call, fill, write_config
@@ -46,7 +47,11 @@ def check_searches(path, source, embedded):
         assert sum(gallery.count(space) for space in gallery.spaces) == ITEMS
         model = serving.view.query_model
         if model == NEW:
-            vectors = load_scorer(project.folder / "fit").prepare(new_model()(QUERIES)).vectors
+            vectors = (
+                load_scorer(fit_folder(project.folder, project.look()))
+                .prepare(new_model()(QUERIES))
+                .vectors
+            )
         else:
             vectors = {OLD: old_model()(QUERIES)}
         exact = {

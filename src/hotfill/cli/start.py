@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -18,6 +19,10 @@ def start(
     retry_dead_letters: Annotated[
         bool,
         typer.Option("--retry-dead-letters", help="Try items again that failed for good."),
+    ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Fit again from moved items; the better fit counts."),
     ] = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -38,6 +43,8 @@ def start(
                     report.note(line)
                 upgrade.plan.check()
                 report.confirm("Start?")
+            if refit:
+                upgrade.plan = replace(upgrade.plan, refit=True)
             with running(upgrade, report):
                 status = upgrade.start(retry_dead_letters=retry_dead_letters)
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):

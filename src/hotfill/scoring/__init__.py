@@ -6,11 +6,12 @@ from hotfill.scoring.fit import FitTransform, fit_scorer
 from hotfill.scoring.fusion import reciprocal_rank_fusion
 from hotfill.scoring.isotonic import Isotonic, fit_isotonic
 from hotfill.scoring.rank_merge import RankedHits, SideHits, rank_merge
-from hotfill.scoring.scorer import Prepared, Scorer, Side, compare
+from hotfill.scoring.scorer import Bridge, Prepared, Scorer, Side, compare
 from hotfill.scoring.tail import Tail, tail
 from hotfill.scoring.z_score import ZScore, fit_z_score
 
 __all__ = [
+    "Bridge",
     "Calibrated",
     "Calibration",
     "FitTransform",

@@ -44,6 +44,18 @@ class ModelFit:
             raise ConfigError("queries are embedded by both models, so there is no map to doubt")
         return transforms.uncertainty(doubtful, old_vectors)
 
+    def agreement(self, old_vectors: Vectors, new_vectors: Vectors) -> float:
+        """Compare rankings of held-out old vectors with the new model's own, 0 to 1."""
+        side = self.scorer.sides[0]
+        if isinstance(side.transform, scoring.Bridge):
+            features = side.transform.query_features(new_vectors)
+            scores = features @ side.transform.gallery_features(old_vectors).T
+        elif side.transform is not None:
+            scores = scoring.compare(side.transform(new_vectors), old_vectors, side.model)
+        else:
+            raise ConfigError("queries are embedded by both models, so there is no map to compare")
+        return transforms.neighbours_kept(new_vectors, scores)
+
     def save(self, folder: Path) -> None:
         """Write to a folder that exists."""
         self.up.save(folder / "up.safetensors")

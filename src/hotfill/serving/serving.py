@@ -55,6 +55,8 @@ class Serving:
         self._polled = time.monotonic()
         self._following = threading.Lock()
         self._counted_until, self._moved = 0.0, False
+        fit = journal.last("fit")
+        self._fit_number = fit.number if fit is not None else 0
         self._switch = Switch(self._view(journal.phase))
 
     @property
@@ -67,6 +69,11 @@ class Serving:
         with self._following:
             if phase is not self._switch.value.phase:
                 self._switch.swap(self._view(phase))
+
+    def refit(self) -> None:
+        """Rank by the newest fit; the engine's `on_fit`."""
+        with self._following:
+            self._switch.swap(self._view(self._switch.value.phase))
 
     def search(
         self, contents: Sequence[Any], k: int, *, where: Where | None = None
@@ -136,6 +143,7 @@ class Serving:
         if now - self._polled >= self._poll_seconds:
             self._polled = now
             self.follow(self._journal.phase)
+            self._follow_fit()
         with self._switch.use() as view:
             try:
                 return act(view)
@@ -175,6 +183,14 @@ class Serving:
             )
             for ranked in prepared.rank(found, k, read=self._gallery.vectors)
         ]
+
+    def _follow_fit(self) -> None:
+        """Rank by the newest fit, if another process has made one."""
+        fit = self._journal.last("fit")
+        number = fit.number if fit is not None else 0
+        if number != self._fit_number:
+            self._fit_number = number
+            self.refit()
 
     def _all_moved(self, view: View) -> bool:
         """Tell whether the old sides are empty: then there is nothing to merge.

@@ -28,3 +28,18 @@ def agreement(true: np.ndarray, mapped: np.ndarray) -> float:
     ranks = np.sort(1 + np.sum(got[:, None, :] > scores[:, :, None], axis=2), axis=1)
     precision = float(np.mean(np.arange(1, count + 1) / ranks))
     return precision * reciprocal
+
+
+def neighbours_kept(true: np.ndarray, scores: np.ndarray, k: int = 10) -> float:
+    """Tell which share of each item's k nearest others is among its k best scored others.
+
+    true: (n, d), compared by cosine. scores: (n, n), row i is the query made of item i.
+    """
+    true = true / np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-20)
+    wanted, got = true @ true.T, np.array(scores)
+    np.fill_diagonal(wanted, -np.inf)
+    np.fill_diagonal(got, -np.inf)
+    k = min(k, len(true) - 1)
+    nearest = np.argpartition(-wanted, k - 1, axis=1)[:, :k]
+    best = np.argpartition(-got, k - 1, axis=1)[:, :k]
+    return float(np.mean((nearest[:, :, None] == best[:, None, :]).any(axis=2)))

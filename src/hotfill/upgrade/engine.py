@@ -5,7 +5,6 @@ Every step records what it did after doing it, and everything it does twice is h
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from hotfill.errors import HeldError, PlanError
 from hotfill.upgrade import control, stages
 from hotfill.upgrade.backfill import Backfill, Progress
 from hotfill.upgrade.dead import still_dead
+from hotfill.upgrade.fits import fit_folder, keep_fit
 from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.holds import Hold
@@ -23,6 +23,7 @@ from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.order import PriorityOrder, RandomOrder, UncertainOrder, pages_of
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import BINDING
+from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.sample import paired_vectors, sample_ids
 from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.verify import Verification, verify
@@ -57,6 +58,7 @@ class Upgrade:
     on_status: called about every second while work goes on.
     on_phase: called when a phase was entered, before anything moves in it: searches and writes
         must follow the new phase when it returns.
+    on_fit: called when another fit is in force (`Plan.refit`): searches may follow it.
     """
 
     gallery: Gallery
@@ -71,6 +73,7 @@ class Upgrade:
     probes: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     on_status: Callable[[Status], None] = lambda status: None
     on_phase: Callable[[Phase], None] = lambda phase: None
+    on_fit: Callable[[], None] = lambda: None
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)
 
@@ -182,19 +185,12 @@ class Upgrade:
             self.new_embedder,
             plan.batch_size,
         )
-        fit = self.fitting.fit(old, new)
-        # Written whole or not at all: a folder that has its final name is complete.
-        unfinished = self.folder / "fit.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        fit.save(unfinished)
-        shutil.rmtree(self.folder / "fit", ignore_errors=True)
-        unfinished.rename(self.folder / "fit")
+        keep_fit(self.folder, self.journal, self.fitting.fit(old, new), pairs=len(old))
         self._enter(Step.START)
         self._fire("on_prepared")
 
     def _load_fit(self) -> Fit:
-        return self.fitting.load(self.folder / "fit")
+        return self.fitting.load(fit_folder(self.folder, self.journal))
 
     def _begin_backfill(self) -> None:
         fit = self._load_fit()
@@ -230,7 +226,16 @@ class Upgrade:
         if plan.strategy == "prefill":
             self._run(stages.prefill_work(self.gallery, plan.old_model, fit.up))
         embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
-        self._run(embed)
+        refit = Refit(
+            self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
+        )
+        try:
+            if plan.refit:
+                self._run(embed, after_batch=refit.after_batch)
+            else:
+                self._run(embed)
+        finally:
+            refit.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
         while self._may_work(Phase.BACKFILLING) and self._sweep():
             self._run(embed)
@@ -239,7 +244,7 @@ class Upgrade:
             self.journal.record("backfilled")
             self._fire("on_backfilled")
 
-    def _run(self, work: Work) -> None:
+    def _run(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
         gate = Gate(
             journal=self.journal,
             probes=self.probes,
@@ -255,6 +260,7 @@ class Upgrade:
                 self.journal,
                 owner="local",
                 gate=gate,
+                after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
                 progress=self.progress,

@@ -32,6 +32,10 @@ class Fit(Protocol):
         """Guess how wrong the map is: (n,), higher is less sure."""
         ...
 
+    def agreement(self, old_vectors: Vectors, new_vectors: Vectors, /) -> float:
+        """Tell how well old vectors are ranked for new queries, 0 to 1, on held-out pairs."""
+        ...
+
     def save(self, folder: Path, /) -> None:
         """Write to a folder that exists."""
         ...

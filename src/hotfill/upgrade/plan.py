@@ -53,6 +53,7 @@ class Plan:
         (high first), `uncertain` what the transform is least sure of.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
+    refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
     max_attempts: tries per item before it becomes a dead letter.
     max_dead_letters: more of them stop the run, because then not the items are at fault.
     cutover: `manual` waits for the command, `auto` verifies and switches by itself.
@@ -75,6 +76,7 @@ class Plan:
     priority_key: str = ""
     batch_size: int = 256
     fit_items: int = 2000
+    refit: bool = False
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Cutover = "manual"

@@ -66,9 +66,7 @@ def paired_vectors(
             new_rows.append(np.stack([made[found.item_ids[row]] for row in there]))
             old_rows.append(found.vectors[there])
         elif not new_rows and len(failures) >= _ALL_OF_MANY:
-            break
-    if failures and not new_rows:
-        raise failures[0]
+            raise failures[0]
     if not old_rows:
         empty = np.empty((0, old_model.dimension), np.float32)
         return empty, np.empty((0, dimension), np.float32)

@@ -10,6 +10,7 @@ import pytest
 from hotfill.errors import ConfigError, InputError, ModelMismatchError
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade
 
@@ -25,7 +26,7 @@ def parts(tmp_path):
         up.journal,
         up.plan,
         [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(tmp_path / "fit"),
+        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
         poll_seconds=0.0,
     )
     up.on_phase = serving.follow

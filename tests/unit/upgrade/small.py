@@ -72,6 +72,9 @@ class LeastSquares:
     def uncertainty(self, old_vectors):
         return np.abs(old_vectors[:, 0])
 
+    def agreement(self, old_vectors, new_vectors) -> float:
+        return float(np.mean(np.einsum("ij,ij->i", self(old_vectors), new_vectors)))
+
     def save(self, folder: Path) -> None:
         np.save(folder / "matrix.npy", self.matrix)
 
