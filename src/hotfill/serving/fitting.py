@@ -14,6 +14,7 @@ import numpy as np
 from hotfill import scoring, transforms
 from hotfill.errors import ConfigError
 from hotfill.scoring import Scorer, Side
+from hotfill.transforms.agreement import neighbours_kept
 from hotfill.upgrade.fit import Fitting
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class ModelFit:
             scores = scoring.compare(side.transform(new_vectors), old_vectors, side.model)
         else:
             raise ConfigError("queries are embedded by both models, so there is no map to compare")
-        return transforms.neighbours_kept(new_vectors, scores)
+        return neighbours_kept(new_vectors, scores)
 
     def save(self, folder: Path) -> None:
         """Write to a folder that exists."""
