@@ -83,7 +83,7 @@ METHODS = {
 }
 """In the order of the table."""
 
-DEFAULT = "bridge, tail"
+DEFAULT = "kernel bridge, tail"
 """What `start` does when nothing is said: `hotfill.serving` fits this."""
 
 

@@ -19,6 +19,7 @@ from hotfill.service.steps import Steps
 from hotfill.service.watch import Watch
 from hotfill.serving.fitting import load_scorer
 from hotfill.serving.serving import Serving
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
         found = (project.embedder("old"), project.embedder("new"))
         embedders = [Guarded(embedder) for embedder in found if embedder is not None]
         serving = Serving(
-            gallery, journal, plan, embedders, lambda: load_scorer(project.folder / "fit")
+            gallery,
+            journal,
+            plan,
+            embedders,
+            lambda: load_scorer(fit_folder(project.folder, journal)),
         )
         measures = Measures()
         steps = Steps(
