@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+EXTRAS := edge,plot,train,faiss,service,postgres,onnx,dev
 
 .PHONY: demo test test-slow check format bench clean
 .DEFAULT_GOAL := test
@@ -15,7 +16,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,plot,train,faiss,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo  ## upgrade a live gallery of real drawings, killed once on the way
