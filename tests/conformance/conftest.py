@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,43 @@ def qdrant_edge_store(folder: Path) -> Store:
     return Store(create=create, reopen=reopen)
 
 
-STORES = {"memory": memory_store, "qdrant_edge": qdrant_edge_store}
+def postgres_store(folder: Path) -> Store:
+    from hotfill.stores.postgres import PostgresGallery
+    from tests.postgres import fresh_schema, server
+
+    places: dict[int, Path] = {}
+
+    def create(model: ModelId) -> Gallery:
+        place = {"dsn": server().dsn, "schema": fresh_schema()}
+        gallery = PostgresGallery.create(model=model, **place, exact=True)
+        # A folder stands for the gallery, so that another process can be told where it is.
+        here = folder / f"gallery{len(places)}"
+        here.mkdir()
+        (here / "place.json").write_text(json.dumps(place))
+        places[id(gallery)] = here
+        return gallery
+
+    def reopen(gallery: Gallery) -> Gallery:
+        gallery.close()
+        opened = open_postgres(places[id(gallery)])
+        places[id(opened)] = places[id(gallery)]
+        return opened
+
+    return Store(create=create, reopen=reopen)
+
+
+def open_postgres(folder: Path) -> Gallery:
+    """Open a gallery that a `postgres_store` made, in this or another process."""
+    from hotfill.stores.postgres import PostgresGallery
+
+    return PostgresGallery.open(**json.loads((folder / "place.json").read_text()), exact=True)
+
+
+STORES = {
+    "memory": memory_store,
+    "qdrant_edge": qdrant_edge_store,
+    "postgres": postgres_store,
+}
 PERSISTENT = [name for name in STORES if name != "memory"]
 
 

@@ -22,6 +22,10 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 
         return QdrantEdgeGallery.open(folder, exact=True)
+    if store == "postgres":
+        from tests.conformance.conftest import open_postgres
+
+        return open_postgres(folder)
     raise ValueError(f"no way to open {store!r} in another process is written down here")
 
 

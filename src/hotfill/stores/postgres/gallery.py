@@ -1,0 +1,412 @@
+"""The gallery in PostgreSQL with pgvector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.checks import check_ids
+from hotfill.errors import InputError
+from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
+from hotfill.stores.filters import check_metadata
+from hotfill.stores.inputs import (
+    check_limit,
+    check_move,
+    check_search,
+    check_upsert,
+    ready_vectors,
+)
+from hotfill.stores.postgres import (
+    adoption,
+    indexes,
+    opening,
+    reading,
+    searching,
+    spaces,
+    writing,
+)
+from hotfill.stores.postgres import schema as _schema
+from hotfill.stores.postgres.connections import Connections
+from hotfill.stores.postgres.documents import document, metadata_of
+from hotfill.stores.postgres.failures import translated
+from hotfill.stores.postgres.hits import hits_of
+from hotfill.stores.postgres.ids import check_fit, fits
+from hotfill.stores.postgres.stamp import Stamp
+from hotfill.stores.postgres.table import Table, known
+from hotfill.stores.postgres.wire import vector_array, vectors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.postgres.connections import Connection
+    from hotfill.stores.postgres.stamp import Space
+    from hotfill.stores.postgres.statement import Statement
+    from hotfill.stores.postgres.wire import Binary
+    from hotfill.types import ModelId, Vectors
+
+CONNECTIONS = 8
+TIMEOUT_SECONDS = 120.0
+
+
+class PostgresGallery(Gallery):
+    """A gallery in one table of a PostgreSQL database that has the extension pgvector.
+
+    Make it with `create`, take over a table that is there with `adopt`, come back with `open`.
+
+    Each item is a row; each space has a column of vectors. A move is one UPDATE of a whole batch:
+    it fills the new column and says that the item is searched there. The earlier column keeps its
+    vector, which is retired thereby. A search is one SELECT over all sides. Several processes on
+    several machines may use the gallery at once.
+    """
+
+    def __init__(self, connections: Connections, stamp: Stamp, *, exact: bool) -> None:
+        """Use `create`, `adopt` or `open`."""
+        self._table = Table(connections, stamp)
+        self._exact = exact
+        self._types = connections.run("find pgvector", opening.types)
+
+    @classmethod
+    def create(
+        cls,
+        dsn: str,
+        model: ModelId,
+        *,
+        table: str = "items",
+        schema: str = "public",
+        half: bool = False,
+        exact: bool = False,
+        ef: int | None = None,
+        connections: int = CONNECTIONS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Make a table for an empty gallery, stamped with its first model.
+
+        dsn: libpq's connection string or URL. schema: must exist.
+        half: keep vectors with 16 bits for a number: half the room, three significant digits.
+        exact: compare with every vector instead of using the indexes that `optimise` builds.
+        ef: candidates that a search of an index keeps (pgvector's `hnsw.ef_search`), 40 when None.
+        connections: most at a time. timeout_seconds: of one statement; 0 for none.
+        Raises StoreError when the table exists, or when the server cannot be used.
+        """
+        opened = opening.connect(dsn, ef, connections, timeout_seconds, schema, table)
+
+        def make(connection: Connection) -> Stamp:
+            return opening.create(connection, model, schema=schema, table=table, half=half)
+
+        return cls._made(opened, f"make the table {schema}.{table}", schema, make, exact)
+
+    @classmethod
+    def adopt(
+        cls,
+        dsn: str,
+        model: ModelId,
+        *,
+        table: str,
+        schema: str = "public",
+        id_column: str = "id",
+        vector_column: str = "embedding",
+        metadata_column: str | None = None,
+        half: bool = False,
+        exact: bool = False,
+        ef: int | None = None,
+        connections: int = CONNECTIONS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Stamp a table that is there: say which model made its vectors.
+
+        The table is not altered: a note about it is made in `hotfill_galleries`, beside it. It can
+        be read and searched then. The first `add_space` adds hotfill's columns, and from then on it
+        can be written through hotfill too.
+
+        id_column: text, uuid or a whole number; unique and never empty. vector_column: `vector` or
+        `halfvec` with the model's dimension; rows in which it is empty are no items.
+        metadata_column: jsonb; None for no metadata. half: of the columns added later.
+        Others: as for `create`. Again is harmless. Raises StoreError when the table does not fit,
+        or was stamped otherwise before.
+        """
+        opened = opening.connect(dsn, ef, connections, timeout_seconds, schema, table)
+        columns = adoption.Columns(id_column, vector_column, metadata_column)
+
+        def make(connection: Connection) -> Stamp:
+            return opening.adopt(connection, model, columns, schema=schema, table=table, half=half)
+
+        return cls._made(opened, f"adopt the table {schema}.{table}", schema, make, exact)
+
+    @classmethod
+    def open(
+        cls,
+        dsn: str,
+        *,
+        table: str = "items",
+        schema: str = "public",
+        exact: bool = False,
+        ef: int | None = None,
+        connections: int = CONNECTIONS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Open a gallery that `create` made or `adopt` stamped. Options: as for `create`.
+
+        Raises StoreError when there is none, or when the server cannot be used.
+        """
+        opened = opening.connect(dsn, ef, connections, timeout_seconds, schema, table)
+        return cls._made(
+            opened,
+            f"open the table {schema}.{table}",
+            schema,
+            lambda connection: known(_schema.read_stamp(connection, schema, table), schema, table),
+            exact,
+        )
+
+    @classmethod
+    def _made(
+        cls,
+        connections: Connections,
+        doing: str,
+        schema: str,
+        make: Callable[[Connection], Stamp],
+        exact: bool,
+    ) -> Self:
+        try:
+            stamp = connections.run(doing, lambda c: _schema.alone(c, schema, lambda: make(c)))
+            return cls(connections, stamp, exact=exact)
+        except BaseException:
+            connections.close()
+            raise
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Whole batches move at once, searches see one moment, many processes."""
+        return Capabilities(atomic_move=True, snapshot_reads=True, many_processes=True)
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """The spaces, oldest first."""
+        return self._table.reload().models
+
+    def add_space(self, model: ModelId) -> None:
+        """Add a column for a model's vectors; to an adopted table first hotfill's own columns."""
+
+        stamp = self._table.alter(
+            f"add the space {model}", lambda c, stamp: spaces.add(c, stamp, model)
+        )
+        if stamp.prepared and not stamp.counted:
+            self._table.alter("count the items", spaces.count)
+
+    def drop_space(self, model: ModelId) -> None:
+        """Drop the column of an unsearched space."""
+
+        self._table.alter(f"drop the space {model}", lambda c, stamp: spaces.drop(c, stamp, model))
+
+    def upsert(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        metadata: Sequence[Metadata] | None = None,
+        retired: Mapping[ModelId, Vectors] | None = None,
+    ) -> NDArray[np.int64]:
+        """Write items with new content."""
+        stamp = self._table.stamp_with(space, *(retired or {}))
+        rows, old_rows = check_upsert(stamp.models, item_ids, vectors, space, metadata, retired)
+        check_fit(item_ids, stamp.id_type)
+        documents = self._documents(metadata)
+        models = (space, *old_rows)
+        order = _sorted(item_ids)
+
+        def write(stamp: Stamp) -> Statement:
+            arrays = {
+                stamp.space(model): self._array(kind[order], stamp.space(model))
+                for model, kind in ((space, rows), *old_rows.items())
+            }
+            return writing.upsert(
+                stamp,
+                stamp.space(space),
+                [item_ids[i] for i in order],
+                arrays,
+                None if documents is None else [documents[i] for i in order],
+            )
+
+        versions = dict(self._table.write("write items", models, write)) if len(order) else {}
+        return np.array([versions[item_id] for item_id in item_ids], dtype=np.int64)
+
+    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+        """Replace the metadata of items that exist."""
+        check_ids(item_ids)
+        check_metadata(metadata, len(item_ids))
+        documents = self._documents(metadata) or []
+        order = self._fitting(item_ids)
+        if len(order):
+            self._table.write(
+                "write metadata",
+                (),
+                lambda stamp: writing.set_metadata(
+                    stamp, [item_ids[i] for i in order], [documents[i] for i in order]
+                ),
+            )
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Delete the rows of items."""
+        check_ids(item_ids)
+        order = self._fitting(item_ids)
+        if not len(order):
+            return 0
+        ((gone,),) = self._table.write(
+            "delete items", (), lambda stamp: writing.delete(stamp, [item_ids[i] for i in order])
+        )
+        return int(gone)
+
+    def move(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        expected_versions: NDArray[np.int64],
+        origin: str | None = None,
+    ) -> NDArray[np.bool_]:
+        """Let items be searched in `space`, all of them in one transaction."""
+        stamp = self._table.stamp_with(space)
+        rows, versions = check_move(stamp.models, item_ids, vectors, space, expected_versions)
+        order = self._fitting(item_ids)
+
+        def write(stamp: Stamp) -> Statement:
+            return writing.move(
+                stamp,
+                stamp.space(space),
+                [item_ids[i] for i in order],
+                self._array(rows[order], stamp.space(space)),
+                versions[order].tolist(),
+                origin or space.fingerprint,
+            )
+
+        moved = (
+            {item_id for (item_id,) in self._table.write("move items", (space,), write)}
+            if len(order)
+            else ()
+        )
+        return np.array([item_id in moved for item_id in item_ids], dtype=np.bool_)
+
+    def search(
+        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    ) -> dict[ModelId, Hits]:
+        """Search all sides in one statement."""
+        stamp = self._table.stamp_with(*queries)
+        ready = check_search(stamp.models, queries, k, where)
+        n = max(map(len, ready.values()), default=0)
+        if not n:
+            return {model: Hits(item_ids=(), scores=()) for model in ready}
+
+        def ask(stamp: Stamp) -> Statement:
+            asked = {
+                stamp.space(model): (n, self._array(rows, stamp.space(model)))
+                for model, rows in ready.items()
+            }
+            return searching.search(stamp, asked, k, where, exact=self._exact)
+
+        stamp, found = self._table.ask("search", tuple(ready), ask)
+        return {model: hits_of(found, stamp.space(model).number, n) for model in ready}
+
+    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+        """Read the state of items."""
+        wanted = [item_ids[i] for i in self._fitting(item_ids)]
+        stamp, rows = self._table.ask("read items", (), lambda stamp: reading.get(stamp, wanted))
+        states = {}
+        for item_id, version, number, origin, metadata in rows:
+            space = stamp.numbered(number)
+            if space is not None:
+                states[item_id] = ItemState(
+                    item_id, version, space.model, origin, metadata_of(metadata)
+                )
+        return [states.get(item_id) for item_id in item_ids]
+
+    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        """Read searched or retired vectors."""
+        wanted = [item_ids[i] for i in self._fitting(item_ids)]
+
+        def ask(stamp: Stamp) -> Statement:
+            return reading.vectors(stamp, stamp.space(space), wanted)
+
+        stamp, rows = self._table.ask("read vectors", (space,), ask)
+        place = {row[0]: i for i, row in enumerate(rows)}
+        there = [item_id for item_id in item_ids if item_id in place]
+        chosen = [place[item_id] for item_id in there]
+        found = vectors_of([row[2] for row in rows], space.dimension, stamp.space(space).kind)
+        return Found(
+            item_ids=tuple(there),
+            versions=np.array([rows[i][1] for i in chosen], dtype=np.int64),
+            # An adopted column may hold vectors of any length.
+            vectors=ready_vectors(found[chosen], space, there) if there else found,
+        )
+
+    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+        """List items searched in `space`, in the order of the id column."""
+        check_limit(limit)
+
+        def ask(stamp: Stamp) -> Statement:
+            return reading.scan(stamp, stamp.space(space), after, limit)
+
+        _, rows = self._table.ask("list items", (space,), ask)
+        return Page(
+            item_ids=tuple(row[1] for row in rows),
+            versions=np.array([row[2] for row in rows], dtype=np.int64),
+            origins=tuple(row[3] for row in rows),
+            cursor=rows[-1][1] if len(rows) == limit else None,
+        )
+
+    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+        """Count the items searched in `space`: add up a few rows that the database keeps."""
+
+        def ask(stamp: Stamp) -> Statement:
+            return reading.count(stamp, stamp.space(space), origin)
+
+        _, ((n,),) = self._table.ask("count items", (space,), ask)
+        return int(n)
+
+    def optimise(self) -> None:
+        """Build the indexes of large sides, drop those of empty ones, and let the server tidy up.
+
+        Writes to an indexed side are far slower: build early only for a side that is searched more
+        than written, and the new side's index when the backfill is done.
+        """
+        sizes = {model: self.count(model) for model in self.spaces}
+        with translated("build indexes"), self._table.connections.apart() as connection:
+            stamp = self._table.stamp
+            if stamp.prepared:
+                _schema.add_up(connection, stamp)
+            indexes.optimise(connection, stamp, sizes, exact=self._exact)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._table.connections.close()
+
+    # -------------------------------------------------------------------------------------------
+
+    def _array(self, rows: Vectors, space: Space) -> Binary:
+        return vector_array(rows, space.kind, self._types[space.kind])
+
+    def _fitting(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+        """Return the places of ids that the table can hold, in the order of the ids."""
+        id_type = self._table.stamp.id_type
+        order = _sorted(item_ids)
+        return np.array([i for i in order if fits(item_ids[i], id_type)], dtype=np.intp)
+
+    def _documents(self, metadata: Sequence[Metadata] | None) -> list[str] | None:
+        if metadata is None:
+            return None
+        if self._table.stamp.metadata_column is None and any(metadata):
+            raise InputError(
+                f"{self._table.stamp.table} was adopted without a metadata column; nothing was "
+                "written"
+            )
+        return [document(row) for row in metadata]
+
+
+def _sorted(item_ids: Iterable[str]) -> NDArray[np.intp]:
+    ids = list(item_ids)
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)
