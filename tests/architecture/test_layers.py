@@ -24,7 +24,8 @@ LAYERS = {
 }
 # Runners carry out what the engine describes; they are its neighbours, not its base.
 # A command starts the service, as another calls the engine.
-NEIGHBOURS = {("runners", "upgrade"), ("cli", "service")}
+# A search for a query model trains with the loop that trains every model.
+NEIGHBOURS = {("runners", "upgrade"), ("cli", "service"), ("architecture_search", "training")}
 
 
 def part_of(path: Path) -> str:
