@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from hotfill._version import __version__
 from hotfill.service import problems
 from hotfill.service.access import Door
 from hotfill.service.access_log import AccessLog
+from hotfill.service.body_limit import BodyLimit
 from hotfill.service.browser_safety import BrowserSafety
 from hotfill.service.routes import dashboard, health, items, search, upgrade
 from hotfill.service.routes.parts import PROBLEM_SCHEMA
@@ -41,7 +41,7 @@ def create_app(service: GalleryService, is_stopping: Callable[[], bool] = lambda
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     problems.install(app)
     # The last one added is the outermost.
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=service.settings.max_request_bytes)
+    app.add_middleware(BodyLimit, most_bytes=service.settings.max_request_bytes)
     app.add_middleware(BrowserSafety, local_only=not service.settings.tokens)
     app.add_middleware(AccessLog, requested=service.metrics.requested)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]

@@ -149,6 +149,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             measures,
             SearchMetrics(watch),
         )
+        steps.on_end = watch.refresh
         watch.begin()
         try:
             yield service

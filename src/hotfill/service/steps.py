@@ -50,8 +50,11 @@ class Run:
 class Steps:
     """Runs steps on one open gallery.
 
-    on_phase: as the engine's. probes: as the engine's. on_end: called when a step has ended.
+    on_phase: as the engine's. probes: as the engine's.
     """
+
+    on_end: Callable[[], object]
+    """Called when a step has ended."""
 
     def __init__(
         self,
@@ -61,14 +64,13 @@ class Steps:
         *,
         on_phase: Callable[[Phase], None],
         probes: Mapping[str, Callable[[], float]],
-        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._project = project
         self._gallery = gallery
         self._journal = journal
         self._on_phase = on_phase
         self._probes = probes
-        self._on_end = on_end
+        self.on_end = lambda: None
         self._progress = Progress()  # of this process, whichever step it runs
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -124,7 +126,7 @@ class Steps:
         with self._lock:
             if self._last is run:  # not when an abort came meanwhile
                 self._last = replace(run, ended_at=time.time(), result=result, error=error)
-        self._on_end()
+        self.on_end()
 
     def _do(self, run: Run, retry_dead_letters: bool) -> dict[str, Any] | None:
         upgrade = self._upgrade(run.step)
