@@ -94,7 +94,7 @@ def contents(n: int, seed: int = 0) -> Contents:
 
 
 def filled(source: Contents, gallery: Gallery | None = None) -> Gallery:
-    gallery = gallery or MemoryGallery(OLD)
+    gallery = MemoryGallery(OLD) if gallery is None else gallery  # an empty one is false
     ids = list(source)
     gallery.upsert(
         ids,
@@ -115,7 +115,7 @@ def upgrade(folder: Path, n: int = 100, **changes: Any) -> Upgrade:
     source = parts.pop("source", None) or contents(n)
     plan = Plan(OLD, NEW, **{"batch_size": 8, "fit_items": 32, "verify_items": 16, **changes})
     return Upgrade(
-        gallery=parts.pop("gallery", None) or filled(source),
+        gallery=parts.pop("gallery") if "gallery" in parts else filled(source),
         journal=parts.pop("journal", None) or SqliteJournal(folder / "journal.sqlite"),
         plan=plan,
         folder=folder,

@@ -1,0 +1,452 @@
+"""Everything an operator and an application may do to an upgrade, in any order, with crashes.
+
+The oracle is a dictionary: item to content. After every step a search must list exactly its items,
+each once, by vectors of the content that it has now.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from hotfill.errors import HeldError
+from hotfill.serving.fitting import fit_models
+from hotfill.serving.serving import Serving
+from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade import control, gate
+from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.fit import Fitting
+from hotfill.upgrade.phases import ENDED, Phase, Step, advance
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.sqlite_journal import SqliteJournal
+from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, contents, filled
+
+QUERY = contents(1, seed=99)["item-00000"]
+ROWS = np.random.default_rng(7).normal(size=(400, 8)).astype(np.float32)
+UP = LeastSquares(np.random.default_rng(8).normal(size=(4, 6)))
+
+
+def _scorer():
+    return fit_models(Projection(OLD)(ROWS), Projection(NEW)(ROWS), OLD, NEW).scorer
+
+
+class Crash(BaseException):
+    """The process ends here. No exception that anybody catches."""
+
+
+class Fuse:
+    """Counts what is written: ends the process after some writes, or stops after some batches."""
+
+    def __init__(self, writes, batches, stop):
+        self.writes, self.batches, self.stop = writes, batches, stop
+        self.lock = threading.Lock()
+
+    def burn(self):
+        with self.lock:
+            if self.writes is not None:
+                self.writes -= 1
+                if self.writes < 0:
+                    raise Crash
+
+    def batch(self):
+        if self.batches is not None:
+            self.batches -= 1
+            if self.batches <= 0:
+                self.stop.set()
+
+
+class Fragile:
+    """A gallery or a journal of which every write may be the last thing that happens."""
+
+    GALLERY = ("add_space", "drop_space", "move", "optimise")
+    FACTS = ("advance", "record", "hold", "release")
+    WORK = ("add_work", "lease", "finish", "retry", "bury", "revive", "drop_work")
+    WRITES = frozenset((*GALLERY, *FACTS, *WORK, "release_leases"))
+
+    def __init__(self, inner, fuse):
+        self._inner, self._fuse = inner, fuse
+
+    def __len__(self):
+        return len(self._inner)
+
+    def __getattr__(self, name):
+        value = getattr(self._inner, name)
+        if name not in self.WRITES:
+            return value
+
+        def write(*args, **kwargs):
+            self._fuse.burn()
+            result = value(*args, **kwargs)
+            if name == "finish":
+                self._fuse.batch()
+            self._fuse.burn()
+            return result
+
+        return write
+
+
+class Memory:
+    """A store that outlives the objects of the process."""
+
+    def __init__(self, folder):
+        self.gallery = MemoryGallery(OLD)
+
+    def again(self, gallery):
+        return gallery
+
+
+class QdrantEdge:
+    """A store on disk, closed and opened again."""
+
+    def __init__(self, folder):
+        from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+
+        self.kind, self.path = QdrantEdgeGallery, folder / "store"
+        self.gallery = self.kind.create(self.path, OLD, exact=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(self.path, exact=True)
+
+
+class UpgradeMachine(RuleBasedStateMachine):
+    """One upgrade; `store` says where its items are."""
+
+    store: type
+    scorer: object
+
+    @initialize(
+        items=st.integers(0, 14),
+        strategy=st.sampled_from(["merge", "prefill"]),
+        order=st.sampled_from(["random", "uncertain"]),
+        batch_size=st.integers(1, 5),
+        broken=st.sets(st.integers(0, 13), max_size=2),
+    )
+    def begin(self, items, strategy, order, batch_size, broken):
+        self.temporary = TemporaryDirectory()
+        self.folder = Path(self.temporary.name)
+        self.plan = Plan(
+            OLD, NEW, strategy=strategy, order=order, batch_size=batch_size, fit_items=4
+        )
+        self.source = contents(items)
+        names = sorted(self.source)
+        self.broken = {float(self.source[names[i]][0]) for i in broken if i < items}
+        store = self.store(self.folder)
+        self.disk = store
+        self.gallery = filled(self.source, store.gallery) if items else store.gallery
+        self.journal = SqliteJournal(self.folder / "journal.sqlite")
+        self.rows = iter(ROWS)
+        self.serve()
+
+    def serve(self):
+        """What a process sets up when it starts."""
+        self.serving = Serving(
+            self.gallery,
+            self.journal,
+            self.plan,
+            [Projection(OLD), Projection(NEW)],
+            lambda: self.scorer,
+        )
+
+    def crash(self):
+        """Drop all objects of the process; what is on disk is all there is."""
+        self.journal.close()
+        self.gallery = self.disk.again(self.gallery)
+        self.journal = SqliteJournal(self.folder / "journal.sqlite")
+        self.serve()
+
+    def teardown(self):
+        if not hasattr(self, "journal"):
+            return
+        try:
+            self.to_the_end()
+        finally:
+            self.journal.close()
+            self.gallery.close()
+            self.temporary.cleanup()
+
+    def run(self, command, writes=None, batches=None, meanwhile=(), **options):
+        """Give a command in this process. writes: crash after so many; batches: stop after."""
+        stop = threading.Event()
+        fuse = Fuse(writes, batches, stop)
+        journal = Fragile(self.journal, fuse)
+        todo = list(meanwhile)
+
+        def embed(rows):
+            if todo and self.journal.phase is Phase.BACKFILLING:
+                getattr(self, todo.pop())()  # a live write while this batch is in hand
+            return Projection(NEW, self.broken)(rows)
+
+        embed.model_id = NEW
+        paused = [hold for hold in self.journal.holds() if hold.kind == "paused"]
+
+        def measure():
+            if paused:
+                stop.set()  # a person who waits long enough
+            return 0.0
+
+        upgrade = Upgrade(
+            gallery=Fragile(self.gallery, fuse),
+            journal=journal,
+            plan=self.plan,
+            folder=self.folder,
+            new_embedder=embed,
+            source=self.source,
+            fitting=Fitting(fit=lambda old, new: UP, load=lambda folder: UP),
+            probes={"waited_seconds": measure},
+            on_phase=self.serving.follow,
+            stop=stop,
+        )
+        try:
+            return getattr(upgrade, command)(**options)
+        except Crash:
+            self.crash()
+            return None
+
+    # The application ------------------------------------------------------------------------
+
+    def write(self, item_id):
+        self.source[item_id] = next(self.rows)
+        self.serving.upsert([item_id], [self.source[item_id]])
+
+    @rule()
+    def add(self):
+        self.write(f"new-{len(self.source)}-{float(QUERY[0]):.3f}")
+
+    @rule()
+    def edit(self):
+        if self.source:
+            self.write(sorted(self.source)[len(self.source) // 2])
+
+    @rule()
+    def edit_the_first(self):
+        if self.source:
+            self.write(min(self.source))
+
+    @rule()
+    def delete(self):
+        if self.source:
+            item_id = sorted(self.source)[len(self.source) // 3]
+            del self.source[item_id]
+            assert self.serving.delete([item_id, "never-there"]) == 1
+
+    @rule(k=st.integers(1, 30))
+    def search(self, k):
+        (found,) = self.serving.search([QUERY], k)
+        assert len(found.hits) == min(k, len(self.source))
+        scores = [hit.score for hit in found.hits]
+        assert scores == sorted(scores, reverse=True)
+
+    # The operator -----------------------------------------------------------------------------
+
+    live = st.lists(st.sampled_from(["add", "edit", "edit_the_first", "delete"]), max_size=2)
+    crashes = st.none() | st.integers(0, 40)
+    stops = st.none() | st.integers(1, 4)
+
+    def phase_is(self, *phases):
+        return hasattr(self, "journal") and self.journal.phase in phases
+
+    @precondition(
+        lambda self: self.phase_is(
+            Phase.PLANNED, Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED
+        )
+    )
+    @rule(writes=crashes, batches=stops, meanwhile=live, retry=st.booleans())
+    def start(self, writes, batches, meanwhile, retry):
+        paused = any(hold.kind == "paused" for hold in self.journal.holds())
+        done = self.journal.tally("embed").moved
+        status = self.run("start", writes, batches, meanwhile, retry_dead_letters=retry)
+        if paused:
+            assert self.journal.tally("embed").moved == done
+        elif status is not None and batches is None:
+            assert status.phase is Phase.BACKFILLED
+
+    @rule()
+    def pause(self):
+        if self.journal.phase not in ENDED:
+            control.pause(self.journal, by="anna")
+
+    @rule()
+    def resume(self):
+        if self.journal.phase not in ENDED:
+            control.resume(self.journal)
+
+    @precondition(lambda self: self.phase_is(Phase.BACKFILLED))
+    @rule(writes=crashes)
+    def cut_over(self, writes):
+        report = self.run("verify")
+        left = {float(row[0]) for row in self.source.values()} & self.broken
+        assert report.dead_letters == report.elsewhere + report.foreign == len(left), report
+        assert report.missing == report.disagreeing == 0
+        assert report.passed == (not left)
+        if left or any(hold.kind == "paused" for hold in self.journal.holds()):
+            with pytest.raises(HeldError):
+                self.run("cutover")
+            assert self.journal.phase is Phase.BACKFILLED
+        else:
+            self.run("cutover", writes)
+
+    @precondition(
+        lambda self: self.phase_is(
+            Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED, Phase.ABORTING, Phase.ABORTED
+        )
+    )
+    @rule(writes=crashes, batches=stops)
+    def abort(self, writes, batches):
+        self.run("abort", writes, batches)
+
+    @precondition(lambda self: self.phase_is(Phase.CUT_OVER, Phase.ROLLING_BACK, Phase.ROLLED_BACK))
+    @rule(writes=crashes, batches=stops)
+    def roll_back(self, writes, batches):
+        self.run("rollback", writes, batches)
+
+    @precondition(lambda self: self.phase_is(Phase.CUT_OVER, Phase.COMPLETED))
+    @rule(writes=crashes)
+    def complete(self, writes):
+        self.run("complete", writes)
+
+    @rule()
+    def process_ends(self):
+        self.crash()
+
+    def to_the_end(self):
+        """The same commands again, until nothing leads on; then one space is left."""
+        for item_id, row in list(self.source.items()):
+            if float(row[0]) in self.broken:
+                self.write(item_id)
+        for _ in range(8):
+            phase = self.journal.phase
+            if phase not in ENDED:
+                control.resume(self.journal)
+            if phase is Phase.BACKFILLED:
+                assert self.run("verify").passed
+                self.run("cutover")
+            elif phase in (Phase.CUT_OVER, Phase.COMPLETED):
+                self.run("complete")
+            elif phase in (Phase.ABORTING, Phase.ABORTED):
+                self.run("abort")
+            elif phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
+                self.run("rollback")
+            else:
+                self.run("start")
+        assert self.journal.phase in ENDED
+        kept = NEW if self.journal.phase is Phase.COMPLETED else OLD
+        assert self.gallery.spaces == (kept,)
+        assert self.gallery.count(kept, origin=kept.fingerprint) == len(self.source)
+        self.search_lists_every_item_once_by_its_content()
+
+    # What holds after every step --------------------------------------------------------------
+
+    @invariant()
+    def search_lists_every_item_once_by_its_content(self):
+        if not hasattr(self, "journal"):
+            return
+        (found,) = self.serving.search([QUERY], max(1, len(self.source)))
+        assert sorted(found.item_ids) == sorted(self.source)
+        states = {state.item_id: state for state in self.gallery.get(sorted(self.source))}
+        assert {hit.item_id: hit.model for hit in found.hits} == {
+            item_id: state.space for item_id, state in states.items()
+        }
+        embedded = self.embedded()
+        for space in (OLD, NEW):
+            there = [item_id for item_id, state in states.items() if state.space == space]
+            if not there:
+                continue
+            searched = self.gallery.vectors(there, space)
+            assert list(searched.item_ids) == there
+            expected = [embedded[states[item_id].origin][item_id] for item_id in there]
+            np.testing.assert_allclose(searched.vectors, expected, atol=2e-5)
+        if NEW in self.gallery.spaces and found.query_model == NEW:
+            query = Projection(NEW)([QUERY])[0]
+            for hit in found.hits:
+                if hit.model == NEW:
+                    exact = embedded[states[hit.item_id].origin][hit.item_id] @ query
+                    assert abs(hit.raw_score - exact) < 1e-4
+
+    def embedded(self):
+        """Vectors of the current contents, directly: by each model, and by the up map."""
+        if not self.source:
+            return {}
+        names, rows = list(self.source), list(self.source.values())
+        old = Projection(OLD)(rows)
+        made = {OLD.fingerprint: old, NEW.fingerprint: Projection(NEW)(rows)}
+        made[UP.fingerprint] = UP(old)
+        return {origin: dict(zip(names, some, strict=True)) for origin, some in made.items()}
+
+    @invariant()
+    def nothing_is_left_in_the_store_that_is_not_in_the_oracle(self):
+        if hasattr(self, "journal"):
+            counts = {space: self.gallery.count(space) for space in self.gallery.spaces}
+            assert sum(counts.values()) == len(self.source), counts
+
+    @invariant()
+    def phases_only_move_as_drawn(self):
+        if not hasattr(self, "journal"):
+            return
+        seen = [Phase.PLANNED, *(Phase(f.body["phase"]) for f in self.journal.facts("phase"))]
+        for before, after in itertools.pairwise(seen):
+            assert any(_leads(before, step, after) for step in Step), (before, after)
+
+
+def _leads(before, step, after):
+    try:
+        return before is not after and advance(before, step) is after
+    except Exception:
+        return False
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return _scorer()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(gate, "_POLL_SECONDS", 0.001)
+
+
+def explore(store, scorer, examples, steps, *, shrink=True):
+    class Machine(UpgradeMachine):
+        pass
+
+    Machine.store, Machine.scorer = store, scorer
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            phases=list(hypothesis.Phase) if shrink else [hypothesis.Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_whatever_is_done_in_whatever_order_no_item_is_lost_doubled_or_stale(scorer):
+    explore(Memory, scorer, examples=40, steps=20)
+
+
+def test_the_same_holds_on_disk(scorer):
+    explore(QdrantEdge, scorer, examples=4, steps=12, shrink=False)  # that would take minutes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", [Memory, QdrantEdge])
+def test_the_same_holds_for_very_many_orders(store, scorer):
+    explore(store, scorer, examples=1500 if store is Memory else 100, steps=40)
