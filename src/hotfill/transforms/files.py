@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hotfill.errors import HotfillError, InputError, ModelMismatchError
 from hotfill.transforms.affine import Affine
 from hotfill.transforms.bridge import Bridge
+from hotfill.transforms.forward import ForwardMap
 from hotfill.transforms.identity import Identity
 from hotfill.transforms.kernel import KernelMap
 from hotfill.transforms.kernel_bridge import KernelBridge
+from hotfill.transforms.mlp import Mlp
+from hotfill.transforms.residual_mlp import ResidualMlp
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -22,7 +25,17 @@ _STAMP = "hotfill.transform"  # the one metadata key; its value is JSON
 _FORMAT = 1
 
 KINDS: dict[str, type[Transform]] = {
-    kind.kind: kind for kind in (Affine, Bridge, Identity, KernelBridge, KernelMap)
+    kind.kind: kind
+    for kind in (
+        Affine,
+        Bridge,
+        ForwardMap,
+        Identity,
+        KernelBridge,
+        KernelMap,
+        Mlp,
+        ResidualMlp,
+    )
 }
 """Which class a file's kind stands for. A new transform is one entry here."""
 

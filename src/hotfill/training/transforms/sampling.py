@@ -1,0 +1,64 @@
+"""How an epoch is cut into batches: functions of the seed alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotfill.extras import need
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Rows = NDArray[np.int64]
+
+
+def shuffled(items: int, batch: int, seed: int) -> list[Rows]:
+    """Every item once; a last short batch is left out unless it is the only one."""
+    order = np.random.default_rng(seed).permutation(items)
+    whole = max(1, items // batch)
+    return [order[place * batch : (place + 1) * batch] for place in range(whole)]
+
+
+def class_balanced(labels: Rows, batch: int, per_class: int, seed: int) -> list[Rows]:
+    """Batches of `per_class` items of each of as many classes as fit; about one epoch of them.
+
+    More items of each class where there are too few classes to fill the batch. The sampler is
+    pytorch-metric-learning's; a class with fewer items than that gives some of them twice.
+    """
+    common: Any = need("pytorch_metric_learning.utils.common_functions", "train")
+    samplers = need("pytorch_metric_learning.samplers", "train")
+    classes = int(labels.max()) + 1
+    wanted = min(batch, len(labels))
+    each = max(per_class, -(-wanted // classes))
+    size = max(1, wanted // each) * each
+    before = common.NUMPY_RANDOM
+    common.NUMPY_RANDOM = np.random.RandomState(seed % 2**32)  # the library's own way to seed it
+    try:
+        sampler = samplers.MPerClassSampler(
+            labels, each, batch_size=size, length_before_new_iter=max(len(labels), size)
+        )
+        rows = np.fromiter(sampler, dtype=np.int64)
+    finally:
+        common.NUMPY_RANDOM = before
+    return list(rows.reshape(-1, size))
+
+
+def grouped(relation: csr_array, anchors: Rows, batch: int, group: int, seed: int) -> list[Rows]:
+    """Batches of anchors, each with up to `group` - 1 of those it is related to; no item twice.
+
+    Every anchor comes once in an epoch. Batches are of `batch` items or a little fewer.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(anchors)
+    at_once = max(2, batch // group)
+    found = []
+    for start in range(0, max(1, len(order) // at_once) * at_once, at_once):
+        drawn = [order[start : start + at_once]]
+        for anchor in drawn[0]:
+            partners = relation.indices[relation.indptr[anchor] : relation.indptr[anchor + 1]]
+            drawn.append(random.choice(partners, min(group - 1, len(partners)), replace=False))
+        found.append(np.unique(np.concatenate(drawn)).astype(np.int64))
+    return found
