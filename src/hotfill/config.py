@@ -105,6 +105,7 @@ class UpgradeSection(_Section):
     order: OrderName = "random"
     seed: int = 0
     priority_key: str = ""
+    query_log: str = ""
     batch_size: int = 256
     fit_items: int = 2000
     refit: bool = False
@@ -201,10 +202,12 @@ class Project:
 
     def draft(self) -> Plan:
         """Return the plan as far as the file decides it."""
+        decided = self.settings.upgrade.model_dump()
+        log = decided["query_log"]
         return Plan(
             self.model("old"),
             self.model("new"),
-            **self.settings.upgrade.model_dump(),
+            **{**decided, "query_log": str(self.path.parent / log) if log else ""},
             limits=dict(self.settings.limits),
         )
 

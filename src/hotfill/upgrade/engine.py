@@ -20,7 +20,8 @@ from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.lock import running_lock
-from hotfill.upgrade.order import PriorityOrder, RandomOrder, UncertainOrder, pages_of
+from hotfill.upgrade.order import RandomOrder, pages_of
+from hotfill.upgrade.ordering import order_of
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import BINDING
 from hotfill.upgrade.refit import Refit
@@ -199,17 +200,10 @@ class Upgrade:
         size = self.plan.batch_size
         if self.plan.strategy == "prefill":
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
-        self.journal.add_work("embed", self._ranked(self._others(), self._order(fit)), size)
+        self.journal.add_work(
+            "embed", self._ranked(self._others(), order_of(self.plan, self.gallery, fit)), size
+        )
         self._enter(Step.BEGIN_BACKFILL)
-
-    def _order(self, fit: Fit) -> Order:
-        match self.plan.order:
-            case "priority":
-                return PriorityOrder(self.plan.priority_key)
-            case "uncertain":
-                return UncertainOrder(self.plan.old_model, fit.uncertainty)
-            case _:
-                return RandomOrder(self.plan.seed)
 
     def _ranked(
         self, spaces: Sequence[ModelId], order: Order

@@ -7,14 +7,18 @@ embeddings would need what it is there to schedule.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hotfill.errors import ConfigError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from hotfill.stores.base import Gallery, Page
     from hotfill.types import ModelId, Vectors
@@ -80,6 +84,52 @@ class UncertainOrder:
             return np.zeros(len(page.item_ids))
         rank_of = dict(zip(found.item_ids, -self.uncertainty(found.vectors), strict=True))
         return np.array([rank_of.get(item, 0.0) for item in page.item_ids], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PopularOrder:
+    """By how often searches returned an item, most often first; the others come last.
+
+    returned: how often, by item id; see `read_query_log`.
+    """
+
+    returned: Mapping[str, int]
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Look each id up."""
+        return np.array([-self.returned.get(item, 0) for item in page.item_ids], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PopularUncertainOrder:
+    """By popularity times uncertainty: what is often shown and probably wrong goes first.
+
+    Uncertainty has no unit, so it counts as the share of reference items that are surer, and
+    popularity as one more than the times returned: an item nobody saw still has its doubt.
+    popular: as above. uncertain: as above. surer: uncertainties of reference items, ascending.
+    """
+
+    popular: PopularOrder
+    uncertain: UncertainOrder
+    surer: NDArray[np.float64]
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Multiply."""
+        doubt = np.searchsorted(self.surer, -self.uncertain(gallery, page)) / len(self.surer)
+        return (self.popular(gallery, page) - 1) * (doubt + 1 / len(self.surer))
+
+
+def read_query_log(path: Path) -> Counter[str]:
+    """Count how often each item was returned: a text file, one item id per returned hit.
+
+    Memory grows with the number of different items returned, not with the log.
+    Raises ConfigError when the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return Counter(name for line in lines if (name := line.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the query log {path} cannot be read: {error}") from error
 
 
 def pages_of(gallery: Gallery, space: ModelId, limit: int = 1000) -> Iterator[Page]:

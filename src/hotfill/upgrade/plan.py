@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Strategy: TypeAlias = Literal["merge", "prefill", "compatible"]
-OrderName: TypeAlias = Literal["random", "priority", "uncertain"]
+OrderName: TypeAlias = Literal["random", "priority", "uncertain", "popular", "popular_uncertain"]
 TransformName: TypeAlias = Literal["kernel_bridge", "bridge"]
 Cutover: TypeAlias = Literal["manual", "auto"]
 
@@ -35,6 +35,7 @@ BINDING = (
     "order",
     "seed",
     "priority_key",
+    "query_log",
     "fit_items",
 )
 """What a begun upgrade cannot change; pace, limits and sizes may differ from run to run."""
@@ -50,7 +51,8 @@ class Plan:
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
         kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
-        (high first), `uncertain` what the transform is least sure of.
+        (high first), `uncertain` what the transform is least sure of, `popular` how often an item
+        stands in `query_log`, a file with one returned item id per line.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
@@ -74,6 +76,7 @@ class Plan:
     order: OrderName = "random"
     seed: int = 0
     priority_key: str = ""
+    query_log: str = ""
     batch_size: int = 256
     fit_items: int = 2000
     refit: bool = False
@@ -113,9 +116,11 @@ class Plan:
             raise ConfigError(f"duty_cycle must be in (0, 1], got {self.duty_cycle}")
         if self.order == "priority" and not self.priority_key:
             raise ConfigError('order = "priority" needs priority_key, the metadata key to order by')
-        if self.strategy == "compatible" and self.order == "uncertain":
+        if "popular" in self.order and not self.query_log:
+            raise ConfigError(f'order = "{self.order}" needs query_log, the file to count in')
+        if self.strategy == "compatible" and "uncertain" in self.order:
             raise ConfigError(
-                'order = "uncertain" needs a map to doubt; compatible models have none: '
+                f'order = "{self.order}" needs a map to doubt; compatible models have none: '
                 'use "random" or "priority"'
             )
         if self.strategy == "compatible" and self.old_model.dimension != self.new_model.dimension:

@@ -31,9 +31,18 @@ from tests.unit.upgrade.small import (
 
 
 @pytest.mark.parametrize("strategy", ["merge", "prefill"])
-@pytest.mark.parametrize("order", ["random", "uncertain", "priority"])
+@pytest.mark.parametrize(
+    "order", ["random", "uncertain", "priority", "popular", "popular_uncertain"]
+)
 def test_a_backfill_ends_with_exactly_the_directly_embedded_gallery(tmp_path, strategy, order):
-    up = upgrade(tmp_path, strategy=strategy, order=order, priority_key="number")
+    (tmp_path / "hits.txt").write_text("item-00007\nitem-00003\nitem-00007\n")
+    up = upgrade(
+        tmp_path,
+        strategy=strategy,
+        order=order,
+        priority_key="number",
+        query_log=str(tmp_path / "hits.txt"),
+    )
     status = up.start()
     assert status.phase is Phase.BACKFILLED
     assert (status.moved, status.dead_letters, status.holds) == (100, 0, ())

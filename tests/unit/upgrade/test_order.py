@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotfill.errors import ConfigError
 from hotfill.stores.base import Page
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.order import PriorityOrder, RandomOrder, UncertainOrder, pages_of
+from hotfill.upgrade.order import (
+    PopularOrder,
+    PopularUncertainOrder,
+    PriorityOrder,
+    RandomOrder,
+    UncertainOrder,
+    pages_of,
+    read_query_log,
+)
 from tests.unit.upgrade.small import OLD, contents, filled
 
 item_ids = st.lists(st.text(min_size=1), unique=True, max_size=30)
@@ -91,3 +100,28 @@ def test_a_walk_meets_every_item_once_on_pages_that_are_never_empty(items, limit
     pages = [each.item_ids for each in pages_of(gallery, OLD, limit)]
     assert [name for each in pages for name in each] == sorted(source)
     assert all(0 < len(each) <= limit for each in pages)
+
+
+def test_what_searches_returned_most_often_goes_first(tmp_path):
+    (tmp_path / "hits.txt").write_text("b\na\nb\n\nc\nb\na\n")
+    ranks = PopularOrder(read_query_log(tmp_path / "hits.txt"))(MemoryGallery(OLD), page("zcab"))
+    assert ordered(ranks, "zcab") == ["b", "a", "c", "z"]
+
+
+def test_popularity_times_doubt_equals_the_plain_product():
+    gallery = filled(contents(30))
+    ids = [f"item-{i:05}" for i in range(30)]
+    returned = {name: int(name[-1]) for name in ids}
+    uncertain = UncertainOrder(OLD, lambda vectors: vectors[:, 0])
+    doubts = gallery.vectors(ids, OLD).vectors[:, 0]
+    order = PopularUncertainOrder(PopularOrder(returned), uncertain, np.sort(doubts))
+    expected = [
+        (1 + returned[name]) * (sum(other < doubt for other in doubts) + 1) / 30
+        for name, doubt in zip(ids, doubts, strict=True)
+    ]
+    np.testing.assert_allclose(-order(gallery, page(ids)), expected)
+
+
+def test_a_query_log_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing\.txt cannot be read"):
+        read_query_log(tmp_path / "nothing.txt")
