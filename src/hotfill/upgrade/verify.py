@@ -70,7 +70,7 @@ def verify(
     missing = _missing(gallery, journal)
     dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_redone(state, new))
     sample = sample_ids(gallery, [new], plan.verify_items, plan.seed)
-    similarities = _similarities(gallery, new, sample, source, embedder)
+    similarities = _similarities(gallery, new, sample, source, embedder, plan.batch_size)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
     return Verification(
         items=items,
@@ -116,24 +116,34 @@ def _missing(gallery: Gallery, journal: Journal) -> list[str]:
 
 
 def _similarities(
-    gallery: Gallery, space: ModelId, item_ids: list[str], source: Source, embedder: Embedder
+    gallery: Gallery,
+    space: ModelId,
+    item_ids: list[str],
+    source: Source,
+    embedder: Embedder,
+    batch_size: int,
 ) -> dict[str, float]:
     """Cosines between stored and fresh vectors; items edited meanwhile are left out."""
-    before = {state.item_id: state.version for state in gallery.get(item_ids) if state}
-    contents = source(item_ids)
-    at_hand = [item for item in item_ids if item in contents]
-    if not at_hand:
-        return {}
-    fresh = dict(zip(at_hand, embedder([contents[item] for item in at_hand]), strict=True))
-    stored = gallery.vectors(at_hand, space)
-    return {
-        item: _cosine(vector, fresh[item])
-        for item, version, vector in zip(
-            stored.item_ids, stored.versions, stored.vectors, strict=True
-        )
-        if version == before.get(item)
-    }
+    found: dict[str, float] = {}
+    for begin in range(0, len(item_ids), batch_size):
+        some = item_ids[begin : begin + batch_size]
+        before = {state.item_id: state.version for state in gallery.get(some) if state}
+        contents = source(some)
+        at_hand = [item for item in some if item in contents]
+        if not at_hand:
+            continue
+        fresh = dict(zip(at_hand, embedder([contents[item] for item in at_hand]), strict=True))
+        stored = gallery.vectors(at_hand, space)
+        found |= {
+            item: _cosine(vector, fresh[item])
+            for item, version, vector in zip(
+                stored.item_ids, stored.versions, stored.vectors, strict=True
+            )
+            if version == before.get(item)
+        }
+    return found
 
 
 def _cosine(a: Any, b: Any) -> float:
-    return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+    value = float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+    return value if np.isfinite(value) else -1.0  # NaN would compare as no disagreement
