@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotfill.checks import check_vectors
+from hotfill.checks import check_ids, check_vectors
 from hotfill.errors import ConfigError, EmbedError, InputError, ModelMismatchError
 from hotfill.serving.results import Hit, SearchResult
 from hotfill.serving.switch import Switch
@@ -83,6 +83,9 @@ class Serving:
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
 
+        if not contents:
+            return []
+
         def search(view: View) -> list[SearchResult]:
             queries = self._embed(view.query_model, contents, "search by content")
             return self._search(view, queries, k, where)
@@ -111,7 +114,18 @@ class Serving:
         contents: Sequence[Any],
         metadata: Sequence[Metadata] | None = None,
     ) -> None:
-        """Write items; found by the next search. Nothing is written when any of them fails."""
+        """Write items; found by the next search. Nothing is written when any of them fails.
+
+        Raises InputError (ids twice, another number of contents), ConfigError (no embedder of the
+        model that the phase writes by), EmbedError, StoreError.
+        """
+        check_ids(item_ids)
+        if len(item_ids) != len(contents):
+            raise InputError(
+                f"expected one content per item ({len(item_ids)}), got {len(contents)}"
+            )
+        if not item_ids:
+            return
 
         def write(view: View) -> None:
             vectors = self._embed(view.write_model, contents, "write items")
@@ -127,6 +141,7 @@ class Serving:
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove items for good, also from batches in flight. Returns how many there were."""
+        check_ids(item_ids)
         # The note comes first: a kill in between leaves an item that `verify` would not have
         # missed, never a missing item that nobody can explain.
         self._journal.bury_deleted(item_ids)

@@ -7,7 +7,13 @@ import threading
 import numpy as np
 import pytest
 
-from hotfill.errors import ConfigError, InputError, ModelMismatchError
+from hotfill.errors import (
+    ConfigError,
+    DuplicateItemError,
+    EmbedError,
+    InputError,
+    ModelMismatchError,
+)
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.upgrade.fits import fit_folder
@@ -192,3 +198,70 @@ def test_searches_by_four_threads_during_a_whole_upgrade_never_fail_or_lose_an_i
             thread.join()
     assert faults == []
     assert Phase.BACKFILLING in searches
+
+
+def test_a_delete_with_bad_ids_leaves_no_trace(parts):
+    up, serving = parts
+    with pytest.raises(DuplicateItemError):
+        serving.delete(["item-00000", "item-00000"])
+    assert up.journal.deleted(["item-00000"]) == frozenset()
+    assert up.gallery.get(["item-00000"])[0] is not None
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_nothing_asked_or_written_is_no_error_and_reaches_no_embedder(parts, mixed):
+    up, serving = parts
+    if mixed:
+        half_done(up)
+    assert serving.search([], 3) == []
+    serving.upsert([], [])
+    assert serving.delete([]) == 0
+    assert len(up.gallery) == ITEMS
+
+
+def test_another_number_of_contents_than_ids_is_refused_and_nothing_written(parts):
+    up, serving = parts
+    with pytest.raises(InputError):
+        serving.upsert(["a", "b"], [contents(1)["item-00000"]])
+    assert len(up.gallery) == ITEMS
+
+
+def test_a_write_that_one_of_the_models_cannot_embed_writes_nothing(parts, tmp_path):
+    up, _ = parts
+    half_done(up)
+    row = contents(1, seed=8)["item-00000"]
+    for broken in (OLD, NEW):
+        embedders = [
+            Projection(model, broken={float(row[0])} if model == broken else set())
+            for model in (OLD, NEW)
+        ]
+        serving = Serving(
+            up.gallery,
+            up.journal,
+            up.plan,
+            embedders,
+            lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        )
+        with pytest.raises(EmbedError):
+            serving.upsert(["fresh"], [row])
+        assert up.gallery.get(["fresh"]) == [None]
+
+
+def test_a_serving_of_another_process_notices_the_phase_within_its_poll(parts, tmp_path):
+    up, _ = parts
+    elsewhere = Serving(
+        up.gallery,
+        up.journal,
+        up.plan,
+        [Projection(OLD), Projection(NEW)],
+        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        poll_seconds=3600.0,  # only what it meets tells it
+    )
+    query = contents(1, seed=3)["item-00000"]
+    up.start()
+    up.verify()
+    up.cutover()
+    up.complete()  # the old space is gone: a search by the old view finds no such space
+    ids, _ = exact(NEW, up.source, query, 5)
+    (found,) = elsewhere.search([query], 5)
+    assert (list(found.item_ids), found.phase) == (ids, Phase.COMPLETED)
