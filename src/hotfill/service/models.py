@@ -42,6 +42,11 @@ class Query(_In):
     explain: also tell where each hit was found, and the coverage.
     """
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["content"]}, {"required": ["vectors"]}]},
+    )
+
     content: JsonValue = None
     vectors: Annotated[dict[str, list[float]], Field(min_length=1, max_length=2)] | None = None
     k: Annotated[int, Field(ge=1)] = 10

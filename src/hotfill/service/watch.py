@@ -17,6 +17,8 @@ from hotfill.errors import HotfillError, ModelMismatchError
 from hotfill.upgrade.status import take_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hotfill.service.measures import Composition, Latency, Measures
     from hotfill.service.steps import Run, Steps
     from hotfill.stores.base import Gallery
@@ -77,13 +79,20 @@ class Watch:
     """Looks, in a thread of its own while it is entered. `latest` is what it saw."""
 
     def __init__(
-        self, gallery: Gallery, journal: Journal, plan: Plan, steps: Steps, measures: Measures
+        self,
+        gallery: Gallery,
+        journal: Journal,
+        plan: Plan,
+        steps: Steps,
+        measures: Measures,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._gallery = gallery
         self._journal = journal
         self._plan = plan
         self._steps = steps
         self._measures = measures
+        self._clock = clock
         self._counts: deque[tuple[float, int, int, int]] = deque()
         self._rates: deque[Rates] = deque(maxlen=_HISTORY)
         self._stop = threading.Event()
@@ -115,7 +124,7 @@ class Watch:
                 _log.warning("the status could not be read: %s", error)
 
     def _look(self, number: int) -> Snapshot:
-        now = time.time()
+        now = self._clock()
         status = take_status(self._journal, self._plan)
         new_items = self._count(self._plan.new_model)
         self._note_rates(now, status.embedded, status.written, new_items)

@@ -1,0 +1,254 @@
+"""The dashboard says what is going on, and offers what can be done about it."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from hotfill.service.measures import Composition, Latency
+from hotfill.service.steps import Run
+from hotfill.service.watch import Rates, Snapshot
+from hotfill.service.web import charts, story, words
+from hotfill.service.web.actions import actions
+from hotfill.service.web.page import TITLES, sections
+from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.journal import DeadLetter, Fact
+from hotfill.upgrade.phases import Phase, next_steps
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.status import Status
+from tests.unit.cli.models import NEW, OLD
+
+NOW = 1_700_000_000.0
+LASTS = 3600.0
+PAUSED = Hold("paused", "anna", NOW - 60)
+THROTTLED = Hold("throttled", "search_p99_milliseconds", NOW - 5, measured=212.0, required=150.0)
+
+
+def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
+    steps = next_steps(phase)
+    if any(hold.kind == "paused" for hold in holds):
+        steps = ("resume", *(step for step in steps if step not in ("start", "pause")))
+    status = Status(
+        phase=phase,
+        holds=tuple(holds),
+        old_model=str(OLD),
+        new_model=str(NEW),
+        strategy="merge",
+        items=1000,
+        moved=400,
+        skipped=12,
+        embedded=400,
+        written=400,
+        visible=412,
+        dead_letters=dead,
+        rate_per_second=10.0,
+        elapsed_seconds=50.0,
+        working_seconds=40.0,
+        eta_seconds=59.0,
+        running=run is not None,
+        pid=None,
+        next_steps=steps,
+    )
+    values = {
+        "number": 1,
+        "at": NOW,
+        "status": status,
+        "old_items": 588,
+        "new_items": 412,
+        "rates": (),
+        "run": run,
+        "latencies": (),
+        "compositions": (),
+        "facts": (),
+        "dead_letters": (),
+        "verified": verified,
+    }
+    return Snapshot(**{**values, **changes})
+
+
+def running(step):
+    return Run(step, "anna", NOW - 10)
+
+
+def verified(passed=True, age=10.0):
+    return Fact(9, NOW - age, "verified", {"passed": passed, "items": 1000})
+
+
+def offered(snapshot):
+    """The steps offered; the best one with a star."""
+    found = actions(snapshot, NOW, LASTS)
+    return [each.step + "*" * each.main for each in found]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [
+        (seen(Phase.PLANNED), ["start*"]),
+        (seen(Phase.PLANNED, run=running("start")), []),
+        (seen(Phase.BACKFILLING, run=running("start")), ["pause", "abort"]),
+        (seen(Phase.BACKFILLING), ["start*", "abort"]),
+        (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), ["resume*", "abort"]),
+        (seen(Phase.BACKFILLED), ["verify*", "cutover", "abort"]),
+        (seen(Phase.BACKFILLED, run=running("verify")), []),
+        (seen(Phase.BACKFILLED, verified=verified()), ["cutover*", "verify", "abort"]),
+        (seen(Phase.BACKFILLED, verified=verified(False)), ["verify*", "cutover", "abort"]),
+        (seen(Phase.BACKFILLED, verified=verified(age=LASTS)), ["verify*", "cutover", "abort"]),
+        (seen(Phase.BACKFILLED, dead=2), ["verify*", "cutover", "abort", "start"]),
+        (seen(Phase.CUT_OVER), ["rollback", "complete"]),
+        (seen(Phase.CUT_OVER, run=running("rollback")), []),
+        (seen(Phase.ABORTING), ["abort*"]),
+        (seen(Phase.ROLLING_BACK), ["rollback*"]),
+        (seen(Phase.COMPLETED), []),
+    ],
+)
+def test_what_is_offered_fits_phase_holds_and_what_runs(snapshot, expected):
+    assert offered(snapshot) == expected
+
+
+def test_what_moves_items_back_or_switches_asks_first():
+    asking = {
+        action.step
+        for phase in Phase
+        for action in actions(seen(phase), NOW, LASTS)
+        if action.question
+    }
+    assert asking == {"abort", "rollback", "cutover"}  # "complete" asks by its token
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
+    line = story.line_of(phase)
+    states = [stop.state for stop in line]
+    assert states.count("now") == 1
+    here = states.index("now")
+    assert states == ["done"] * here + ["now"] + ["to come"] * (len(line) - here - 1)
+    assert story.sentence(seen(phase)).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "said"),
+    [
+        (seen(Phase.BACKFILLING), "Nobody is at work"),
+        (seen(Phase.BACKFILLING, run=running("start")), "Nothing to do but wait"),
+        (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), "Paused. Resume"),
+        (seen(Phase.BACKFILLING, holds=[PAUSED]), "Resume, then continue"),
+        (seen(Phase.BACKFILLED), "Verify next"),
+        (seen(Phase.BACKFILLED, verified=verified()), "Cut over when you are ready"),
+        (seen(Phase.BACKFILLED, dead=3), "3 items failed for good"),
+        (seen(Phase.BACKFILLED, run=running("verify")), "Verify is running"),
+        (seen(Phase.CUT_OVER), "roll back if you are not"),
+    ],
+)
+def test_it_says_what_to_do_next(snapshot, said):
+    assert said in story.next_sentence(snapshot, snapshot.verified is not None)
+
+
+def test_a_listener_hears_of_a_new_phase_or_hold_but_not_of_every_item():
+    first = story.announcement(seen(Phase.BACKFILLING))
+    assert first == "Backfilling; 40 percent on the new side"
+    assert story.announcement(seen(Phase.BACKFILLING, new_items=414, old_items=586)) == first
+    assert "held: paused (anna)" in story.announcement(seen(Phase.BACKFILLING, holds=[PAUSED]))
+
+
+def rendered(snapshot, **options):
+    return sections(snapshot, Plan(OLD, NEW), **{"may_operate": True, **options})
+
+
+def text_of(html):
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_holds_are_shown_with_what_was_measured_and_the_limit():
+    shown = text_of(rendered(seen(Phase.BACKFILLING, holds=[THROTTLED, PAUSED]))["holds"])
+    assert "throttled search p99 milliseconds 212 150 22:13:15" in shown
+    assert "paused by anna – – 22:12:20" in shown
+    assert "Nothing holds" in rendered(seen(Phase.BACKFILLING))["holds"]
+
+
+def test_the_sides_the_rest_and_the_time_left_are_shown():
+    shown = text_of(rendered(seen(Phase.BACKFILLING))["coverage"])
+    assert "41.2\N{NO-BREAK SPACE}%".replace("\N{NO-BREAK SPACE}", " ") in shown
+    assert "New side 412 Old side 588" in shown
+    assert "Redone 412 of 1,000 Time left 59 s Elapsed 50 s" in shown
+
+
+def test_latency_rates_letters_and_journal_are_shown():
+    snapshot = seen(
+        Phase.BACKFILLING,
+        latencies=(Latency("both", 1234, 0.0005, 0.02, 0.4),),
+        rates=(Rates(NOW - 1, 1, 2, 3), Rates(NOW, 412.0, 3.25, 0.0)),
+        dead_letters=(DeadLetter("item-3", "embed", "no <content>", 3, NOW),),
+        dead=1,
+        facts=(Fact(1, NOW, "paused", {"by": "anna"}), Fact(2, NOW + 1, "resumed", {})),
+    )
+    shown = {name: text_of(html) for name, html in rendered(snapshot).items()}
+    assert "Both 0.50 20.0 400 1,234" in shown["latency"]
+    assert "Embedded 412 Written 3.2 Visible 0" in shown["rates"]
+    assert "item-3 no &lt;content&gt; 3 attempts" in shown["letters"]
+    assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
+
+
+def test_what_failed_is_shown():
+    error = {"status": 409, "kind": "PlanError", "detail": "the old side is empty"}
+    failed = Run("start", "anna", NOW - 2, NOW - 1, error)
+    assert "Start failed: the old side is empty" in text_of(
+        rendered(seen(Phase.PLANNED, run=failed))["now"]
+    )
+
+
+class Outline(HTMLParser):
+    """Collects tags with their attributes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def test_the_page_has_landmarks_names_and_one_live_region(untouched):
+    outline = Outline(untouched.get("/").text)
+    assert outline.all("html")[0]["lang"] == "en"
+    for landmark in ("header", "main", "footer", "h1"):
+        assert len(outline.all(landmark)) == 1
+    assert [each["aria-label"] for each in outline.all("section")] == [t for _, t in TITLES]
+    polite = [a for _, a in outline.tags if a.get("aria-live")]
+    assert [(a["role"], a["aria-live"]) for a in polite] == [("status", "polite")]
+    assert all(a.get("aria-label") or a.get("aria-hidden") for a in outline.all("svg"))
+    assert all(button["type"] in ("button", "submit") for button in outline.all("button"))
+    assert [a for a in outline.all("li") if a.get("aria-current") == "step"]
+    names = [a["id"] for _, a in outline.tags if "id" in a]
+    assert len(names) == len(set(names))
+
+
+def test_charts_place_their_points_by_value():
+    bins = (Composition(0.0, 5, 0.0), Composition(1.0, 5, 1.0))
+    dots = Outline(charts.composition_plot(bins)).all("circle")
+    assert [(dot["cx"], dot["cy"]) for dot in dots] == [("40.0", "250.0"), ("280.0", "10.0")]
+    rates = (Rates(NOW, 0, 0, 0), Rates(NOW + 10, 50, 0, 0))
+    (line,) = Outline(charts.rate_line(rates, "embedded", 100)).all("polyline")
+    assert line["points"] == "0.0,38.0 300.0,20.0"
+    assert Outline(charts.coverage_bar(0.25)).all("rect")[1]["width"] == "25.00"
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0, "0.0"), (1e-9, "0.1"), (0.4126, "41.3"), (0.99999, "99.9"), (1, "100.0")],
+)
+def test_a_share_says_all_only_when_it_is_all(share, said):
+    assert words.percent(share) == f"{said}\N{NO-BREAK SPACE}%"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59, "59 s"), (125, "2 min 5 s"), (3840, "1 h 4 min"), (266_400, "3 d 2 h")],
+)
+def test_durations_are_said_in_two_units(seconds, said):
+    assert words.duration(seconds) == said
