@@ -1,0 +1,194 @@
+"""An embedder that remembers: a vector that was made, and perhaps paid for, is not made twice."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotfill.embedders.content_hash import content_hash
+from hotfill.embedders.parts import InParts
+from hotfill.embedders.vector_cache import Precision, VectorCache
+from hotfill.errors import ConfigError, EmbedError, InputError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hotfill.types import Embedder, ModelId, Vectors
+
+_BATCH = 256  # contents given to an embedder that does not hand over parts by itself
+_POLL_SECONDS = 0.05  # how often a vector that somebody else is making is looked for
+
+
+class CachedEmbedder:
+    """Another embedder, asked only for what the cache does not hold.
+
+    embedder: what makes the vectors. cache: where they are kept, under the embedder's model id.
+    hash_of: makes bytes that stand for a content; by default `content_hash`.
+
+    Contents that occur twice in a call, or that another thread or process is having embedded at
+    this moment, are embedded once. Every part that the embedder hands over (`InParts`; otherwise
+    every 256 contents) is on disk before the next one is asked for, so a failure or a kill loses
+    at most what is under way.
+    Raises ConfigError for float16 and a model without unit vectors.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        cache: VectorCache,
+        *,
+        hash_of: Callable[[Any], bytes] = content_hash,
+    ) -> None:
+        if cache.precision == "float16" and not embedder.model_id.normalised:
+            raise ConfigError(
+                f"float16 suits vectors of unit length only, and those of {embedder.model_id} have "
+                "any; use float32"
+            )
+        self._embedder = embedder
+        self._cache = cache
+        self._hash_of = hash_of
+        self.made = 0  # vectors asked of the embedder by this object
+        self.reused = 0  # vectors that were there
+
+    @property
+    def model_id(self) -> ModelId:
+        """The space of the vectors: the embedder's."""
+        return self._embedder.model_id
+
+    def __call__(self, contents: Sequence[Any], /) -> Vectors:
+        """Embed contents: float32 (n, dimension). Raises as the embedder does, naming rows here."""
+        hashes = self._hashes(contents)
+        first = {key: row for row, key in reversed(list(enumerate(hashes)))}
+        known = self._cache.get(self.model_id, list(first))
+        self.reused += len(known)
+        while len(known) < len(first):
+            missing = [key for key in first if key not in known]
+            owner = uuid.uuid4().hex
+            mine = self._cache.claim(self.model_id, missing, owner)
+            if mine:
+                try:
+                    self._make(known, mine, contents, first, hashes)
+                except BaseException:
+                    self._cache.release(self.model_id, owner)
+                    raise
+                continue
+            found = self._cache.get(self.model_id, missing)  # made by somebody else
+            self.reused += len(found)
+            known |= found
+            if not found:
+                time.sleep(_POLL_SECONDS)
+        vectors = np.empty((len(contents), self.model_id.dimension), dtype=np.float32)
+        for row, key in enumerate(hashes):
+            vectors[row] = known[key]
+        return vectors
+
+    def close(self) -> None:
+        """Close the cache, and the embedder where it can be closed. Again is harmless."""
+        self._cache.close()
+        close = getattr(self._embedder, "close", None)
+        if close is not None:
+            close()
+
+    def _hashes(self, contents: Sequence[Any]) -> list[bytes]:
+        hashes = []
+        for row, content in enumerate(contents):
+            try:
+                hashes.append(self._hash_of(content))
+            except InputError as error:
+                raise EmbedError(str(error), rows=[row], retryable=False) from error
+        return hashes
+
+    def _make(
+        self,
+        known: dict[bytes, NDArray[np.float32]],
+        keys: Sequence[bytes],
+        contents: Sequence[Any],
+        first: Mapping[bytes, int],
+        hashes: Sequence[bytes],
+    ) -> None:
+        """Have contents embedded, keep every part, and add it to what is known."""
+        unusable: list[bytes] = []
+        try:
+            for rows, vectors in self._parts([contents[first[key]] for key in keys]):
+                part = dict(zip([keys[row] for row in rows], self._checked(vectors), strict=True))
+                good = {key: vector for key, vector in part.items() if _is_usable(vector)}
+                unusable += part.keys() - good.keys()
+                known.update(self._cache.put(self.model_id, good))
+                self.made += len(good)
+        except EmbedError as error:
+            failed = {keys[row] for row in error.rows if row < len(keys)}
+            raise EmbedError(
+                str(error), rows=_rows(hashes, failed), retryable=error.retryable
+            ) from error
+        if unusable:
+            raise EmbedError(
+                f"{len(unusable)} vectors of {self.model_id} hold NaN, infinite or only zero "
+                "values; they were not kept",
+                rows=_rows(hashes, unusable),
+                retryable=False,
+            )
+
+    def _checked(self, vectors: Vectors) -> Vectors:
+        rows = np.asarray(vectors, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.model_id.dimension:
+            raise ShapeError(
+                f"{self.model_id}: expected vectors of shape (n, {self.model_id.dimension}), "
+                f"got {rows.shape}; they were not kept"
+            )
+        return rows
+
+    def _parts(self, contents: Sequence[Any]) -> Iterator[tuple[list[int], Vectors]]:
+        if isinstance(self._embedder, InParts):
+            yield from self._embedder.parts(contents)
+            return
+        for begin in range(0, len(contents), _BATCH):
+            some = contents[begin : begin + _BATCH]
+            try:
+                vectors = self._embedder(some)
+            except EmbedError as error:
+                rows = [begin + row for row in error.rows]
+                raise EmbedError(str(error), rows=rows, retryable=error.retryable) from error
+            if len(vectors) != len(some):
+                raise EmbedError(
+                    f"{self.model_id}: expected {len(some)} vectors, got {len(vectors)}",
+                    retryable=False,
+                )
+            yield list(range(begin, begin + len(some))), vectors
+
+
+def _rows(hashes: Sequence[bytes], wanted: Collection[bytes]) -> list[int]:
+    return [row for row, key in enumerate(hashes) if key in wanted]
+
+
+def _is_usable(vector: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(vector).all() and vector.any())
+
+
+def from_options(
+    *,
+    path: str,
+    embedder: str,
+    options: Mapping[str, Any] | None = None,
+    precision: Precision = "float32",
+) -> CachedEmbedder:
+    """Make a cached embedder from the options of a configuration file.
+
+    path: of the cache's file. embedder, options: the embedder to wrap, as in `[new]`.
+    Raises ConfigError.
+    """
+    module_name, _, name = embedder.partition(":")
+    if not name:
+        raise ConfigError(f'embedder must look like "module:name", got {embedder!r}')
+    try:
+        factory = getattr(import_module(module_name), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"embedder = {embedder!r} cannot be imported: {error}") from error
+    cache = VectorCache(Path(path).expanduser(), precision=precision)
+    return CachedEmbedder(factory(**(options or {})), cache)
