@@ -40,28 +40,29 @@ def export(network: nn.Module, path: Path, *, channels: int, side: int) -> Expor
     """
     need("onnx", "onnx")
     need("onnxruntime", "onnx")
-    unit = _Unit(network).eval()
     images = torch.randn(3, channels, side, side, generator=torch.Generator().manual_seed(0))
     draft = path.with_name(f"{path.name}.draft")
     mode = network.training
-    network.eval()
-    with _translated(path), warnings.catch_warnings():
-        # The newer exporter takes half a minute for these networks and needs two more packages;
-        # torch is pinned, so the older one stays there.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            unit,
-            (images,),
-            str(draft),
-            input_names=["images"],
-            output_names=["embeddings"],
-            dynamic_axes={"images": {0: "n"}, "embeddings": {0: "n"}},
-            opset_version=OPERATOR_SET,
-            dynamo=False,
-        )
-    with torch.inference_mode():
-        expected = unit(images[:2]).numpy()
-    network.train(mode)
+    unit = _Unit(network).eval()
+    try:
+        with _translated(path), warnings.catch_warnings():
+            # The newer exporter takes half a minute for these networks and needs two more packages;
+            # torch is pinned, so the older one stays there.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                unit,
+                (images,),
+                str(draft),
+                input_names=["images"],
+                output_names=["embeddings"],
+                dynamic_axes={"images": {0: "n"}, "embeddings": {0: "n"}},
+                opset_version=OPERATOR_SET,
+                dynamo=False,
+            )
+        with torch.inference_mode():
+            expected = unit(images[:2]).numpy()
+    finally:
+        network.train(mode)
     found = session(draft).run(None, {"images": images[:2].numpy()})[0]
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
