@@ -127,9 +127,14 @@ def _similarities(
     found: dict[str, float] = {}
     for begin in range(0, len(item_ids), batch_size):
         some = item_ids[begin : begin + batch_size]
-        before = {state.item_id: state.version for state in gallery.get(some) if state}
-        contents = source(some)
-        at_hand = [item for item in some if item in contents]
+        before = {
+            state.item_id: state.version
+            for state in gallery.get(some)
+            # Transforms made the others' vectors, for want of better: they are foreign, not wrong.
+            if state is not None and is_redone(state, space)
+        }
+        contents = source(list(before)) if before else {}
+        at_hand = [item for item in before if item in contents]
         if not at_hand:
             continue
         fresh = dict(zip(at_hand, embedder([contents[item] for item in at_hand]), strict=True))

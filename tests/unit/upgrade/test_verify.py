@@ -87,6 +87,16 @@ def test_vectors_that_a_transform_made_are_foreign(done):
     assert (report.foreign, report.disagreeing, report.passed) == (1, 0, False)
 
 
+def test_a_prefilled_item_that_cannot_be_embedded_is_reported_and_not_embedded_again(tmp_path):
+    source = contents(20)
+    broken = {float(source["item-00007"][0])}
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), strategy="prefill")
+    up.start()
+    report = report_of(up, Projection(NEW, broken))
+    assert (report.foreign, report.dead_letters, report.disagreeing) == (1, 1, 0)
+    assert not report.passed
+
+
 def test_another_model_than_the_one_that_embedded_is_found_out(done):
     class Impostor:
         model_id = NEW
