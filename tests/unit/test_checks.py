@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -22,6 +22,7 @@ def usable(row):
     return np.isfinite(total) and 1e-36 < total < 1e36
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, st.tuples(st.integers(0, 6), st.just(3)), elements=number))
 def test_exactly_the_rows_that_cannot_be_used_are_named(rows):
     extreme = [np.isfinite(row).all() and row.any() and not usable(row) for row in rows]
@@ -78,6 +79,7 @@ def test_no_rows_are_fine():
     assert check_vectors(np.empty((0, 4)), 4).shape == (0, 4)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcd"), max_size=6))
 def test_an_id_that_comes_twice_is_named_once(item_ids):
     twice = sorted({each for each in item_ids if item_ids.count(each) > 1})

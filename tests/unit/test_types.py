@@ -6,7 +6,7 @@ import json
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotfill.errors import ConfigError
@@ -32,11 +32,13 @@ CHANGES = {
 MODEL = ModelId("m", "1", 64)
 
 
+@settings(deadline=None)
 @given(ids)
 def test_a_model_id_survives_json(model):
     assert ModelId.from_dict(json.loads(json.dumps(model.to_dict()))) == model
 
 
+@settings(deadline=None)
 @given(ids, ids)
 def test_fingerprints_are_equal_exactly_for_equal_ids(first, second):
     assert (first.fingerprint == second.fingerprint) == (first == second)
