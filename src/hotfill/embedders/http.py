@@ -14,9 +14,7 @@ How failures are told apart, so that an upgrade goes on without losing items or 
 from __future__ import annotations
 
 import os
-from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -25,10 +23,11 @@ import numpy as np
 
 from hotfill.embedders.answer import Answer, UnreadableAnswerError, read_answer
 from hotfill.embedders.backoff import Backoff, retry_after_seconds
+from hotfill.embedders.http_call import Call, Refused
 from hotfill.embedders.pace import Pace
 from hotfill.embedders.spend_cap import PriceUnit, SpendCap
 from hotfill.embedders.unit_length import as_promised
-from hotfill.errors import ConfigError, EmbedError, HotfillError
+from hotfill.errors import ConfigError, EmbedError
 from hotfill.extras import need
 from hotfill.types import Metric, ModelId
 
@@ -41,14 +40,6 @@ if TYPE_CHECKING:
 
 _ASK_AGAIN = {408, 409, 425, 429}  # and every 5xx
 _ABOUT_THE_TEXTS = {400, 413, 422}
-_REFUSED_EVERYTHING = 32  # refusals in a call without one success: the texts are not to blame
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """The server will not embed one of these texts. reason: as it said."""
-
-    reason: str
 
 
 class HttpEmbedder:
@@ -139,14 +130,14 @@ class HttpEmbedder:
                 rows=unfit,
                 retryable=False,
             )
-        call = _Call(
+        call = Call(
             [
                 list(range(len(contents))[i : i + self._batch_size])
                 for i in range(0, len(contents), self._batch_size)
             ]
         )
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="hotfill-http") as threads:
-            under_way: dict[Future[Answer | _Refused], list[int]] = {}
+            under_way: dict[Future[Answer | Refused], list[int]] = {}
             while under_way or call.goes_on:
                 while call.goes_on and len(under_way) < self._parallel:
                     rows = call.waiting.popleft()
@@ -169,7 +160,7 @@ class HttpEmbedder:
 
     # ------------------------------------------------------------------------------------------
 
-    def _ask(self, texts: list[str]) -> Answer | _Refused:
+    def _ask(self, texts: list[str]) -> Answer | Refused:
         """Send one request until it is answered, refused, or not worth trying any more."""
         failures = 0
         while True:
@@ -186,7 +177,7 @@ class HttpEmbedder:
 
     def _send(
         self, texts: list[str], reserved: float
-    ) -> tuple[float | None, Answer | _Refused | str]:
+    ) -> tuple[float | None, Answer | Refused | str]:
         """Send a request once: what came, or what went wrong and the wait that was asked for."""
         self._token_pace.wait()
         self._request_pace.wait(1)
@@ -213,11 +204,11 @@ class HttpEmbedder:
             self._settle(reserved, price if counted else reserved)
         return None, answer
 
-    def _not_answered(self, response: httpx.Response) -> tuple[float | None, _Refused | str]:
+    def _not_answered(self, response: httpx.Response) -> tuple[float | None, Refused | str]:
         status = response.status_code
         said = f"status {status}: {self._without_key(response.text[:300])}"
         if status in _ABOUT_THE_TEXTS:
-            return None, _Refused(said)
+            return None, Refused(said)
         if status in _ASK_AGAIN or status >= 500:
             return retry_after_seconds(response.headers.get("Retry-After")), said
         raise EmbedError(f"{self._url} refuses: {said}; mend the settings and go on")
@@ -228,59 +219,6 @@ class HttpEmbedder:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
-
-
-class _Call:
-    """What has become of the rows of one call."""
-
-    def __init__(self, requests: list[list[int]]) -> None:
-        self.waiting = deque(requests)
-        self._failed: dict[int, str] = {}
-        self._problem: HotfillError | None = None
-        self._answered = False
-        self._refusals = 0
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether there is a request to send."""
-        return bool(self.waiting) and self._problem is None
-
-    def took(self, rows: list[int], future: Future[Answer | _Refused]) -> Answer | None:
-        """Note the outcome of a request; give back the answer, if it is one."""
-        try:
-            outcome = future.result()
-        except HotfillError as error:
-            self._problem = self._problem or error
-            return None
-        if isinstance(outcome, Answer):
-            self._answered = True
-            self._failed |= {rows[row]: reason for row, reason in outcome.failed.items()}
-            return outcome
-        self._refusals += 1
-        if len(rows) == 1:
-            self._failed[rows[0]] = outcome.reason
-        else:
-            middle = len(rows) // 2
-            self.waiting += [rows[:middle], rows[middle:]]
-        if self._refusals >= _REFUSED_EVERYTHING and not self._answered:
-            self._problem = EmbedError(
-                f"the server refuses everything it is sent: {outcome.reason}; the request itself "
-                "is probably wrong: check model and extra"
-            )
-        return None
-
-    def raise_failures(self, n: int) -> None:
-        """Raise what went wrong, if anything did."""
-        if self._problem is not None:
-            raise self._problem
-        if self._failed:
-            rows = sorted(self._failed)
-            raise EmbedError(
-                f"{len(rows)} of {n} texts cannot be embedded; row {rows[0]}: "
-                f"{self._failed[rows[0]]}",
-                rows=rows,
-                retryable=False,
-            )
 
 
 def _can_be_sent(text: Any) -> bool:
