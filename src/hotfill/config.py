@@ -22,7 +22,8 @@
     [hooks]                            # moment = shell command
     [service]                          # of `hotfill serve`; see `hotfill.service.settings`
 
-Paths are relative to the file. Factories are looked up as "module:name", beside the file first.
+Paths are relative to the file. Factories are looked up as "module:name", beside the file first; in
+their options "{here}" stands for the file's folder.
 """
 
 from __future__ import annotations
@@ -344,7 +345,7 @@ class Project:
             if isinstance(error, HotfillError):
                 raise
             raise ConfigError(f"{key} = {section.factory!r} cannot be imported: {error}") from error
-        return factory(**section.options)
+        return factory(**_placed(section.options, self.path.parent.resolve()))
 
 
 def read(path: Path) -> Project:
@@ -379,6 +380,17 @@ def _explained(problem: Any, section: type[BaseModel]) -> str:
     near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
     known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
     return f"unknown key {where!r}; {known}"
+
+
+def _placed(options: Any, folder: Path) -> Any:
+    """Put the folder where options say {here}, at any depth."""
+    if isinstance(options, str):
+        return options.replace("{here}", str(folder))
+    if isinstance(options, dict):
+        return {key: _placed(value, folder) for key, value in options.items()}
+    if isinstance(options, list):
+        return [_placed(value, folder) for value in options]
+    return options
 
 
 def _moment(name: str) -> Moment:

@@ -78,6 +78,18 @@ def test_a_factory_beside_the_file_is_found(tmp_path):
     assert project.model("old") == OLD
 
 
+def test_options_may_name_the_folder_of_the_file(tmp_path):
+    (tmp_path / "beside_two.py").write_text(
+        "class Source(dict):\n"
+        "    __call__ = dict.get\n"
+        "def source(**options):\n    return Source(options)\n"
+    )
+    options = {"path": "{here}/items", "deep": {"paths": ["{here}", 3]}}
+    path = write_config(tmp_path, source={"factory": "beside_two:source", "options": options})
+    made = config.read(path).source()
+    assert made == {"path": f"{tmp_path}/items", "deep": {"paths": [str(tmp_path), 3]}}
+
+
 def test_what_is_no_embedder_is_refused(tmp_path):
     project = config.read(write_config(tmp_path, old={"embedder": "builtins:dict"}))
     with pytest.raises(ConfigError, match="must give an object with `model_id`"):
