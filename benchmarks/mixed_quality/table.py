@@ -79,6 +79,8 @@ def _ends(cells: list[dict], pair: str, side: str) -> str:
 def _spread(gains: list[float]) -> str:
     if not gains:
         return "-"
+    if len(gains) == 1:
+        return f"{gains[0]:.2f}"
     return f"{np.mean(gains):.2f} ± {np.std(gains):.2f}"
 
 
