@@ -9,7 +9,7 @@ Reading order: `pairs` (a batch), `reference` (anchors), `maps` (between spaces)
 """
 
 from hotfill.losses import _torch as _torch
-from hotfill.losses import maps, recipes, references, terms
+from hotfill.losses import asymmetric, maps, recipes, references, terms
 from hotfill.losses.discriminability import discriminability
 from hotfill.losses.head import Head
 from hotfill.losses.pairs import UNLABELLED, Pairs
@@ -36,6 +36,7 @@ __all__ = [
     "Term",
     "TwoStages",
     "Value",
+    "asymmetric",
     "discriminability",
     "maps",
     "recipes",

@@ -1,0 +1,109 @@
+"""What a run consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hotfill.architecture_search.evolution import Evolution
+from hotfill.training import Settings
+
+DISTILLATIONS = ("l2", "aml", "csd", "raml", "d3still", "ssp")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of one benchmark.
+
+    large_width: of the gallery model, a residual network (64 would be ResNet-18). stem: of the
+    search space. share: of the gallery model's FLOPs, what a query may cost.
+    held_out: items of each training class for the reward. query: how query models are trained, the
+    found and the hand-made ones alike.
+    """
+
+    name: str
+    large_width: int
+    dimension: int
+    large: Settings
+    query: Settings
+    super_training: Settings
+    warm_up_epochs: int
+    evolution: Evolution
+    stem: int
+    share: float
+    held_out: int
+    calibration_batches: int
+    distillations: tuple[str, ...] = DISTILLATIONS
+
+
+QUICK = Plan(
+    "quick",
+    large_width=8,
+    dimension=32,
+    large=Settings(epochs=6, batch=32),
+    query=Settings(epochs=8, batch=32),
+    super_training=Settings(epochs=6, batch=32),
+    warm_up_epochs=1,
+    evolution=Evolution(generations=2, population=3, crossover=2, parents=2),
+    stem=6,
+    share=1 / 20,
+    held_out=4,
+    calibration_batches=1,
+    distillations=("l2",),
+)
+
+OMNIGLOT = Plan(
+    "omniglot",
+    large_width=16,
+    dimension=64,
+    large=Settings(epochs=30),
+    query=Settings(epochs=40),
+    super_training=Settings(epochs=40),
+    warm_up_epochs=4,
+    evolution=Evolution(generations=10, population=20, crossover=15, parents=8),
+    stem=12,
+    share=1 / 20,
+    held_out=4,
+    calibration_batches=4,
+)
+
+CIFAR100 = Plan(
+    "cifar100",
+    large_width=16,
+    dimension=64,
+    large=Settings(epochs=30),
+    query=Settings(epochs=40),
+    super_training=Settings(epochs=40),
+    warm_up_epochs=4,
+    evolution=Evolution(generations=10, population=20, crossover=15, parents=8),
+    stem=12,
+    share=1 / 20,
+    held_out=20,
+    calibration_batches=4,
+)
+
+
+def on_a_gpu(device: str) -> Plan:
+    """ResNet-18 for the gallery, all of the training shards, the paper's search."""
+    fast = {
+        "batch": 256,
+        "optimiser": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "clip": 5.0,
+        "device": device,
+        "precision": "bfloat16",
+    }
+    return Plan(
+        "cifar100-resnet18",
+        large_width=64,
+        dimension=128,
+        large=Settings(epochs=80, **fast),  # type: ignore[arg-type]
+        query=Settings(epochs=120, **fast),  # type: ignore[arg-type]
+        super_training=Settings(epochs=120, **fast),  # type: ignore[arg-type]
+        warm_up_epochs=10,
+        evolution=Evolution(),
+        stem=32,
+        share=1 / 20,
+        held_out=30,
+        calibration_batches=20,
+    )

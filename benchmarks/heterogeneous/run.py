@@ -1,0 +1,185 @@
+"""Can a small query model search a large model's gallery, and does CMP-NAS find a better one?
+
+See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import onnxruntime
+import torch
+
+from benchmarks.compatible_training.data import Task, cifar100, omniglot
+from benchmarks.heterogeneous.experiment import Experiment, Row
+from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT, QUICK, Plan, on_a_gpu
+from hotfill.architecture_search.picture import search_picture
+
+HERE = Path(__file__).resolve().parent
+BENCHMARK = "heterogeneous"
+FOUND = ("cmp-nas r1", "cmp-nas r2", "cmp-nas r3")
+
+
+def run_plan(
+    plan: Plan, task: Task, seeds: list[int], results: Path | None, work: Path
+) -> list[Row]:
+    """Run what is missing in the results file. Rows are written as they come."""
+    identity = json.loads(json.dumps(asdict(plan)))
+    rows: list[Row] = []
+    if results is not None and results.exists():
+        found = json.loads(results.read_text(encoding="utf-8"))
+        if found["plan"] != identity:
+            raise SystemExit(f"{results} is of another plan; move it away to measure anew")
+        rows = found["rows"]
+    for seed in seeds:
+        done = {str(row["system"]) for row in rows if row["seed"] == seed}
+        experiment = Experiment(plan, task, seed, work)
+        for row in experiment.rows(done):
+            rows.append(row)
+            print(summary(row), file=sys.stderr, flush=True)
+            if results is not None:
+                write(results, identity, rows)
+        if results is not None and seed == seeds[0]:
+            search_picture(experiment.history(), results.with_suffix(".svg"))
+    return rows
+
+
+def write(results: Path, identity: dict[str, Any], rows: list[Row]) -> None:
+    machine = {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }
+    content = {"benchmark": BENCHMARK, **machine, "plan": identity, "rows": rows}
+    results.parent.mkdir(parents=True, exist_ok=True)
+    draft = results.with_suffix(".draft")
+    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draft.replace(results)
+
+
+def summary(row: Row) -> str:
+    return (
+        f"seed {row['seed']} {row['system']:14} query/query {row['query/query']['map']:.3f} "  # type: ignore[index]
+        f"query/large {row['query/large']['map']:.3f} {row['flops'] / 1e6:7.3f} MFLOPs "  # type: ignore[index,operator]
+        f"{row['latency_ms']['p50']:.3f} ms"  # type: ignore[index]
+    )
+
+
+def table(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """Means over seeds: {system: {figure: value}}."""
+    found = {}
+    for name in dict.fromkeys(str(row["system"]) for row in rows):
+        some: list[Any] = [row for row in rows if row["system"] == name]
+        found[name] = {
+            "query/query": _mean(row["query/query"]["map"] for row in some),
+            "query/large": _mean(row["query/large"]["map"] for row in some),
+            "hit_rate@1 query/large": _mean(row["query/large"]["hit_rate@1"] for row in some),
+            "mflops": _mean(row["flops"] / 1e6 for row in some),
+            "latency_p50_ms": _mean(row["latency_ms"]["p50"] for row in some),
+            "seeds": len(some),
+        }
+    return found
+
+
+def aims(name: str, figures: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """The issue's aims, on means over the seeds run."""
+    if not {"large", "random search", "hand-made", *FOUND} <= set(figures):
+        return {}
+    paragon, best = figures["large"], figures["cmp-nas r3"]
+
+    def quality(system: str) -> float:
+        return figures[system]["query/large"]
+
+    lost = 1 - best["query/large"] / paragon["query/large"]
+    cheaper = paragon["mflops"] / best["mflops"]
+    others = {
+        "r1": quality("cmp-nas r1"),
+        "r2": quality("cmp-nas r2"),
+        "random search": quality("random search"),
+        "the hand-made net": quality("hand-made"),
+    }
+    found: dict[str, dict[str, Any]] = {
+        "lost against large/large (share of mAP)": _aim(lost, 0.016, met=lost <= 0.016),
+        "times fewer FLOPs": _aim(cheaper, 20, met=cheaper >= 20),
+        "M(q,g) - M(q,q), the compatibility rule": _aim(
+            best["query/large"] - best["query/query"],
+            0,
+            met=best["query/large"] > best["query/query"],
+        ),
+    }
+    for other, value in others.items():
+        ahead = best["query/large"] - value
+        met = ahead >= 0 if other in ("r1", "r2") else ahead > 0
+        found[f"mAP of r3 - {other}"] = _aim(ahead, 0, met=met)
+    return {f"{name}: {key}": value for key, value in found.items()}
+
+
+def _aim(value: float, aim: float, *, met: bool) -> dict[str, Any]:
+    return {"value": round(value, 4), "aim": aim, "met": met}
+
+
+def _mean(values: Any) -> float:
+    return round(float(np.mean(list(values))), 4)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="Omniglot, tiny, under a minute")
+    parser.add_argument("--data", type=Path, help="CIFAR-100, or a folder that holds cifar100")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, in the full run")
+    parser.add_argument("--only", choices=["omniglot", "cifar100"], help="one data set only")
+    parser.add_argument("--device", default="cpu", help="cuda: ResNet-18 on CIFAR-100")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "hotfill-heterogeneous",
+        help="folder for checkpoints; the same call again goes on from them",
+    )
+    options = parser.parse_args(arguments)
+    seeds = list(range(options.seed, options.seed + (1 if options.quick else options.seeds)))
+    torch.set_num_threads(1 if options.device == "cpu" else 8)
+
+    folder = options.data
+    if folder is not None and (folder / "cifar100").is_dir():
+        folder = folder / "cifar100"
+    runs: list[tuple[Plan, Task]] = []
+    if options.device != "cpu":
+        if folder is None:
+            parser.error("--device needs --data, the folder of CIFAR-100")
+        runs.append((on_a_gpu(options.device), cifar100(folder, shards=3)))
+    elif options.quick:
+        runs.append((QUICK, omniglot(classes=24, test_classes=24)))
+    else:
+        if options.only != "cifar100":
+            runs.append((OMNIGLOT, omniglot(classes=400, test_classes=150)))
+        if folder is not None and options.only != "omniglot":
+            runs.append((CIFAR100, cifar100(folder, shards=1)))
+
+    figures, met = {}, {}
+    for plan, task in runs:
+        if options.quick:
+            with tempfile.TemporaryDirectory() as work:
+                rows = run_plan(plan, task, seeds, None, Path(work))
+        else:
+            results = HERE / "results" / f"{plan.name}.json"
+            rows = run_plan(plan, task, seeds, results, options.work)
+        figures[plan.name] = table(rows)
+        met |= aims(plan.name, figures[plan.name])
+    print(json.dumps({"benchmark": BENCHMARK, "figures": figures, "aims": met}))
+
+
+if __name__ == "__main__":
+    main()
