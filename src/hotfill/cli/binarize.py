@@ -40,8 +40,8 @@ def fit(
 ) -> None:
     """Fit an encoder on float vectors; it is chosen by what it finds among held-out ones."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill import ModelId
         from hotfill.binary.verbs import binarize_fit, read_vectors
+        from hotfill.types import ModelId
 
         plan = None
         if train:
