@@ -1,0 +1,8 @@
+"""Ways in and out: readers of common files, a source of contents, retrievers for other libraries.
+
+parquet, jsonl, beir, image_folder   readers: items in batches, whatever the size of the file
+trec                                 judgements and topics
+content_file                         a source: contents by id, in one file, made from any reader
+fill                                 embed what a reader gives and write it into a gallery
+langchain, llama_index               `Serving` as their retriever
+"""

@@ -1,0 +1,69 @@
+"""Items from a file with one JSON object a line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hotfill.errors import InputError
+from hotfill.integrations.items import ItemBatch, in_batches, item_of, keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlReader:
+    """Items of a .jsonl or .jsonl.gz file.
+
+    item_id: key of the id. content: key of the content, or several whose texts are joined.
+    metadata: keys kept beside the vectors.
+    """
+
+    path: Path
+    item_id: str = "id"
+    content: str | Sequence[str] = "text"
+    metadata: Sequence[str] = ()
+
+    def batches(self, size: int = 256, /) -> Iterator[ItemBatch]:
+        """Yield all items. Raises InputError naming the line that does not fit."""
+        content_keys = keys_of(self.content)
+        items = (
+            item_of(
+                record,
+                f"{self.path}, line {number}",
+                id_key=self.item_id,
+                content_keys=content_keys,
+                metadata_keys=self.metadata,
+            )
+            for number, record in read_lines(self.path)
+        )
+        yield from in_batches(items, size)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file with their line numbers, from 1; blank lines are left out.
+
+    Raises InputError.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _object(line, f"{path}, line {number}")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: expected JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected an object, got {line[:60]!r}")
+    return record
