@@ -292,7 +292,8 @@ class UpgradeMachine(RuleBasedStateMachine):
     def cut_over(self, writes):
         report = self.run("verify")
         left = {float(row[0]) for row in self.source.values()} & self.broken
-        assert report.dead_letters == report.elsewhere + report.foreign == len(left), report
+        assert report.elsewhere + report.foreign == len(left), report
+        assert report.dead_letters <= len(left)  # fewer when a retry of them was cut off
         assert report.missing == report.disagreeing == 0
         assert report.passed == (not left)
         if left or any(hold.kind == "paused" for hold in self.journal.holds()):
