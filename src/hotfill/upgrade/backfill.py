@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from hotfill.errors import EmbedError, StoreError
+from hotfill.upgrade.leases import kept
 from hotfill.upgrade.narrowing import make_vectors, narrowed, no_item_at_fault
 from hotfill.upgrade.prefetch import prefetched
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LEASE_SECONDS = 300.0
+LEASE_SECONDS = 60.0
+"""How long a batch waits for a worker that says nothing; one that lives prolongs its leases."""
+
 RETRY_SECONDS = (0.2, 1.0, 5.0)  # waits between tries of a call that may succeed later
 
 
@@ -81,6 +84,7 @@ class Backfill:
 
     gate: asked before every batch: 0 to go on, seconds to wait before asking again, None to stop.
     after_batch: called when a batch has been written, with its number of items.
+    lease_seconds: after so long without a sign of life others may take a batch.
     max_attempts: tries of a single item. max_dead_letters: more of them stop the run, because
     then not the items are at fault but what embeds them.
     """
@@ -92,12 +96,14 @@ class Backfill:
     after_batch: Callable[[int], None] = lambda items: None
     max_attempts: int = 3
     max_dead_letters: int = 100
+    lease_seconds: float = LEASE_SECONDS
     progress: Progress = field(default_factory=Progress)
 
     def run(self, work: Work) -> None:
         """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
-        while self._run_once(work):
-            pass
+        with kept(self.journal, self.owner, self.lease_seconds):
+            while self._run_once(work):
+                pass
 
     def _run_once(self, work: Work) -> bool:
         """Tell whether batches failed and were put back, after those ahead of them were read."""
@@ -125,7 +131,7 @@ class Backfill:
             if seconds:
                 closing.wait(seconds)
                 continue
-            batch = self.journal.lease(work.stage, self.owner, LEASE_SECONDS)
+            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds)
             if batch is None:
                 return
             yield self._load(work, batch)

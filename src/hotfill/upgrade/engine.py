@@ -19,7 +19,6 @@ from hotfill.upgrade.fits import fit_folder, keep_fit
 from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.order import RandomOrder, pages_of
 from hotfill.upgrade.ordering import order_of
 from hotfill.upgrade.phases import Phase, Step, advance
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal import Journal, Stage
     from hotfill.upgrade.order import Order
     from hotfill.upgrade.plan import Plan
+
+_OWNER = "coordinator"  # of leases; other workers have names of their own
+_POLL_SECONDS = 0.2
 
 HANDOVER_SECONDS = 30.0
 """How long `abort` waits for a running process to let go."""
@@ -218,25 +220,33 @@ class Upgrade:
         fit = self._load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
-            self._run(stages.prefill_work(self.gallery, plan.old_model, fit.up))
+            self._run_out(stages.prefill_work(self.gallery, plan.old_model, fit.up))
         embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
         refit = Refit(
             self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
         )
         try:
             if plan.refit:
-                self._run(embed, after_batch=refit.after_batch)
+                self._run_out(embed, after_batch=refit.after_batch)
             else:
-                self._run(embed)
+                self._run_out(embed)
         finally:
             refit.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
         while self._may_work(Phase.BACKFILLING) and self._sweep():
-            self._run(embed)
+            self._run_out(embed)
         if self._may_work(Phase.BACKFILLING):
             self._enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
             self._fire("on_backfilled")
+
+    def _run_out(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
+        """Run batches until all are done, those that other workers have leased too."""
+        phase = self.journal.phase
+        self._run(work, after_batch)
+        while self._may_work(phase) and self.journal.tally(work.stage).left > 0:
+            self.stop.wait(_POLL_SECONDS)  # a batch of a worker that died comes back in a while
+            self._run(work, after_batch)
 
     def _run(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
         gate = Gate(
@@ -252,7 +262,7 @@ class Upgrade:
             Backfill(
                 self.gallery,
                 self.journal,
-                owner="local",
+                owner=_OWNER,
                 gate=gate,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
@@ -384,9 +394,9 @@ class Upgrade:
 
     @contextmanager
     def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Be the only process at work, and say so; what a dead one had leased is free again."""
-        with running_lock(self.folder / "running", wait_seconds):
-            self.journal.release_leases()
+        """Be the only process that leads, and say so; what a dead one had leased is free again."""
+        with self.journal.coordinating(wait_seconds):
+            self.journal.release_leases(_OWNER)
             with Heartbeat(self.journal, self.plan, self.gallery, self.progress, self.on_status):
                 yield
 

@@ -26,6 +26,7 @@ class Gate:
     probes: measurements by name, units in the names; limits: the highest value allowed for each.
     duty_cycle: share of the time spent working, in (0, 1]; the rest is waited.
     phase: the work ends when the upgrade leaves it (another process may abort it).
+    measures: whether this process measures and throttles; others obey the holds they read.
     stop: set it to make the work end after the batches in hand.
 
     A postponed cutover does not hold the work: that is the point of postponing it.
@@ -37,6 +38,7 @@ class Gate:
     duty_cycle: float
     phase: Phase
     progress: Progress
+    measures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
     _opened: float | None = None
 
@@ -46,7 +48,8 @@ class Gate:
             return None
         if rest := self._rest():
             return rest
-        self._measure()
+        if self.measures:
+            self._measure()
         if any(hold.kind != "postponed" for hold in self.journal.holds()):
             return _POLL_SECONDS
         self._opened = time.monotonic()

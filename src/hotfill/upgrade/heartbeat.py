@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -78,6 +79,7 @@ class Heartbeat:
         rate = (self._progress.written - before) / (now - then) if now > then else 0.0
         self._journal.beat(
             pid=None if last else os.getpid(),  # from now on nobody is at work
+            host=socket.gethostname(),
             embedded=self._progress.embedded,
             written=self._progress.written,
             visible=self._visible(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from hotfill.upgrade.holds import Hold, HoldKind
     from hotfill.upgrade.phases import Phase, Step
@@ -135,6 +136,10 @@ class Journal(ABC):
         """
 
     @abstractmethod
+    def prolong(self, owner: str, seconds: float) -> int:
+        """Let the leases that an owner still has last that long from now. Returns how many."""
+
+    @abstractmethod
     def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
         """Record that a batch is done. Again is harmless."""
 
@@ -155,8 +160,8 @@ class Journal(ABC):
         """Turn the dead letters into work again. Returns how many."""
 
     @abstractmethod
-    def release_leases(self) -> int:
-        """Give all leased batches back: for the one process that knows it is alone."""
+    def release_leases(self, owner: str | None = None) -> int:
+        """Give leased batches back, all or those of one owner, who is known to be gone."""
 
     @abstractmethod
     def drop_work(self, stage: Stage) -> None:
@@ -184,11 +189,19 @@ class Journal(ABC):
 
     @abstractmethod
     def beat(self, **values: Any) -> None:
-        """Replace the running process's sign of life: plain values, with the time added."""
+        """Replace the coordinating process's sign of life: plain values, with the time added."""
 
     @abstractmethod
     def last_beat(self) -> dict[str, Any]:
         """Read the newest sign of life; empty before the first."""
+
+    @abstractmethod
+    def coordinating(self, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
+        """Be the one process, on any machine, that takes the upgrade through its phases.
+
+        A dead one's place is free again. Raises UpgradeBusyError when it is taken for longer than
+        `wait_seconds`.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
 from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal import Batch, DeadLetter, Fact, Journal, Tally
+from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.phases import Phase, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from hotfill.upgrade.holds import HoldKind
@@ -234,6 +236,13 @@ class SqliteJournal(Journal):
             )
         return Batch(row[0], stage, tuple(json.loads(row[1])), row[2])
 
+    def prolong(self, owner: str, seconds: float) -> int:
+        """Let the leases of an owner last that long from now."""
+        return self._write(
+            "UPDATE batches SET leased_until = ? WHERE state = 'leased' AND owner = ?",
+            (time.time() + seconds, owner),
+        )
+
     def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
         """Record that a batch is done."""
         self._write(
@@ -290,9 +299,13 @@ class SqliteJournal(Journal):
             self._db.execute("DELETE FROM dead_letters")
         return revived
 
-    def release_leases(self) -> int:
-        """Give all leased batches back."""
-        return self._write("UPDATE batches SET state = 'to do' WHERE state = 'leased'", ())
+    def release_leases(self, owner: str | None = None) -> int:
+        """Give leased batches back."""
+        return self._write(
+            "UPDATE batches SET state = 'to do' WHERE state = 'leased' "
+            "AND (?1 IS NULL OR owner = ?1)",
+            (owner,),
+        )
 
     def drop_work(self, stage: Stage) -> None:
         """Forget the batches of a stage that are not done."""
@@ -347,6 +360,10 @@ class SqliteJournal(Journal):
         rows = self._read("SELECT body FROM beat", ())
         values: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
         return values
+
+    def coordinating(self, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
+        """Be the one process on this machine, the only one that can reach the file."""
+        return running_lock(self._path.with_name("running"), wait_seconds)
 
     def close(self) -> None:
         """Release the journal."""

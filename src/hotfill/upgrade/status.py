@@ -6,6 +6,7 @@ Any process can take it while another runs the upgrade: it reads, and writes not
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hotfill.upgrade.phases import Phase, next_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hotfill.upgrade.holds import Hold
     from hotfill.upgrade.journal import Journal
     from hotfill.upgrade.plan import Plan
@@ -76,7 +79,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     started = journal.last("started")
     ended = journal.last("backfilled")
     holds = journal.holds()
-    running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat.get("pid"))
+    running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat)
     rate = float(beat.get("rate_per_second", 0.0)) if running else 0.0
     share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
     known = phase is Phase.BACKFILLING and rate > 0 and share >= _ETA_FROM_SHARE and not holds
@@ -111,9 +114,12 @@ def _next(phase: Phase, holds: tuple[Hold, ...]) -> tuple[str, ...]:
     return steps
 
 
-def _is_alive(pid: int | None) -> bool:
+def _is_alive(beat: Mapping[str, Any]) -> bool:
+    pid = beat.get("pid")
     if pid is None:
         return False
+    if beat.get("host", socket.gethostname()) != socket.gethostname():
+        return True  # another machine's processes cannot be asked; its beats must do
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

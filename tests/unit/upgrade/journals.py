@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from hotfill.upgrade.postgres_journal import PostgresJournal
 from hotfill.upgrade.sqlite_journal import SqliteJournal
+from tests.postgres import fresh_schema, server
 
 
 def sqlite_journal(folder: Path) -> SqliteJournal:
@@ -12,4 +15,12 @@ def sqlite_journal(folder: Path) -> SqliteJournal:
     return SqliteJournal(folder / "journal.sqlite")
 
 
-JOURNALS = {"sqlite": sqlite_journal}
+def postgres_journal(folder: Path) -> PostgresJournal:
+    """Open the one journal that a folder stands for: a file in it says where the journal is."""
+    place = folder / "place.json"
+    if not place.exists():
+        place.write_text(json.dumps({"dsn": server().dsn, "schema": fresh_schema()}))
+    return PostgresJournal(**json.loads(place.read_text()))
+
+
+JOURNALS = {"sqlite": sqlite_journal, "postgres": postgres_journal}

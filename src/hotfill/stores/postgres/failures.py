@@ -51,7 +51,7 @@ def ours(doing: str, error: Exception) -> HotfillError:
     if isinstance(error, UnicodeEncodeError):
         return InputError(f"could not {doing}: PostgreSQL stores valid Unicode only: {error}")
     if isinstance(error, PoolClosed):
-        return StoreError(f"could not {doing}: the gallery is closed")
+        return StoreError(f"could not {doing}: it is closed")
     if isinstance(error, PoolTimeout):
         return StoreError(f"could not {doing}: no connection became free: {error}", retryable=True)
     code = getattr(error, "sqlstate", None)

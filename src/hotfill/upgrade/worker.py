@@ -1,0 +1,105 @@
+"""One more process that embeds, on this machine or another, while one process leads the upgrade.
+
+The leading process (`Upgrade.start`) takes the upgrade through its phases; workers only take
+batches to embed, from the same journal, and write to the same store. They may come and go, be
+killed, or hang: a batch that a worker no longer answers for is given to the next who asks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hotfill.errors import ModelMismatchError, StoreError
+from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, Progress
+from hotfill.upgrade.gate import Gate
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.stages import embed_work
+
+if TYPE_CHECKING:
+    from hotfill.stores.base import Gallery
+    from hotfill.types import Embedder, Source
+    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.plan import Plan
+
+_POLL_SECONDS = 0.5
+_BEFORE = frozenset({Phase.PLANNED, Phase.PREPARED})  # nothing to embed yet
+
+
+def worker_name() -> str:
+    """Make a name that no other worker has or had."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(slots=True)
+class Worker:
+    """Embeds and moves batches until none is left.
+
+    gallery, journal: the same as those of the leading process. plan: the one in force.
+    lease_seconds: after so long without a sign of life others may take this worker's batches.
+    stop: set it to end after the batches in hand. progress: of this worker.
+    """
+
+    gallery: Gallery
+    journal: Journal
+    plan: Plan
+    source: Source
+    new_embedder: Embedder
+    owner: str = field(default_factory=worker_name)
+    lease_seconds: float = LEASE_SECONDS
+    stop: threading.Event = field(default_factory=threading.Event)
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self) -> Phase:
+        """Wait for the backfill, help with it, and return the phase that the upgrade has then.
+
+        Raises StoreError when the store takes one process only, ModelMismatchError when the
+        embedder is not of the new model, and what no retry can mend. Then this worker's batches
+        are free at once, and the others go on.
+        """
+        if not self.gallery.capabilities.many_processes:
+            raise StoreError(
+                "this store takes one process at a time, so that workers cannot help: use one "
+                "that takes many, such as PostgreSQL"
+            )
+        if self.new_embedder.model_id != self.plan.new_model:
+            raise ModelMismatchError(
+                "the embedder", self.plan.new_model, self.new_embedder.model_id
+            )
+        work = embed_work(self.plan.new_model, self.source, self.new_embedder)
+        try:
+            while not self.stop.is_set():
+                phase = self.journal.phase
+                if phase is Phase.BACKFILLING:
+                    self._backfill().run(work)
+                elif phase not in _BEFORE:
+                    break
+                self.stop.wait(_POLL_SECONDS)
+        finally:
+            self.journal.release_leases(self.owner)
+        return self.journal.phase
+
+    def _backfill(self) -> Backfill:
+        return Backfill(
+            self.gallery,
+            self.journal,
+            owner=self.owner,
+            gate=Gate(
+                journal=self.journal,
+                probes={},
+                limits={},
+                duty_cycle=self.plan.duty_cycle,
+                phase=Phase.BACKFILLING,
+                progress=self.progress,
+                measures=False,  # the leading process does, and all obey its holds
+                stop=self.stop,
+            ),
+            max_attempts=self.plan.max_attempts,
+            max_dead_letters=self.plan.max_dead_letters,
+            lease_seconds=self.lease_seconds,
+            progress=self.progress,
+        )
