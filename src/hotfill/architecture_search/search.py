@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,6 +59,7 @@ class SearchPlan:
     calibration_batch: int = 128
 
     def __post_init__(self) -> None:
+        reward(self.reward, Measured(0.0, 0.0))  # is the name known?
         counts = (self.finalists, self.calibration_batches, self.calibration_batch)
         if min(counts) < 1 or not 0 <= self.warm_up_epochs < self.super_training.epochs:
             raise ConfigError(
@@ -104,8 +107,9 @@ def search(
     """
     budget = Budget(plan.space, plan.flops)
     check_dimension(plan.space, gallery_model)
+    mark = gallery_model.model_id.fingerprint  # so that another one's checkpoint is never taken up
     super_network = train_super_network(
-        plan, gallery_model, items, folder=folder / "super_network", augment=augment
+        plan, gallery_model, items, folder=folder / f"super_network-{mark}", augment=augment
     )
     device = plan.super_training.device
     history = evolve(
@@ -118,18 +122,20 @@ def search(
             "gallery_model": gallery_model.model_id.to_dict(),
             "super_training": asdict(plan.super_training) | {"device": "", "checkpoint_seconds": 0},
             "warm_up_epochs": plan.warm_up_epochs,
+            "calibration": [plan.calibration_batches, plan.calibration_batch],
         },
         on_candidate=on_candidate,
     )
     finalists = []
-    for place, candidate in enumerate(history.best(plan.finalists)):
+    for candidate in history.best(plan.finalists):
+        choice = json.dumps(candidate.architecture.to_dict()).encode()
         network = retrain(
             plan.space,
             candidate.architecture,
             gallery_model,
             items,
             plan.retraining,
-            folder=folder / f"finalist_{place}",
+            folder=folder / f"finalist-{mark}-{hashlib.sha256(choice).hexdigest()[:12]}",
             augment=augment,
         )
         measured = validation.measure(network, device=plan.retraining.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from hotfill.cli.abort import abort
+from hotfill.cli.architecture_search import architecture_search
 from hotfill.cli.binarize import binarize
 from hotfill.cli.complete import complete
 from hotfill.cli.current import current
@@ -47,7 +48,7 @@ COMMANDS = (
     serve,
 )
 
-GROUPS = {"binarize": binarize}
+GROUPS = {"binarize": binarize, "architecture-search": architecture_search}
 """Commands that have commands of their own."""
 
 app = typer.Typer(
