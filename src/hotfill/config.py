@@ -2,9 +2,12 @@
 
     folder = "upgrade"                 # the upgrade's own files; default: FILE.upgrade
 
-    [store]
+    [store]                            # see `hotfill.stores.section`
     kind = "qdrant-edge"               # an embedded store on disk
     path = "gallery"
+
+    [journal]                          # see `hotfill.upgrade.journal_section`
+    kind = "sqlite"                    # in the folder above; "postgres" for many machines
 
     [source]
     factory = "my_module:open_source"  # called with `options`; gives content by item id
@@ -31,7 +34,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -46,18 +48,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hotfill.errors import ConfigError, HotfillError, ModelMismatchError, StoreBusyError
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
+from hotfill.stores.section import StoreSection
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.coverage import Current, current_of, current_told
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.hooks import Moment
+from hotfill.upgrade.journal_section import JournalSection
 from hotfill.upgrade.lock import busy, holder
 from hotfill.upgrade.phases import Step, advance
 from hotfill.upgrade.plan import OrderName, Plan, Strategy, TransformName
 from hotfill.upgrade.planning import make_plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 from hotfill.upgrade.status import take_status
+from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,15 +76,6 @@ _POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StoreSection(_Section):
-    """Where the gallery lives. exact, ef: how it is searched; see the store's own page."""
-
-    kind: Literal["qdrant-edge"] = "qdrant-edge"
-    path: str
-    exact: bool = False
-    ef: int | None = None
 
 
 class FactorySection(_Section):
@@ -123,6 +118,7 @@ class Settings(_Section):
 
     folder: str | None = None
     store: StoreSection
+    journal: JournalSection = JournalSection()
     source: FactorySection
     old: ModelSection
     new: ModelSection
@@ -146,22 +142,23 @@ class Project:
         name = self.settings.folder or f"{self.path.stem}.upgrade"
         return self.path.parent / name
 
-    def journal(self) -> SqliteJournal:
-        """Open the journal; makes the folder if it is missing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return SqliteJournal(self.folder / "journal.sqlite")
+    def journal(self) -> Journal:
+        """Open the journal; makes it, and the folder, if it is missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)  # the fits are kept there, too
+        return self.settings.journal.opened(self.folder, self.settings.store.dsn)
 
-    def look(self) -> SqliteJournal:
-        """Open the journal to read it; before the upgrade begins, an empty one. Makes no file."""
-        path = self.folder / "journal.sqlite"
-        return SqliteJournal(path if path.exists() else Path(":memory:"))
+    def look(self) -> Journal:
+        """Open the journal to read it; before the upgrade begins, an empty one. Makes nothing."""
+        return self.settings.journal.looked_at(self.folder, self.settings.store.dsn)
 
     def gallery(self) -> Gallery:
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
-        from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
+        return self.settings.store.opened(self.path.parent)
 
-        store = self.settings.store
-        return QdrantEdgeGallery.open(self.path.parent / store.path, exact=store.exact, ef=store.ef)
+    @property
+    def free_bytes(self) -> int | None:
+        """Room where the store lives; None where that is not known."""
+        return self.settings.store.free_bytes(self.path.parent)
 
     def source(self) -> Source:
         """Make the source."""
@@ -252,8 +249,8 @@ class Project:
             return self._plan(gallery)
 
     def _plan(self, gallery: Gallery) -> Plan:
-        free = shutil.disk_usage(self.path.parent).free
-        return make_plan(gallery, self.draft(), self.source(), self._new_embedder(), free)
+        source, embedder = self.source(), self._new_embedder()
+        return make_plan(gallery, self.draft(), source, embedder, self.free_bytes)
 
     @contextmanager
     def opened(self, step: Step) -> Iterator[Upgrade]:
@@ -287,9 +284,7 @@ class Project:
                     raise busy(pid) from error
                 raise
 
-    def upgrade(
-        self, gallery: Gallery, journal: SqliteJournal, plan: Plan | None = None
-    ) -> Upgrade:
+    def upgrade(self, gallery: Gallery, journal: Journal, plan: Plan | None = None) -> Upgrade:
         """Build the engine for an open store and journal.
 
         plan: what to follow; by default what the file says.
@@ -318,7 +313,17 @@ class Project:
             hooks={_moment(name): _shell(text) for name, text in self.settings.hooks.items()},
         )
 
-    def serving(self, gallery: Gallery, journal: SqliteJournal) -> Serving:
+    @contextmanager
+    def worker(self, **settings: Any) -> Iterator[Worker]:
+        """Open journal and store for one more worker of an upgrade that another process leads.
+
+        settings: of `Worker`, by name. Raises what `gallery` raises.
+        """
+        with closing(self.journal()) as journal, self.gallery() as gallery:
+            plan = self.plan_in_force(journal)
+            yield Worker(gallery, journal, plan, self.source(), self._new_embedder(), **settings)
+
+    def serving(self, gallery: Gallery, journal: Journal) -> Serving:
         """Build the door for searches and writes for an open store and journal."""
         embedders = [e for e in (self.embedder("old"), self.embedder("new")) if e is not None]
         plan = self.plan_in_force(journal)

@@ -19,18 +19,22 @@ from hotfill.cli.resume import resume
 from hotfill.cli.rollback import rollback
 from hotfill.cli.search import search
 from hotfill.cli.serve import serve
+from hotfill.cli.stamp import stamp
 from hotfill.cli.start import start
 from hotfill.cli.status import status
 from hotfill.cli.train import train
 from hotfill.cli.unpostpone import unpostpone
 from hotfill.cli.verify import verify
 from hotfill.cli.watch import watch
+from hotfill.cli.worker import worker
 
 COMMANDS = (
     rehearse,
     doctor,
+    stamp,
     plan,
     start,
+    worker,
     status,
     watch,
     pause,

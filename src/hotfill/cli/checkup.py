@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
@@ -161,7 +160,9 @@ def _space(project: Project, gallery: Gallery) -> str:
     new = project.model("new")
     items = len(gallery) - (gallery.count(new) if new in gallery.spaces else 0)
     needed = items * new.dimension * _BYTES_PER_NUMBER
-    free = shutil.disk_usage(project.path.parent).free
+    free = project.free_bytes
+    if free is None:
+        return f"{needed / 1e9:.3f} GB of new vectors to write; how much is free is not known here"
     text = f"{free / 1e9:.1f} GB free, {needed / 1e9:.3f} GB of new vectors to write"
     if needed > free:
         raise StoreFullError(f"{text}: make room first")

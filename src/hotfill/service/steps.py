@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hotfill.config import Project
     from hotfill.stores.base import Gallery
     from hotfill.upgrade.engine import Upgrade
+    from hotfill.upgrade.journal import Journal
     from hotfill.upgrade.phases import Phase
-    from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 Command: TypeAlias = Literal["start", "verify", "cutover", "rollback", "complete", "abort"]
 
@@ -60,7 +60,7 @@ class Steps:
         self,
         project: Project,
         gallery: Gallery,
-        journal: SqliteJournal,
+        journal: Journal,
         *,
         on_phase: Callable[[Phase], None],
         probes: Mapping[str, Callable[[], float]],

@@ -60,7 +60,7 @@ class PostgresJournal(Journal):
     def __init__(self, dsn: str, schema: str = "hotfill_upgrade") -> None:
         check_name("the journal's schema", schema)
         self._schema = schema
-        with self._translated():
+        with _translated(self._schema):
             self._connections = Connections(
                 dsn, most=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS, settings=_ALIVE
             )
@@ -69,6 +69,16 @@ class PostgresJournal(Journal):
             except BaseException:
                 self._connections.close()
                 raise
+
+    @classmethod
+    def is_there(cls, dsn: str, schema: str) -> bool:
+        """Tell whether a schema holds a journal. Makes nothing. Raises JournalError."""
+        with _translated(schema), psycopg.connect(dsn) as connection:
+            row = connection.execute(
+                "SELECT to_regclass(%s) IS NOT NULL",
+                (sql.Identifier(schema, "journal").as_string(),),
+            ).fetchone()
+        return row == (True,)
 
     def _open(self, connection: Connection) -> None:
         with connection.transaction():
@@ -198,7 +208,7 @@ class PostgresJournal(Journal):
                 )
                 return sum(items for (items,) in added)
 
-        with self._translated():  # once: pages cannot be read again
+        with _translated(self._schema):  # once: pages cannot be read again
             return self._connections.run("add work", work)
 
     def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
@@ -352,7 +362,7 @@ class PostgresJournal(Journal):
         """Be the one process, on any machine, that takes the upgrade through its phases."""
         deadline = time.monotonic() + wait_seconds
         key = (_RUNNING, self._schema)
-        with self._translated():  # the server frees the lock when this connection ends
+        with _translated(self._schema):  # the server frees the lock when this connection ends
             held = psycopg.connect(self._connections.conninfo, autocommit=True)
         try:
             while not self._taken(held, key):
@@ -370,7 +380,7 @@ class PostgresJournal(Journal):
     # ------------------------------------------------------------------------------------------
 
     def _taken(self, connection: Connection, key: tuple[int, str]) -> bool:
-        with self._translated():
+        with _translated(self._schema):
             row = connection.execute(
                 "SELECT pg_try_advisory_lock(%s, hashtext(%s))", key
             ).fetchone()
@@ -390,7 +400,7 @@ class PostgresJournal(Journal):
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         """Do some work, and again while the server is away; doing it twice is harmless."""
-        with self._translated():
+        with _translated(self._schema):
             for seconds in _RETRY_SECONDS:
                 try:
                     return self._connections.run("use the journal", work)
@@ -402,14 +412,15 @@ class PostgresJournal(Journal):
                     time.sleep(seconds)
             return self._connections.run("use the journal", work)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreFullError:
-            raise
-        except (StoreError, psycopg.Error) as error:
-            raise JournalError(f"the journal {self._schema!r}: {error}") from error
+
+@contextmanager
+def _translated(schema: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreFullError:
+        raise
+    except (StoreError, psycopg.Error) as error:
+        raise JournalError(f"the journal {schema!r}: {error}") from error
 
 
 def _fact(row: tuple[Any, ...]) -> Fact:

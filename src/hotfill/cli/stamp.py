@@ -1,0 +1,39 @@
+"""`hotfill stamp`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hotfill.cli import output
+from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
+
+
+def stamp(
+    config: Config = DEFAULT_CONFIG,
+    id_column: Annotated[
+        str, typer.Option("--id-column", help="Column that tells items apart.")
+    ] = "id",
+    vector_column: Annotated[
+        str, typer.Option("--vector-column", help="Column with the old model's vectors.")
+    ] = "embedding",
+    metadata_column: Annotated[
+        str, typer.Option("--metadata-column", help="Column of type jsonb to filter by.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Take over a table that is there: note that the old model made its vectors.
+
+    The table itself is neither copied nor altered; `start` adds columns to it. Again is harmless.
+    """
+    with output.reporting(config, as_json) as report:
+        from hotfill.config import read
+
+        project = read(config)
+        model = project.model("old")
+        with project.settings.store.stamped(
+            model, id_column, vector_column, metadata_column or None
+        ) as gallery:
+            items = len(gallery)
+        report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])
