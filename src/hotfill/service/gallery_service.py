@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hotfill.serving.results import SearchResult
     from hotfill.stores.base import Gallery, Where
     from hotfill.upgrade.plan import Plan
-    from hotfill.upgrade.sqlite_journal import SqliteJournal
+    from hotfill.upgrade.journal import Journal
 
 _NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 
@@ -41,7 +41,7 @@ class GalleryService:
 
     settings: ServiceSettings
     gallery: Gallery
-    journal: SqliteJournal
+    journal: Journal
     plan: Plan
     serving: Serving
     steps: Steps
