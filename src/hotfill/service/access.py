@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from hotfill.service.rate_limit import RateLimit
@@ -50,18 +50,12 @@ class Door:
         return Caller(token.name, token.role) if token else None
 
 
-_bearer = HTTPBearer(auto_error=False, description="A token of [service.tokens].")
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Of the dashboard's log-in.")
-
-
-async def caller_of(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    cookie: Annotated[str | None, Depends(_cookie)],
-) -> Caller | None:
-    """Tell who asks; None when nobody known. Counts the call."""
+def caller_in(request: Request) -> Caller | None:
+    """Tell who asks; None when nobody known. Counts the call: HTTPException (429) when too many."""
     door: Door = request.app.state.door
-    caller = door.caller(bearer.credentials if bearer else None, cookie)
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else None
+    caller = door.caller(given, request.cookies.get(COOKIE))
     if caller is not None:
         request.state.caller = caller.name  # for the access log
         address = request.client.host if request.client else ""
@@ -74,20 +68,38 @@ async def caller_of(
     return caller
 
 
-Known = Annotated[Caller | None, Depends(caller_of)]
+def let_in(caller: Caller | None, role: Role) -> Caller:
+    """Return a caller who may do what a role may; others get an HTTPException (401, 403)."""
+    if caller is None:
+        raise HTTPException(
+            401, "give a token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
+        )
+    if not allows(caller.role, role):
+        raise HTTPException(
+            403, f"the token {caller.name!r} may {caller.role}; this needs one that may {role}"
+        )
+    return caller
+
+
+# These two read nothing: they put the ways to come in into the description of the API.
+_bearer = HTTPBearer(auto_error=False, description="A token of [service.tokens].")
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Of the dashboard's log-in.")
+
+
+async def _caller(
+    request: Request,
+    bearer: Annotated[object, Depends(_bearer)],
+    cookie: Annotated[object, Depends(_cookie)],
+) -> Caller | None:
+    return caller_in(request)
+
+
+Known = Annotated[Caller | None, Depends(_caller)]
 
 
 def _needs(role: Role) -> Callable[[Caller | None], Awaitable[Caller]]:
     async def check(caller: Known) -> Caller:
-        if caller is None:
-            raise HTTPException(
-                401, "give a token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
-            )
-        if not allows(caller.role, role):
-            raise HTTPException(
-                403, f"the token {caller.name!r} may {caller.role}; this needs one that may {role}"
-            )
-        return caller
+        return let_in(caller, role)
 
     return check
 

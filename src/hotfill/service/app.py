@@ -15,8 +15,7 @@ from hotfill.service.access import Door
 from hotfill.service.access_log import AccessLog
 from hotfill.service.body_limit import BodyLimit
 from hotfill.service.browser_safety import BrowserSafety
-from hotfill.service.routes import dashboard, health, items, search, upgrade
-from hotfill.service.routes.parts import PROBLEM_SCHEMA
+from hotfill.service.routes import dashboard, health, items, parts, search, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +35,9 @@ def create_app(service: GalleryService, is_stopping: Callable[[], bool] = lambda
     app.state.service = service
     app.state.door = Door(service.settings)
     app.state.is_stopping = is_stopping
-    for part in (search, items, upgrade, health, dashboard):
-        app.include_router(part.router)
+    app.router.routes.append(search.route)
+    for subject in (search, items, upgrade, health, dashboard):
+        app.include_router(subject.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     problems.install(app)
     # The last one added is the outermost.
@@ -51,10 +51,12 @@ def create_app(service: GalleryService, is_stopping: Callable[[], bool] = lambda
 def _description(app: FastAPI) -> dict[str, Any]:
     """Describe the API; problems instead of FastAPI's own form of validation errors."""
     if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        found = get_openapi(
+            title=app.title, version=app.version, routes=[*search.described.routes, *app.routes]
+        )
         schemas = found["components"]["schemas"]
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
-        schemas["Problem"] = PROBLEM_SCHEMA
+        schemas.update(parts.schemas())
         app.openapi_schema = found
     return app.openapi_schema

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 
 from hotfill.service.problems import problem
 from hotfill.service.settings import is_loopback
@@ -22,6 +22,7 @@ HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
+    "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -29,6 +30,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+# As they are sent: no answer of ours has one of them already.
+_RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -47,10 +50,7 @@ class BrowserSafety:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                message["headers"] = [*message["headers"], *_RAW]
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,15 +30,19 @@ if TYPE_CHECKING:
     from hotfill.service.settings import ServiceSettings
     from hotfill.serving.results import SearchResult
     from hotfill.stores.base import Gallery, Where
-    from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.plan import Plan
 
+_SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something
 _NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 
 
 @dataclass(frozen=True, slots=True)
 class GalleryService:
-    """One open gallery. Searches are measured; the rest goes straight to the parts."""
+    """One open gallery. Searches are measured; the rest goes straight to the parts.
+
+    searchers: the threads that searches run in.
+    """
 
     settings: ServiceSettings
     gallery: Gallery
@@ -48,6 +53,7 @@ class GalleryService:
     watch: Watch
     measures: Measures
     metrics: SearchMetrics
+    searchers: ThreadPoolExecutor
     confirmation: Confirmation = field(default_factory=Confirmation)
 
     def search(self, content: Any, k: int, where: Where | None) -> SearchResult:
@@ -113,7 +119,11 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
     At its end a step that runs finishes its batches in hand; the same step goes on later.
     Raises StoreBusyError and what else opening a project raises.
     """
-    with closing(project.journal()) as journal, project.gallery() as gallery:
+    with (
+        closing(project.journal()) as journal,
+        project.gallery() as gallery,
+        ThreadPoolExecutor(_SEARCHERS, "hotfill-search") as searchers,
+    ):
         plan = project.plan_in_force(journal)
         found = (project.embedder("old"), project.embedder("new"))
         embedders = [Guarded(embedder) for embedder in found if embedder is not None]
@@ -148,6 +158,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             watch,
             measures,
             SearchMetrics(watch),
+            searchers,
         )
         steps.on_end = watch.refresh
         watch.begin()

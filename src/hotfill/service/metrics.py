@@ -51,8 +51,10 @@ class SearchMetrics:
     ) -> None:
         """Count one search."""
         self._seconds.labels(phase, sides).observe(seconds)
-        self._hits.labels(phase, "old").inc(old_hits)
-        self._hits.labels(phase, "new").inc(new_hits)
+        if old_hits:
+            self._hits.labels(phase, "old").inc(old_hits)
+        if new_hits:
+            self._hits.labels(phase, "new").inc(new_hits)
 
     def requested(self, route: str, status: int) -> None:
         """Count one request."""

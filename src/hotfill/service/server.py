@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -14,12 +15,13 @@ from hotfill.service.app import create_app
 from hotfill.service.gallery_service import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hotfill.config import Project
     from hotfill.service.settings import ServiceSettings
 
 _GRACE_SECONDS = 10  # for requests in flight when it is told to stop
+_KEPT_SECONDS = 75  # idle connections; a client that believes in a closed one sees a failure
 
 
 def serve(
@@ -35,8 +37,11 @@ def serve(
     opening a project raises.
     """
     settings.check()
-    _log_to_stderr(logging.getLogger("hotfill.service"))
-    with _listening(settings) as listener, opened(project, settings) as service:
+    with (
+        _listening(settings) as listener,
+        _logging_to_stderr(),
+        opened(project, settings) as service,
+    ):
         app = create_app(service, is_stopping=lambda: server.should_exit)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -45,6 +50,7 @@ def serve(
                 server_header=False,
                 log_level="warning",
                 timeout_graceful_shutdown=_GRACE_SECONDS,
+                timeout_keep_alive=_KEPT_SECONDS,
             )
         )
         host, port = listener.getsockname()[:2]
@@ -63,9 +69,16 @@ def _listening(settings: ServiceSettings) -> socket.socket:
         ) from error
 
 
-def _log_to_stderr(logger: logging.Logger) -> None:
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    logger = logging.getLogger("hotfill.service")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.handlers = [handler]
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True

@@ -38,7 +38,7 @@ def test_whatever_is_asked_is_answered_as_described(project):
 
 
 def ask(operation):
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def asked(case):
         case.call_and_validate(checks=CHECKS, headers=HOST)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Depends, Request
 
 from hotfill.service.gallery_service import GalleryService
-from hotfill.service.models import Problem
+from hotfill.service.models import Problem, Query
 
 
 async def _service(request: Request) -> GalleryService:
@@ -44,4 +44,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-PROBLEM_SCHEMA = Problem.model_json_schema()
+def schemas() -> dict[str, Any]:
+    """Describe what no route names as its argument: problems, and the question of a search."""
+    found = {}
+    for model in (Problem, Query):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        found.update(schema.pop("$defs", {}))
+        found[model.__name__] = schema
+    return found

@@ -22,7 +22,7 @@ from hotfill.training.transforms.sampling import shuffled
 from hotfill.training.transforms.settings import MapSettings
 from hotfill.training.transforms.spaces import on_device
 from hotfill.transforms import ForwardMap
-from hotfill.transforms.base import Facts
+from hotfill.transforms.base import Facts, has_free_length
 from hotfill.transforms.pairs import check_pairs, refuse_constant
 from hotfill.types import ModelId, Vectors
 
@@ -78,6 +78,8 @@ def train_fastfill(
     new_model: ModelId,
     side_dimension: int | None = None,
     hidden: int = HIDDEN,
+    smoothing: float = SMOOTHING,
+    similarity_weight: float | None = None,
     uncertainty_weight: float = UNCERTAINTY_WEIGHT,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
@@ -88,15 +90,26 @@ def train_fastfill(
     labels: int (n,), rows of the classifier. classifier: the new model's own, on vectors as given
         here (of unit length where the new space compares them so); `fit_classifier` makes one
         where the model comes without. It stays as it is.
-    uncertainty_weight: mu of the loss, > 0; both other weights are 1, smoothing 0.1.
+    smoothing: of the labels; as the classifier was trained. The public recipe has 0.1 for both: a
+        classifier trained without pulls mapped vectors off the scale of the new model's.
+    similarity_weight: of the mean squared error beside the cross-entropy, > 0. None for 1, as in
+        the public recipe, where length has a meaning, and for the dimension where vectors are of
+        unit length: a mean over coordinates is then 1 / dimension of what it is on plain features,
+        and the cross-entropy alone would rule [measured here on toys].
+    uncertainty_weight: mu of the loss, > 0.
     Raises ShapeError, VectorError, InputError (too few pairs, labels the classifier lacks),
     DivergedError.
     """
     old, new, network_of = _prepared(
         old_vectors, new_vectors, old_model, new_model, side_dimension, hidden
     )
-    if not uncertainty_weight > 0:
-        raise InputError(f"the weight of the uncertainty must be > 0, got {uncertainty_weight}")
+    if similarity_weight is None:
+        similarity_weight = 1.0 if has_free_length(new_model) else float(new_model.dimension)
+    if not (uncertainty_weight > 0 and similarity_weight > 0 and 0 <= smoothing < 1):
+        raise InputError(
+            "expected weights > 0 and a smoothing from 0 to below 1; got similarity "
+            f"{similarity_weight}, uncertainty {uncertainty_weight}, smoothing {smoothing}"
+        )
     settings = settings or MapSettings(epochs=EPOCHS)
     classes = classifier.check(labels, len(old), new_model).to(settings.device)
     old_rows, new_rows = on_device(old, settings.device), on_device(new, settings.device)
@@ -107,8 +120,8 @@ def train_fastfill(
         def loss_of(rows: NDArray[Any]) -> Tensor:
             mapped = h(old_rows[rows])
             return fastfill_loss(
-                (mapped - new_rows[rows]).square().mean(dim=1),
-                smoothed_cross_entropy(logits(mapped), classes[rows], smoothing=SMOOTHING),
+                similarity_weight * (mapped - new_rows[rows]).square().mean(dim=1),
+                smoothed_cross_entropy(logits(mapped), classes[rows], smoothing=smoothing),
                 h.log_variance(mapped),
                 uncertainty_weight=uncertainty_weight,
             )

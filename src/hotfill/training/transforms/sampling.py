@@ -56,9 +56,16 @@ def grouped(relation: csr_array, anchors: Rows, batch: int, group: int, seed: in
     at_once = max(2, batch // group)
     found = []
     for start in range(0, max(1, len(order) // at_once) * at_once, at_once):
-        drawn = [order[start : start + at_once]]
-        for anchor in drawn[0]:
-            partners = relation.indices[relation.indptr[anchor] : relation.indptr[anchor + 1]]
-            drawn.append(random.choice(partners, min(group - 1, len(partners)), replace=False))
-        found.append(np.unique(np.concatenate(drawn)).astype(np.int64))
+        drawn = order[start : start + at_once]
+        partners = _some_of_each(relation[drawn], group - 1, random)
+        found.append(np.unique(np.concatenate([drawn, partners])).astype(np.int64))
     return found
+
+
+def _some_of_each(relation: csr_array, most: int, random: np.random.Generator) -> Rows:
+    """Draw at most so many of the columns of each row, without replacement."""
+    counts = np.diff(relation.indptr)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((random.random(len(rows)), rows))  # each row's columns, shuffled
+    place = np.arange(len(rows)) - np.repeat(relation.indptr[:-1], counts)
+    return np.asarray(relation.indices[order[place < most]])
