@@ -1,0 +1,149 @@
+"""The dashboard in a real browser: an upgrade by clicking, and by the keyboard."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from benchmarks.service.project import make, served
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MILLISECONDS = 60_000
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("browser")),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
+        playwright.expect.set_options(timeout=PATIENCE_MILLISECONDS)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def service(tmp_path):
+    path = make(
+        tmp_path,
+        300,
+        16,
+        exact=True,
+        seconds_per_item=0.01,
+        batch_size=8,
+        fit_items=120,
+        verify_items=20,
+    )
+    with served(path) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def page(browser, service):
+    """The dashboard; what the browser complains about fails the test."""
+    page = browser.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
+    page.goto(service)
+    playwright.expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def phase(page, name):
+    playwright.expect(page.locator("#now h2")).to_have_text(re.compile(f"^{name}"))
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def test_an_upgrade_is_started_paused_resumed_and_cut_over_by_clicking(page):
+    phase(page, "Planned")
+    press(page, "Start")
+    phase(page, "Backfilling")
+    press(page, "Pause")
+    playwright.expect(page.locator("#holds")).to_contain_text("paused by local")
+    coverage = page.locator("#coverage .big").inner_text()
+    assert not coverage.startswith("100.0")
+    press(page, "Resume")
+    playwright.expect(page.locator("#holds")).to_contain_text("Nothing holds the upgrade")
+    phase(page, "Backfilled")
+    playwright.expect(page.locator("#coverage .big")).to_contain_text("100.0")
+    press(page, "Verify")
+    playwright.expect(page.locator("#journal")).to_contain_text("Verification passed: 300 items")
+    press(page, "Cut over")
+    press(page, "Yes")
+    phase(page, "Cut over")
+    press(page, "Complete")
+    playwright.expect(page.locator("#confirm")).to_contain_text("There is no way back")
+    press(page, "No, leave it")
+    phase(page, "Cut over")
+    press(page, "Complete")
+    press(page, "Yes")
+    phase(page, "Completed")
+    playwright.expect(page.locator("#announcement")).to_have_text("Completed")
+    playwright.expect(page.locator("button[data-step]")).to_have_count(0)
+
+
+def test_it_can_be_used_by_keyboard_and_on_a_phone(page):
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    while page.evaluate("document.activeElement.id") != "do-start":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    phase(page, "Backfilling")
+    # The button that was pressed has gone; the focus must not be lost with it.
+    assert page.evaluate("document.querySelector('#now').contains(document.activeElement)")
+    page.locator("#do-abort").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "confirm-no"
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(1500)  # the sections are replaced meanwhile
+    assert page.evaluate("document.activeElement.id") == "do-abort"
+    page.keyboard.press("Enter")
+    page.locator("#confirm-yes").focus()
+    page.keyboard.press("Enter")
+    phase(page, "Aborted")
+
+
+def test_a_refusal_is_shown_and_announced(browser, service):
+    page = browser.new_page()
+    page.goto(service)
+    press(page, "Start")
+    phase(page, "Backfilled")
+    press(page, "Cut over")
+    press(page, "Yes")
+    notice = page.get_by_role("alert")
+    playwright.expect(notice).to_contain_text("never verified: run verify")
+    press(page, "Dismiss")
+    playwright.expect(notice).to_be_hidden()
+    page.close()
