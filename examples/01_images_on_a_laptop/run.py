@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def hit_rate(serving, queries: list[tuple[str, bytes]]) -> float:
     return float(np.mean(right))
 
 
+def start_and_stop(upgrade, at_share: float) -> None:
+    """Run the upgrade in a thread, and stop it half-way to look."""
+    work = threading.Thread(target=upgrade.start)
+    work.start()
+    while work.is_alive() and upgrade.status().share < at_share:
+        time.sleep(0.02)
+    upgrade.stop.set()
+    work.join()
+
+
 def main(folder: Path) -> dict[str, float]:
     """Fill, upgrade, cut over; search all the time. Returns the hit rate on the way."""
     shutil.copy(HERE / "upgrade.toml", folder)
@@ -66,14 +77,10 @@ def main(folder: Path) -> dict[str, float]:
         upgrade = project.upgrade(gallery, journal)
         upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
         seen = {"old model": hit_rate(serving, queries)}
-        work = threading.Thread(target=upgrade.start)
-        work.start()
-        while work.is_alive():
-            before = upgrade.status().share
-            found = hit_rate(serving, queries)
-            if before and f"{before:.0%} done" not in seen and work.is_alive():
-                seen[f"{before:.0%} done"] = found
-        work.join()
+        start_and_stop(upgrade, at_share=0.4)
+        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving, queries)
+        upgrade.stop.clear()
+        upgrade.start()  # goes on where it stopped, as it would after a crash
         print(f"verified: {upgrade.verify().passed}")
         upgrade.cutover()
         seen["new model"] = hit_rate(serving, queries)

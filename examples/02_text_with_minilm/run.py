@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,16 @@ def hit_rate(serving, queries) -> float:
     return float(np.mean([query["intent"] == intent_of(r.item_ids[0]) for query, r in pairs]))
 
 
+def start_and_stop(upgrade, at_share: float) -> None:
+    """Run the upgrade in a thread, and stop it half-way to look."""
+    work = threading.Thread(target=upgrade.start)
+    work.start()
+    while work.is_alive() and upgrade.status().share < at_share:
+        time.sleep(0.02)
+    upgrade.stop.set()
+    work.join()
+
+
 def main(folder: Path) -> dict[str, float]:
     """Fill, upgrade, cut over. Returns the hit rate on the way."""
     shutil.copy(HERE / "upgrade.toml", folder)
@@ -77,14 +88,10 @@ def main(folder: Path) -> dict[str, float]:
         print(f"expected: {upgrade.plan.seconds_expected:.0f} s for {upgrade.plan.items} items")
         seen = {"old model": hit_rate(serving, queries)}
         project.embedder("new")([query["text"] for query in queries])  # kept by the cache
-        work = threading.Thread(target=upgrade.start)
-        work.start()
-        while work.is_alive():
-            share = upgrade.status().share
-            found = hit_rate(serving, queries)
-            if share and work.is_alive():
-                seen[f"{share:.0%} done"] = found
-        work.join()
+        start_and_stop(upgrade, at_share=0.4)
+        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving, queries)
+        upgrade.stop.clear()
+        upgrade.start()  # goes on where it stopped, as it would after a crash
         print(f"verified: {upgrade.verify().passed}")
         upgrade.cutover()
         seen["new model"] = hit_rate(serving, queries)

@@ -72,8 +72,8 @@ class SpendCap:
             if spent + most > self.cap:
                 raise EmbedError(
                     f"the spend cap of {self.cap:g} does not allow another request: {spent:.6g} is "
-                    f"spent and {len(texts)} texts may cost {most:.6g}; nothing was sent: raise "
-                    "the cap and go on, what is done stays done"
+                    f"spent or reserved and {len(texts)} texts may cost {most:.6g}; nothing was "
+                    "sent: raise the cap and go on, what is done stays done"
                 )
             db.execute("UPDATE spent SET amount = amount + ?", (most,))
         return most
