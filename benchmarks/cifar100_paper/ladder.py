@@ -69,7 +69,7 @@ def climb(
             if key in curves:
                 continue
             began = time.monotonic()
-            if began + longest > deadline:
+            if longest and began + longest > deadline:
                 raise OutOfTimeError
             run: Callable[[Bench], dict[str, dict]] = LABELLED[method]
             settings = plan.forward if method in ("FCT h", "FastFill") else plan.contrast
