@@ -59,7 +59,6 @@ def test_every_step_of_the_ladder_is_measured(tmp_path) -> None:
     assert {"dips of joint + rho", "FastFill: sigma order above random"} <= set(aims)
 
 
-@pytest.mark.slow  # minutes: it starts and stops once for every step
 def test_a_ladder_that_ran_out_of_time_goes_on_where_it_stopped(tmp_path) -> None:
     plan = replace(TINY, steps=STEPS[:2])
     calls, complete = 0, False
