@@ -105,6 +105,13 @@ class Bench:
             self.toy.classifier.weight * np.float32(length), self.toy.classifier.offset
         )
 
+    def farthest_from_class_mean(self, mapped: np.ndarray) -> np.ndarray:
+        """The order of section 6.1: needs the gallery's labels."""
+        labels = self.toy.labels["test"]
+        _, classes = np.unique(labels, return_inverse=True)
+        means = np.stack([mapped[classes == c].mean(axis=0) for c in range(classes.max() + 1)])
+        return highest_first(np.linalg.norm(mapped - means[classes], axis=1), seed=self.seed)
+
     def calibrated(self, kind: str, carried: np.ndarray) -> np.ndarray:
         """Old-side test scores of carried queries, calibrated on training items (own ones apart).
 
@@ -231,11 +238,12 @@ def forward(bench: Bench, *, fastfill: bool) -> dict[str, dict]:
         h = train_fastfill(*bench.pairs, bench.toy.labels["train"], bench.classifier(), **plain)
     else:
         h = train_forward(*bench.pairs, **plain)
+    mapped = h(bench.old["test"])
     orders = {"random": random_order(len(bench.own), seed=bench.seed)}
     if fastfill:
         doubts = uncertainty(h, bench.old["test"])
         orders["sigma"] = highest_first(doubts, seed=bench.seed)
-    mapped = h(bench.old["test"])
+        orders["class mean"] = bench.farthest_from_class_mean(mapped)
     return bench.curves(
         compare(bench.new["test"], mapped, bench.new_model), bench.new_scores, orders
     )
@@ -243,21 +251,18 @@ def forward(bench: Bench, *, fastfill: bool) -> dict[str, dict]:
 
 def lambda_orthogonal(bench: Bench) -> dict[str, dict]:
     """New queries B(new) against F(old) and B(new); random, and farthest from the class mean."""
-    labels = bench.toy.labels
     backward, forward_map = train_lambda_orthogonal(
         *bench.pairs,
-        SameLabel(labels["train"]),
+        SameLabel(bench.toy.labels["train"]),
         **bench.spaces,
         unified_model=bench.learned,
         hidden=bench.hidden,
         settings=bench.settings,
     )
     new, old = backward(bench.new["test"]), forward_map(bench.old["test"])
-    means = np.stack([old[labels["test"] == c].mean(axis=0) for c in np.unique(labels["test"])])
-    distance = np.linalg.norm(old - means[labels["test"]], axis=1)
     orders = {
         "random": random_order(len(bench.own), seed=bench.seed),
-        "class mean": highest_first(distance, seed=bench.seed),
+        "class mean": bench.farthest_from_class_mean(old),
     }
     scores = compare(new, old, bench.learned), compare(new, new, bench.learned)
     return bench.curves(*scores, orders)

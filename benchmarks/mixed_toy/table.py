@@ -14,7 +14,7 @@ SYNTHETIC: dict[str, tuple[float, float, float]] = {
     "FCT h; random": (0.89, 0.89, 0.89),
     "FastFill; random": (0.87, 0.86, 0.86),
     "FastFill; sigma": (0.97, 0.98, 0.98),
-    "lambda-orthogonality; class mean": (0.97, 0.97, 0.97),
+    "FastFill; class mean": (0.97, 0.97, 0.97),
 }
 
 SYNTHETIC_LABEL_FREE: dict[str, tuple[float, float]] = {

@@ -5,4 +5,5 @@ trec                                 judgements and topics
 content_file                         a source: contents by id, in one file, made from any reader
 fill                                 embed what a reader gives and write it into a gallery
 langchain, llama_index               `Serving` as their retriever
+sentence_transformers                a cross test as an evaluator, while a model is trained
 """

@@ -289,11 +289,9 @@ def test_a_killed_buyer_loses_only_what_was_under_way(endpoint, tmp_path) -> Non
     killed.communicate()
     time.sleep(0.2)  # until the server has answered the dead
     endpoint.delay_seconds = 0.0
-    began = time.monotonic()
     other = child(tmp_path / "cache", endpoint, 0, 40)
-    other.communicate(timeout=60)
+    other.communicate(timeout=60)  # nobody waits for the claims of the dead, which last 15 minutes
     assert other.returncode == 0
-    assert time.monotonic() - began < 60  # nobody waits for the claims of the dead
     assert set(endpoint.bought) == {f"text {number}" for number in range(40)}
     twice = [text for text, times in endpoint.bought.items() if times > 1]
     assert len(twice) <= 4  # one request of four texts was under way

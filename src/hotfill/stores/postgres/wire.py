@@ -50,7 +50,8 @@ def vector_array(rows: Vectors, kind: Kind, oid: int) -> Binary:
     )
     values["bytes"] = values.dtype.itemsize - 4
     values["d"], values["unused"] = d, 0
-    values["row"] = rows
+    with np.errstate(over="ignore"):  # what 16 bits cannot hold becomes infinite; that is refused
+        values["row"] = rows
     return Binary(struct.pack(">5i", 1, 0, oid, n, 1) + values.tobytes())
 
 

@@ -49,13 +49,15 @@ def class_balanced(labels: Rows, batch: int, per_class: int, seed: int) -> list[
 def grouped(relation: csr_array, anchors: Rows, batch: int, group: int, seed: int) -> list[Rows]:
     """Batches of anchors, each with up to `group` - 1 of those it is related to; no item twice.
 
-    Every anchor comes once in an epoch. Batches are of `batch` items or a little fewer.
+    An epoch is as many batches as hold all items once, so each anchor has its turn in some.
+    Batches are of `batch` items or fewer, where partners are few or shared.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(anchors)
-    at_once = max(2, batch // group)
+    partners_of_one = min(group - 1, relation.nnz // len(anchors))  # one, of most queries
+    at_once = max(2, batch // (1 + max(1, partners_of_one)))
     found = []
-    for start in range(0, max(1, len(order) // at_once) * at_once, at_once):
+    for start in range(0, max(1, len(order) // batch) * at_once, at_once):
         drawn = order[start : start + at_once]
         partners = _some_of_each(relation[drawn], group - 1, random)
         found.append(np.unique(np.concatenate([drawn, partners])).astype(np.int64))

@@ -51,7 +51,7 @@ def test_every_step_of_the_ladder_is_measured(tmp_path) -> None:
     assert list(curves) == [f"{way}; {method}" for way, method in STEPS]
     naive = curves["raw l2; RM-naive"]["random"]
     assert (naive["map"][0], naive["map"][-1]) == (naive["old"], naive["new"])
-    assert set(curves["raw l2; FastFill"]) == {"random", "sigma"}
+    assert set(curves["raw l2; FastFill"]) == {"random", "sigma", "class mean"}
     figures = figures_of(curves)
     aims = aims_of(figures)
     assert aims["old model, mAP"]["value"] == round(naive["old"], 4)
@@ -59,7 +59,6 @@ def test_every_step_of_the_ladder_is_measured(tmp_path) -> None:
     assert {"dips of joint + rho", "FastFill: sigma order above random"} <= set(aims)
 
 
-@pytest.mark.slow  # minutes: it starts and stops once for every step
 def test_a_ladder_that_ran_out_of_time_goes_on_where_it_stopped(tmp_path) -> None:
     plan = replace(TINY, steps=STEPS[:2])
     calls, complete = 0, False

@@ -56,12 +56,15 @@ def test_every_related_anchor_has_a_partner_in_its_batch() -> None:
     pairs = np.stack([np.arange(50), 50 + rng.permutation(50)], axis=1)
     positives = Related(pairs, items=130)
     drawn = set()
-    for rows in positives.batches(16, seed=0):
-        masks, _ = positives.masks(rows)
-        assert masks.positives.any(dim=1).all()
-        assert len(rows) == len(set(rows)) <= 32
-        drawn |= set(rows)
-    assert drawn >= set(range(96))  # all but a last short batch
+    for epoch in range(30):
+        batches = positives.batches(16, seed=epoch)
+        assert len(batches) == 100 // 16
+        for rows in batches:
+            masks, _ = positives.masks(rows)
+            assert masks.positives.any(dim=1).all()
+            assert 8 <= len(rows) == len(set(rows)) <= 16
+            drawn |= set(rows)
+    assert drawn == set(range(100))  # everybody has a turn
 
 
 def test_neighbours_are_the_nearest_others_and_the_item_itself_on_the_old_side() -> None:
