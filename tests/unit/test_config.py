@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from hotfill import config
+from hotfill.config import project as project_module
 from hotfill.errors import ConfigError, HotfillError, PhaseError
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade import control
 from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.phases import Phase, Step
+from hotfill.upgrade.plan import Plan
 from tests.unit.cli.models import NEW, OLD
 from tests.unit.cli.project import ITEMS, fill, write_config
 
@@ -29,7 +31,7 @@ def test_paths_are_relative_to_the_file_and_the_folder_is_named_after_it(tmp_pat
 
 
 def test_defaults_are_those_of_the_plan(tmp_path):
-    assert config.UpgradeSection().model_dump().items() <= config.Plan(OLD, NEW).to_dict().items()
+    assert config.UpgradeSection().model_dump().items() <= Plan(OLD, NEW).to_dict().items()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_steps_after_the_start_follow_the_plan_that_began_not_the_file(project, 
 def test_an_abort_begins_before_the_store_is_opened(project, monkeypatch):
     with project.opened(Step.START) as upgrade:
         upgrade.start()
-    monkeypatch.setattr(config, "HANDOVER_SECONDS", 0.0)
+    monkeypatch.setattr(project_module, "HANDOVER_SECONDS", 0.0)
     with QdrantEdgeGallery.open(project.path.parent / "gallery") as gallery:
         with (
             running_lock(project.folder / "running"),

@@ -1,70 +1,33 @@
-"""From a TOML file to objects: the only place where names in a file become code.
-
-    folder = "upgrade"                 # the upgrade's own files; default: FILE.upgrade
-
-    [store]                            # see `hotfill.stores.section`
-    kind = "qdrant-edge"               # an embedded store on disk
-    path = "gallery"
-
-    [journal]                          # see `hotfill.upgrade.journal_section`
-    kind = "sqlite"                    # in the folder above; "postgres" for many machines
-
-    [source]
-    factory = "my_module:open_source"  # called with `options`; gives content by item id
-
-    [old]
-    embedder = "my_module:old_model"   # called with `options`; gives an Embedder
-
-    [new]
-    embedder = "my_module:new_model"
-
-    [upgrade]                          # everything of `hotfill.upgrade.plan.Plan`
-    strategy = "merge"
-
-    [limits]                           # probe name = highest value allowed
-    [hooks]                            # moment = shell command
-    [service]                          # of `hotfill serve`; see `hotfill.service.settings`
-
-Paths are relative to the file. Factories are looked up as "module:name", beside the file first; in
-their options "{here}" stands for the file's folder.
-"""
+"""One configuration file and everything that is built from it, when it is asked for."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import os
-import subprocess
-import sys
 import time
-import tomllib
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from hotfill.errors import ConfigError, HotfillError, ModelMismatchError, StoreBusyError
+from hotfill.config.factories import made_by
+from hotfill.config.settings import ModelSection, Settings
+from hotfill.config.shell_hooks import shell_hooks
+from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
-from hotfill.stores.section import StoreSection
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.coverage import Current, current_of, current_told
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.hooks import Moment
-from hotfill.upgrade.journal_section import JournalSection
 from hotfill.upgrade.lock import busy, holder
 from hotfill.upgrade.phases import Step, advance
-from hotfill.upgrade.plan import OrderName, Plan, Strategy, TransformName
+from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.planning import make_plan
 from hotfill.upgrade.status import take_status
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Source
@@ -72,60 +35,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FactorySection(_Section):
-    """Something made by the user's own code."""
-
-    factory: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class ModelSection(_Section):
-    """A model: its embedder, or at least its id."""
-
-    embedder: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    model: dict[str, Any] | None = None
-
-
-class UpgradeSection(_Section):
-    """What `Plan` decides; the same names and defaults."""
-
-    strategy: Strategy = "merge"
-    transform: TransformName = "kernel_bridge"
-    order: OrderName = "random"
-    seed: int = 0
-    priority_key: str = ""
-    query_log: str = ""
-    batch_size: int = 256
-    fit_items: int = 2000
-    refit: bool = False
-    max_attempts: int = 3
-    max_dead_letters: int = 100
-    cutover: Literal["manual", "auto"] = "manual"
-    duty_cycle: float = 1.0
-    verify_items: int = 200
-    verification_lasts_seconds: float = 3600.0
-
-
-class Settings(_Section):
-    """The whole file."""
-
-    folder: str | None = None
-    store: StoreSection
-    journal: JournalSection = JournalSection()
-    source: FactorySection
-    old: ModelSection
-    new: ModelSection
-    upgrade: UpgradeSection = UpgradeSection()
-    limits: dict[str, float] = Field(default_factory=dict)
-    hooks: dict[str, str] = Field(default_factory=dict)
-    service: dict[str, Any] = Field(default_factory=dict)  # read by whoever serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +71,8 @@ class Project:
 
     def source(self) -> Source:
         """Make the source."""
-        made: Source = self._made("source.factory", self.settings.source)
+        section = self.settings.source
+        made: Source = made_by("source.factory", section.factory, section.options, self.path.parent)
         return made
 
     def embedder(self, which: Literal["old", "new"]) -> Embedder | None:
@@ -172,8 +82,7 @@ class Project:
         section: ModelSection = getattr(self.settings, which)
         if section.embedder is None:
             return None
-        factory = FactorySection(factory=section.embedder, options=section.options)
-        made = self._made(f"{which}.embedder", factory)
+        made = made_by(f"{which}.embedder", section.embedder, section.options, self.path.parent)
         if not isinstance(made, Embedder):
             raise ConfigError(
                 f"[{which}] embedder = {section.embedder!r} must give an object with `model_id` "
@@ -310,7 +219,7 @@ class Project:
             old_embedder=old,
             source=self.source(),
             fitting=fitting_for(plan),
-            hooks={_moment(name): _shell(text) for name, text in self.settings.hooks.items()},
+            hooks=shell_hooks(self.settings.hooks),
         )
 
     @contextmanager
@@ -336,86 +245,3 @@ class Project:
         if embedder is None:
             raise ConfigError("[new] needs an embedder: items are embedded by it")
         return embedder
-
-    def _made(self, key: str, section: FactorySection) -> Any:
-        module_name, _, name = section.factory.partition(":")
-        if not name:
-            raise ConfigError(f'{key} must look like "module:name", got {section.factory!r}')
-        beside = str(self.path.parent.resolve())
-        if beside not in sys.path:
-            sys.path.insert(0, beside)
-        try:
-            factory = getattr(importlib.import_module(module_name), name)
-        except (ImportError, AttributeError) as error:
-            if isinstance(error, HotfillError):
-                raise
-            raise ConfigError(f"{key} = {section.factory!r} cannot be imported: {error}") from error
-        return factory(**_placed(section.options, self.path.parent.resolve()))
-
-
-def read(path: Path) -> Project:
-    """Read a configuration file. Raises ConfigError, naming the nearest right key."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    try:
-        return Project(path, Settings.model_validate(values))
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explained(error, Settings)}") from error
-
-
-def explained(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Say which keys of a file are wrong, and what was probably meant."""
-    return "; ".join(_explained(problem, settings) for problem in error.errors())
-
-
-def _explained(problem: Any, section: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
-    for part in problem["loc"][:-1]:
-        if isinstance(part, str):  # a number counts the rows of a list
-            annotation: Any = section.model_fields[part].annotation
-            section = next(iter(get_args(annotation)), annotation)
-    near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
-    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
-    return f"unknown key {where!r}; {known}"
-
-
-def _placed(options: Any, folder: Path) -> Any:
-    """Put the folder where options say {here}, at any depth."""
-    if isinstance(options, str):
-        return options.replace("{here}", str(folder))
-    if isinstance(options, dict):
-        return {key: _placed(value, folder) for key, value in options.items()}
-    if isinstance(options, list):
-        return [_placed(value, folder) for value in options]
-    return options
-
-
-def _moment(name: str) -> Moment:
-    for moment in get_args(Moment):
-        if name == moment:
-            return moment  # type: ignore[no-any-return]
-    raise ConfigError(f"unknown hook {name!r}; known: {', '.join(get_args(Moment))}")
-
-
-def _shell(command: str) -> Callable[[Status], None]:
-    """Run a shell command with the status in its environment; a failure is an error."""
-
-    def hook(status: Status) -> None:
-        facts: Mapping[str, str] = {
-            "HOTFILL_PHASE": str(status.phase),
-            "HOTFILL_SHARE": f"{status.share:.4f}",
-        }
-        # What a hook says goes to stderr: stdout is for the result of the command.
-        done = subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **facts}, stdout=2)
-        if done.returncode:
-            raise HotfillError(f"the hook {command!r} failed with exit code {done.returncode}")
-
-    return hook

@@ -1,0 +1,49 @@
+"""From a TOML file to objects: the only place where names in a file become code.
+
+    folder = "upgrade"                 # the upgrade's own files; default: FILE.upgrade
+
+    [store]                            # see `hotfill.stores.section`
+    kind = "qdrant-edge"               # an embedded store on disk
+    path = "gallery"
+
+    [journal]                          # see `hotfill.upgrade.journal_section`
+    kind = "sqlite"                    # in the folder above; "postgres" for many machines
+
+    [source]
+    factory = "my_module:open_source"  # called with `options`; gives content by item id
+
+    [old]
+    embedder = "my_module:old_model"   # called with `options`; gives an Embedder
+
+    [new]
+    embedder = "my_module:new_model"
+
+    [upgrade]                          # everything of `hotfill.upgrade.plan.Plan`
+    strategy = "merge"
+
+    [limits]                           # probe name = highest value allowed
+    [hooks]                            # moment = shell command
+    [service]                          # of `hotfill serve`; see `hotfill.service.settings`
+
+Paths are relative to the file. Factories are looked up as "module:name", beside the file first; in
+their options "{here}" stands for the file's folder.
+"""
+
+from hotfill.config.project import Project
+from hotfill.config.reading import explained, read
+from hotfill.config.settings import (
+    FactorySection,
+    ModelSection,
+    Settings,
+    UpgradeSection,
+)
+
+__all__ = [
+    "FactorySection",
+    "ModelSection",
+    "Project",
+    "Settings",
+    "UpgradeSection",
+    "explained",
+    "read",
+]

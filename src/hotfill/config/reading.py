@@ -1,0 +1,52 @@
+"""A file becomes a `Project`; what is wrong in it is said with the key, and what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+
+from hotfill.config.project import Project
+from hotfill.config.settings import Settings
+from hotfill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+
+def read(path: Path) -> Project:
+    """Read a configuration file. Raises ConfigError, naming the nearest right key."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Project(path, Settings.model_validate(values))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explained(error, Settings)}") from error
+
+
+def explained(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Say which keys of a file are wrong, and what was probably meant."""
+    return "; ".join(_explained(problem, settings) for problem in error.errors())
+
+
+def _explained(problem: Any, section: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
+    for part in problem["loc"][:-1]:
+        if isinstance(part, str):  # a number counts the rows of a list
+            annotation: Any = section.model_fields[part].annotation
+            section = next(iter(get_args(annotation)), annotation)
+    near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
+    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
+    return f"unknown key {where!r}; {known}"

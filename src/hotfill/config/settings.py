@@ -1,0 +1,65 @@
+"""What a configuration file may say, section by section. The examples are in `hotfill.config`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hotfill.stores.section import StoreSection
+from hotfill.upgrade.journal_section import JournalSection
+from hotfill.upgrade.plan import OrderName, Strategy, TransformName
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FactorySection(_Section):
+    """Something made by the user's own code."""
+
+    factory: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelSection(_Section):
+    """A model: its embedder, or at least its id."""
+
+    embedder: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] | None = None
+
+
+class UpgradeSection(_Section):
+    """What `Plan` decides; the same names and defaults."""
+
+    strategy: Strategy = "merge"
+    transform: TransformName = "kernel_bridge"
+    order: OrderName = "random"
+    seed: int = 0
+    priority_key: str = ""
+    query_log: str = ""
+    batch_size: int = 256
+    fit_items: int = 2000
+    refit: bool = False
+    max_attempts: int = 3
+    max_dead_letters: int = 100
+    cutover: Literal["manual", "auto"] = "manual"
+    duty_cycle: float = 1.0
+    verify_items: int = 200
+    verification_lasts_seconds: float = 3600.0
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    folder: str | None = None
+    store: StoreSection
+    journal: JournalSection = JournalSection()
+    source: FactorySection
+    old: ModelSection
+    new: ModelSection
+    upgrade: UpgradeSection = UpgradeSection()
+    limits: dict[str, float] = Field(default_factory=dict)
+    hooks: dict[str, str] = Field(default_factory=dict)
+    service: dict[str, Any] = Field(default_factory=dict)  # read by whoever serves
