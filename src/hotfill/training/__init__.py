@@ -2,7 +2,7 @@
 
 Compatible training of a model: `fit` (the loop), `Settings`, `ArrayItems` and `FolderItems` (the
 data), `OldVectors` (what the old model made of it), `build_backbone`, `compatible_recipe` (by
-name); `train_compatible` does it all from files.
+name); `train_compatible` does it all from files. `model_embedder` serves what came out of it.
 """
 
 from hotfill.training import _torch as _torch
@@ -12,10 +12,10 @@ from hotfill.training.diverged import DivergedError
 from hotfill.training.embed import embed
 from hotfill.training.fit import Outcome, fit
 from hotfill.training.folder_items import FolderItems
+from hotfill.training.forward_map import forward_map
 from hotfill.training.items import ArrayItems, Items, read_arrays
 from hotfill.training.model_file import ModelFacts, ModelFile
 from hotfill.training.old_vectors import OldVectors
-from hotfill.training.residual_transform import ResidualTransform, residual_transform
 from hotfill.training.settings import Settings
 from hotfill.training.train_compatible import Trained, train_compatible
 
@@ -30,14 +30,13 @@ __all__ = [
     "ModelFile",
     "OldVectors",
     "Outcome",
-    "ResidualTransform",
     "Settings",
     "Trained",
     "build_backbone",
     "compatible_recipe",
     "embed",
     "fit",
+    "forward_map",
     "read_arrays",
-    "residual_transform",
     "train_compatible",
 ]

@@ -88,16 +88,17 @@ class ArrayItems:
 
     def __call__(self, rows: NDArray[np.int64], /) -> Tensor:
         """Return float32 (n, channels, height, width), or (n, dimension) for vectors."""
-        chosen = torch.from_numpy(np.ascontiguousarray(self._contents[rows]))
-        whole = chosen.dtype == torch.uint8
-        chosen = chosen.float()
-        if whole:
-            chosen = chosen / 255
-        if chosen.ndim == 3:
-            chosen = chosen.unsqueeze(1)
-        elif chosen.ndim == 4:
-            chosen = chosen.permute(0, 3, 1, 2).contiguous()
-        return chosen
+        return as_tensor(self._contents[rows])
+
+
+def as_tensor(contents: NDArray[np.generic]) -> Tensor:
+    """Return contents as float32; uint8 is divided by 255, pictures come with channels first."""
+    found = torch.from_numpy(np.array(contents)).float()  # a copy: the caller may write to its own
+    if contents.dtype == np.uint8:
+        found = found / 255
+    if found.ndim == 3:
+        return found.unsqueeze(1)
+    return found.permute(0, 3, 1, 2).contiguous() if found.ndim == 4 else found
 
 
 def read_arrays(path: Path) -> ArrayItems:

@@ -19,6 +19,7 @@ class ModelFacts:
 
     recipe: the method. backbone: as `build_backbone` takes it. channels: of the pictures.
     dimension: of the embeddings. classes: names, in the order of the head's rows.
+    side: what pictures were scaled to, in pixels; 0 = they were taken as they are.
     """
 
     recipe: str
@@ -26,6 +27,7 @@ class ModelFacts:
     channels: int
     dimension: int
     classes: tuple[str, ...]
+    side: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from torch import nn
 
 from hotfill.errors import ConfigError, InputError
 from hotfill.losses import Cosine, Head, Recipe, Reference, TwoStages
+from hotfill.losses.maps import Residual
 from hotfill.losses.references import from_head, simplex
 from hotfill.training.backbones import build_backbone
 from hotfill.training.compatible_recipe import (
@@ -24,12 +25,15 @@ from hotfill.training.compatible_recipe import (
 from hotfill.training.embed import embed
 from hotfill.training.fit import Augment, Outcome, fit
 from hotfill.training.folder_items import FolderItems
+from hotfill.training.forward_map import forward_map
 from hotfill.training.items import ArrayItems, Items, read_arrays
+from hotfill.training.model_embedder import model_id_of
 from hotfill.training.model_file import ModelFacts, ModelFile
 from hotfill.training.old_vectors import OldVectors
 from hotfill.training.settings import Settings
+from hotfill.types import ModelId
 
-MODEL = "model.safetensors"
+MODEL, UP = "model.safetensors", "up.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def train_compatible(
     recipe: one of RECIPE_NAMES; "independent" and "cores" need no old model.
     data: a folder with one subfolder of pictures per class, or an .npz file (`read_arrays`).
     output: a folder for everything that is written: checkpoint, log, old vectors, and, once
-        finished, model.safetensors.
+        finished, model.safetensors; also up.safetensors, the forward map for the `prefill`
+        strategy, where the recipe trains one and `old` is a model file.
     old: a model file written by this function; or a file of old vectors by item id, from any model
         (`OldVectors.read`). With a model file the old head is used too, its classes found by name.
     backbone: as `build_backbone` takes it. dimension: of the new embeddings; the old dimension by
@@ -75,7 +80,8 @@ def train_compatible(
     settings, score = settings or Settings(), score or Cosine(20.0, 0.1)
     items = _read(data, side, channels)
     output.mkdir(parents=True, exist_ok=True)
-    old_vectors, old_head = _old(old, items, output, settings.device)
+    there = _old(old, items, output, settings.device)
+    old_vectors = there.vectors
     classes = len(items.classes)
     width = dimension or (old_vectors.dimension if old_vectors else 128)
     pictures = items(np.arange(1)).shape[1]
@@ -87,7 +93,7 @@ def train_compatible(
         else:
             head = Head.random(classes, width, score)
         model = build_backbone(backbone, channels=pictures, dimension=width)
-        built = _build(recipe, head, items, old_vectors, old_head, options or {})
+        built = _build(recipe, head, items, old_vectors, there.head, options or {})
     stages = built if isinstance(built, TwoStages) else TwoStages(built, built)
     common: dict[str, Any] = {
         "stop_after_seconds": stop_after_seconds,
@@ -107,10 +113,13 @@ def train_compatible(
         outcome = fit_forward(model, built, items, settings, output, old_vectors, **common)
     if not outcome.finished:
         return Trained(outcome, None)
-    facts = ModelFacts(recipe, backbone, pictures, width, tuple(items.classes))
-    up = stages.forward.maps["up"].state_dict()
+    scaled = side if data.is_dir() else 0
+    facts = ModelFacts(recipe, backbone, pictures, width, tuple(items.classes), scaled)
+    up = stages.forward.maps["up"]
     kept = head.vectors if stages.backward.head is not None else None
-    ModelFile(facts, model, kept, up).save(output / MODEL)
+    ModelFile(facts, model, kept, up.state_dict()).save(output / MODEL)
+    if isinstance(up, Residual) and there.model is not None:
+        forward_map(up, there.model, model_id_of(output / MODEL, facts)).save(output / UP)
     return Trained(outcome, output / MODEL)
 
 
@@ -143,14 +152,20 @@ def _read(data: Path, side: int, channels: int) -> Items:
     return read_arrays(data)
 
 
-def _old(
-    old: Path | None, items: Items, output: Path, device: str
-) -> tuple[OldVectors | None, Reference | None]:
-    """The old vectors of the items, and the old head where there is one."""
+@dataclass(frozen=True)
+class _Old:
+    """What is known of the old model: its vectors of the items, its head, its space."""
+
+    vectors: OldVectors | None = None
+    head: Reference | None = None
+    model: ModelId | None = None
+
+
+def _old(old: Path | None, items: Items, output: Path, device: str) -> _Old:
     if old is None:
-        return None, None
+        return _Old()
     try:
-        return OldVectors.read(old), None
+        return _Old(OldVectors.read(old))
     except InputError as error:
         try:
             file = ModelFile.read(old)
@@ -164,11 +179,12 @@ def _old(
     if not cache.exists():
         vectors = embed(file.model.to(device), items, device=device)
         OldVectors(items.item_ids, vectors).save(cache)
-    if file.head is None:
-        return OldVectors.read(cache), None
-    number = {name: row for row, name in enumerate(file.facts.classes)}
-    rows = torch.tensor([number.get(name, -1) for name in items.classes])
-    return OldVectors.read(cache), from_head(file.head, rows=rows)
+    head = None
+    if file.head is not None:
+        number = {name: row for row, name in enumerate(file.facts.classes)}
+        rows = torch.tensor([number.get(name, -1) for name in items.classes])
+        head = from_head(file.head, rows=rows)
+    return _Old(OldVectors.read(cache), head, model_id_of(old, file.facts))
 
 
 def _build(

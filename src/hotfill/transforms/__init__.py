@@ -15,6 +15,7 @@ from hotfill.transforms.low_rank import fit_low_rank
 from hotfill.transforms.mlp import Mlp
 from hotfill.transforms.moments import Moments
 from hotfill.transforms.procrustes import fit_procrustes
+from hotfill.transforms.residual import Residual
 from hotfill.transforms.residual_mlp import ResidualMlp
 from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
 from hotfill.transforms.uncertainty import uncertainty
@@ -29,6 +30,7 @@ __all__ = [
     "KernelMap",
     "Mlp",
     "Moments",
+    "Residual",
     "ResidualMlp",
     "Transform",
     "bridge_of",

@@ -15,6 +15,7 @@ from hotfill.transforms.identity import Identity
 from hotfill.transforms.kernel import KernelMap
 from hotfill.transforms.kernel_bridge import KernelBridge
 from hotfill.transforms.mlp import Mlp
+from hotfill.transforms.residual import Residual
 from hotfill.transforms.residual_mlp import ResidualMlp
 from hotfill.types import ModelId
 
@@ -34,6 +35,7 @@ KINDS: dict[str, type[Transform]] = {
         KernelBridge,
         KernelMap,
         Mlp,
+        Residual,
         ResidualMlp,
     )
 }
