@@ -12,6 +12,9 @@ import pytest
 
 from hotfill.stores import Gallery, MemoryGallery
 from hotfill.types import ModelId, Vectors
+from tests.conformance import qdrant_store as qdrant_stores
+from tests.conformance.lossless_codec import LosslessCodec
+from tests.conformance.models import OLD, STRANGER
 
 
 @dataclass
@@ -98,10 +101,72 @@ def open_postgres(folder: Path) -> Gallery:
     return PostgresGallery.open(**json.loads((folder / "place.json").read_text()), exact=True)
 
 
+def coded_store(folder: Path) -> Store:
+    """An embedded store that keeps one space as codes; here codes that lose nothing."""
+    from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+
+    places: dict[int, Path] = {}
+
+    def create(model: ModelId) -> Gallery:
+        here = folder / f"gallery{len(places)}"
+        QdrantEdgeGallery.create(here / "store", STRANGER, exact=True).close()
+        gallery = open_coded(here)
+        gallery.add_space(model)
+        gallery.drop_space(STRANGER)
+        places[id(gallery)] = here
+        return gallery
+
+    def reopen(gallery: Gallery) -> Gallery:
+        gallery.close()
+        opened = open_coded(places[id(gallery)])
+        places[id(opened)] = places[id(gallery)]
+        return opened
+
+    return Store(create=create, reopen=reopen)
+
+
+def open_coded(folder: Path) -> Gallery:
+    """Open a gallery that a `coded_store` made, in this or another process."""
+    from hotfill.stores.coded import CodedGallery
+    from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+
+    inner = QdrantEdgeGallery.open(folder / "store", exact=True)
+    return CodedGallery(inner, folder / "codes", [LosslessCodec(OLD)])
+
+
+def qdrant_store(folder: Path) -> Store:
+    return _in_folders(folder, qdrant_stores.create, qdrant_stores.open_gallery)
+
+
+def _in_folders(
+    folder: Path,
+    make: Callable[[Path, ModelId], Gallery],
+    open_gallery: Callable[[Path], Gallery],
+) -> Store:
+    """A store whose galleries are known by a folder each."""
+    places: dict[int, Path] = {}
+
+    def create(model: ModelId) -> Gallery:
+        here = folder / f"gallery{len(places)}"
+        gallery = make(here, model)
+        places[id(gallery)] = here
+        return gallery
+
+    def reopen(gallery: Gallery) -> Gallery:
+        gallery.close()
+        opened = open_gallery(places[id(gallery)])
+        places[id(opened)] = places[id(gallery)]
+        return opened
+
+    return Store(create=create, reopen=reopen)
+
+
 STORES = {
     "memory": memory_store,
     "qdrant_edge": qdrant_edge_store,
     "postgres": postgres_store,
+    "qdrant": qdrant_store,
+    "coded": coded_store,
 }
 PERSISTENT = [name for name in STORES if name != "memory"]
 

@@ -26,6 +26,14 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from tests.conformance.conftest import open_postgres
 
         return open_postgres(folder)
+    if store == "qdrant":
+        from tests.conformance import qdrant_store
+
+        return qdrant_store.open_gallery(folder)
+    if store == "coded":
+        from tests.conformance.conftest import open_coded
+
+        return open_coded(folder)
     raise ValueError(f"no way to open {store!r} in another process is written down here")
 
 

@@ -1,0 +1,165 @@
+"""One space of a gallery whose vectors are codes in a file, with the scan that finds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.errors import ConfigError, StoreError
+from hotfill.stores.coded.pointers import pointer_space
+from hotfill.stores.coded.slot_file import SlotFile
+from hotfill.stores.inputs import ready_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.coded.codec import Codec
+    from hotfill.types import Vectors
+
+
+class CodeSide:
+    """Slots of codes: whose they are, which are searched, which are free.
+
+    All of this but the codes is in memory and read from the store underneath when it is opened.
+    Not safe for use by several threads at once; the gallery holds its lock.
+    """
+
+    def __init__(self, folder: Path, codec: Codec) -> None:
+        """Open the side's file in a folder, or make it. Nothing is in it before `load`."""
+        if codec.space.metric != "cosine":
+            raise ConfigError(f"codes are compared by the cosine; {codec.space} is not")
+        self.space = codec.space
+        self.pointers = pointer_space(codec.space)
+        self._codec = codec
+        self._file = SlotFile(folder / f"{codec.space.fingerprint}.codes", codec.row_bytes)
+        self.forget()
+
+    def __len__(self) -> int:
+        return self._n_searched
+
+    def forget(self) -> None:
+        """Begin again with nothing loaded."""
+        self._scan = self._codec.scan()
+        self._owners: list[str | None] = []
+        self._searched = np.zeros(0, np.bool_)
+        self._n_searched = 0
+        self._free: list[int] = []
+
+    def load(self, item_ids: Sequence[str], slots: NDArray[np.int64], *, searched: bool) -> None:
+        """Take in items whose codes are in the file already.
+
+        Raises StoreError when a code is damaged or the file is another gallery's.
+        """
+        if damaged := self._file.damaged(slots, item_ids):
+            raise StoreError(
+                f"{self._file.path}: the codes of {len(damaged)} items are damaged or another "
+                f"gallery's, for one {damaged[0]!r}: put the file back from a copy that was made "
+                "together with the store's"
+            )
+        self._reserve(int(slots.max(initial=-1)) + 1)
+        for slot, item_id in zip(slots.tolist(), item_ids, strict=True):
+            self._owners[slot] = item_id
+        if searched:
+            self._begin_search(slots)
+
+    def loaded(self) -> None:
+        """Note what is free, when all was loaded."""
+        self._free = [slot for slot, owner in enumerate(self._owners) if owner is None]
+
+    def put(
+        self, item_ids: Sequence[str], vectors: Vectors, *, rounded: bool = False
+    ) -> NDArray[np.int64]:
+        """Write codes into free slots, int64 (n,), durably; not searched before `settle`.
+
+        rounded: see `Codec.pack`. Raises InputError (no codes), StoreFullError, StoreError.
+        """
+        rows = self._codec.pack(vectors, rounded=rounded)
+        reused = self._free[len(self._free) - min(len(rows), len(self._free)) :]
+        fresh = range(len(self._owners), len(self._owners) + len(rows) - len(reused))
+        slots = np.array([*reused, *fresh], dtype=np.int64)
+        self._file.write(slots, rows, item_ids)
+        del self._free[len(self._free) - len(reused) :]
+        self._reserve(len(self._owners) + len(fresh))
+        for slot, item_id in zip(slots.tolist(), item_ids, strict=True):
+            self._owners[slot] = item_id
+        return slots
+
+    def settle(
+        self,
+        touched: NDArray[np.int64],
+        current: Mapping[str, int],
+        searched_ids: Collection[str],
+    ) -> None:
+        """Search what is to be searched now, and free what nobody points to any more.
+
+        touched: slots that may have changed. current: slots of their items now.
+        searched_ids: those of the items that are searched in this space.
+        """
+        owners = [self._owners[slot] for slot in touched.tolist()]
+        kept = np.array(
+            [
+                owner is not None and current.get(owner) == slot
+                for owner, slot in zip(owners, touched.tolist(), strict=True)
+            ],
+            np.bool_,
+        )
+        wanted = kept & np.array([owner in searched_ids for owner in owners], np.bool_)
+        self._end_search(touched[self._searched[touched] & ~wanted])
+        self._begin_search(touched[~self._searched[touched] & wanted])
+        for slot in touched[~kept].tolist():
+            if self._owners[slot] is not None:
+                self._owners[slot] = None
+                self._free.append(slot)
+
+    def read(self, slots: NDArray[np.int64]) -> Vectors:
+        """Read vectors, float32 (n, dimension), of unit length."""
+        if not len(slots):
+            return np.empty((0, self.space.dimension), np.float32)
+        return ready_vectors(self._codec.unpack(self._file.read(slots)), self.space, None)
+
+    def candidates(self, queries: Vectors, k: int) -> list[tuple[list[str], NDArray[np.float32]]]:
+        """Find about the k best of each query; their ids and exact cosines, best first."""
+        found = self._scan.search(queries, k)
+        return [
+            self._scored(query, slots[slots >= 0])
+            for query, slots in zip(queries, found, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self.close()
+        self._file.path.unlink(missing_ok=True)
+
+    def _scored(
+        self, query: NDArray[np.float32], slots: NDArray[np.int64]
+    ) -> tuple[list[str], NDArray[np.float32]]:
+        scores = self.read(slots) @ query
+        order = np.argsort(-scores, kind="stable")
+        return [self._owners[slot] or "" for slot in slots[order].tolist()], scores[order]
+
+    def _begin_search(self, slots: NDArray[np.int64]) -> None:
+        if len(slots):
+            self._scan.add(slots, self._file.read(slots))
+            self._searched[slots] = True
+            self._n_searched += len(slots)
+
+    def _end_search(self, slots: NDArray[np.int64]) -> None:
+        if len(slots):
+            self._scan.remove(slots)
+            self._searched[slots] = False
+            self._n_searched -= len(slots)
+
+    def _reserve(self, slots: int) -> None:
+        self._owners += [None] * (slots - len(self._owners))
+        if slots > len(self._searched):
+            grown = np.zeros(max(slots, len(self._searched) * 3 // 2), np.bool_)
+            grown[: len(self._searched)] = self._searched
+            self._searched = grown
