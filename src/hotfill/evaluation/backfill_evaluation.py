@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.errors import InputError
+from hotfill.evaluation.mixed_gallery import side_of_each
 from hotfill.evaluation.orders import check_order
+from hotfill.evaluation.stage_ranks import StageRanks
 from hotfill.metrics import (
     BackfillCurve,
     average_precision,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from hotfill.evaluation.mixed_gallery import MixedGallery, Scores
     from hotfill.metrics import Relevance
 
-MAX_CHUNK_BYTES = 32 << 20  # one float32 matrix of scores; about four live at once
+MAX_CHUNK_BYTES = 64 << 20  # one float32 matrix of scores; about four live at once
 NDCG_CUT = 10
 
 
@@ -119,20 +121,74 @@ def evaluate_backfill(
     Raises InputError (an order that is none, no query with a relevant item), ShapeError.
     """
     checked = {name: check_order(order, relevance.gallery) for name, order in orders.items()}
-    found: dict[str, list[list[PerQuery]]] = {name: [[] for _ in shares] for name in checked}
+    measure = _counted if gallery.merge is side_of_each else _sorted
+    found: list[list[list[PerQuery]]] = [[[] for _ in shares] for _ in checked]
     for rows in chunks(len(relevance), relevance.gallery):
-        old, new = gallery.sides(rows)
-        for name, order in checked.items():
-            for place, share in enumerate(shares):
-                moved = np.zeros(len(order), dtype=np.bool_)
-                moved[order[: int(share * len(order))]] = True
-                part = relevance.take(rows)
-                own = None if exclude is None else np.asarray(exclude)[rows]
-                found[name][place].append(_figures(gallery.merge(old, new, moved), part, own))
+        own = None if exclude is None else np.asarray(exclude)[rows]
+        part = relevance.take(rows)
+        measured = measure(gallery, rows, part, list(checked.values()), shares, own)
+        for stages, some in zip(found, measured, strict=True):
+            for stage, figures in zip(stages, some, strict=True):
+                stage.append(figures)
     return {
         name: Stages(tuple(shares), tuple(_joined(parts) for parts in stages))
-        for name, stages in found.items()
+        for name, stages in zip(checked, found, strict=True)
     }
+
+
+def _counted(
+    gallery: MixedGallery,
+    rows: slice,
+    relevance: Relevance,
+    orders: list[NDArray[np.int64]],
+    shares: Sequence[float],
+    exclude: Any,
+) -> list[list[PerQuery]]:
+    """Figures of some queries by order and share, all stages of a query at once."""
+    old, new = gallery.sides(rows)
+    for side in (old, new):
+        if np.isnan(side).any():
+            raise InputError("scores hold NaN; check the vectors they were made from")
+    left_out = np.full(len(relevance), -1) if exclude is None else exclude
+    counter = StageRanks(orders, shares, relevance.gallery)
+    found = []
+    for query in range(len(relevance)):
+        ranks = counter.of(old[query], new[query], relevance, query, int(left_out[query]))
+        if ranks is not None:
+            found.append((average_precision(ranks), hit_rate(ranks, 1), ndcg(ranks, NDCG_CUT)))
+    precision, right, gain = (
+        np.reshape([figures[which] for figures in found], (-1, len(orders), len(shares)))
+        for which in range(3)
+    )
+    hit = right.astype(np.bool_)
+    return [
+        [
+            PerQuery(precision[:, order, stage], hit[:, order, stage], gain[:, order, stage])
+            for stage in range(len(shares))
+        ]
+        for order in range(len(orders))
+    ]
+
+
+def _sorted(
+    gallery: MixedGallery,
+    rows: slice,
+    relevance: Relevance,
+    orders: list[NDArray[np.int64]],
+    shares: Sequence[float],
+    exclude: Any,
+) -> list[list[PerQuery]]:
+    """Do the same for any merge: one ranking for each stage."""
+    old, new = gallery.sides(rows)
+    found = []
+    for order in orders:
+        stages = []
+        for share in shares:
+            moved = np.zeros(len(order), dtype=np.bool_)
+            moved[order[: int(share * len(order))]] = True
+            stages.append(_figures(gallery.merge(old, new, moved), relevance, exclude))
+        found.append(stages)
+    return found
 
 
 def evaluate_side(sides: Any, relevance: Relevance, *, exclude: Any = None) -> PerQuery:

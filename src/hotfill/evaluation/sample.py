@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError, VectorError
-from hotfill.types import ModelId, Transform, Vectors
+from hotfill.types import ModelId, Vectors
 
 BLOCK = 4096  # rows read, mapped and compared at once
 MIN_ITEMS = 300
@@ -39,10 +39,14 @@ class Side:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def spans(self) -> Iterator[slice]:
+        """Cut all rows into blocks."""
+        for start in range(0, len(self), BLOCK):
+            yield slice(start, min(start + BLOCK, len(self)))
+
     def blocks(self) -> Iterator[tuple[slice, Vectors]]:
         """Walk all rows: where each block belongs, and its vectors."""
-        for start in range(0, len(self), BLOCK):
-            span = slice(start, min(start + BLOCK, len(self)))
+        for span in self.spans():
             yield span, self.read(span)
 
     def read(self, span: slice = slice(None)) -> Vectors:
@@ -52,14 +56,11 @@ class Side:
         return np.asarray(block / lengths, dtype=np.float32)
 
 
-def cosines(queries: Vectors, gallery: Side, transform: Transform | None = None) -> Vectors:
-    """Score queries (q, dimension) against a whole gallery: float32 (q, n).
-
-    transform: applied to the gallery's vectors first.
-    """
+def cosines(queries: Vectors, gallery: Side) -> Vectors:
+    """Score queries (q, dimension) against a whole gallery: float32 (q, n)."""
     scores = np.empty((len(queries), len(gallery)), dtype=np.float32)
     for span, block in gallery.blocks():
-        scores[:, span] = queries @ (block if transform is None else transform(block)).T
+        scores[:, span] = queries @ block.T
     return scores
 
 

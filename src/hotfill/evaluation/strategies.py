@@ -12,12 +12,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.evaluation.fitting import fit_calibration
+from hotfill.evaluation.mapped_gallery import MappedGallery
 from hotfill.evaluation.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.evaluation.sample import cosines
 from hotfill.scoring.scorer import Bridge
@@ -66,26 +68,25 @@ def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str
 
     A `Bridge` is measured by its exact scores, as the scorer refines its best hits.
     """
-    down = fitted.transform
-
-    def score(queries: Vectors, old: Vectors) -> Scores:
-        if isinstance(down, Bridge):
-            return down.query_features(queries) @ down.gallery_features(old).T
-        return down(queries) @ old.T
+    down, gallery = fitted.transform, sample.old.gallery
+    carried: Callable[[Vectors], Vectors]
+    if isinstance(down, Bridge):
+        carried, reference = down.query_features, down.gallery_features(pairs.old_reference)
+        scores = MappedGallery(gallery, down.gallery_features).scores
+    else:
+        carried, reference = down, pairs.old_reference
+        scores = partial(cosines, gallery=gallery)
 
     def old_side(rows: slice) -> tuple[Scores, Scores]:
-        queries = sample.new.queries.read(rows)
-        scores = np.empty((len(queries), len(sample.old.gallery)), dtype=np.float32)
-        for span, block in sample.old.gallery.blocks():
-            scores[:, span] = score(queries, block)
-        return scores, score(queries, pairs.old_reference)
+        queries = carried(sample.new.queries.read(rows))
+        return scores(queries), queries @ reference.T
 
     return MixedGallery(
         strategy="merge",
         transform=fitted.name,
         calibration=calibration,
         sides=_calibrated(
-            sample, pairs, old_side, score(pairs.new_reference, pairs.old_reference), calibration
+            sample, pairs, old_side, carried(pairs.new_reference) @ reference.T, calibration
         ),
         fit_seconds=fitted.seconds,
     )
@@ -99,13 +100,14 @@ def merge_up(
     strategy: "prefill" (the vectors are rewritten before backfilling) or "compatible" (nothing is,
     the transform being the identity).
     """
-    up = fitted.transform
+    written = MappedGallery(sample.old.gallery, fitted.transform)
+    reference = fitted.transform(pairs.old_reference)
 
     def old_side(rows: slice) -> tuple[Scores, Scores]:
         queries = sample.new.queries.read(rows)
-        return cosines(queries, sample.old.gallery, up), queries @ up(pairs.old_reference).T
+        return written.scores(queries), queries @ reference.T
 
-    within = pairs.new_reference @ up(pairs.old_reference).T
+    within = pairs.new_reference @ reference.T
     return MixedGallery(
         strategy=strategy,
         transform=fitted.name,
