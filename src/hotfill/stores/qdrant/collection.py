@@ -1,0 +1,281 @@
+"""The one collection of a gallery: the client's calls, in items and spaces instead of points."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from hotfill.errors import InputError, StoreError
+from hotfill.stores.qdrant import stamp as stamps
+from hotfill.stores.qdrant.conditions import both, searched_in
+from hotfill.stores.qdrant.failures import translated
+from hotfill.stores.qdrant.points import ID, SIDE, VERSION, made_by, point_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeVar
+
+    from hotfill.stores.qdrant.stamp import Space, Stamp
+    from hotfill.types import Metric, ModelId, Vectors
+
+    T = TypeVar("T")
+
+DISTANCES: dict[Metric, models.Distance] = {
+    # Both sides have unit length, which makes the inner product the cosine.
+    "cosine": models.Distance.DOT,
+    "dot": models.Distance.DOT,
+    "l2": models.Distance.EUCLID,
+}
+_AT_ONCE = 1000  # points in one request
+_NUMBERS_AT_ONCE = 400_000  # of vectors in one request; a server takes 32 MB of JSON by default
+_IN_ORDER = models.WriteOrdering.STRONG  # every replica decides conditions in the same order
+
+
+class Collection:
+    """Calls of one collection. Ids given are of items; an id that is not there is left out."""
+
+    def __init__(
+        self, location: str, name: str, *, api_key: str | None, exact: bool, ef: int | None,
+        timeout_seconds: float,
+    ) -> None:  # fmt: skip
+        """Connect. Raises StoreError when the local engine's folder cannot be opened."""
+        self.name = name
+        self.adopted = False  # as the stamp says, once it is read
+        self.local = not location.startswith(("http://", "https://"))
+        with translated(f"open {location}"):
+            if self.local:
+                place: dict[str, Any] = {"location": location} if location == ":memory:" else {"path": location}
+                # One call at a time, by the lock below, whatever the thread.
+                self._client = QdrantClient(**place, force_disable_check_same_thread=True)
+            else:
+                self._client = QdrantClient(
+                    url=location, api_key=api_key, timeout=max(1, round(timeout_seconds))
+                )
+        # The local engine compares with every vector, and warns of settings it has no use for.
+        self._params = None if self.local else models.SearchParams(exact=exact, hnsw_ef=ef)
+        self.alone: Any = RLock() if self.local else nullcontext()
+        self._closed = False
+
+    # The collection itself
+
+    def create(self, space: Space) -> None:
+        """Make it, stamped with one space."""
+        vectors = {
+            space.vector: models.VectorParams(
+                size=space.model.dimension, distance=DISTANCES[space.model.metric]
+            )
+        }
+        metadata = {**stamps.heading(adopted=False), **stamps.entry(space)}
+        if self._call("look for the collection", lambda c: c.collection_exists(self.name)):
+            raise StoreError(f"there is a collection {self.name!r} already: open it, or adopt it")
+        self._call(
+            "create the collection",
+            lambda c: c.create_collection(self.name, vectors_config=vectors, metadata=metadata),
+        )
+        self._index(space)
+
+    def describe(self) -> models.CollectionConfig:
+        """Read its configuration. Raises StoreError when there is none."""
+        if not self._call("look for the collection", lambda c: c.collection_exists(self.name)):
+            raise StoreError(f"there is no collection {self.name!r}")
+        return self._call(
+            "read the collection's description", lambda c: c.get_collection(self.name)
+        ).config
+
+    def read_stamp(self) -> Stamp | None:
+        """Read what the collection says of itself."""
+        return stamps.read(self.describe().metadata, self.name)
+
+    def write_stamp(self, *entries: dict[str, Any]) -> None:
+        """Add entries to what it says, or replace them."""
+        merged = {key: value for one in entries for key, value in one.items()}
+        self._call("stamp", lambda c: c.update_collection(self.name, metadata=merged))
+
+    def add_space(self, space: Space) -> None:
+        """Make room for a model's vectors, then say so. Again is harmless."""
+        dense = models.DenseVectorConfig(
+            size=space.model.dimension, distance=DISTANCES[space.model.metric]
+        )
+        self._call(
+            "add a vector to the collection",
+            lambda c: c.create_vector_name(
+                self.name, space.vector, models.DenseVectorNameConfig(dense=dense)
+            ),
+        )
+        self._index(space)
+        self.write_stamp(stamps.entry(space))
+
+    def drop_space(self, space: Space) -> None:
+        """Take a space out of the stamp, then remove its vectors."""
+        self.write_stamp(stamps.no_entry(space))
+        if space.vector:
+            self._call("remove vectors", lambda c: c.delete_vector_name(self.name, space.vector))
+        else:  # the unnamed vector has no name by which it could be dropped
+            there = models.Filter(must=[models.HasVectorCondition(has_vector="")])
+            self._call("remove vectors", lambda c: c.delete_vectors(self.name, [""], there))
+
+    def _index(self, space: Space) -> None:
+        """Let the server find points by what searches and moves ask for. Again is harmless."""
+        if self.local:
+            return  # it has no such indexes
+        for key, kind in (
+            (SIDE, models.PayloadSchemaType.KEYWORD),
+            (VERSION, models.PayloadSchemaType.INTEGER),
+            (made_by(space.side), models.PayloadSchemaType.KEYWORD),
+        ):
+            self._call("index the payload", partial(_create_index, self.name, key, kind))
+
+    # Points
+
+    def point(self, item_id: str) -> int | str:
+        """Return the engine's id of an item."""
+        return point_id(item_id, adopted=self.adopted)
+
+    def may_have(self, item_id: str) -> bool:
+        """Tell whether there can be a point of that name."""
+        try:
+            self.point(item_id)
+        except InputError:
+            return False
+        return True
+
+    def item(self, record: Any) -> str:
+        """Return the item that a point is."""
+        return str(record.id) if self.adopted else str(record.payload[ID])
+
+    def read(
+        self, item_ids: Sequence[str], *, keys: list[str] | None, vector: str | None = None
+    ) -> dict[str, Any]:
+        """Read items as the client's records. keys: of the payload; all when None."""
+        wanted = True if keys is None else [ID, *keys]
+        found = {}
+        for start in range(0, len(item_ids), _AT_ONCE):
+            points = [self.point(item_id) for item_id in item_ids[start : start + _AT_ONCE]]
+            ask = partial(_retrieve, self.name, points, wanted, vector)
+            for record in self._call("read items", ask):
+                found[self.item(record)] = record
+        return found
+
+    def update(self, operations: Sequence[Any]) -> None:
+        """Write in the order given; returns when it is done.
+
+        Raises MissingPointError when vectors were meant for a point that is not there; operations
+        before that one are done, that one is in part.
+        """
+        self._call(
+            "write",
+            lambda c: c.batch_update_points(self.name, operations, wait=True, ordering=_IN_ORDER),
+        )
+
+    def page(self, space: Space, after: str | None, limit: int) -> tuple[list[Any], str | None]:
+        """List some items of a side in the order of their points, and where to go on."""
+        records, following = self._call(
+            "list items",
+            lambda c: c.scroll(
+                self.name,
+                scroll_filter=searched_in(space),
+                limit=limit,
+                offset=None if after is None else self._cursor(after),
+                with_payload=[ID, VERSION, made_by(space.side)],
+            ),
+        )
+        return records, None if following is None else str(following)
+
+    def _cursor(self, text: str) -> int | str:
+        try:
+            return int(text) if self.adopted and text.isdigit() else str(UUID(text))
+        except ValueError as error:
+            raise InputError(f"after: {text!r} is not a cursor that scan returned") from error
+
+    def count(self, *filters: models.Filter) -> int:
+        """Count the points that match every filter."""
+        return self._call(
+            "count items", lambda c: c.count(self.name, count_filter=both(*filters), exact=True)
+        ).count
+
+    def search(
+        self, queries: Mapping[Space, Vectors], k: int, where: models.Filter | None
+    ) -> dict[Space, list[dict[str, float]]]:
+        """Search sides in one request: for each query the best items with their scores."""
+        requests = [
+            models.QueryRequest(
+                query=row,
+                using=space.vector,
+                filter=both(searched_in(space), *([] if where is None else [where])),
+                limit=k,
+                with_payload=[ID],
+                params=self._params,
+            )
+            for space, rows in queries.items()
+            for row in rows.tolist()
+        ]
+        answers = iter(
+            self._call("search", lambda c: c.query_batch_points(self.name, requests))
+            if requests
+            else ()
+        )
+        return {
+            space: [self._scores(next(answers).points, space) for _ in rows]
+            for space, rows in queries.items()
+        }
+
+    def _scores(self, points: Sequence[Any], space: Space) -> dict[str, float]:
+        sign = -1.0 if space.model.metric == "l2" else 1.0  # a distance: lower is better
+        return {self.item(point): sign * point.score for point in points}
+
+    def close(self) -> None:
+        """Disconnect. Again is harmless."""
+        with self.alone:
+            if not self._closed:
+                self._closed = True
+                self._client.close()
+
+    def _call(self, doing: str, call: Callable[[QdrantClient], T]) -> T:
+        with self.alone, translated(f"{doing} (collection {self.name!r})"):
+            if self._closed:
+                raise StoreError(f"the gallery {self.name!r} is closed: open it again")
+            return call(self._client)
+
+
+def _create_index(
+    name: str, key: str, kind: models.PayloadSchemaType, client: QdrantClient
+) -> None:
+    client.create_payload_index(name, key, kind)
+
+
+def _retrieve(
+    name: str, points: list[Any], keys: bool | list[str], vector: str | None, client: QdrantClient
+) -> list[Any]:
+    vectors = False if vector is None else [vector]
+    return client.retrieve(name, points, with_payload=keys, with_vectors=vectors)
+
+
+def named(record: Any) -> dict[str, list[float]]:
+    """Return a record's vectors by name; a bare one is the unnamed."""
+    if record.vector is None:
+        return {}
+    return record.vector if isinstance(record.vector, dict) else {"": record.vector}
+
+
+def parts(n: int, numbers_per_item: int) -> Iterator[slice]:
+    """Cut a batch into requests that a server takes."""
+    step = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // max(1, numbers_per_item)))
+    for start in range(0, n, step):
+        yield slice(start, start + step)
+
+
+def new_space(model: ModelId, added: int) -> stamps.Space:
+    """Return a space of our own making: its vector is called by the model's fingerprint."""
+    return stamps.Space(model, model.fingerprint, added)
+
+
+def rows_of(records: Sequence[Any], space: Space) -> Vectors:
+    """Return the vectors that records have in a space, (n, dimension)."""
+    rows = [named(record)[space.vector] for record in records]
+    return np.array(rows, dtype=np.float32).reshape(-1, space.model.dimension)
