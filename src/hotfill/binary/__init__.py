@@ -8,6 +8,7 @@ Training needs the extra `train` and lives in `hotfill.binary.training`, which l
 from hotfill.binary.agreement import Agreement, measure_agreement
 from hotfill.binary.choose import Fit, fit_encoder, formats_for
 from hotfill.binary.code_file import CodeFileWriter, Codes, read_codes, write_codes
+from hotfill.binary.codec import GridCodec
 from hotfill.binary.codes import CodeFormat
 from hotfill.binary.compatible import as_old_codes, fit_compatible_start, old_code_values
 from hotfill.binary.embedder import Binarisation, BinaryEmbedder
@@ -42,6 +43,7 @@ __all__ = [
     "CodeIndex",
     "Codes",
     "Fit",
+    "GridCodec",
     "TrainingPairs",
     "as_old_codes",
     "asymmetric_scores",

@@ -71,7 +71,26 @@ class Scanner:
 
     def remove(self, slots: NDArray[np.int64]) -> None:
         """Take items out."""
+        lists = self._faiss.downcast_InvertedLists(self._index.invlists)
+        before = [lists.list_size(number) for number in range(self._index.nlist)]
         self._index.remove_ids(np.ascontiguousarray(slots))
+        for number, size in enumerate(before):
+            if lists.list_size(number) != size:
+                self._wipe_end(lists, number)
+
+    def _wipe_end(self, lists: Any, number: int) -> None:
+        """Set to zero what a removal left behind the last item of a list, in its last block.
+
+        FAISS 1.15.1 adds the next items there by "or", so they would get codes mixed of two.
+        """
+        whole, used = divmod(lists.list_size(number), lists.n_per_block)
+        if used == 0:
+            return
+        codes = self._faiss.rev_swig_ptr(lists.get_codes(number), (whole + 1) * lists.block_size)
+        last = codes.reshape(-1, lists.block_size)[-1:]
+        nothing = np.zeros(lists.packer.code_size, np.uint8)
+        for place in range(used, lists.n_per_block):
+            lists.packer.pack_1(nothing, place, last)
 
     def search_codes(
         self, levels: Levels, k: int, probes: int
@@ -94,7 +113,7 @@ class Scanner:
         scale = np.float32(2**self._format.loops / 2)
         middle = np.float32(self._format.top_level / 2)
         lengths = np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
-        wished = self._mean_length() / _TYPICAL_COSINE
+        wished = typical_length(self._format) / _TYPICAL_COSINE
         rows[:, : self._format.dimension] = queries * (wished / lengths) * scale + middle
         # Half-way between its two ends the ruler adds the same to all and widens no table.
         rows[:, -self._per_nibble] = np.sqrt(_RULER_SPAN) / 2
@@ -106,10 +125,6 @@ class Scanner:
         parameters = self._faiss.SearchParametersIVF(nprobe=min(probes, self._index.nlist))
         distances, slots = self._index.search(rows, k, params=parameters)
         return distances, slots
-
-    def _mean_length(self) -> float:
-        """Length of a typical code in grid values: that of a normal variable on the grid."""
-        return float(np.sqrt(self._format.dimension) * _GRID_DEVIATION[self._format.bits])
 
     def _widen(self, levels: NDArray[Any]) -> Vectors:
         rows = np.zeros((len(levels), self._width), np.float32)
@@ -130,6 +145,11 @@ class Scanner:
 
 # Root mean square of a standard normal variable rounded to the best grid, in grid values.
 _GRID_DEVIATION = {1: 1.0, 2: 0.94, 3: 0.82, 4: 0.74}
+
+
+def typical_length(code_format: CodeFormat) -> float:
+    """Tell the length of a typical code in grid values: that of normal variables on the grid."""
+    return float(np.sqrt(code_format.dimension) * _GRID_DEVIATION[code_format.bits])
 
 
 def fit_lists(levels: Levels, lists: int, *, seed: int = 0) -> NDArray[np.float32]:

@@ -135,6 +135,25 @@ def test_an_empty_index_finds_nothing_and_can_be_filled() -> None:
     assert (index.search(asked, 3).items == -1).all()
 
 
+@pytest.mark.parametrize("lists", [1, 3])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_items_added_after_others_left_are_scanned_by_their_own_codes(
+    bits: int, lists: int
+) -> None:
+    """FAISS adds behind a removal without clearing what was there (seen with 1.15.1)."""
+    code_format = CodeFormat(20, bits)
+    random = np.random.default_rng(0)
+    levels = random.integers(0, code_format.top_level + 1, (150, 20)).astype(np.uint8)
+    centroids = levels[:lists].astype(np.float32)
+    scanner = Scanner(code_format, centroids)
+    scanner.add(np.arange(100), levels[:100])
+    scanner.remove(np.arange(0, 100, 3))
+    scanner.add(np.arange(100, 150), levels[100:])
+    distances, slots = scanner.search_codes(levels[:5], len(scanner), lists)
+    exact = np.square(levels[:5, None].astype(np.float32) - levels[slots].astype(np.float32))
+    assert np.array_equal(distances, exact.sum(axis=-1))
+
+
 def test_inverted_lists_find_the_same_when_all_are_probed() -> None:
     codes = random_codes(400, CodeFormat(16, 2))
     asked = random_codes(9, CodeFormat(16, 2), seed=1)

@@ -1,0 +1,242 @@
+"""Upgrades to codes, between codes and back to floats: the engine from start to complete."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hotfill.binary import (
+    BinaryEmbedder,
+    BinaryEncoder,
+    CodeFormat,
+    GridCodec,
+    fit_compatible_start,
+    fit_start,
+    old_code_values,
+)
+from hotfill.evaluation.rehearse import rehearse
+from hotfill.scoring import compare
+from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.serving import Serving
+from hotfill.stores.coded import CodedGallery
+from hotfill.stores.memory import MemoryGallery
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.types import Embedder, ModelId
+from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.plan import Plan, Strategy
+from hotfill.upgrade.sqlite_journal import SqliteJournal
+
+OLD, NEW = ModelId("shop", "1", 32), ModelId("shop", "2", 48)
+ITEMS, ASKED, K = 600, 80, 10
+NAMES = [f"item-{number:03}" for number in range(ITEMS)]
+
+
+def _world() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Items, then queries, as an old, noisier model and a new one see them; what is relevant."""
+    random = np.random.default_rng(3)
+    hidden = random.standard_normal((ITEMS + ASKED, 16))
+    old = hidden @ random.standard_normal((16, 32)) + 2 * random.standard_normal((len(hidden), 32))
+    new = hidden @ random.standard_normal((16, 48)) + random.standard_normal((len(hidden), 48))
+    hidden /= np.linalg.norm(hidden, axis=1, keepdims=True)
+    near = hidden[ITEMS:] @ hidden[:ITEMS].T
+    relevant = near >= np.sort(near, axis=1)[:, [-K]]
+    return old.astype(np.float32), new.astype(np.float32), relevant
+
+
+OLD_ROWS, NEW_ROWS, RELEVANT = _world()
+
+
+class Table:
+    """An embedder that looks vectors up by row number."""
+
+    def __init__(self, model_id: ModelId, rows: NDArray[np.float32]) -> None:
+        self.model_id = model_id
+        self._rows = rows
+
+    def __call__(self, contents: Sequence[Any], /) -> NDArray[np.float32]:
+        return self._rows[list(contents)]
+
+
+class StopsAfter:
+    """An embedder that asks the backfill to stop whenever it has made so many more vectors."""
+
+    def __init__(self, embedder: Embedder, items: int, journal: SqliteJournal) -> None:
+        self.model_id = embedder.model_id
+        self.stop = threading.Event()
+        self._embedder, self._items, self._made = embedder, items, 0
+        self._journal = journal
+
+    def __call__(self, contents: Sequence[Any], /) -> NDArray[np.float32]:
+        if self._journal.phase is Phase.BACKFILLING:
+            self._made += len(contents)
+            if self._made >= self._items:
+                self._made = 0
+                self.stop.set()
+        return self._embedder(contents)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, and the encoders of those that give codes."""
+
+    old: Embedder
+    new: Embedder
+    encoders: tuple[BinaryEncoder, ...]
+
+
+def float_to_binary() -> Pair:
+    encoder = fit_start(OLD_ROWS, OLD, CodeFormat(32, 4))
+    old = Table(OLD, OLD_ROWS)
+    return Pair(old, BinaryEmbedder(old, encoder), (encoder,))
+
+
+def binary_to_binary() -> Pair:
+    old, new = fit_start(OLD_ROWS, OLD, CodeFormat(32, 2)), fit_start(NEW_ROWS, NEW, _TWO_BITS)
+    return Pair(_codes(OLD, OLD_ROWS, old), _codes(NEW, NEW_ROWS, new), (old, new))
+
+
+def compatible_codes() -> Pair:
+    old = fit_start(OLD_ROWS, OLD, CodeFormat(32, 2))
+    values = old_code_values(old, OLD_ROWS[:300])
+    new = fit_compatible_start(NEW_ROWS[:300], values, NEW, CodeFormat(32, 2))
+    return Pair(_codes(OLD, OLD_ROWS, old), _codes(NEW, NEW_ROWS, new), (old, new))
+
+
+def binary_to_float() -> Pair:
+    encoder = fit_start(OLD_ROWS, OLD, CodeFormat(32, 2))
+    return Pair(_codes(OLD, OLD_ROWS, encoder), Table(NEW, NEW_ROWS), (encoder,))
+
+
+_TWO_BITS = CodeFormat(48, 2)
+
+
+def _codes(model: ModelId, rows: NDArray[np.float32], encoder: BinaryEncoder) -> BinaryEmbedder:
+    return BinaryEmbedder(Table(model, rows), encoder)
+
+
+DIRECTIONS = [
+    (float_to_binary, "merge"),
+    (binary_to_binary, "merge"),
+    (binary_to_binary, "prefill"),
+    (compatible_codes, "compatible"),
+    (binary_to_float, "merge"),
+]
+
+
+def found_share(found: Sequence[Sequence[str]]) -> float:
+    """Recall of what is relevant, at K."""
+    rows = [[NAMES.index(name) for name in names[:K]] for names in found]
+    return float(np.mean([RELEVANT[query, row].mean() for query, row in enumerate(rows)]))
+
+
+def alone(embedder: Embedder) -> float:
+    """Recall of a model that embedded everything, by arithmetic."""
+    rows = embedder(range(ITEMS + ASKED))
+    scores = compare(rows[ITEMS:], rows[:ITEMS], embedder.model_id)
+    best = np.argsort(-scores, axis=1)[:, :K]
+    return found_share([[NAMES[item] for item in row] for row in best])
+
+
+def mirror(gallery: CodedGallery) -> MemoryGallery:
+    """The same items on the same sides, their codes as floats in the reference store."""
+    copy = MemoryGallery()
+    for space in gallery.spaces:
+        copy.add_space(space)
+    for space in gallery.spaces:
+        states = gallery.get(NAMES)
+        ids = [state.item_id for state in states if state is not None and state.space == space]
+        copy.upsert(ids, gallery.vectors(ids, space).vectors, space=space)
+    return copy
+
+
+@pytest.mark.parametrize(("pair_of", "strategy"), DIRECTIONS)
+def test_an_upgrade_with_codes_on_a_side_goes_from_start_to_complete(
+    tmp_path: Path, pair_of: Callable[[], Pair], strategy: Strategy
+) -> None:
+    pair = pair_of()
+    old, new = pair.old.model_id, pair.new.model_id
+    codecs = [GridCodec(encoder) for encoder in pair.encoders]
+    QdrantEdgeGallery.create(tmp_path / "store", ModelId("nothing", "1", 1)).close()
+
+    def opened() -> CodedGallery:
+        inner = QdrantEdgeGallery.open(tmp_path / "store", exact=True)
+        return CodedGallery(inner, tmp_path / "codes", codecs)
+
+    gallery = opened()
+    gallery.add_space(old)
+    gallery.drop_space(ModelId("nothing", "1", 1))
+    gallery.upsert(NAMES, pair.old(range(ITEMS)), space=old)
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    plan = Plan(old, new, strategy=strategy, batch_size=50, fit_items=300, verify_items=50)
+    stopping = StopsAfter(pair.new, 150, journal)
+    upgrade = Upgrade(
+        gallery=gallery,
+        journal=journal,
+        plan=plan,
+        folder=tmp_path,
+        new_embedder=stopping,
+        source=lambda ids: {name: NAMES.index(name) for name in ids},
+        fitting=fitting_for(plan),
+        stop=stopping.stop,
+    )
+
+    def load() -> Any:
+        return load_scorer(fit_folder(tmp_path, journal))
+
+    asked = range(ITEMS, ITEMS + ASKED)
+    lowest = min(alone(pair.old), alone(pair.new))
+    stops = []
+    while upgrade.start().phase is not Phase.BACKFILLED:
+        stopping.stop.clear()
+        serving = Serving(gallery, journal, plan, [pair.old, pair.new], load)
+        everything = serving.search(asked[:3], ITEMS)
+        assert all(sorted(hit.item_id for hit in result.hits) == NAMES for result in everything)
+        found = serving.search(asked, K)
+        by_arithmetic = Serving(mirror(gallery), journal, plan, [pair.old, pair.new], load)
+        for here, there in zip(found, by_arithmetic.search(asked, K), strict=True):
+            np.testing.assert_allclose(
+                [hit.score for hit in here.hits], [hit.score for hit in there.hits], atol=2e-4
+            )
+        moved = gallery.count(new, origin=new.fingerprint)
+        stops.append(moved)
+        share = found_share([[hit.item_id for hit in result.hits] for result in found])
+        assert share >= lowest - 0.02, f"{share} with {moved} moved, {lowest} at the worse end"
+    assert any(0 < moved < ITEMS for moved in stops)
+    stopping.stop.clear()
+    assert upgrade.verify().passed
+    assert upgrade.cutover().phase is Phase.CUT_OVER
+    assert upgrade.complete().phase is Phase.COMPLETED
+    gallery.close()
+    with opened() as gallery:
+        assert gallery.spaces == (new,)
+        serving = Serving(gallery, journal, plan, [pair.new], load)
+        after = serving.search(asked, K)
+        share = found_share([[hit.item_id for hit in result.hits] for result in after])
+        assert share == pytest.approx(alone(pair.new), abs=0.01)
+    journal.close()
+
+
+@pytest.mark.parametrize("pair_of", [float_to_binary, binary_to_binary, binary_to_float])
+def test_such_upgrades_can_be_rehearsed(pair_of: Callable[[], Pair]) -> None:
+    pair = pair_of()
+    rehearsal = rehearse(
+        pair.old(range(ITEMS)),
+        pair.new(range(ITEMS)),
+        queries_old=pair.old(range(ITEMS, ITEMS + ASKED)),
+        queries_new=pair.new(range(ITEMS, ITEMS + ASKED)),
+        fit=200,
+        points=3,
+    )
+    measured = {curve.strategy for curve in rehearsal.curves}
+    assert {"merge", "prefill"} <= measured
+    for curve in rehearsal.curves:
+        assert 0 <= curve.points[1].quality.map <= 1
