@@ -12,6 +12,7 @@ import pytest
 
 from hotfill.stores import Gallery, MemoryGallery
 from hotfill.types import ModelId, Vectors
+from tests.conformance import lancedb_store as lancedb_stores
 from tests.conformance import qdrant_store as qdrant_stores
 from tests.conformance.lossless_codec import LosslessCodec
 from tests.conformance.models import OLD, STRANGER
@@ -138,6 +139,10 @@ def qdrant_store(folder: Path) -> Store:
     return _in_folders(folder, qdrant_stores.create, qdrant_stores.open_gallery)
 
 
+def lancedb_store(folder: Path) -> Store:
+    return _in_folders(folder, lancedb_stores.create, lancedb_stores.open_gallery)
+
+
 def _in_folders(
     folder: Path,
     make: Callable[[Path, ModelId], Gallery],
@@ -167,6 +172,7 @@ STORES = {
     "postgres": postgres_store,
     "qdrant": qdrant_store,
     "coded": coded_store,
+    "lancedb": lancedb_store,
 }
 PERSISTENT = [name for name in STORES if name != "memory"]
 

@@ -34,6 +34,10 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from tests.conformance.conftest import open_coded
 
         return open_coded(folder)
+    if store == "lancedb":
+        from tests.conformance import lancedb_store
+
+        return lancedb_store.open_gallery(folder)
     raise ValueError(f"no way to open {store!r} in another process is written down here")
 
 

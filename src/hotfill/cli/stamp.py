@@ -26,14 +26,15 @@ def stamp(
     """Take over a table that is there: note that the old model made its vectors.
 
     The table itself is neither copied nor altered; `start` adds columns to it. Again is harmless.
+    In LanceDB all columns of texts, numbers and booleans can be filtered by.
     """
     with output.reporting(config, as_json) as report:
         from hotfill.config import read
+        from hotfill.stores.section import Existing
 
         project = read(config)
         model = project.model("old")
-        with project.settings.store.stamped(
-            model, id_column, vector_column, metadata_column or None
-        ) as gallery:
+        existing = Existing(id_column, vector_column, metadata_column or None)
+        with project.settings.store.stamped(project.path.parent, model, existing) as gallery:
             items = len(gallery)
         report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -15,23 +16,35 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
 
-_ONLY_FOR = {
+# What only some kinds take; the first one of each kind is what it cannot do without.
+_KEYS = {
     "qdrant-edge": ("path",),
+    "lancedb": ("path", "table"),
     "postgres": ("dsn", "table", "connections", "timeout_seconds"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """How the parts of a table are called that was there before hotfill. None: none, or usual."""
+
+    id_column: str = "id"
+    vector_column: str = "embedding"
+    metadata_column: str | None = None
 
 
 class StoreSection(BaseModel):
     """Where the gallery lives.
 
-    kind: `qdrant-edge`, embedded, in the folder `path`; or `postgres`, with pgvector, in the
-        `table` (or "schema.table") of the server that the `dsn` names.
+    kind: `qdrant-edge`, embedded, in the folder `path`; `lancedb`, the `table` of the database in
+        the folder `path`; or `postgres`, with pgvector, in the `table` (or "schema.table") of the
+        server that the `dsn` names.
     exact, ef, connections, timeout_seconds: see the store's own page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["qdrant-edge", "postgres"] = "qdrant-edge"
+    kind: Literal["qdrant-edge", "lancedb", "postgres"] = "qdrant-edge"
     path: str | None = None
     dsn: str | None = None
     table: str = "items"
@@ -59,18 +72,33 @@ class StoreSection(BaseModel):
                 connections=self.connections,
                 timeout_seconds=self.timeout_seconds,
             )
+        if self.kind == "lancedb":
+            from hotfill.stores.lancedb import LanceDBGallery  # an extra
+
+            return LanceDBGallery.open(
+                folder / (self.path or ""), table=self.table, exact=self.exact, ef=self.ef
+            )
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
 
         return QdrantEdgeGallery.open(folder / (self.path or ""), exact=self.exact, ef=self.ef)
 
-    def stamped(
-        self, model: ModelId, id_column: str, vector_column: str, metadata_column: str | None
-    ) -> Gallery:
-        """Stamp a table that is there with the model that made its vectors, and open it.
+    def stamped(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp what is there with the model that made its vectors, and open it.
 
+        folder: that paths are relative to.
         Raises ConfigError for a store whose galleries are stamped when they are made.
         """
         self.check()
+        if self.kind == "lancedb":
+            from hotfill.stores.lancedb import LanceDBGallery  # an extra
+
+            return LanceDBGallery.adopt(
+                folder / (self.path or ""),
+                model,
+                table=self.table,
+                id_column=existing.id_column,
+                vector_column=existing.vector_column,
+            )
         if self.kind != "postgres":
             raise ConfigError(f'a store of kind "{self.kind}" is stamped when it is made')
         from hotfill.stores.postgres import PostgresGallery  # an extra
@@ -81,9 +109,9 @@ class StoreSection(BaseModel):
             model,
             schema=schema,
             table=table,
-            id_column=id_column,
-            vector_column=vector_column,
-            metadata_column=metadata_column,
+            id_column=existing.id_column,
+            vector_column=existing.vector_column,
+            metadata_column=existing.metadata_column,
         )
 
     @property
@@ -98,13 +126,13 @@ class StoreSection(BaseModel):
 
     def check(self) -> None:
         """Raise ConfigError when a key is missing, or is one of another kind of store."""
-        for kind, names in _ONLY_FOR.items():
-            strange = [name for name in names if name in self.model_fields_set]
-            if kind != self.kind and strange:
+        takes = _KEYS[self.kind]
+        for kind, names in _KEYS.items():
+            strange = [name for name in names if name in self.model_fields_set - set(takes)]
+            if strange:
                 raise ConfigError(
                     f'[store] {", ".join(strange)}: only for kind = "{kind}", this one is '
                     f'"{self.kind}"'
                 )
-        needed = "dsn" if self.kind == "postgres" else "path"
-        if getattr(self, needed) is None:
-            raise ConfigError(f'[store] of kind "{self.kind}" needs {needed!r}')
+        if getattr(self, takes[0]) is None:
+            raise ConfigError(f'[store] of kind "{self.kind}" needs {takes[0]!r}')

@@ -1,0 +1,461 @@
+"""The store in LanceDB: one table, one row per item, a column of vectors per space."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotfill.checks import check_ids
+from hotfill.errors import InputError, StoreError
+from hotfill.extras import need
+from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
+from hotfill.stores.filters import check_metadata
+from hotfill.stores.folder_lock import FolderLock
+from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.lancedb.adoption import prepare, stamp_table
+from hotfill.stores.lancedb.conditions import ids_sql, is_number
+from hotfill.stores.lancedb.failures import translated
+from hotfill.stores.lancedb.layout import (
+    CEILING_NOTE,
+    ORIGIN,
+    OWN,
+    VERSION,
+    layout_of,
+    missing_columns,
+    new_schema,
+    pa,
+    vector_field,
+)
+from hotfill.stores.lancedb.reading import Snapshot
+from hotfill.stores.lancedb.searching import search_side
+from hotfill.stores.lancedb.upkeep import (
+    build_indexes,
+    compact,
+    compaction_is_due,
+    indexed_columns,
+)
+from hotfill.stores.lancedb.walking import Walk
+from hotfill.stores.lancedb.writing import (
+    commit,
+    metadata_columns,
+    moved_columns,
+    replaced,
+    written_rows,
+)
+from hotfill.stores.room import check_room
+from hotfill.stores.versions import VersionClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Metadata, Where
+    from hotfill.types import ModelId, Vectors
+
+_CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
+_DELETED_AT_ONCE = 2_000  # ids in one statement
+
+
+class LanceDBGallery(Gallery):
+    """A gallery in a table. Make it with `create`, take one over with `adopt`, or `open` it.
+
+    A write is one commit of the table, so it is there whole or not at all. Reads and searches look
+    at one version of the table from beginning to end; writes do not disturb them. A vector that is
+    no longer searched stays in its column until its space is dropped.
+
+    One process at a time writes, which a lock beside the table sees to; programs that know nothing
+    of hotfill may read the table at any time, and must not write to it.
+    """
+
+    def __init__(
+        self, folder: Path, table: str, lock: FolderLock, *, exact: bool, ef: int | None
+    ) -> None:
+        """Use `create`, `adopt` or `open`."""
+        self._folder, self._name = folder, table
+        self._folder_lock = lock
+        self._exact, self._ef = exact, ef
+        self._closed = False
+        self._lock = RLock()  # held by everything but searches and reads of states and vectors
+        self._walk = Walk()
+        self._commits = self._rows_written = 0  # since the last compaction
+        self._database = _connect(folder)
+        self._table = _open_table(self._database, folder, table)
+        self._seen = self._look(indexed=None)
+        self._clock = VersionClock(floor=self._seen.layout.ceiling)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        model: ModelId,
+        *,
+        table: str = "items",
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Self:
+        """Make an empty gallery: a new table in a folder, stamped with its first model.
+
+        exact: compare with every vector, whether there is an index or not.
+        ef: how many candidates a walk through an HNSW index keeps; the engine's default when None.
+        Raises StoreError when there is such a table.
+        """
+        folder = _checked(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder, table)
+        try:
+            database = _connect(folder)
+            with translated("create the table"):
+                if table in _tables(database):
+                    raise StoreError(f"{folder} has a table {table!r}: open it, or name another")
+                database.create_table(table, schema=new_schema(model))
+            return cls(folder, table, lock, exact=exact, ef=ef)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def adopt(
+        cls,
+        path: str | Path,
+        model: ModelId,
+        *,
+        table: str = "items",
+        id_column: str = "id",
+        vector_column: str = "vector",
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Self:
+        """Take over a table that is there: note that `model` made its vectors. Again is harmless.
+
+        id_column: of texts or whole numbers, unique. vector_column: of the model's dimension,
+            float32 or float16. Columns of texts, numbers and booleans are its metadata.
+        The table is neither copied nor altered, but for two notes in its schema; `add_space` adds
+        columns to it. A row without a vector is no item.
+        Raises StoreError when the table does not fit.
+        """
+        folder = _checked(path)
+        if not folder.is_dir():
+            raise StoreError(f"there is no folder {folder}")
+        lock = _lock(folder, table)
+        try:
+            found = _open_table(_connect(folder), folder, table)
+            stamp_table(found, model, name=table, id_column=id_column, vector_column=vector_column)
+            return cls(folder, table, lock, exact=exact, ef=ef)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        table: str = "items",
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Self:
+        """Open a gallery. exact, ef: as for `create`; they hold while it is open.
+
+        Raises StoreError when there is no such gallery, StoreBusyError when a process has it.
+        """
+        folder = _checked(path)
+        if not folder.is_dir():
+            raise StoreError(f"there is no folder {folder}")
+        lock = _lock(folder, table)
+        try:
+            return cls(folder, table, lock, exact=exact, ef=ef)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Whole batches move at once, searches see one moment, one process."""
+        return Capabilities(atomic_move=True, snapshot_reads=True, many_processes=False)
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """The spaces, oldest first."""
+        return self._seen.layout.spaces
+
+    def add_space(self, model: ModelId) -> None:
+        """Add a stamped column for the vectors; to an adopted table first hotfill's own."""
+        with self._lock:
+            self._check_open()
+            check_room(self._folder, 0)
+            if not self._seen.layout.prepared:
+                prepare(self._table, self._seen.layout)
+                self._seen = self._look(indexed=self._seen.indexed)
+            if model not in self.spaces:
+                with translated("add a column"):
+                    self._table.add_columns(vector_field(model, self._seen.layout.next_number))
+                self._seen = self._look(indexed=self._seen.indexed)
+
+    def drop_space(self, model: ModelId) -> None:
+        """Remove the column of an unsearched space."""
+        with self._lock:
+            self._check_open()
+            if model not in self.spaces:
+                return
+            if searched := self.count(model):
+                raise StoreError(
+                    f"cannot drop {model}: {searched} items are searched there; move them first"
+                )
+            self._check_prepared()
+            with translated("drop a column"):
+                self._table.drop_columns([self._seen.layout.columns[model]])
+            self._seen = self._look(indexed=None)
+
+    def upsert(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        metadata: Sequence[Metadata] | None = None,
+        retired: Mapping[ModelId, Vectors] | None = None,
+    ) -> NDArray[np.int64]:
+        """Write items with new content."""
+        with self._lock:
+            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+            self._check_fit(item_ids)
+            with self._writing(rows.nbytes * (1 + len(old_rows)), len(item_ids)):
+                versions = self._take_versions(len(item_ids))
+                if not len(item_ids):
+                    return versions
+                self._make_columns(metadata)
+                layout = self._seen.layout
+                before = self._seen.rows(item_ids, layout.beside())
+                fresh = written_rows(
+                    layout,
+                    item_ids,
+                    before,
+                    self._seen.places(before),
+                    versions=versions,
+                    space=space,
+                    vectors={space: rows, **old_rows},
+                    metadata=metadata,
+                )
+                commit(self._table, layout, fresh, new=not len(before))
+            return versions
+
+    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+        """Replace the metadata of items that exist."""
+        check_ids(item_ids)
+        check_metadata(metadata, len(item_ids))
+        with self._lock, self._writing(0, len(item_ids)):
+            self._make_columns(metadata)
+            layout = self._seen.layout
+            rows = self._seen.rows(item_ids, layout.schema.names, layout.items())
+            if len(rows):
+                given = dict(zip(item_ids, metadata, strict=True))
+                fresh = metadata_columns(layout, [given[name] for name in self._seen.places(rows)])
+                commit(self._table, layout, replaced(rows, fresh), new=False)
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Remove items from every space. Very many at once go in several commits."""
+        check_ids(item_ids)
+        with self._lock, self._writing(0, len(item_ids)):
+            layout = self._seen.layout
+            rows = self._seen.rows(item_ids, [layout.item_id], layout.items())
+            there = list(self._seen.places(rows))
+            for start in range(0, len(there), _DELETED_AT_ONCE):
+                with translated("delete items"):
+                    self._table.delete(ids_sql(layout, there[start : start + _DELETED_AT_ONCE]))
+            return len(there)
+
+    def move(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        expected_versions: NDArray[np.int64],
+        origin: str | None = None,
+    ) -> NDArray[np.bool_]:
+        """Let items be searched in `space`; their earlier vector stays in its column."""
+        own = space.fingerprint
+        origin = origin or own
+        with self._lock:
+            ready, expected = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            moved = np.zeros(len(item_ids), dtype=np.bool_)
+            with self._writing(ready.nbytes, len(item_ids)):
+                seen = self._seen
+                rows = seen.rows(item_ids, seen.layout.schema.names, seen.layout.items())
+                versions, spaces, origins = seen.own_columns(rows)
+                asked = {item_id: place for place, item_id in enumerate(item_ids)}
+                order = np.array([asked[name] for name in seen.places(rows)], dtype=np.int64)
+                going = versions == expected[order]
+                if origin != own:  # the model's own vector is better than any transform's
+                    going &= ~((spaces == own) & (origins == own))
+                if going.any():
+                    columns = moved_columns(
+                        seen.layout, int(going.sum()), space, origin, ready[order[going]]
+                    )
+                    fresh = replaced(rows.filter(pa.array(going)), columns)
+                    commit(self._table, seen.layout, fresh, new=False)
+                    moved[order[going]] = True
+            return moved
+
+    def search(
+        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    ) -> dict[ModelId, Hits]:
+        """Search all sides in one version of the table."""
+        self._check_open()
+        seen = self._seen
+        ready = check_search(seen.layout.spaces, queries, k, where)
+        return {
+            space: search_side(seen, space, rows, k, where, exact=self._exact, ef=self._ef)
+            for space, rows in ready.items()
+        }
+
+    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+        """Read the state of items."""
+        self._check_open()
+        return self._seen.states(item_ids)
+
+    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        """Read vectors from the column of a space."""
+        self._check_open()
+        seen = self._seen
+        check_space(seen.layout.spaces, space)
+        return seen.found(item_ids, space)
+
+    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+        """List items searched in `space`, in the order of their ids."""
+        check_limit(limit)
+        with self._lock:
+            self._check_open()
+            check_space(self.spaces, space)
+            return self._walk.page(self._seen, space, after, limit)
+
+    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+        """Count the items searched in `space`."""
+        self._check_open()
+        seen = self._seen
+        check_space(seen.layout.spaces, space)
+        if origin is None:
+            return seen.count(seen.layout.side(space))
+        if not seen.layout.prepared:
+            return seen.count(seen.layout.side(space)) if origin == space.fingerprint else 0
+        quoted = origin.replace("'", "''")
+        return seen.count(f"{seen.layout.side(space)} AND {ORIGIN} = '{quoted}'")
+
+    def optimise(self) -> None:
+        """Compact, build indexes where there are many items, and forget versions of long ago.
+
+        Searches go on; writes wait.
+        """
+        with self._lock:
+            self._check_open()
+            check_room(self._folder, 0)
+            compact(self._table)
+            build_indexes(self._table, exact=self._exact)
+            self._commits = self._rows_written = 0
+            self._seen = self._look(indexed=None)
+
+    def close(self) -> None:
+        """Release the folder."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._folder_lock.release()
+
+    # Inside the lock
+
+    @contextmanager
+    def _writing(self, n_bytes: int, n_items: int) -> Iterator[None]:
+        """Prepare for one commit, and let readers see it afterwards."""
+        self._check_open()
+        self._check_prepared()
+        check_room(self._folder, n_bytes)
+        if compaction_is_due(self._table, self._commits, self._rows_written):
+            compact(self._table)
+            self._commits = self._rows_written = 0
+        self._commits += 1
+        self._rows_written += n_items
+        try:
+            yield
+        finally:
+            self._seen = self._look(indexed=self._seen.indexed)
+
+    def _look(self, *, indexed: frozenset[str] | None) -> Snapshot:
+        """Open the table as it is now. indexed: the columns with an index, if that is known."""
+        table = _open_table(self._database, self._folder, self._name)
+        layout = layout_of(table.schema, self._name)
+        return Snapshot(
+            table, layout, indexed_columns(table, layout) if indexed is None else indexed
+        )
+
+    def _make_columns(self, metadata: Sequence[Metadata] | None) -> None:
+        fresh = missing_columns(self._seen.layout, metadata or ())
+        if fresh:
+            with translated("add columns"):
+                self._table.add_columns(pa.schema(fresh))
+            self._seen = self._look(indexed=self._seen.indexed)
+
+    def _take_versions(self, n: int) -> NDArray[np.int64]:
+        versions = self._clock.take(n)
+        if self._clock.last > self._seen.layout.ceiling:
+            ceiling = str(self._clock.last + _CEILING_STEP)
+            with translated("note the versions given out"):
+                self._table.update_field_metadata(
+                    {"path": VERSION, "metadata": {CEILING_NOTE: ceiling}}
+                )
+            self._seen = self._look(indexed=self._seen.indexed)
+        return versions
+
+    def _check_fit(self, item_ids: Sequence[str]) -> None:
+        if self._seen.layout.ids_are_numbers:
+            for item_id in item_ids:
+                if not is_number(item_id):
+                    raise InputError(f"the table's ids are whole numbers; {item_id!r} is none")
+
+    def _check_prepared(self) -> None:
+        if not self._seen.layout.prepared:
+            raise StoreError(
+                f"the table {self._name} is still as it was found, and hotfill's columns "
+                f"{', '.join(OWN)} are not in it: `add_space` or `hotfill start` adds them"
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the table {self._name} in {self._folder} is closed: open it again")
+
+
+def _checked(path: str | Path) -> Path:
+    if "://" in str(path):
+        raise InputError(
+            f"{path}: this store keeps to folders on a local disk, where it can lock the table; "
+            "object storage has no such lock"
+        )
+    return Path(path)
+
+
+def _lock(folder: Path, table: str) -> FolderLock:
+    beside = folder / f"{table}.hotfill"
+    beside.mkdir(exist_ok=True)
+    return FolderLock(beside)
+
+
+def _connect(folder: Path) -> Any:
+    with translated("open the database"):
+        return need("lancedb", "lancedb").connect(str(folder))
+
+
+def _tables(database: Any) -> Sequence[str]:
+    tables: Sequence[str] = database.list_tables().tables
+    return tables
+
+
+def _open_table(database: Any, folder: Path, table: str) -> Any:
+    with translated("open the table"):
+        if not (folder / f"{table}.lance").is_dir():
+            raise StoreError(f"{folder} has no table {table!r}")
+        return database.open_table(table)

@@ -1,0 +1,214 @@
+"""Which column of a table means what: read from the table's own schema, where the stamps stand.
+
+The stamp of a space is metadata of the column that holds its vectors, so that a column and its
+stamp come and go in one commit. Columns that hotfill adds:
+
+hotfill_version  int64. The content version.
+hotfill_space    text. The fingerprint of the space where the item is searched; empty for a row of
+                 an adopted table that had no vector.
+hotfill_origin   text. What made the searched vector.
+
+A metadata key has a column for each kind of value that it ever had: a text, a whole number, a real
+number, a flag. Columns of an adopted table keep their names; those of other types are not touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hotfill.errors import StoreError
+from hotfill.extras import need
+from hotfill.types import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hotfill.stores.base import Metadata, Scalar
+
+need("lancedb", "lancedb")  # brings pyarrow
+pa = need("pyarrow", "lancedb")
+
+VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
+OWN = (VERSION, SPACE, ORIGIN)
+MODEL_NOTE, NUMBER_NOTE = "hotfill:model", "hotfill:number"
+ROLE_NOTE, KEY_NOTE, CEILING_NOTE = "hotfill:role", "hotfill:key", "hotfill:ceiling"
+ID_ROLE = "id"
+
+KINDS: Mapping[str, Any] = {
+    "text": pa.string(),
+    "whole": pa.int64(),
+    "real": pa.float64(),
+    "flag": pa.bool_(),
+}
+"""The kinds of values that metadata has, and the types of columns made for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the columns of one version of a table mean.
+
+    columns: of the vectors, per space, oldest first. metadata: per key and kind, the column.
+    prepared: False while an adopted table is still as it was found; it has no column of ours then.
+    ceiling: no content version above this one has been given out.
+    """
+
+    schema: Any
+    item_id: str
+    columns: Mapping[ModelId, str]
+    metadata: Mapping[str, Mapping[str, str]]
+    prepared: bool
+    ceiling: int
+    _models: Mapping[str, ModelId] = field(repr=False)
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """The spaces, oldest first."""
+        return tuple(self.columns)
+
+    @property
+    def ids_are_numbers(self) -> bool:
+        """Whether an adopted table tells its items apart by whole numbers."""
+        return bool(pa.types.is_integer(self.schema.field(self.item_id).type))
+
+    @property
+    def next_number(self) -> int:
+        """A number for the next space, above those of all others."""
+        numbers = [int(notes(self.schema.field(name))[NUMBER_NOTE]) for name in self.names()]
+        return max(numbers, default=0) + 1
+
+    def names(self) -> Iterable[str]:
+        """The columns of vectors."""
+        return self.columns.values()
+
+    def model(self, fingerprint: str) -> ModelId:
+        """The space with a fingerprint."""
+        return self._models[fingerprint]
+
+    def side(self, space: ModelId) -> str:
+        """The condition that a row is an item searched in `space`."""
+        if self.prepared:
+            return f"{SPACE} = '{space.fingerprint}'"
+        return f"{quoted(self.columns[space])} IS NOT NULL"
+
+    def items(self) -> str:
+        """The condition that a row is an item."""
+        return f"{SPACE} <> ''" if self.prepared else self.side(self.spaces[0])
+
+    def beside(self) -> list[str]:
+        """Every column but those of vectors."""
+        vectors = set(self.names())
+        return [name for name in self.schema.names if name not in vectors]
+
+    def metadata_columns(self) -> list[str]:
+        """The columns of metadata."""
+        return [name for kinds in self.metadata.values() for name in kinds.values()]
+
+
+def layout_of(schema: Any, table: str) -> Layout:
+    """Read a schema. Raises StoreError when the table carries no stamp."""
+    stamped: list[tuple[int, ModelId, str]] = []
+    item_id, ceiling = None, 0
+    metadata: dict[str, dict[str, str]] = {}
+    for column in schema:
+        said = notes(column)
+        if MODEL_NOTE in said:
+            model = ModelId.from_dict(json.loads(said[MODEL_NOTE]))
+            stamped.append((int(said[NUMBER_NOTE]), model, column.name))
+        elif said.get(ROLE_NOTE) == ID_ROLE:
+            item_id = column.name
+        elif column.name == VERSION:
+            ceiling = int(said.get(CEILING_NOTE, 0))
+        elif column.name not in OWN and (kind := kind_of_type(column.type)):
+            key = said.get(KEY_NOTE, column.name)
+            if not key.startswith("_") and '"' not in key:
+                metadata.setdefault(key, {})[kind] = column.name
+    if item_id is None or not stamped:
+        raise StoreError(f"the table {table} is not a hotfill gallery: stamp it, or create one")
+    columns = {model: name for _, model, name in sorted(stamped, key=lambda each: each[0])}
+    return Layout(
+        schema=schema,
+        item_id=item_id,
+        columns=columns,
+        metadata=metadata,
+        prepared=ORIGIN in schema.names,
+        ceiling=ceiling,
+        _models={model.fingerprint: model for model in columns},
+    )
+
+
+def new_schema(model: ModelId) -> Any:
+    """Return the schema of a table that is made for a gallery."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False, metadata={ROLE_NOTE: ID_ROLE}),
+            pa.field(VERSION, pa.int64()),
+            pa.field(SPACE, pa.string()),
+            pa.field(ORIGIN, pa.string()),
+            vector_field(model, 1),
+        ]
+    )
+
+
+def vector_field(model: ModelId, number: int) -> Any:
+    """Return the column for the vectors of a space, stamped."""
+    return pa.field(
+        f"vector_{model.fingerprint}",
+        pa.list_(pa.float32(), model.dimension),
+        metadata=stamp(model, number),
+    )
+
+
+def stamp(model: ModelId, number: int) -> dict[str, str]:
+    """Return what is noted at a column of vectors. number: larger for younger spaces."""
+    return {MODEL_NOTE: json.dumps(model.to_dict()), NUMBER_NOTE: str(number)}
+
+
+def missing_columns(layout: Layout, metadata: Sequence[Metadata]) -> list[Any]:
+    """Return the columns that these values need and the table lacks."""
+    taken = {name.lower() for name in layout.schema.names}
+    needed = dict.fromkeys((key, kind_of(value)) for row in metadata for key, value in row.items())
+    fresh = []
+    for key, kind in needed:
+        if kind not in layout.metadata.get(key, {}):
+            # Lance takes no dots in names; the key itself stands in the column's notes.
+            plain = f"{re.sub('[^0-9A-Za-z_]', '_', key)}__{kind}"
+            name, n = plain, 1
+            while name.lower() in taken:
+                n += 1
+                name = f"{plain}_{n}"
+            taken.add(name.lower())
+            fresh.append(pa.field(name, KINDS[kind], metadata={KEY_NOTE: key}))
+    return fresh
+
+
+def kind_of(value: Scalar) -> str:
+    """Return the kind of a value of metadata."""
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, str):
+        return "text"
+    return "whole" if isinstance(value, int) else "real"
+
+
+def kind_of_type(type_: Any) -> str | None:
+    """Return the kind of values that a column holds; None for one that metadata cannot use."""
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return "text"
+    if pa.types.is_integer(type_) and not pa.types.is_uint64(type_):
+        return "whole"
+    if pa.types.is_floating(type_):
+        return "real"
+    return "flag" if pa.types.is_boolean(type_) else None
+
+
+def notes(column: Any) -> dict[str, str]:
+    """Return what is noted at a column."""
+    return {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
+
+
+def quoted(column: str) -> str:
+    """Return a column's name as SQL takes it."""
+    return "`" + column.replace("`", "``") + "`"

@@ -1,0 +1,66 @@
+"""What keeps the table quick: compaction, indexes, and old versions that nobody reads any more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hotfill.extras import need
+from hotfill.stores.lancedb.failures import translated
+from hotfill.stores.lancedb.layout import layout_of
+from hotfill.stores.lancedb.searching import DISTANCES
+
+if TYPE_CHECKING:
+    from hotfill.stores.lancedb.layout import Layout
+
+INDEXED_FROM = 50_000  # items of a side; below, comparing with all of them is quick enough
+_IDS_INDEXED_FROM = 10_000  # rows
+_READERS_FINISH_IN = timedelta(minutes=5)
+_FEW_COMMITS, _MANY_COMMITS = 32, 256
+_SHARE_WRITTEN = 0.1  # of the rows: a compaction writes them anew, which must be worth its while
+
+
+def compaction_is_due(table: Any, commits: int, rows_written: int) -> bool:
+    """Tell whether the files since the last compaction are many enough to slow down reading."""
+    if commits < _FEW_COMMITS:
+        return False
+    with translated("count rows"):
+        return commits >= _MANY_COMMITS or rows_written >= _SHARE_WRITTEN * table.count_rows()
+
+
+def compact(table: Any) -> None:
+    """Put small files together, bring indexes up to date, remove versions older than minutes."""
+    with translated("compact the table"):
+        table.optimize(cleanup_older_than=_READERS_FINISH_IN)
+
+
+def build_indexes(table: Any, *, exact: bool) -> None:
+    """Make the indexes that a table of this size wants and does not have yet."""
+    kinds = need("lancedb.index", "lancedb")
+    layout = layout_of(table.schema, table.name)
+    with translated("build indexes"):
+        there = {column for index in table.list_indices() for column in index.columns}
+        if layout.item_id not in there and table.count_rows() >= _IDS_INDEXED_FROM:
+            table.create_index(layout.item_id, config=kinds.BTree())
+        for space, column in layout.columns.items():
+            wanted = not exact and layout.prepared and column not in there
+            if wanted and table.count_rows(layout.side(space)) >= INDEXED_FROM:
+                kind = kinds.HnswFlat(distance_type=DISTANCES[space.metric])
+                table.create_index(column, config=kind)
+
+
+def indexed_columns(table: Any, layout: Layout) -> frozenset[str]:
+    """Return the columns of vectors with an index that compares as their space does.
+
+    An adopted table may have an index of another kind: searches pass it by.
+    """
+    spaces = {column: space for space, column in layout.columns.items()}
+    fitting = set()
+    with translated("look at the indexes"):
+        for index in table.list_indices():
+            (column, *_) = index.columns
+            if column in spaces:
+                about = table.index_stats(index.name)
+                if about is not None and about.distance_type == DISTANCES[spaces[column].metric]:
+                    fitting.add(column)
+    return frozenset(fitting)
