@@ -6,12 +6,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from time import perf_counter
 
 import numpy as np
 
+from benchmarks.mixed_quality import trained
 from benchmarks.mixed_quality.pairs import Pair
+from benchmarks.mixed_quality.query_log import log_popularity
 from hotfill.evaluation.fitting import Fitted, Pairs, fit_transform, pairs_of
 from hotfill.evaluation.mixed_gallery import MixedGallery
+from hotfill.evaluation.orders import highest_first, popularity_times_uncertainty, random_order
 from hotfill.evaluation.sample import ModelSample, Sample, Side
 from hotfill.evaluation.strategies import (
     fuse_ranks,
@@ -20,30 +24,97 @@ from hotfill.evaluation.strategies import (
     rank_fusion,
     two_encoders,
 )
+from hotfill.scoring import Uncalibrated, tail
+from hotfill.transforms import fit_low_rank, uncertainty
 from hotfill.types import ModelId
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way. ours: whether it is hotfill's; the others are baselines.
+    """One way.
 
+    ours: whether it is hotfill's own; the others are baselines and methods of papers.
     make: from what was fitted on a pair to a gallery; None where it does not apply.
+    orders: of `Workbench.order`, in which it is measured.
+    heavy: whether it trains a network. few_seeds: whether the first seed is enough.
     """
 
     ours: bool
     make: Callable[[Workbench], MixedGallery | None]
+    orders: tuple[str, ...] = ("random",)
+    heavy: bool = False
+    few_seeds: bool = False
 
 
 class Workbench:
-    """One pair with everything fitted on it, each transform once."""
+    """One pair with everything fitted on it, each thing once."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, seed: int = 0) -> None:
         self.pair = pair
+        self.seed = seed
         self.sample = sample_of(pair)
         self.pairs: Pairs = pairs_of(self.sample)
         self.transform: Callable[[str], Fitted] = cache(
             lambda name: fit_transform(name, self.sample, self.pairs)
         )
+        self.order: Callable[[str], np.ndarray] = cache(self._order)
+        self._made: dict[str, Fitted] = {}
+
+    def once(self, name: str, fit: Callable[[], Fitted]) -> Fitted:
+        """Fit what several methods or orders need."""
+        if name not in self._made:
+            self._made[name] = fit()
+        return self._made[name]
+
+    @property
+    def spaces(self) -> dict[str, ModelId]:
+        """Both models under the names that trainings take."""
+        return {"old_model": self.sample.old.model, "new_model": self.sample.new.model}
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Classes of all pairs to fit on, 0 .. c - 1; None where there are only judgements."""
+        if self.pair.fit_labels is None:
+            return None
+        return np.unique(self.pair.fit_labels, return_inverse=True)[1]
+
+    @property
+    def old_pairs(self) -> np.ndarray:
+        """Old vectors of all pairs, for methods that calibrate nothing."""
+        return self.pair.old["fit"]
+
+    @property
+    def new_pairs(self) -> np.ndarray:
+        """New vectors of the same."""
+        return self.pair.new["fit"]
+
+    def old(self, part: str) -> np.ndarray:
+        """Old vectors of "gallery" or "queries"."""
+        return self.pair.old[part]
+
+    def new(self, part: str) -> np.ndarray:
+        """New vectors of the same."""
+        return self.pair.new[part]
+
+    def _order(self, name: str) -> np.ndarray:
+        """A backfill order by its name in the table."""
+        if name == "random":
+            return random_order(len(self.sample.gallery), seed=self.seed)
+        if name == "sigma":
+            return highest_first(trained.sigma(self), seed=self.seed)
+        bridge = self.transform("kernel bridge").transform
+        doubt = uncertainty(bridge, self.old("gallery"))
+        if name == "uncertainty":
+            return highest_first(doubt, seed=self.seed)
+        if name == "oracle":
+            mapped = bridge.gallery_features(self.old("gallery"))
+            true = bridge.query_features(self.new("gallery"))
+            return highest_first(-np.einsum("ij,ij->i", mapped, true), seed=self.seed)
+        asked = log_popularity(self.pair, self.sample, self.seed)
+        if name == "popularity":
+            return highest_first(asked, seed=self.seed)
+        rank = np.argsort(np.argsort(doubt)) / len(doubt)
+        return popularity_times_uncertainty(asked, rank, seed=self.seed)
 
 
 def _down(name: str, calibration: str) -> Callable[[Workbench], MixedGallery]:
@@ -66,20 +137,35 @@ def _two(calibration: str) -> Callable[[Workbench], MixedGallery]:
     return lambda bench: two_encoders(bench.sample, bench.pairs, calibration=calibration)
 
 
+BOTH = ("random", "uncertainty")
+
 METHODS = {
     "naive merge": Method(False, _two("none")),
     "RRF": Method(False, lambda bench: rank_fusion(bench.sample)),
-    "vectormigrate 1.0 fusion": Method(False, lambda bench: _vectormigrate(bench)),
+    "vectormigrate 1.0 fusion": Method(False, lambda bench: _vectormigrate(bench), few_seeds=True),
     "two encoders, z-score": Method(False, _two("z_score")),
     "two encoders, isotonic": Method(False, _two("isotonic")),
     "Procrustes bridge, isotonic": Method(False, _down("procrustes down", "isotonic")),
-    "ridge up prefill": Method(True, _up("ridge up", "none")),
-    "two encoders, tail": Method(True, _two("tail")),
+    "SLERP query": Method(False, lambda bench: _slerp(bench, "none")),
+    "SLERP query, tail": Method(False, lambda bench: _slerp(bench, "tail")),
+    "low rank down, tail": Method(False, lambda bench: _low_rank_down(bench)),
+    "low rank up prefill": Method(False, lambda bench: _low_rank_up(bench)),
+    "residual MLP down, tail": Method(False, trained.residual_down, heavy=True),
+    "residual MLP up prefill": Method(False, trained.residual_up, heavy=True),
+    "RQT, tail": Method(False, trained.reverse, heavy=True),
+    "MCL, 20 neighbours, tail": Method(False, trained.neighbours, heavy=True),
+    "FCT prefill": Method(False, trained.forward, heavy=True),
+    "MCL (labels)": Method(False, trained.contrast(rho=False), heavy=True),
+    "MCL + rho (labels)": Method(False, trained.contrast(rho=True), BOTH, heavy=True),
+    "FastFill prefill (labels)": Method(False, trained.fastfill, ("random", "sigma"), heavy=True),
+    "lambda-orthogonal prefill (labels)": Method(False, trained.orthogonal, heavy=True),
+    "ridge up prefill": Method(True, _up("ridge up", "none"), BOTH),
+    "two encoders, tail": Method(True, _two("tail"), BOTH),
     "ridge down, tail": Method(True, _down("ridge down", "tail")),
-    "plain bridge, tail": Method(True, _down("plain bridge", "tail")),
-    "bridge, tail": Method(True, _down("bridge", "tail")),
-    "kernel bridge, tail": Method(True, _down("kernel bridge", "tail")),
-    "kernel up prefill": Method(True, _up("kernel up", "none")),
+    "plain bridge, tail": Method(True, _down("plain bridge", "tail"), BOTH),
+    "bridge, tail": Method(True, _down("bridge", "tail"), BOTH),
+    "kernel bridge, tail": Method(True, _down("kernel bridge", "tail"), (*BOTH, "oracle")),
+    "kernel up prefill": Method(True, _up("kernel up", "none"), BOTH),
 }
 """In the order of the table."""
 
@@ -87,6 +173,13 @@ DEFAULT = "kernel bridge, tail"
 """What `start` does when nothing is said: `hotfill.serving` fits this."""
 
 
+WITH_LABELS = " (labels)"
+"""Ends the names of the methods that see the pairs' classes."""
+
+LOGGED = ("random", "uncertainty", "popularity", "popularity x uncertainty")
+"""Orders in which the default is also measured under the made-up query log of `query_log`."""
+
+SLERP_SHARE = 0.5  # of the new query; the paper's midpoint
 DEPTH = 1000  # hits per side that vectormigrate's function is given
 
 
@@ -101,6 +194,62 @@ def sample_of(pair: Pair) -> Sample:
         sides.append(ModelSample(*parts))
     rows = [np.arange(len(pair.old[part])) for part in ("fit", "gallery", "queries")]
     return Sample(*sides, *rows, own_queries=True)
+
+
+def _slerp(bench: Workbench, calibration: str) -> MixedGallery:
+    """Old query and rotated new query, half-way along the sphere; needs both encoders."""
+    rotated = bench.transform("procrustes down").transform
+
+    def carried(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+        return slerped(old, rotated(new), SLERP_SHARE)
+
+    queries = carried(bench.old("queries"), bench.new("queries"))
+    return calibrated(bench, queries, calibration)
+
+
+def calibrated(bench: Workbench, queries: np.ndarray, calibration: str) -> MixedGallery:
+    """Search the old side with given vectors (q, old dimension), one per query.
+
+    calibration: "none" or "tail", which needs nothing fitted.
+    """
+    prepare = (tail() if calibration == "tail" else Uncalibrated()).prepare
+    old_reference, new_reference = bench.pairs.old_reference, bench.pairs.new_reference
+
+    def sides(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        asked, new = queries[rows], bench.new("queries")[rows]
+        line = prepare(asked @ old_reference.T, new @ new_reference.T)
+        old = asked @ bench.old("gallery").T
+        scores = np.stack([line(row, old[row]) for row in range(len(old))])
+        return scores, new @ bench.new("gallery").T
+
+    return MixedGallery("merge", "both queries", calibration, sides, query_encodings=2)
+
+
+def slerped(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """Spherical interpolation of rows of unit length: first at 0, second at 1."""
+    angles = np.arccos(np.clip(np.einsum("ij,ij->i", first, second), -1 + 1e-6, 1 - 1e-6))[:, None]
+    mixed = np.sin((1 - share) * angles) * first + np.sin(share * angles) * second
+    return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _low_rank_down(bench: Workbench) -> MixedGallery:
+    began = perf_counter()
+    pairs, models = bench.pairs, bench.sample
+    low = fit_low_rank(
+        pairs.new_fit, pairs.old_fit, source=models.new.model, target=models.old.model
+    )
+    fitted = Fitted("low rank", low, perf_counter() - began)
+    return merge_down(bench.sample, pairs, fitted, calibration="tail")
+
+
+def _low_rank_up(bench: Workbench) -> MixedGallery:
+    began = perf_counter()
+    pairs, models = bench.pairs, bench.sample
+    low = fit_low_rank(
+        pairs.old_fit, pairs.new_fit, source=models.old.model, target=models.new.model
+    )
+    fitted = Fitted("low rank", low, perf_counter() - began)
+    return merge_up(bench.sample, pairs, fitted, strategy="prefill", calibration="none")
 
 
 def _vectormigrate(bench: Workbench) -> MixedGallery | None:

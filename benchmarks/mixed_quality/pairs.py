@@ -23,8 +23,8 @@ class Pair:
     """Vectors of two models, rows of unit length, float32.
 
     old, new: by part: "fit" (f, d), "gallery" (n, d), "queries" (q, d). relevance: of the queries.
-    exclude: each query's own column, or None. fit_labels: classes of the fit rows, for methods
-    that use labels; None where there are only judgements.
+    exclude: each query's own column, or None. fit_labels, query_labels: classes of the fit rows and
+    of the queries; None where there are only judgements.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Pair:
     relevance: Relevance
     exclude: np.ndarray | None = None
     fit_labels: np.ndarray | None = None
+    query_labels: np.ndarray | None = None
 
 
 def cifar100(folder: Path, old: str, new: str, name: str) -> Callable[[int], Pair]:
@@ -47,7 +48,13 @@ def cifar100(folder: Path, old: str, new: str, name: str) -> Callable[[int], Pai
         for file in files:
             train, test = (unit(file[part] * file["scale"]) for part in ("train", "test"))
             sides.append({"fit": test[fit], "gallery": train, "queries": test[asked]})
-        return Pair(name, *sides, same_label(label[asked], label), fit_labels=label[fit])
+        return Pair(
+            name,
+            *sides,
+            same_label(label[asked], label),
+            fit_labels=label[fit],
+            query_labels=label[asked],
+        )
 
     return make
 
@@ -69,7 +76,13 @@ def omniglot(seed: int) -> Pair:
         for encoder in (encoders.old(), encoders.new())
     ]
     relevance = same_label(others.labels[asked], gallery.labels)
-    return Pair("omniglot", *sides, relevance, fit_labels=others.labels[fit])
+    return Pair(
+        "omniglot",
+        *sides,
+        relevance,
+        fit_labels=others.labels[fit],
+        query_labels=others.labels[asked],
+    )
 
 
 def texts(path: Path, name: str) -> Callable[[int], Pair]:
@@ -103,9 +116,10 @@ def texts(path: Path, name: str) -> Callable[[int], Pair]:
         ]
         if labels is None:
             relevance = from_lists([relevant[query] for query in asked], len(stay))
-        else:
-            relevance = same_label(file["query_labels"][asked], labels[stay])
-        return Pair(name, *sides, relevance, fit_labels=None if labels is None else labels[fit])
+            return Pair(name, *sides, relevance)
+        query_labels = file["query_labels"][asked]
+        relevance = same_label(query_labels, labels[stay])
+        return Pair(name, *sides, relevance, fit_labels=labels[fit], query_labels=query_labels)
 
     return make
 
@@ -133,6 +147,7 @@ def digits(seed: int) -> Pair:
         same_label(labels["test"], labels["test"]),
         exclude=np.arange(len(labels["test"])),
         fit_labels=labels["train"],
+        query_labels=labels["test"],
     )
 
 

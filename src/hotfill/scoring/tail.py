@@ -62,8 +62,21 @@ def tail(quantiles: Sequence[float] = QUANTILES) -> Tail:
 def _background(
     scores: Scores, quantiles: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    found = np.quantile(scores.astype(np.float64), [0.5, *quantiles], axis=1)
+    found = _quantiles(scores, np.array([0.5, *quantiles]))
     rise = np.sqrt(np.mean(np.square(found[1:] - found[0]), axis=0))
     # A query that scores all references alike has no background to stand out from.
     least = 1e-9 + 1e-6 * np.abs(found[0])
     return found[0], np.maximum(rise, least)
+
+
+def _quantiles(scores: Scores, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles of each row, (h, q), between neighbours as `numpy.quantile` has them.
+
+    For a row of a few hundred, sorting it whole is several times faster than that function.
+    """
+    ordered = np.sort(scores, axis=1).astype(np.float64)
+    places = quantiles * (scores.shape[1] - 1)
+    below = places.astype(np.int64)
+    above = np.minimum(below + 1, scores.shape[1] - 1)
+    low, high = ordered[:, below], ordered[:, above]
+    return np.asarray((low + (high - low) * (places - below)).T)

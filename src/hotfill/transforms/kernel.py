@@ -128,8 +128,9 @@ class _Weighing:
     axes: np.ndarray
     scale: np.ndarray
 
-    def to(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(((rows - self.mean) @ self.axes) * self.scale)
+    def to(self, rows: Vectors) -> Vectors:
+        moved = rows - self.mean.astype(np.float32)
+        return np.asarray(moved @ (self.axes * self.scale).astype(np.float32))
 
     @property
     def back(self) -> np.ndarray:
@@ -235,11 +236,12 @@ def _median_square(turned: Vectors) -> float:
 
 
 def _solve(gram: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
+    """Solve in the precision of gram: float32 will do to compare, not to keep."""
     from scipy.linalg import cho_factor, cho_solve
 
-    system = gram.astype(np.float64)
-    system += (penalty + _PRECISION * np.trace(system)) * np.eye(len(gram))
-    return np.asarray(cho_solve(cho_factor(system, overwrite_a=True), targets))
+    system = gram.copy()
+    system[np.diag_indices(len(gram))] += penalty + _PRECISION * np.trace(system)
+    return np.asarray(cho_solve(cho_factor(system, overwrite_a=True), targets, overwrite_b=False))
 
 
 def _fit_all(
