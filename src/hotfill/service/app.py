@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 
@@ -20,32 +20,55 @@ from hotfill.service.routes import dashboard, health, items, parts, search, upgr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from hotfill.service.gallery_service import GalleryService
 
 _STATIC = Path(__file__).parent / "web" / "static"
 
 
-def create_app(service: GalleryService, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+class Application:
+    """The ASGI application of an open gallery. api: all of it but the searches."""
+
+    def __init__(self, api: FastAPI, entry: ASGIApp) -> None:
+        self.api = api
+        self._entry = entry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        await self._entry(scope, receive, send)
+
+
+def create_app(
+    service: GalleryService, is_stopping: Callable[[], bool] = lambda: False
+) -> Application:
     """Make the application for an open gallery.
 
     is_stopping: whether the server is going down; the streams of dashboards end then.
     """
     # FastAPI's own pages for the API load scripts from elsewhere; the description itself stays.
-    app = FastAPI(title="hotfill", version=__version__, docs_url=None, redoc_url=None)
-    app.state.service = service
-    app.state.door = Door(service.settings)
-    app.state.is_stopping = is_stopping
-    app.router.routes.append(search.route)
+    api = FastAPI(title="hotfill", version=__version__, docs_url=None, redoc_url=None)
+    api.state.service = service
+    api.state.door = Door(service.settings)
+    api.state.is_stopping = is_stopping
+    api.router.routes.append(search.route)  # for other methods than POST
     for subject in (search, items, upgrade, health, dashboard):
-        app.include_router(subject.router)
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    problems.install(app)
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimit, most_bytes=service.settings.max_request_bytes)
-    app.add_middleware(BrowserSafety, local_only=not service.settings.tokens)
-    app.add_middleware(AccessLog, requested=service.metrics.requested)
-    app.openapi = lambda: _description(app)  # type: ignore[method-assign]
-    return app
+        api.include_router(subject.router)
+    api.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    problems.install(api)
+    api.openapi = lambda: _description(api)  # type: ignore[method-assign]
+
+    async def parted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/search" and scope["method"] == "POST":
+            scope["app"] = api
+            answered = await search.answer(Request(scope, receive, send))
+            await answered(scope, receive, send)
+        else:
+            await api(scope, receive, send)
+
+    safe = BodyLimit(parted, most_bytes=service.settings.max_request_bytes)
+    guarded = BrowserSafety(safe, local_only=not service.settings.tokens)
+    return Application(api, AccessLog(guarded, requested=service.metrics.requested))
 
 
 def _description(app: FastAPI) -> dict[str, Any]:

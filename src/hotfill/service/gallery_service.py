@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from hotfill.service.settings import ServiceSettings
     from hotfill.serving.results import SearchResult
     from hotfill.stores.base import Gallery, Where
+    from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.journal import Journal
     from hotfill.upgrade.plan import Plan
 
@@ -41,7 +44,7 @@ _NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 class GalleryService:
     """One open gallery. Searches are measured; the rest goes straight to the parts.
 
-    searchers: the threads that searches run in.
+    models: the old and the new one by fingerprint. searchers: the threads that searches run in.
     """
 
     settings: ServiceSettings
@@ -54,6 +57,7 @@ class GalleryService:
     measures: Measures
     metrics: SearchMetrics
     searchers: ThreadPoolExecutor
+    models: Mapping[str, ModelId]
     confirmation: Confirmation = field(default_factory=Confirmation)
 
     def search(self, content: Any, k: int, where: Where | None) -> SearchResult:
@@ -61,18 +65,20 @@ class GalleryService:
         return self._measured(lambda: self.serving.search([content], k, where=where)[0])
 
     def search_vectors(
-        self, vectors: Mapping[str, Sequence[float]], k: int, where: Where | None
+        self, vectors: Mapping[str, Sequence[float] | str], k: int, where: Where | None
     ) -> SearchResult:
         """Find the k best items for a query that was embedded elsewhere.
 
-        vectors: by fingerprint of the model; one of them must be what the phase wants. Whoever
-        sends both the old and the new model's never notices a change of phase.
+        vectors: by fingerprint of the model, numbers or the base64 of little-endian float32; one
+        of them must be what the phase wants. Whoever sends both the old and the new model's never
+        notices a change of phase.
         Raises ModelMismatchError when none is, and as `Serving.search_vectors`.
         """
-        known = {model.fingerprint: model for model in (self.plan.old_model, self.plan.new_model)}
-        if unknown := sorted(set(vectors) - set(known)):
+        known = self.models
+        if not vectors.keys() <= known.keys():
             names = " and ".join(str(model) for model in known.values())
-            raise InputError(f"unknown model {unknown[0]!r}; the models of this gallery: {names}")
+            unknown = min(vectors.keys() - known.keys())
+            raise InputError(f"unknown model {unknown!r}; the models of this gallery: {names}")
 
         def find() -> SearchResult:
             model = self.serving.view.query_model
@@ -81,8 +87,7 @@ class GalleryService:
                 # The journal may know better than the view: let Serving look.
                 model = known[next(iter(vectors))]
                 vector = vectors[model.fingerprint]
-            rows = np.asarray(vector, dtype=np.float32)[None]
-            return self.serving.search_vectors(rows, model, k, where=where)[0]
+            return self.serving.search_vectors(_row(vector), model, k, where=where)[0]
 
         def find_again() -> SearchResult:
             try:
@@ -98,10 +103,12 @@ class GalleryService:
         began = time.perf_counter()
         found = find()
         seconds = time.perf_counter() - began
-        new = self.plan.new_model
-        new_hits = sum(hit.model is new or hit.model == new for hit in found.hits)
-        old_hits = len(found.hits) - new_hits
         sides = self._sides(found)
+        new_hits = len(found.hits) if sides == "new" else 0
+        if sides == "both":
+            new = self.plan.new_model
+            new_hits = sum(hit.model == new for hit in found.hits)
+        old_hits = len(found.hits) - new_hits
         self.measures.searched(sides, seconds, self.watch.latest.coverage, old_hits, new_hits)
         self.metrics.searched(str(found.phase), sides, seconds, old_hits, new_hits)
         return found
@@ -159,6 +166,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             measures,
             SearchMetrics(watch),
             searchers,
+            {model.fingerprint: model for model in (plan.old_model, plan.new_model)},
         )
         steps.on_end = watch.refresh
         watch.begin()
@@ -167,3 +175,13 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
         finally:
             steps.close()
             watch.close()
+
+
+def _row(vector: Sequence[float] | str) -> Vectors:
+    """Return one query as (1, n) float32."""
+    if not isinstance(vector, str):
+        return np.asarray(vector, dtype=np.float32)[None]
+    try:
+        return np.frombuffer(base64.b64decode(vector, validate=True), "<f4")[None]
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"a vector as text is the base64 of float32 numbers: {error}") from error

@@ -36,8 +36,9 @@ class Query(_In):
     """One search: by `content`, which the service embeds, or by `vectors`, embedded by you.
 
     content: whatever the embedder reads, usually a text.
-    vectors: by fingerprint of the model that made it (`GET /models`). Send the vectors of both
-    models and no change of phase can make you fail.
+    vectors: by fingerprint of the model that made it (`GET /models`); each as numbers, or as the
+    base64 of little-endian float32, which is read faster. Send the vectors of both models and no
+    change of phase can make you fail.
     where: every key must match its value, one of its values, or its bounds.
     explain: also tell where each hit was found, and the coverage.
     """
@@ -48,9 +49,11 @@ class Query(_In):
     )
 
     content: JsonValue = None
-    vectors: Annotated[dict[str, list[float]], Field(min_length=1, max_length=2)] | None = None
+    vectors: Annotated[dict[str, list[float] | str], Field(min_length=1, max_length=2)] | None = (
+        None
+    )
     k: Annotated[int, Field(ge=1)] = 10
-    where: Conditions = {}
+    where: Annotated[Conditions, Field(default_factory=dict)]
     explain: bool = False
 
     @model_validator(mode="after")
@@ -203,6 +206,9 @@ class UpgradeOut(BaseModel):
     running: bool
     pid: int | None
     next_steps: list[str]
+    quality: dict[str, float | None] | None
+    gate: dict[str, float]
+    gate_accepted: list[str]
     run: RunOut | None
 
 
@@ -210,6 +216,12 @@ class StartIn(_In):
     """How to start. retry_dead_letters: try items again that failed for good."""
 
     retry_dead_letters: bool = False
+
+
+class ResumeIn(_In):
+    """What to go on from. accept_gate: also although a gate is not met; the caller is noted."""
+
+    accept_gate: bool = False
 
 
 class CompleteIn(_In):

@@ -50,6 +50,9 @@ STATUS_OF: dict[type[errors.HotfillError], int] = {
     errors.HotfillError: 500,
 }
 
+ANSWERED = (errors.HotfillError, RequestValidationError, HTTPException)
+"""What becomes a problem document."""
+
 
 class ProblemResponse(Response):
     """A problem document."""
@@ -83,34 +86,33 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Answer errors with problem documents; `access_log` does so for those nobody foresaw."""
-    app.add_exception_handler(errors.HotfillError, _on_ours)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
+    for kind in ANSWERED:
+        app.add_exception_handler(kind, _on_error)
 
 
-async def _on_ours(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, errors.HotfillError)  # what it is installed for
-    status = status_of(error)
-    if status >= 500:
-        # The message of an embedder may quote a text, so only the kind is logged.
-        _log.error("%s %s: %s", request.method, _route(request), type(error).__name__)
-    return problem(status, described(error))
-
-
-async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, RequestValidationError)  # what it is installed for
-    wrong = [
-        {"where": ".".join(map(str, each["loc"])), "what": each["msg"]}
-        for each in error.errors()[:20]
-    ]
-    detail = "; ".join(f"{each['where']}: {each['what']}" for each in wrong)
-    return problem(422, {"kind": "InputError", "detail": detail, "wrong": wrong})
-
-
-async def _on_http(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, HTTPException)  # what it is installed for
+def answer_of(error: Exception, method: str, route: str) -> ProblemResponse:
+    """Answer one of the errors that `install` is for."""
+    if isinstance(error, errors.HotfillError):
+        status = status_of(error)
+        if status >= 500:
+            # The message of an embedder may quote a text, so only the kind is logged.
+            _log.error("%s %s: %s", method, route, type(error).__name__)
+        return problem(status, described(error))
+    if isinstance(error, RequestValidationError):
+        wrong = [
+            {"where": ".".join(map(str, each["loc"])), "what": each["msg"]}
+            for each in error.errors()[:20]
+        ]
+        detail = "; ".join(f"{each['where']}: {each['what']}" for each in wrong)
+        return problem(422, {"kind": "InputError", "detail": detail, "wrong": wrong})
+    assert isinstance(error, HTTPException)  # the last of ANSWERED
     values = {"kind": HTTPStatus(error.status_code).name.lower(), "detail": error.detail}
     return problem(error.status_code, values, error.headers)
+
+
+async def _on_error(request: Request, error: Exception) -> ProblemResponse:
+    route = str(getattr(request.scope.get("route"), "path", "?"))
+    return answer_of(error, request.method, route)
 
 
 def _plain(attribute: tuple[str, Any]) -> tuple[str, Any]:
@@ -123,7 +125,3 @@ def _plain(attribute: tuple[str, Any]) -> tuple[str, Any]:
     if isinstance(value, float) and not math.isfinite(value):
         return name, None
     return name, value if isinstance(value, str | int | float | bool) else None
-
-
-def _route(request: Request) -> str:
-    return str(getattr(request.scope.get("route"), "path", "?"))

@@ -129,7 +129,7 @@ class Steps:
         self.on_end()
 
     def _do(self, run: Run, retry_dead_letters: bool) -> dict[str, Any] | None:
-        upgrade = self._upgrade(run.step)
+        upgrade = self._upgrade(run.step, run.by)
         match run.step:
             case "start":
                 upgrade.start(retry_dead_letters=retry_dead_letters)
@@ -145,7 +145,7 @@ class Steps:
                 upgrade.abort()
         return None
 
-    def _upgrade(self, step: Command) -> Upgrade:
+    def _upgrade(self, step: Command, by: str) -> Upgrade:
         """Build the engine. `start` follows the file, the others what the upgrade began with."""
         plan = None if step == "start" else self._project.plan_in_force(self._journal)
         upgrade = self._project.upgrade(self._gallery, self._journal, plan)
@@ -153,6 +153,7 @@ class Steps:
         upgrade.stop = self._stop
         upgrade.probes = self._probes
         upgrade.on_phase = self._on_phase
+        upgrade.by = by
         return upgrade
 
 

@@ -62,7 +62,7 @@ def test_tokens_of_the_role_and_above_are_let_in(guarded):
 def test_no_route_was_forgotten(guarded):
     known = {(method, path.replace("item-00001", "{item_id}")) for _, method, path, _ in NEEDS}
     open_to_all = {("GET", "/health"), ("GET", "/ready")}
-    described = guarded.app.openapi()["paths"]
+    described = guarded.app.api.openapi()["paths"]
     there = {(method.upper(), path) for path, methods in described.items() for method in methods}
     assert there - open_to_all == known - {("GET", "/events")}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,17 @@ def test_a_content_may_be_a_text(untouched):
 def test_a_vector_comes_with_the_fingerprint_of_its_model(untouched):
     found = untouched.search(vectors={OLD.fingerprint: vector_of(OLD)}, k=5)
     assert ids(found) == best(OLD, 5)
+
+
+def test_a_vector_may_be_the_base64_of_float32(untouched):
+    packed = base64.b64encode(np.asarray(vector_of(OLD), "<f4").tobytes()).decode()
+    as_text = untouched.search(vectors={OLD.fingerprint: packed})
+    assert as_text == untouched.search(vectors={OLD.fingerprint: vector_of(OLD)})
+
+
+@pytest.mark.parametrize("text", ["", "no base64", "AAAA", "AAAAAA==", "\u00e9"])
+def test_a_text_that_is_no_vector_is_a_problem(untouched, text):
+    untouched.search(422, vectors={OLD.fingerprint: text})
 
 
 def test_a_vector_of_another_model_than_the_phase_wants_is_refused(untouched):

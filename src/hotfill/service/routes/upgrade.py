@@ -14,7 +14,15 @@ from fastapi.responses import JSONResponse, Response
 
 from hotfill.service.access import Caller, may_operate, may_read
 from hotfill.service.confirmation import LASTS_SECONDS
-from hotfill.service.models import CompleteIn, HoldOut, Question, RunOut, StartIn, UpgradeOut
+from hotfill.service.models import (
+    CompleteIn,
+    HoldOut,
+    Question,
+    ResumeIn,
+    RunOut,
+    StartIn,
+    UpgradeOut,
+)
 from hotfill.service.problems import problem
 from hotfill.service.routes.parts import Served, problems
 from hotfill.upgrade import control
@@ -52,9 +60,11 @@ def pause(service: Served, caller: Operator) -> UpgradeOut:
 
 
 @router.post("/resume", responses=_PROBLEMS)
-def resume(service: Served, caller: Operator) -> UpgradeOut:
-    """End all pauses."""
+def resume(service: Served, caller: Operator, options: ResumeIn | None = None) -> UpgradeOut:
+    """End all pauses; where the gate is accepted, its holds too."""
     control.resume(service.journal)
+    if options is not None and options.accept_gate:
+        control.accept_gate(service.journal, caller.name)
     return _out(service.watch.refresh())
 
 
