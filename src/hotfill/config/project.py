@@ -12,7 +12,7 @@ from hotfill.config.factories import made_by
 from hotfill.config.settings import ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for, given_map, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
@@ -110,12 +110,11 @@ class Project:
     def draft(self) -> Plan:
         """Return the plan as far as the file decides it."""
         decided = self.settings.upgrade.model_dump()
-        log = decided["query_log"]
+        for name in ("query_log", "up"):  # paths, and they must mean the same from every folder
+            if decided[name]:
+                decided[name] = str((self.path.parent / decided[name]).resolve())
         return Plan(
-            self.model("old"),
-            self.model("new"),
-            **{**decided, "query_log": str(self.path.parent / log) if log else ""},
-            limits=dict(self.settings.limits),
+            self.model("old"), self.model("new"), **decided, limits=dict(self.settings.limits)
         )
 
     def plan_in_force(self, journal: Journal) -> Plan:
@@ -158,8 +157,9 @@ class Project:
             return self._plan(gallery)
 
     def _plan(self, gallery: Gallery) -> Plan:
-        source, embedder = self.source(), self._new_embedder()
-        return make_plan(gallery, self.draft(), source, embedder, self.free_bytes)
+        source, embedder, draft = self.source(), self._new_embedder(), self.draft()
+        given_map(draft)  # a wrong file is told before anything is embedded
+        return make_plan(gallery, draft, source, embedder, self.free_bytes)
 
     @contextmanager
     def opened(self, step: Step) -> Iterator[Upgrade]:

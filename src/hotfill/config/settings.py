@@ -35,6 +35,7 @@ class UpgradeSection(_Section):
 
     strategy: Strategy = "merge"
     transform: TransformName = "kernel_bridge"
+    up: str = ""
     order: OrderName = "random"
     seed: int = 0
     priority_key: str = ""

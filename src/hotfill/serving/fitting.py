@@ -6,7 +6,7 @@ the fit; on it the sides are calibrated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,10 +78,26 @@ def fitting_for(plan: Plan) -> Fitting:
     old, new = plan.old_model, plan.new_model
     if plan.strategy == "compatible":
         return Fitting(fit=lambda first, second: _compatible(old, new), load=load_fit)
-    return Fitting(
-        fit=lambda first, second: fit_models(first, second, old, new, transform=plan.transform),
-        load=load_fit,
-    )
+
+    def fit(first: Vectors, second: Vectors) -> ModelFit:
+        found = fit_models(first, second, old, new, transform=plan.transform)
+        given = given_map(plan)
+        return found if given is None else replace(found, up=given)
+
+    return Fitting(fit=fit, load=load_fit)
+
+
+def given_map(plan: Plan) -> Transform | None:
+    """Read the trained `up` map that a plan names; None where it names none.
+
+    Raises ConfigError (no such file), ModelMismatchError (made for other models), InputError.
+    """
+    if not plan.up:
+        return None
+    try:
+        return transforms.load(plan.up, source=plan.old_model, target=plan.new_model)
+    except FileNotFoundError as error:
+        raise ConfigError(f"up: {error}") from error
 
 
 def fit_models(

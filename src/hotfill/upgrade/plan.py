@@ -32,6 +32,7 @@ BINDING = (
     "new_model",
     "strategy",
     "transform",
+    "up",
     "order",
     "seed",
     "priority_key",
@@ -50,6 +51,8 @@ class Plan:
         vector into the new space; `compatible` searches old vectors with new queries as they are.
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
         kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
+    up: a file with a trained map from the old space to the new one, for `prefill`; by default one
+        is fitted.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
         (high first), `uncertain` what the transform is least sure of, `popular` how often an item
         stands in `query_log`, a file with one returned item id per line.
@@ -73,6 +76,7 @@ class Plan:
     new_model: ModelId
     strategy: Strategy = "merge"
     transform: TransformName = "kernel_bridge"
+    up: str = ""
     order: OrderName = "random"
     seed: int = 0
     priority_key: str = ""
@@ -118,6 +122,11 @@ class Plan:
             raise ConfigError('order = "priority" needs priority_key, the metadata key to order by')
         if "popular" in self.order and not self.query_log:
             raise ConfigError(f'order = "{self.order}" needs query_log, the file to count in')
+        if self.up and self.strategy != "prefill":
+            raise ConfigError(
+                f'up = "{self.up}" carries old vectors to the new space, which only '
+                f'strategy = "prefill" does; this one is "{self.strategy}"'
+            )
         if self.strategy == "compatible" and "uncertain" in self.order:
             raise ConfigError(
                 f'order = "{self.order}" needs a map to doubt; compatible models have none: '
