@@ -42,7 +42,9 @@ CREATE TABLE batches (number INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT, stat
                       item_ids TEXT, items INTEGER, attempts INTEGER, owner TEXT,
                       leased_until REAL, moved INTEGER DEFAULT 0,
                       skipped INTEGER DEFAULT 0);
-CREATE INDEX batches_to_do ON batches (stage, state, number);
+CREATE INDEX batches_to_do ON batches (stage, number) WHERE state != 'done';
+CREATE INDEX batches_leased ON batches (owner) WHERE state = 'leased';
+CREATE INDEX batches_by_stage ON batches (stage, number, items, moved, skipped);
 CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
                            at REAL);
 CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -224,7 +226,7 @@ class SqliteJournal(Journal):
         with self._transaction():
             row = self._db.execute(
                 "SELECT number, item_ids, attempts FROM batches WHERE stage = ? AND "
-                "(state = 'to do' OR (state = 'leased' AND leased_until < ?)) "
+                "state != 'done' AND (state = 'to do' OR leased_until < ?) "
                 "ORDER BY number LIMIT 1",
                 (stage, now),
             ).fetchone()
