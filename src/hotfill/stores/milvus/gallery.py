@@ -1,0 +1,585 @@
+"""The gallery in Milvus."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import RLock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.checks import check_ids
+from hotfill.errors import InputError, StoreError
+from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
+from hotfill.stores.filters import check_metadata
+from hotfill.stores.inputs import (
+    check_limit,
+    check_move,
+    check_search,
+    check_space,
+    check_upsert,
+    ready_vectors,
+)
+from hotfill.stores.milvus import adoption, repair
+from hotfill.stores.milvus.claim import Claim
+from hotfill.stores.milvus.conditions import quoted, where_expression
+from hotfill.stores.milvus.pending import Pending, Searches
+from hotfill.stores.milvus.rows import Row, metadata_of
+from hotfill.stores.milvus.server import MOST_HITS, Server
+from hotfill.stores.milvus.stamp import Stamp
+from hotfill.stores.versions import VersionClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.milvus.stamp import Space
+    from hotfill.types import ModelId, Vectors
+
+TIMEOUT_SECONDS = 60.0
+_MOST_PENDING = 8_000  # items; then they are settled
+_LONGEST_PENDING = 1.0  # seconds; then the next write settles
+_ID_BYTES = 65_535
+
+
+class MilvusGallery(Gallery):
+    """A gallery in collections of a Milvus server, or of Milvus Lite in this process.
+
+    Make it with `create`, take over a collection that is there with `adopt`, come back with `open`.
+
+    Each space is a collection of its own, because a collection of an older server takes no further
+    vectors. Each item is one row, in the collection of the side it is on; that row also keeps its
+    retired vectors. A move writes a whole row to the new side, then removes the one on the old
+    side. A small collection beside them, `NAME_hotfill_...`, has the stamp and says which process
+    has the gallery.
+
+    What holds, and why:
+
+    - Milvus has no conditional writes and no transactions. So one process at a time has a gallery
+      (see `claim`), and its lock makes moves and live writes of its threads take turns: that is the
+      compare-and-set. Another process is refused when it opens the gallery. A process that dies
+      gives way at once to one of the same machine, after 45 s to others. A process that was stopped
+      for longer than that and goes on finds out before its next write; a write that was on its
+      way at that moment may still arrive.
+    - A server shows a write to reads a moment later (200 ms by default). A row on an old side is
+      removed when the one on the new side can be seen, and when searches that began before have
+      ended: a search misses no item, whatever moves. It may find an item on the old side, or on
+      both, for up to a second after the move.
+    - `fresh`: searches wait until they see every write of this process, and every move done. That
+      costs them up to half a second while items move; without it they wait for nothing.
+      All other reads are always fresh.
+    - Killed anywhere, a process may leave items on two sides. `open` removes the earlier row: each
+      says since when it counts. What was acknowledged is never undone.
+    - Versions are nanoseconds of the clock of the machine that writes.
+
+    Limits: 16,384 hits for a query, 65,535 bytes for an item id. A row's retired vectors must fit
+    into 65,536 bytes of JSON: 12,000 numbers in all.
+
+    Tested against Milvus 2.3.5 and Milvus Lite 3.2.2, with pymilvus 3.0.2. Milvus Lite is for
+    trying things out: it searches slowly.
+    """
+
+    def __init__(
+        self, server: Server, claim: Claim, name: str, *, exact: bool, fresh: bool
+    ) -> None:
+        """Use `create`, `adopt` or `open`."""
+        self._server, self._claim, self._name = server, claim, name
+        self._exact, self._fresh = exact, fresh
+        text = claim.stamp
+        self._stamp = Stamp((), 1) if text is None else Stamp.from_json(text, name)
+        self._lock = RLock()  # held by everything but searches
+        self._searches = Searches()
+        self._pending = Pending(server, self._searches)
+        self._pending_since = 0.0
+        self._clock = VersionClock()
+        self._torn = False  # whether a write failed, and may have been done in part
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        location: str,
+        model: ModelId,
+        *,
+        collection: str = "items",
+        token: str = "",
+        database: str = "",
+        exact: bool = False,
+        ef: int | None = None,
+        fresh: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Make an empty gallery, stamped with its first model.
+
+        location: the server's address ("http://localhost:19530"), or a file for Milvus Lite, whose
+            name ends in ".db".
+        collection: what the names of the gallery's collections begin with.
+        token: "user:password" or an API key. database: the server's default one when empty.
+        exact: compare with every vector instead of walking graphs (HNSW). ef: candidates that a
+            walk keeps. fresh: see the class. timeout_seconds: of one call.
+        Raises StoreError when there is such a gallery, or when the server cannot be used.
+        """
+        _check_name(collection)
+        server = Server(
+            location, token=token, database=database, timeout_seconds=timeout_seconds, ef=ef
+        )
+        try:
+            gallery = cls(
+                server, Claim.make(server, collection), collection, exact=exact, fresh=fresh
+            )
+        except BaseException:
+            server.close()
+            raise
+        return gallery._beginning(lambda: gallery.add_space(model))
+
+    @classmethod
+    def adopt(
+        cls,
+        location: str,
+        model: ModelId,
+        *,
+        collection: str,
+        vector: str = "vector",
+        token: str = "",
+        database: str = "",
+        exact: bool = False,
+        ef: int | None = None,
+        fresh: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Stamp a collection that is there: say which model made its vectors.
+
+        The collection is not altered. Moves take rows out of it, with all that stands in them, into
+        a collection of the new space; a move back puts them back. Writes through hotfill add fields
+        that begin with `hotfill_` to the rows they write.
+
+        The collection must have a primary key that its users choose (text or whole number), one
+        field of float vectors, called `vector`, and dynamic fields; no others. Metadata are the
+        texts, numbers and booleans among the dynamic fields.
+        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        fit, or was stamped otherwise before.
+
+        Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
+        of it, and a vector that was changed meanwhile would be taken for the old one.
+        """
+        _check_name(collection)
+        server = Server(
+            location, token=token, database=database, timeout_seconds=timeout_seconds, ef=ef
+        )
+        try:
+            space = adoption.look(server, collection, model, vector)
+            try:
+                claim = Claim.make(server, collection)
+            except StoreError:
+                claim = Claim.take(server, collection)
+            gallery = cls(server, claim, collection, exact=exact, fresh=fresh)
+        except BaseException:
+            server.close()
+            raise
+        return gallery._beginning(lambda: gallery._adopted(space))
+
+    @classmethod
+    def open(
+        cls,
+        location: str,
+        *,
+        collection: str = "items",
+        token: str = "",
+        database: str = "",
+        exact: bool = False,
+        ef: int | None = None,
+        fresh: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Open a gallery that `create` made or `adopt` stamped, and repair what a crash left.
+
+        Options: as for `create`; `exact` is for spaces added from now on.
+        Raises StoreError when there is none, StoreBusyError when a process has it.
+        """
+        _check_name(collection)
+        server = Server(
+            location, token=token, database=database, timeout_seconds=timeout_seconds, ef=ef
+        )
+        try:
+            claim = Claim.take(server, collection)
+            gallery = cls(server, claim, collection, exact=exact, fresh=fresh)
+        except BaseException:
+            server.close()
+            raise
+        return gallery._beginning(gallery._loaded)
+
+    def _beginning(self, begin: Callable[[], None]) -> Self:
+        """Do the first thing; close if it fails."""
+        try:
+            begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _adopted(self, space: Space) -> None:
+        if not self._stamp.spaces:
+            self._restamp(Stamp((space,), 2))
+        elif space.model not in self._stamp.models:
+            held = ", ".join(map(str, self._stamp.models))
+            raise StoreError(f"{self._name} is stamped already: it holds {held}; open it")
+        self._loaded()
+
+    def _loaded(self) -> None:
+        for space in self._stamp.spaces:
+            self._server.load(space)
+        if self._claim.torn:
+            repair.one_side_each(self._server, self._stamp, self._claim.last_beat)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Item by item, one process; searches see what was true within the last moment."""
+        return Capabilities(atomic_move=False, snapshot_reads=False, many_processes=False)
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """The spaces, oldest first."""
+        return self._stamp.models
+
+    def add_space(self, model: ModelId) -> None:
+        """Make a collection for a model's vectors, then stamp the gallery."""
+        with self._lock:
+            if model not in self.spaces:
+                self._claim.check()
+                stamp = self._stamp.with_space(model, self._name)
+                self._server.create(stamp.space(model), exact=self._exact)
+                self._restamp(stamp)
+
+    def drop_space(self, model: ModelId) -> None:
+        """Drop the collection of an unsearched space. Its retired vectors are void from then on."""
+        with self._lock:
+            if model not in self.spaces:
+                return
+            self._claim.check()
+            if searched := self.count(model):
+                raise StoreError(
+                    f"cannot drop {model}: {searched} items are searched there; move them first"
+                )
+            space = self._stamp.space(model)
+            self._restamp(self._stamp.without_space(model))
+            self._server.drop(space)
+
+    def upsert(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        metadata: Sequence[Metadata] | None = None,
+        retired: Mapping[ModelId, Vectors] | None = None,
+    ) -> NDArray[np.int64]:
+        """Write items with new content, each as one whole row."""
+        with self._writing(item_ids):
+            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+            self._check_possible(item_ids)
+            target = self._stamp.space(space)
+            versions = self._clock.take(len(item_ids))
+            before = self._where(item_ids)
+            written = []
+            for i, item_id in enumerate(item_ids):
+                content: Mapping[str, object] = {}
+                if metadata is not None:
+                    content = metadata[i]
+                elif item_id in before:
+                    content = before[item_id][1].content
+                version = int(versions[i])
+                kept = {
+                    str(self._stamp.space(model).number): kind[i].tobytes()
+                    for model, kind in old_rows.items()
+                }
+                written.append(
+                    Row(item_id, version, space.fingerprint, version, content, kept, rows[i])
+                )
+            self._put(target, written, before)
+            return versions
+
+    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+        """Replace the metadata of items that exist."""
+        check_ids(item_ids)
+        check_metadata(metadata, len(item_ids))
+        with self._writing(item_ids):
+            there = self._where(item_ids, vectors=True)
+            for space in self._stamp.spaces:
+                changed = [
+                    replace(there[item_id][1], content=row)
+                    for item_id, row in zip(item_ids, metadata, strict=True)
+                    if item_id in there and there[item_id][0] == space
+                ]
+                if changed:
+                    self._put(space, changed, {})
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Remove rows."""
+        check_ids(item_ids)
+        with self._writing(item_ids):
+            there = self._where(item_ids)
+            for space in self._stamp.spaces:
+                if gone := [item_id for item_id, (side, _) in there.items() if side == space]:
+                    self._server.remove(space, gone)
+                    self._noted(space, gone)
+            return len(there)
+
+    def move(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        expected_versions: NDArray[np.int64],
+        origin: str | None = None,
+    ) -> NDArray[np.bool_]:
+        """Let items be searched in `space`: write the new row, later remove the earlier one."""
+        origin, own = origin or space.fingerprint, space.fingerprint
+        with self._writing(item_ids):
+            rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            target, now = self._stamp.space(space), time.time_ns()
+            before = self._where(item_ids, vectors=True)
+            moved = np.zeros(len(item_ids), dtype=np.bool_)
+            written = []
+            for i, item_id in enumerate(item_ids):
+                side, row = before.get(item_id, (None, None))
+                if side is None or row is None or row.version != versions[i]:
+                    continue
+                if side == target and row.origin == own != origin:
+                    continue  # the model's own vector is better than any transform's
+                kept = {k: v for k, v in row.kept.items() if k != str(target.number)}
+                if side != target:
+                    ready = ready_vectors(row.vector[None], side.model, None)
+                    kept[str(side.number)] = ready[0].tobytes()
+                since = max(now, row.since + 1)
+                written.append(replace(row, origin=origin, since=since, kept=kept, vector=rows[i]))
+                moved[i] = True
+            self._put(target, written, before)
+            return moved
+
+    def search(
+        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    ) -> dict[ModelId, Hits]:
+        """Search side by side."""
+        if self._fresh:
+            with self._lock:
+                self._settle()
+        stamp = self._stamp
+        ready = check_search(stamp.models, queries, k, where)
+        if k > MOST_HITS:
+            raise InputError(f"k: Milvus gives at most {MOST_HITS} hits for a query, got {k}")
+        with self._searches.one():
+            return {
+                model: self._search_side(stamp.space(model), rows, k, where)
+                for model, rows in ready.items()
+            }
+
+    def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
+        condition = where_expression(where, _metadata(space)) if where else ""
+        lists = self._server.search(space, queries, k, condition) if len(queries) else []
+        return Hits(
+            item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
+            scores=tuple(_scores([d for _, d in found], space.metric) for found in lists),
+        )
+
+    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+        """Read the state of items."""
+        with self._reading(item_ids):
+            there = self._where(item_ids)
+        return [
+            ItemState(
+                item_id=item_id,
+                version=there[item_id][1].version,
+                space=there[item_id][0].model,
+                origin=there[item_id][1].origin,
+                metadata=metadata_of(there[item_id][1].content),
+            )
+            if item_id in there
+            else None
+            for item_id in item_ids
+        ]
+
+    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        """Read searched or retired vectors: both are in the item's row."""
+        with self._reading(item_ids):
+            check_space(self.spaces, space)
+            where = self._stamp.space(space)
+            there = self._where(item_ids, vectors=True)
+        found = {}
+        for item_id, (side, row) in there.items():
+            kept = row.kept.get(str(where.number))
+            if side == where:
+                found[item_id] = row.vector
+            elif kept is not None:
+                found[item_id] = np.frombuffer(kept, dtype=np.float32)
+        names = [item_id for item_id in item_ids if item_id in found]
+        rows = np.array([found[name] for name in names], dtype=np.float32)
+        rows = rows.reshape(-1, space.dimension)
+        return Found(
+            item_ids=tuple(names),
+            versions=np.array([there[name][1].version for name in names], dtype=np.int64),
+            # An adopted collection may hold vectors of any length.
+            vectors=ready_vectors(rows, space, names) if where.adopted and names else rows,
+        )
+
+    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+        """List items searched in `space`, in the order of their keys."""
+        check_limit(limit)
+        with self._reading(None):
+            check_space(self.spaces, space)
+            rows = self._server.page(self._stamp.space(space), after, limit)
+        full = len(rows) == min(limit, MOST_HITS)
+        return Page(
+            item_ids=tuple(row.item_id for row in rows),
+            versions=np.array([row.version for row in rows], dtype=np.int64),
+            origins=tuple(row.origin for row in rows),
+            cursor=rows[-1].item_id if full else None,
+        )
+
+    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+        """Count the items searched in `space`."""
+        with self._reading(None):
+            check_space(self.spaces, space)
+            where = self._stamp.space(space)
+            if origin is None:
+                return self._server.count(where, "")
+            field = '$meta["hotfill_origin"]' if where.adopted else "origin"
+            if where.adopted and origin == space.fingerprint:  # rows that say nothing are its own
+                others = f"exists {field} and {field} != {quoted(origin)}"
+                return self._server.count(where, "") - self._server.count(where, others)
+            return self._server.count(where, f"{field} == {quoted(origin)}")
+
+    def optimise(self) -> None:
+        """Settle what is pending; let a server seal and index what it holds in memory."""
+        with self._lock:
+            self._settle()
+            spaces = self._stamp.spaces
+        for space in spaces:
+            self._server.flush(space)
+
+    def close(self) -> None:
+        """Settle what is pending, let other processes have the gallery, disconnect."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            settled = False
+            try:
+                self._settle()
+                settled = not self._torn
+            finally:
+                try:
+                    self._claim.end(settled=settled)
+                finally:
+                    self._server.close()
+
+    @contextmanager
+    def _reading(self, item_ids: Sequence[str] | None) -> Iterator[None]:
+        """See what was written to these items, to all when None."""
+        with self._lock:
+            self._mend()
+            if item_ids is None or self._pending.touches(item_ids):
+                self._settle()
+            yield
+
+    @contextmanager
+    def _writing(self, item_ids: Sequence[str]) -> Iterator[None]:
+        """Be the only one that writes, and see what was written to these items."""
+        with self._lock:
+            self._claim.check()
+            self._mend()
+            waited = time.monotonic() - self._pending_since
+            if waited > _LONGEST_PENDING or self._pending.touches(item_ids):
+                self._settle()
+            yield
+            if len(self._pending) > _MOST_PENDING or self._server.lite:
+                self._settle()
+
+    # Inside the lock
+
+    def _where(
+        self, item_ids: Sequence[str], *, vectors: bool = False
+    ) -> dict[str, tuple[Space, Row]]:
+        """Find items: the side each is on, and its row."""
+        found: dict[str, tuple[Space, Row]] = {}
+        missing = [item_id for item_id in item_ids if len(item_id.encode()) <= _ID_BYTES]
+        for space in reversed(self._stamp.spaces):
+            possible = [i for i in missing if not space.number_ids or _is_number(i)]
+            if possible:
+                rows = self._server.read(space, possible, vectors=vectors)
+                found.update((item_id, (space, row)) for item_id, row in rows.items())
+                missing = [item_id for item_id in missing if item_id not in found]
+        return found
+
+    def _put(
+        self, target: Space, rows: Sequence[Row], before: Mapping[str, tuple[Space, Row]]
+    ) -> None:
+        """Write rows; those on other sides are to be removed."""
+        if not rows:
+            return
+        item_ids = [row.item_id for row in rows]
+        self._noted(target, item_ids)
+        self._torn = True
+        self._server.write(target, rows)
+        self._torn = False
+        for item_id in item_ids:
+            side = before[item_id][0] if item_id in before else target
+            if side != target:
+                self._pending.leaves(side, [item_id])
+
+    def _noted(self, space: Space, item_ids: Iterable[str]) -> None:
+        if not len(self._pending):
+            self._pending_since = time.monotonic()
+        self._pending.wrote(space, item_ids)
+
+    def _settle(self) -> None:
+        if len(self._pending):
+            self._pending.settle()
+
+    def _mend(self) -> None:
+        """Bring items to one side each after a write that failed, perhaps half-way."""
+        if self._torn:
+            self._settle()
+            repair.one_side_each(self._server, self._stamp, time.time())
+            self._torn = False
+
+    def _restamp(self, stamp: Stamp) -> None:
+        self._settle()
+        self._claim.stamp = stamp.to_json()
+        self._stamp = stamp
+
+    def _check_possible(self, item_ids: Sequence[str]) -> None:
+        for item_id in item_ids:
+            if len(item_id.encode()) > _ID_BYTES:
+                raise InputError(f"item id {item_id[:50]!r}...: Milvus takes {_ID_BYTES} bytes")
+            if self._stamp.spaces[0].number_ids and not _is_number(item_id):
+                raise InputError(
+                    f"item id {item_id!r}: the keys of the adopted collection are whole numbers"
+                )
+
+
+def _metadata(space: Space) -> str:
+    return "$meta" if space.adopted else "metadata"
+
+
+def _is_number(item_id: str) -> bool:
+    return item_id.lstrip("-").isdecimal() and item_id.isascii() and str(int(item_id)) == item_id
+
+
+def _scores(distances: Sequence[float], metric: str) -> NDArray[np.float32]:
+    values = np.array(distances, dtype=np.float32)
+    # Milvus's L2 is the square of the distance.
+    return -np.sqrt(np.maximum(values, 0)) if metric == "L2" else values
+
+
+def _check_name(collection: str) -> None:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,149}", collection):
+        raise InputError(
+            f"collection: letters, digits and underscores, at most 150, got {collection!r}"
+        )

@@ -1,0 +1,271 @@
+"""The client's calls, in rows and spaces."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from pymilvus import DataType, MilvusClient
+
+from hotfill.errors import StoreError
+from hotfill.stores.milvus.conditions import among, quoted
+from hotfill.stores.milvus.failures import MissingCollectionError, translated
+from hotfill.stores.milvus.rows import FIELDS, from_stored, to_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeVar
+
+    from hotfill.stores.milvus.rows import Row
+    from hotfill.stores.milvus.stamp import Space
+    from hotfill.types import Vectors
+
+    T = TypeVar("T")
+
+MOST_HITS = 16_384  # that a server gives for one query
+_AT_ONCE = 1000  # rows in one request
+_ID_BYTES = 65_535  # longest text that can be a primary key
+_LOADING_SECONDS = 120.0
+_open_files: Counter[str] = Counter()  # Milvus Lite: galleries of this process in one file
+_files_lock = Lock()
+
+
+class Server:
+    """A connection. Reads see what was written a moment ago, unless they are told to wait."""
+
+    def __init__(
+        self, location: str, *, token: str, database: str, timeout_seconds: float, ef: int | None
+    ) -> None:
+        """Connect. Raises StoreError when there is no server, or the file cannot be opened."""
+        self.lite = "://" not in location
+        self._file = str(Path(location).resolve()) if self.lite else ""
+        self._timeout = timeout_seconds
+        self._params = {} if ef is None else {"ef": ef}
+        self._closed = False
+        with translated(f"open {location}"):
+            if self.lite:
+                with _files_lock:
+                    self._client = MilvusClient(self._file)
+                    _open_files[self._file] += 1
+            else:
+                self._client = MilvusClient(
+                    location, token=token, db_name=database, timeout=timeout_seconds
+                )
+
+    # Collections
+
+    def names(self) -> list[str]:
+        """List all collections."""
+        return list(self.call("list collections", lambda c: c.list_collections()))
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """Read a collection's description; None when there is none."""
+        try:
+            return dict(self.call("describe a collection", lambda c: c.describe_collection(name)))
+        except MissingCollectionError:
+            return None
+
+    def create(self, space: Space, *, exact: bool) -> None:
+        """Make the collection of a space, empty, and load it. Replaces one that a crash left."""
+        self.drop(space)
+
+        def make(client: MilvusClient) -> None:
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field(space.key, DataType.VARCHAR, is_primary=True, max_length=_ID_BYTES)
+            schema.add_field(space.vector, DataType.FLOAT_VECTOR, dim=space.model.dimension)
+            schema.add_field("version", DataType.INT64)
+            schema.add_field("origin", DataType.VARCHAR, max_length=1024)
+            schema.add_field("since", DataType.INT64)
+            schema.add_field("metadata", DataType.JSON)
+            schema.add_field("kept", DataType.JSON)
+            client.create_collection(
+                space.collection, schema=schema, consistency_level="Eventually"
+            )
+            index = client.prepare_index_params()
+            if exact:
+                index.add_index(space.vector, index_type="FLAT", metric_type=space.metric)
+            else:
+                graph = {"M": 16, "efConstruction": 200}
+                index.add_index(
+                    space.vector, index_type="HNSW", metric_type=space.metric, params=graph
+                )
+            client.create_index(space.collection, index, sync=False)
+
+        self.call("create a collection", make)
+        self.load(space)
+
+    def load(self, space: Space) -> None:
+        """Let a collection be searched. Again is harmless."""
+        name = space.collection
+        try:
+            self.call("load a collection", lambda c: c.load_collection(name, _async=True))
+            deadline = time.monotonic() + _LOADING_SECONDS
+            while (
+                self.call("load a collection", lambda c: c.get_load_state(name))["state"].name
+                != "Loaded"
+            ):
+                if time.monotonic() > deadline:
+                    raise StoreError(f"the server does not load {name!r}", retryable=True)
+                time.sleep(0.02)
+        except MissingCollectionError as error:
+            raise StoreError(f"the collection {name!r} of the gallery is gone") from error
+
+    def drop(self, space: Space) -> None:
+        """Remove the collection of a space. Again is harmless."""
+        if space.collection in self.names():
+            self.call("drop a collection", lambda c: c.drop_collection(space.collection))
+
+    # Rows
+
+    def write(self, space: Space, rows: Sequence[Row]) -> None:
+        """Write whole rows; durable when it returns, and soon to be seen."""
+        for start in range(0, len(rows), _AT_ONCE):
+            stored = [to_stored(row, space) for row in rows[start : start + _AT_ONCE]]
+            self._data("write rows", space, partial(_upsert, space.collection, stored))
+
+    def remove(self, space: Space, item_ids: Sequence[str]) -> None:
+        """Remove rows; durable when it returns, and soon to be seen."""
+        for condition in self._conditions(space, item_ids):
+            self._data("remove rows", space, partial(_delete, space.collection, condition))
+
+    def read(
+        self, space: Space, item_ids: Sequence[str], *, vectors: bool = False
+    ) -> dict[str, Row]:
+        """Read the rows of items on a side; those that are not there are left out."""
+        fields = self._fields(space, vectors)
+        found = {}
+        for condition in self._conditions(space, item_ids):
+            ask = partial(_query, space.collection, condition, fields)
+            for stored in self._data("read rows", space, ask):
+                row = from_stored(stored, space)
+                found[row.item_id] = row
+        return found
+
+    def page(self, space: Space, after: str | None, limit: int, condition: str = "") -> list[Row]:
+        """Read rows of a side in the order of their keys."""
+        parts = [condition] if condition else []
+        if after is not None:
+            parts.append(f"{space.key} > {after if space.number_ids else quoted(after)}")
+        elif not parts and not space.number_ids:
+            parts.append(f'{space.key} > ""')
+        stored = self._data(
+            "list rows",
+            space,
+            lambda c: c.query(
+                space.collection,
+                filter=" and ".join(parts) or f"{space.key} >= {-(2**63) + 1}",
+                output_fields=self._fields(space, vectors=False),
+                limit=min(limit, MOST_HITS),
+                iterator="True",  # what makes pages come in the order of the keys
+                reduce_stop_for_best="True",
+            ),
+        )
+        rows = [from_stored(one, space) for one in stored]
+        return sorted(rows, key=lambda r: int(r.item_id)) if space.number_ids else rows
+
+    def count(self, space: Space, condition: str) -> int:
+        """Count rows of a side."""
+        ((n,),) = [
+            list(dict(row).values())
+            for row in self._data(
+                "count rows",
+                space,
+                lambda c: c.query(space.collection, filter=condition, output_fields=["count(*)"]),
+            )
+        ]
+        return int(n)
+
+    def search(
+        self, space: Space, queries: Vectors, k: int, condition: str
+    ) -> list[list[tuple[str, float]]]:
+        """Search a side: items and the server's distances, best first."""
+        answers = self._data(
+            "search",
+            space,
+            lambda c: c.search(
+                space.collection,
+                data=queries.tolist(),
+                anns_field=space.vector,
+                filter=condition,
+                limit=k,
+                output_fields=[space.key],
+                search_params={"params": self._params},
+            ),
+        )
+        return [
+            [(str(hit["entity"].get(space.key, hit.get("id"))), hit["distance"]) for hit in hits]
+            for hits in answers
+        ]
+
+    def wait(self, space: Space) -> None:
+        """Wait until every later read sees all that was written to a side until now."""
+        if not self.lite:
+            nobody = f"{space.key} == {0 if space.number_ids else quoted('')}"
+            self._data(
+                "wait for writes",
+                space,
+                lambda c: c.query(
+                    space.collection, filter=nobody, output_fields=[space.key], limit=1,
+                    consistency_level="Strong",
+                ),
+            )  # fmt: skip
+
+    def flush(self, space: Space) -> None:
+        """Let the server seal what it holds in memory, and index it."""
+        self._data("flush", space, lambda c: c.flush(space.collection))
+
+    def close(self) -> None:
+        """Disconnect. Again is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        with translated("close the connection"):
+            self._client.close()
+        if self.lite:
+            with _files_lock:
+                _open_files[self._file] -= 1
+                if not _open_files[self._file]:
+                    from milvus_lite.server_manager import server_manager_instance
+
+                    server_manager_instance.release_server(self._file)
+
+    def call(self, doing: str, call: Callable[[MilvusClient], T]) -> T:
+        """Call the client. Raises MissingCollectionError, otherwise StoreErrors."""
+        if self._closed:
+            raise StoreError(f"could not {doing}: the gallery is closed, open it again")
+        with translated(doing):
+            return call(self._client)
+
+    def _data(self, doing: str, space: Space, call: Callable[[MilvusClient], T]) -> T:
+        try:
+            return self.call(f"{doing} (collection {space.collection!r})", call)
+        except MissingCollectionError as error:
+            raise StoreError(f"could not {doing}: {error}") from error
+
+    def _fields(self, space: Space, vectors: bool) -> list[str]:
+        if space.adopted:
+            return ["*"]
+        return [space.key, *FIELDS, *([space.vector] if vectors else [])]
+
+    def _conditions(self, space: Space, item_ids: Sequence[str]) -> Iterator[str]:
+        for start in range(0, len(item_ids), _AT_ONCE):
+            part = item_ids[start : start + _AT_ONCE]
+            yield among(space.key, [int(i) for i in part] if space.number_ids else part)
+
+
+def _upsert(collection: str, rows: list[dict[str, Any]], client: MilvusClient) -> None:
+    client.upsert(collection, rows)
+
+
+def _delete(collection: str, condition: str, client: MilvusClient) -> None:
+    client.delete(collection, filter=condition)
+
+
+def _query(
+    collection: str, condition: str, fields: list[str], client: MilvusClient
+) -> list[dict[str, Any]]:
+    return list(client.query(collection, filter=condition, output_fields=fields))
