@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,12 +22,20 @@ def stamp(
     metadata_column: Annotated[
         str, typer.Option("--metadata-column", help="Column of type jsonb to filter by.")
     ] = "",
+    index_file: Annotated[
+        Path | None, typer.Option("--index-file", help="Index of FAISS to take over.")
+    ] = None,
+    ids_file: Annotated[
+        Path | None,
+        typer.Option("--ids-file", help="Its ids in the order added: .txt, .npy or .jsonl."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take over a table that is there: note that the old model made its vectors.
+    """Take over a table or index that is there: note that the old model made its vectors.
 
     The table itself is neither copied nor altered; `start` adds columns to it. Again is harmless.
-    In LanceDB all columns of texts, numbers and booleans can be filtered by.
+    In LanceDB all columns of texts, numbers and booleans can be filtered by. The vectors of an
+    index file are copied into the gallery's folder; the file itself stays as it is.
     """
     with output.reporting(config, as_json) as report:
         from hotfill.config import read
@@ -34,7 +43,7 @@ def stamp(
 
         project = read(config)
         model = project.model("old")
-        existing = Existing(id_column, vector_column, metadata_column or None)
+        existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
         with project.settings.store.stamped(project.path.parent, model, existing) as gallery:
             items = len(gallery)
         report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])

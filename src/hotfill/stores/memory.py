@@ -14,6 +14,7 @@ from hotfill.errors import StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata, matches
 from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.rows import Rows, best
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class MemoryGallery(Gallery):
         self._lock = RLock()
         self._clock = VersionClock()
         self._items: dict[str, _Item] = {}
-        self._sides: dict[ModelId, _Rows] = {}
+        self._sides: dict[ModelId, Rows] = {}
         self._sorted_ids: list[str] | None = []  # None: to be sorted again by the next scan
         if model is not None:
             self.add_space(model)
@@ -56,7 +57,7 @@ class MemoryGallery(Gallery):
     def add_space(self, model: ModelId) -> None:
         """Make room for a model's vectors."""
         with self._lock:
-            self._sides.setdefault(model, _Rows(model.dimension))
+            self._sides.setdefault(model, Rows(model.dimension))
 
     def drop_space(self, model: ModelId) -> None:
         """Remove an unsearched space with its retired vectors."""
@@ -166,10 +167,10 @@ class MemoryGallery(Gallery):
             ]
             ids, rows = [ids[i] for i in passing], rows[passing]
         scores = _scores(queries, rows, space.metric)
-        best = [_best(row, k) for row in scores]
+        orders = [best(row, k) for row in scores]
         return Hits(
-            item_ids=tuple(tuple(ids[i] for i in order) for order in best),
-            scores=tuple(row[order] for row, order in zip(scores, best, strict=True)),
+            item_ids=tuple(tuple(ids[i] for i in order) for order in orders),
+            scores=tuple(row[order] for row, order in zip(scores, orders, strict=True)),
         )
 
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
@@ -249,42 +250,6 @@ class _Item:
     retired: dict[ModelId, NDArray[np.float32]] = field(default_factory=dict)
 
 
-class _Rows:
-    """The searched vectors of one side, without gaps: a removed row is replaced by the last."""
-
-    def __init__(self, dimension: int) -> None:
-        self.ids: list[str] = []
-        self._place: dict[str, int] = {}
-        self._data = np.empty((16, dimension), dtype=np.float32)
-
-    @property
-    def filled(self) -> Vectors:
-        filled: Vectors = self._data[: len(self.ids)]
-        return filled
-
-    def row(self, item_id: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self._data[self._place[item_id]]
-        return vector
-
-    def put(self, item_id: str, vector: NDArray[np.float32]) -> None:
-        place = self._place.setdefault(item_id, len(self.ids))
-        if place == len(self.ids):
-            self.ids.append(item_id)
-            if place == len(self._data):
-                self._data = np.concatenate([self._data, np.empty_like(self._data)])
-        self._data[place] = vector
-
-    def remove(self, item_id: str) -> NDArray[np.float32]:
-        place = self._place.pop(item_id)
-        removed: NDArray[np.float32] = self._data[place].copy()
-        last = self.ids.pop()
-        if last != item_id:
-            self.ids[place] = last
-            self._place[last] = place
-            self._data[place] = self._data[len(self.ids)]
-        return removed
-
-
 def _scores(queries: Vectors, rows: Vectors, metric: Metric) -> NDArray[np.float32]:
     """Compare every query with every row: (q, n), higher is better."""
     if metric != "l2":
@@ -294,11 +259,3 @@ def _scores(queries: Vectors, rows: Vectors, metric: Metric) -> NDArray[np.float
     for i, query in enumerate(queries):
         scores[i] = -np.linalg.norm(rows - query, axis=1)
     return scores
-
-
-def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Return the places of the k highest scores, best first."""
-    if k < len(scores):
-        top = np.argpartition(-scores, k - 1)[:k]
-        return top[np.argsort(-scores[top], kind="stable")]
-    return np.argsort(-scores, kind="stable")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.errors import StoreError, StoreFullError
+from hotfill.stores.sqlite_file import connect, transaction, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    import sqlite3
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,10 +38,8 @@ class RetiredVectors:
     def __init__(self, path: Path) -> None:
         """Open the file, or make it."""
         self._path = path
-        with self._translated():
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+        with translated(path):
+            self._db = connect(path)
             self._db.executescript(_SCHEMA)
 
     def put(self, rows: Iterable[tuple[str, str, int, NDArray[np.float32]]]) -> None:
@@ -59,7 +57,7 @@ class RetiredVectors:
         for start in range(0, len(wanted), _MAX_ASKED):
             part = wanted[start : start + _MAX_ASKED]
             marks = ",".join("?" * len(part))
-            with self._translated():
+            with translated(self._path):
                 rows = self._db.execute(
                     "SELECT item_id, version, vector FROM retired "
                     f"WHERE space = ? AND item_id IN ({marks})",
@@ -101,7 +99,7 @@ class RetiredVectors:
     @property
     def version_ceiling(self) -> int:
         """No version above this one has been given out; 0 at first."""
-        with self._translated():
+        with translated(self._path):
             row = self._db.execute("SELECT value FROM facts WHERE name = 'ceiling'").fetchone()
         return 0 if row is None else int(row[0])
 
@@ -114,22 +112,5 @@ class RetiredVectors:
         """Close the file. Again is harmless."""
         self._db.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if "full" in str(error):
-                raise StoreFullError(f"no space left for {self._path}", retryable=True) from error
-            raise StoreError(f"{self._path}: {error}") from error
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self._path)

@@ -20,34 +20,39 @@ if TYPE_CHECKING:
 _KEYS = {
     "qdrant-edge": ("path",),
     "lancedb": ("path", "table"),
+    "index-files": ("path", "index"),
     "postgres": ("dsn", "table", "connections", "timeout_seconds"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """How the parts of a table are called that was there before hotfill. None: none, or usual."""
+    """What is there before hotfill: names of a table's columns, or files. None: there is none."""
 
     id_column: str = "id"
     vector_column: str = "embedding"
     metadata_column: str | None = None
+    index_file: Path | None = None
+    ids_file: Path | None = None
 
 
 class StoreSection(BaseModel):
     """Where the gallery lives.
 
     kind: `qdrant-edge`, embedded, in the folder `path`; `lancedb`, the `table` of the database in
-        the folder `path`; or `postgres`, with pgvector, in the `table` (or "schema.table") of the
-        server that the `dsn` names.
-    exact, ef, connections, timeout_seconds: see the store's own page.
+        the folder `path`; `index-files`, FAISS in memory and its truth in the folder `path`; or
+        `postgres`, with pgvector, in the `table` (or "schema.table") of the server that the `dsn`
+        names.
+    index, exact, ef, connections, timeout_seconds: see the store's own page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["qdrant-edge", "lancedb", "postgres"] = "qdrant-edge"
+    kind: Literal["qdrant-edge", "lancedb", "index-files", "postgres"] = "qdrant-edge"
     path: str | None = None
     dsn: str | None = None
     table: str = "items"
+    index: Literal["flat", "hnsw", "ivf"] = "flat"
     exact: bool = False
     ef: int | None = None
     connections: int = 8
@@ -78,6 +83,12 @@ class StoreSection(BaseModel):
             return LanceDBGallery.open(
                 folder / (self.path or ""), table=self.table, exact=self.exact, ef=self.ef
             )
+        if self.kind == "index-files":
+            from hotfill.stores.index_files import IndexFilesGallery  # an extra
+
+            return IndexFilesGallery.open(
+                folder / (self.path or ""), index=self.index, exact=self.exact, ef=self.ef
+            )
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
 
         return QdrantEdgeGallery.open(folder / (self.path or ""), exact=self.exact, ef=self.ef)
@@ -98,6 +109,22 @@ class StoreSection(BaseModel):
                 table=self.table,
                 id_column=existing.id_column,
                 vector_column=existing.vector_column,
+                exact=self.exact,
+                ef=self.ef,
+            )
+        if self.kind == "index-files":
+            from hotfill.stores.index_files import IndexFilesGallery  # an extra
+
+            if existing.index_file is None:
+                raise ConfigError("name the index that is there: --index-file, and --ids-file")
+            return IndexFilesGallery.adopt(
+                folder / (self.path or ""),
+                model,
+                index_file=existing.index_file,
+                ids_file=existing.ids_file,
+                index=self.index,
+                exact=self.exact,
+                ef=self.ef,
             )
         if self.kind != "postgres":
             raise ConfigError(f'a store of kind "{self.kind}" is stamped when it is made')

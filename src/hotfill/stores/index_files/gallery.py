@@ -1,0 +1,412 @@
+"""The store of people who hold their own index files: FAISS in memory, the truth in SQLite."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from threading import Lock, RLock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.checks import check_ids
+from hotfill.errors import InputError, StoreError
+from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
+from hotfill.stores.filters import check_metadata
+from hotfill.stores.folder_lock import FolderLock
+from hotfill.stores.index_files.adoption import fill_from_index
+from hotfill.stores.index_files.loading import (
+    TRUTH,
+    build_index,
+    load_side,
+    remove_other_files,
+    wants_index,
+)
+from hotfill.stores.index_files.side import Side
+from hotfill.stores.index_files.truth import Truth, make
+from hotfill.stores.index_files.turns import Turns
+from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.room import check_room
+from hotfill.stores.versions import VersionClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.index_files.built import Kind
+    from hotfill.types import ModelId, Vectors
+
+
+class IndexFilesGallery(Gallery):
+    """A gallery in a folder. Make it with `create`, come back to it with `open`.
+
+    All vectors that are searched live in memory, beside the ids; opening reads them. In the
+    folder: `truth.sqlite`, which has everything that was acknowledged and survives the killing of
+    the process and a power cut; `index-*.faiss`, built by `optimise` so that opening need not
+    build them again, and of no consequence when lost; `lock` (one process at a time).
+    """
+
+    def __init__(self, folder: Path, lock: FolderLock, *, kind: Kind, ef: int | None) -> None:
+        """Use `create` or `open`."""
+        self._folder, self._folder_lock = folder, lock
+        self._kind, self._ef = kind, ef
+        self._closed = False
+        self._lock = RLock()  # held by everything but searches: the truth is theirs
+        self._optimising = Lock()
+        self._turns = Turns()  # searches read the sides, changes write them
+        self._behind = False  # whether a change of the sides failed after one of the truth
+        self._truth = Truth(folder / TRUTH)
+        try:
+            if not self._truth.spaces:
+                raise StoreError(f"{folder} was never finished: remove it, and create it again")
+            self._filters, self._filtering = Truth(folder / TRUTH), Lock()
+            self._clock = VersionClock(floor=self._truth.last_version)
+            remove_other_files(folder, self._truth)
+            self._sides = self._load()
+        except BaseException:
+            self._truth.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        model: ModelId,
+        *,
+        index: Kind = "flat",
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Self:
+        """Make an empty gallery in a new or empty folder, stamped with its first model.
+
+        index: how large sides are searched: "flat" compares with all vectors, "hnsw" walks along a
+            graph, "ivf" looks into the nearest parts. `optimise` builds the latter two.
+        exact: the same as index = "flat".
+        ef: how many candidates a walk along a graph keeps; 64 when None.
+        Raises StoreError when the folder holds something.
+        """
+        folder = Path(path)
+        if folder.exists() and any(folder.iterdir()):
+            raise StoreError(f"{folder} is not empty: open it, or name a folder that is")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+        try:
+            make(folder / TRUTH)
+            truth = Truth(folder / TRUTH)
+            truth.add_space(model)
+            truth.close()
+            return cls(folder, lock, kind="flat" if exact else index, ef=ef)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        index: Kind = "flat",
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Self:
+        """Open a gallery. Options: as for `create`; they hold while the gallery is open.
+
+        Raises StoreError when the folder is no gallery, StoreBusyError when a process has it.
+        """
+        folder = Path(path)
+        if not (folder / TRUTH).is_file():
+            raise StoreError(f"{folder} is not a hotfill gallery: it has no {TRUTH}; create one")
+        lock = FolderLock(folder)
+        try:
+            check_room(folder, 0)
+            return cls(folder, lock, kind="flat" if exact else index, ef=ef)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def adopt(
+        cls,
+        path: str | Path,
+        model: ModelId,
+        *,
+        index_file: str | Path,
+        ids_file: str | Path | None = None,
+        index: Kind = "flat",
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Self:
+        """Make a gallery in a new folder from an index file of FAISS, whose vectors `model` made.
+
+        index_file: read, and neither altered nor needed afterwards; see `adoption` for the kinds.
+        ids_file: the items' ids in the order in which they were added, as `adoption.read_ids`
+            says. Without it the index's own labels are the ids, or else its row numbers.
+        Again is harmless; so is a crash half-way. Other options: as for `create`.
+        Raises StoreError and InputError when the files do not fit the model or each other.
+        """
+        folder = Path(path)
+        if not (folder / TRUTH).is_file():
+            fill_from_index(
+                folder,
+                Path(index_file),
+                None if ids_file is None else Path(ids_file),
+                model,
+                lambda place: cls.create(place, model),
+            )
+        gallery = cls.open(folder, index=index, exact=exact, ef=ef)
+        if model not in gallery.spaces:
+            gallery.close()
+            held = ", ".join(map(str, gallery.spaces))
+            raise StoreError(f"{folder} is a gallery of {held} already: start an upgrade of it")
+        gallery.optimise()
+        return gallery
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Whole batches move at once, searches see one moment, one process."""
+        return Capabilities(atomic_move=True, snapshot_reads=True, many_processes=False)
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """The spaces, oldest first."""
+        return tuple(self._truth.spaces)
+
+    def add_space(self, model: ModelId) -> None:
+        """Make a table for the vectors of a model, and an empty side."""
+        with self._lock:
+            self._ready_to_write(0)
+            if model not in self.spaces:
+                self._truth.add_space(model)
+                self._change(lambda: self._sides.update({model: Side(model)}))
+
+    def drop_space(self, model: ModelId) -> None:
+        """Remove an unsearched space with its retired vectors."""
+        with self._lock:
+            self._check_open()
+            if model not in self.spaces:
+                return
+            if searched := self.count(model):
+                raise StoreError(
+                    f"cannot drop {model}: {searched} items are searched there; move them first"
+                )
+            self._truth.drop_space(model)
+            self._change(lambda: self._sides.pop(model))
+            remove_other_files(self._folder, self._truth)
+
+    def upsert(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        metadata: Sequence[Metadata] | None = None,
+        retired: Mapping[ModelId, Vectors] | None = None,
+    ) -> NDArray[np.int64]:
+        """Write items with new content."""
+        with self._lock:
+            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+            self._ready_to_write(rows.nbytes * (1 + len(old_rows)))
+            versions = self._clock.take(len(item_ids))
+            self._truth.write(item_ids, versions, space, {space: rows, **old_rows}, metadata)
+            self._change(lambda: self._put(item_ids, rows, space))
+            return versions
+
+    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+        """Replace the metadata of items that exist."""
+        check_ids(item_ids)
+        check_metadata(metadata, len(item_ids))
+        with self._lock:
+            self._ready_to_write(0)
+            self._truth.set_metadata(item_ids, metadata)
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Remove items from every space."""
+        check_ids(item_ids)
+        with self._lock:
+            self._ready_to_write(0)
+            there = self._truth.rows(item_ids)
+            self._truth.delete([row.number for row in there.values()])
+            self._change(lambda: self._remove(there))
+            return len(there)
+
+    def move(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        *,
+        space: ModelId,
+        expected_versions: NDArray[np.int64],
+        origin: str | None = None,
+    ) -> NDArray[np.bool_]:
+        """Let items be searched in `space`; their earlier vector stays in the truth."""
+        own = space.fingerprint
+        origin = origin or own
+        with self._lock:
+            rows, expected = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            self._ready_to_write(rows.nbytes)
+            found = self._truth.rows(item_ids)
+            moved = np.zeros(len(item_ids), dtype=np.bool_)
+            for at, (item_id, version) in enumerate(zip(item_ids, expected.tolist(), strict=True)):
+                row = found.get(item_id)
+                if row is not None and row.version == version:
+                    # The model's own vector is better than any transform's.
+                    moved[at] = origin == own or not (row.space == space and row.origin == own)
+            going = [item_ids[at] for at in np.flatnonzero(moved).tolist()]
+            if going:
+                numbers = [found[item_id].number for item_id in going]
+                self._truth.move(numbers, space, origin, rows[moved])
+                self._change(lambda: self._put(going, rows[moved], space))
+            return moved
+
+    def search(
+        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    ) -> dict[ModelId, Hits]:
+        """Search all sides in one turn; a filter is looked up in the truth just before."""
+        self._check_open()
+        ready = check_search(self.spaces, queries, k, where)
+        passing = None
+        if where:
+            with self._filtering:
+                passing = self._filters.passing(where)
+        if self._behind:
+            with self._lock:
+                self._catch_up()
+        with self._turns.reading():
+            for space in ready:
+                check_space(tuple(self._sides), space)  # it may have been dropped just now
+            return {
+                space: self._sides[space].search(rows, k, self._ef, passing)
+                for space, rows in ready.items()
+            }
+
+    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+        """Read the state of items."""
+        with self._lock:
+            self._check_open()
+            rows = self._truth.rows(item_ids)
+        return [
+            ItemState(item_id, row.version, row.space, row.origin, row.metadata)
+            if (row := rows.get(item_id)) is not None
+            else None
+            for item_id in item_ids
+        ]
+
+    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        """Read searched or retired vectors from the truth."""
+        with self._lock:
+            self._check_open()
+            check_space(self.spaces, space)
+            rows = self._truth.rows(item_ids)
+            found = self._truth.vectors([row.number for row in rows.values()], space)
+        there = [name for name in item_ids if name in rows and rows[name].number in found]
+        return Found(
+            item_ids=tuple(there),
+            versions=np.array([rows[name].version for name in there], dtype=np.int64),
+            vectors=np.array([found[rows[name].number] for name in there], np.float32).reshape(
+                -1, space.dimension
+            ),
+        )
+
+    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+        """List items searched in `space`, in the order in which they first came."""
+        check_limit(limit)
+        try:
+            last = -1 if after is None else int(after)
+        except ValueError as error:
+            raise InputError(f"after: {after!r} is not a cursor that scan returned") from error
+        with self._lock:
+            self._check_open()
+            check_space(self.spaces, space)
+            rows = self._truth.page(space, last, limit)
+        return Page(
+            item_ids=tuple(item_id for _, item_id, _, _ in rows),
+            versions=np.array([version for _, _, version, _ in rows], dtype=np.int64),
+            origins=tuple(origin for _, _, _, origin in rows),
+            cursor=str(rows[-1][0]) if len(rows) == limit else None,
+        )
+
+    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+        """Count the items searched in `space`."""
+        with self._lock:
+            self._check_open()
+            check_space(self.spaces, space)
+            self._catch_up()
+            return len(self._sides[space]) if origin is None else self._truth.count(space, origin)
+
+    def optimise(self) -> None:
+        """Build indexes over large sides, and give unused pages of the truth back to the disk.
+
+        Searches and writes go on while an index is built. It takes memory for the side's vectors
+        twice more until it is done.
+        """
+        with self._optimising:
+            for space in self.spaces:
+                with self._lock:
+                    self._ready_to_write(0)
+                    side = self._sides.get(space)
+                    if side is None or not wants_index(side, self._kind):
+                        continue
+                    check_room(self._folder, 4 * len(side) * space.dimension)
+                name, at = build_index(self._folder, space, self._kind)
+                with self._lock:
+                    self._check_open()
+                    if space in self.spaces:
+                        self._truth.note_built(space, name, at)
+                        fresh = {space: load_side(self._folder, self._truth, space, self._kind)}
+                        self._change(partial(self._sides.update, fresh))
+            with self._lock:
+                self._check_open()
+                remove_other_files(self._folder, self._truth)
+                self._truth.tidy()
+
+    def close(self) -> None:
+        """Release the folder."""
+        with self._lock, self._filtering:
+            if not self._closed:
+                self._closed = True
+                self._filters.close()
+                self._truth.close()
+                self._folder_lock.release()
+
+    # Inside the lock
+
+    def _load(self) -> dict[ModelId, Side]:
+        return {
+            space: load_side(self._folder, self._truth, space, self._kind)
+            for space in self._truth.spaces
+        }
+
+    def _put(self, item_ids: Sequence[str], rows: Vectors, space: ModelId) -> None:
+        for model, side in self._sides.items():
+            if model != space:
+                side.remove(item_ids)
+        self._sides[space].put(item_ids, rows)
+
+    def _remove(self, item_ids: Iterable[str]) -> None:
+        for side in self._sides.values():
+            side.remove(item_ids)
+
+    def _change(self, change: Callable[[], object]) -> None:
+        """Change the sides as the truth was changed. If that fails, they are loaded again."""
+        with self._turns.writing():
+            self._behind = True
+            change()
+            self._behind = False
+
+    def _catch_up(self) -> None:
+        if self._behind:
+            fresh = self._load()
+            with self._turns.writing():
+                self._sides, self._behind = fresh, False
+
+    def _ready_to_write(self, n_bytes: int) -> None:
+        self._check_open()
+        check_room(self._folder, n_bytes)
+        self._catch_up()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._folder} is closed: open it again")

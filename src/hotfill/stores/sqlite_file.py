@@ -1,0 +1,48 @@
+"""An SQLite file of a store: transactions, and its failures in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hotfill.errors import InputError, StoreError, StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file, or make it, so that a commit survives the end of the process and of power."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """Do all that is done inside, or nothing of it."""
+    with translated(path):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:  # a full disk may have ended it already
+                db.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise StoreError, or the kind of it that fits, for whatever SQLite raises."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise InputError(f"{path}: only valid Unicode is stored: {error}") from error
+    except sqlite3.Error as error:
+        if "full" in str(error):
+            raise StoreFullError(f"no space left for {path}", retryable=True) from error
+        raise StoreError(f"{path}: {error}") from error
