@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,6 +63,7 @@ class Connections:
             max_size=most,
             timeout=_FREE_SECONDS,
             configure=_configured,
+            check=_not_ended,
             kwargs={"autocommit": True},
             open=True,
         )
@@ -96,6 +98,18 @@ class Connections:
     def close(self) -> None:
         """Close all. Again is harmless."""
         self._pool.close()
+
+
+def _not_ended(connection: Connection) -> None:
+    """Raise OperationalError when the server has ended a connection that lay idle.
+
+    Whoever is given one that still lives waits for no answer: the server says nothing to an idle
+    connection but that it is ended, so only what has something to read is asked.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 def _configured(connection: Connection) -> None:

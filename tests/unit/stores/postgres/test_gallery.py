@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psycopg
@@ -370,6 +371,27 @@ def test_a_statement_that_takes_too_long_is_ended(place):
             gallery.get(["a"])
     assert caught.value.retryable
     assert gallery.get(["a"])[0] is not None
+
+
+def test_connections_that_the_server_ended_while_idle_fail_no_later_call(place):
+    gallery = place.create(OLD)
+    gallery.upsert(["a"], rows(1, OLD), space=OLD)
+    at_once = threading.Barrier(4)
+
+    def search():
+        at_once.wait()
+        return gallery.search({OLD: rows(1, OLD)}, 1)[OLD].item_ids
+
+    with ThreadPoolExecutor(4) as threads:  # so that the pool holds several
+        assert {each.result() for each in [threads.submit(search) for _ in range(4)]} == {(("a",),)}
+    place.sql(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE application_name = 'hotfill' AND query LIKE %s",
+        f"%{place.schema}%",
+    )
+    for _ in range(8):
+        assert gallery.count(OLD) == 1
+        gallery.upsert(["a"], rows(1, OLD), space=OLD)
 
 
 def test_a_killed_server_loses_no_acknowledged_move_and_the_same_gallery_goes_on():
