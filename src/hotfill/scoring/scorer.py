@@ -114,11 +114,13 @@ class Scorer:
         self.new_model = new_model
         self.new_reference = _frozen(new_reference, new_model)
         self.sides = tuple(_checked(side, new_model, len(self.new_reference)) for side in sides)
+        # Asked once: a check against a protocol costs a tenth of preparing a query.
+        self._bridges = [
+            side.transform if isinstance(side.transform, Bridge) else None for side in self.sides
+        ]
         self._reference_features = [
-            side.transform.gallery_features(side.reference)
-            if isinstance(side.transform, Bridge)
-            else _NONE
-            for side in self.sides
+            _NONE if bridge is None else bridge.gallery_features(side.reference)
+            for side, bridge in zip(self.sides, self._bridges, strict=True)
         ]
         models = [*(side.model for side in self.sides), new_model]
         if len(set(models)) != len(models):
@@ -151,18 +153,19 @@ class Scorer:
         if any(side.calibration.per_query for side in self.sides):
             queries_as_compared = _of_unit_length(new, self.new_model)
             new_scores = _compare(queries_as_compared, self.new_reference, self.new_model)
-        for number, side in enumerate(self.sides):
+        for side, bridge, reference in zip(
+            self.sides, self._bridges, self._reference_features, strict=True
+        ):
             vectors[side.model] = searching = _queries_of(side, new, own_queries or {})
             old_scores = _NONE
             if side.calibration.per_query:
                 searching_as_compared = _of_unit_length(searching, side.model)
                 old_scores = _compare(searching_as_compared, side.reference, side.model)
             calibrated[side.model] = side.calibration.prepare(old_scores, new_scores)
-            if refine and isinstance(side.transform, Bridge):
-                features = side.transform.query_features(new)
-                exact = features @ self._reference_features[number].T
-                line = side.calibration.prepare(exact, new_scores)
-                refined[side.model] = Refined(side.transform, features, line)
+            if refine and bridge is not None:
+                features = bridge.query_features(new)
+                line = side.calibration.prepare(features @ reference.T, new_scores)
+                refined[side.model] = Refined(bridge, features, line)
         vectors[self.new_model] = new
         return Prepared(vectors, calibrated, refined)
 

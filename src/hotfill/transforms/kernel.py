@@ -226,8 +226,11 @@ def _about(rows: np.ndarray, centre: np.ndarray) -> Vectors:
 
 
 def _kernel(rows: Vectors, landmarks: Vectors, exponent: float) -> Vectors:
-    products = rows @ landmarks.T  # both of unit length: |a - b|^2 = 2 - 2 <a, b>
-    return np.asarray(np.exp((2 * exponent) * (products - 1)), dtype=np.float32)
+    values = rows @ landmarks.T  # both of unit length: |a - b|^2 = 2 - 2 <a, b>
+    values -= np.float32(1)
+    values *= np.float32(2 * exponent)
+    np.exp(values, out=values)
+    return values
 
 
 def _median_square(turned: Vectors) -> float:

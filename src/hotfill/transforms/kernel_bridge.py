@@ -38,6 +38,11 @@ class KernelBridge(Transform):
     overfetch: ClassVar[int] = 10
     """How many times k hits to score exactly: 100 held 0.94 to 1 of the exact ten."""
 
+    @property
+    def kernel(self) -> KernelMap:
+        """The map of old vectors to the new space within, for `prefill`."""
+        return self._kernel
+
     def query_features(self, queries: Vectors, /) -> Vectors:
         """Features of new-model queries, the weighed query: float32 (q, new.dimension)."""
         given = check_vectors(queries, self.source.dimension, what=f"queries of {self.source.name}")
@@ -60,7 +65,8 @@ class KernelBridge(Transform):
                 raise ShapeError(f"a kernel bridge has no array {name!r}")
             parts[part][inner] = array
         self._bridge = Bridge(self.source, self.target, parts["bridge"])
-        self._kernel = KernelMap(self.target, self.source, parts["kernel"])
+        facts = {**self._facts, "method": "kernel ridge"}
+        self._kernel = KernelMap(self.target, self.source, parts["kernel"], facts)
 
     def _map(self, rows: Vectors) -> Vectors:
         return self._bridge(rows)

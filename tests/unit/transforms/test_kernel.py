@@ -164,3 +164,12 @@ def test_agreement_equals_a_slow_loop() -> None:
         precisions.append(np.mean([n / rank for n, rank in enumerate(hits, 1)]))
     expected = np.mean(precisions) * np.mean(reciprocals)
     assert agreement(true, mapped) == pytest.approx(expected)
+
+
+def test_the_kernel_within_a_kernel_bridge_is_the_kernel_map_of_the_same_pairs() -> None:
+    old, new = pairs(300)
+    bridge = fit_kernel_bridge(new, old, new_model=NEW, old_model=OLD)
+    alone = fit_kernel(old, new, old_model=OLD, new_model=NEW)
+    assert bridge.kernel.fingerprint == alone.fingerprint
+    assert bridge.kernel.facts["method"] == "kernel ridge"
+    np.testing.assert_array_equal(bridge.kernel(old[:20]), alone(old[:20]))
