@@ -13,7 +13,7 @@ from hotfill.serving.switch import Switch
 from hotfill.serving.view import View, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hotfill.scoring import Scorer
     from hotfill.stores.base import Gallery, Metadata, Where
@@ -31,6 +31,9 @@ class Serving:
     gallery, journal, plan: of the upgrade.
     embedders: of the old and the new model, as far as there are; needed to search by content and
         to write. They are called from several threads.
+    query_embedders: by the model of the gallery, another one that embeds its queries: a small model
+        whose vectors are comparable with the large one's. A query encoder is not a space of its
+        own: nothing it makes is stored.
     load_scorer: reads what was fitted when the upgrade was prepared.
     poll_seconds: how often the journal is asked for the phase, for upgrades that run in another
         process. In the same process pass `follow` as the engine's `on_phase`: then no search ever
@@ -45,11 +48,19 @@ class Serving:
         embedders: Sequence[Embedder],
         load_scorer: Callable[[], Scorer],
         poll_seconds: float = 0.5,
+        query_embedders: Mapping[ModelId, Embedder] | None = None,
     ) -> None:
         self._gallery = gallery
         self._journal = journal
         self._plan = plan
         self._embedders = {embedder.model_id: embedder for embedder in embedders}
+        self._query_embedders = dict(query_embedders or {})
+        for space, embedder in self._query_embedders.items():
+            if embedder.model_id.dimension != space.dimension:
+                raise ConfigError(
+                    f"queries for {space} need {space.dimension} dimensions; their embedder is "
+                    f"{embedder.model_id}"
+                )
         self._load_scorer = load_scorer
         self._poll_seconds = poll_seconds
         self._polled = time.monotonic()
@@ -63,6 +74,11 @@ class Serving:
     def view(self) -> View:
         """What searches and writes follow now."""
         return self._switch.value
+
+    @property
+    def query_model(self) -> ModelId:
+        """What embeds queries now: the model of the gallery, or the one given for its queries."""
+        return self._encoder(self.view.query_model)
 
     def follow(self, phase: Phase) -> None:
         """Switch to a phase; returns when no search or write follows the one before."""
@@ -87,7 +103,7 @@ class Serving:
             return []
 
         def search(view: View) -> list[SearchResult]:
-            queries = self._embed(view.query_model, contents, "search by content")
+            queries = self._embed_queries(view.query_model, contents)
             return self._search(view, queries, k, where)
 
         return self._follow_and(search)
@@ -97,13 +113,14 @@ class Serving:
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
-        Raises ModelMismatchError when the phase wants queries of another model (`view.query_model`
-        says which), InputError, ShapeError, VectorError.
+        Raises ModelMismatchError when the phase wants queries of another model (`query_model` says
+        which; the gallery's own model will do, too), InputError, ShapeError, VectorError.
         """
 
         def search(view: View) -> list[SearchResult]:
-            if query_model != view.query_model:
-                raise ModelMismatchError("the query", view.query_model, query_model)
+            encoder = self._encoder(view.query_model)
+            if query_model not in (encoder, view.query_model):
+                raise ModelMismatchError("the query", encoder, query_model)
             return self._search(view, queries, k, where)
 
         return self._follow_and(search)
@@ -193,7 +210,7 @@ class Serving:
                         strict=True,
                     )
                 ),
-                view.query_model,
+                self._encoder(view.query_model),
                 view.phase,
             )
             for ranked in prepared.rank(found, k, read=self._gallery.vectors)
@@ -225,6 +242,7 @@ class Serving:
         self, view: View, queries: Vectors, k: int, where: Where | None
     ) -> list[SearchResult]:
         model = view.query_model
+        encoder = self._encoder(model)
         hits = self._gallery.search({model: queries}, k, where=where)[model]
         return [
             SearchResult(
@@ -232,19 +250,33 @@ class Serving:
                     Hit(item_id, score, score, model)
                     for item_id, score in zip(item_ids, scores.tolist(), strict=True)
                 ),
-                model,
+                encoder,
                 view.phase,
             )
             for item_ids, scores in zip(hits.item_ids, hits.scores, strict=True)
         ]
 
+    def _encoder(self, space: ModelId) -> ModelId:
+        embedder = self._query_embedders.get(space)
+        return space if embedder is None else embedder.model_id
+
+    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Vectors:
+        embedder = self._query_embedders.get(space)
+        if embedder is None:
+            return self._embed(space, contents, "search by content")
+        return _embedded(embedder, embedder.model_id, contents)
+
     def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Vectors:
         embedder = self._embedders.get(model)
         if embedder is None:
             raise ConfigError(f"to {purpose} now, an embedder of {model} is needed; give one")
-        vectors = check_vectors(embedder(contents), model.dimension, what=f"vectors of {model}")
-        if len(vectors) != len(contents):
-            raise EmbedError(
-                f"{model}: expected {len(contents)} vectors, got {len(vectors)}", retryable=False
-            )
-        return vectors
+        return _embedded(embedder, model, contents)
+
+
+def _embedded(embedder: Embedder, model: ModelId, contents: Sequence[Any]) -> Vectors:
+    vectors = check_vectors(embedder(contents), model.dimension, what=f"vectors of {model}")
+    if len(vectors) != len(contents):
+        raise EmbedError(
+            f"{model}: expected {len(contents)} vectors, got {len(vectors)}", retryable=False
+        )
+    return vectors
