@@ -85,7 +85,7 @@ class Binarisation:
         """The space's own: a code made from a stored vector is the model's code, no estimate."""
         return self._encoder.space.fingerprint
 
-    def __call__(self, vectors: Vectors, /) -> Vectors:
+    def __call__(self, vectors: Vectors | Sequence[Any], /) -> Vectors:
         """Binarise (n, source dimension) to float32 (n, code dimension)."""
         codes = self._encoder.encode(np.asarray(vectors))
         return np.asarray(grid_values(unpack(codes.packed, codes.code_format), codes.code_format))

@@ -54,9 +54,10 @@ class CodedGallery(Gallery):
 
         folder: of the codes; one process at a time. codecs: of every space that is or will be
             kept as codes; spaces of other models stay in the store underneath.
-        Reads the id of every item once, and every code.
+        The first search or write reads the id of every item, and every code, once. Then, or when
+        it is read, a code that is damaged or another gallery's raises StoreError.
         Raises ConfigError (a codec is missing, or its space is not compared by the cosine),
-        StoreError (codes that are damaged or another gallery's), StoreBusyError.
+        StoreBusyError.
         """
         self._inner = inner
         self._folder = Path(folder)
@@ -68,7 +69,10 @@ class CodedGallery(Gallery):
         self._lock = RLock()
         self._folder_lock = FolderLock(self._folder)
         try:
-            self._load()
+            for kept in inner.spaces:
+                if is_pointer_space(kept):
+                    side = CodeSide(self._folder, self._codec_of(kept))
+                    self._sides[side.space] = side
         except BaseException:
             self._release()
             raise
@@ -195,7 +199,9 @@ class CodedGallery(Gallery):
             found = self._inner.vectors(item_ids, self._as_kept(space))
             if space not in self._sides:
                 return found
-            return replace(found, vectors=self._sides[space].read(to_slots(found.vectors)))
+            side, slots = self._sides[space], to_slots(found.vectors)
+            side.check(found.item_ids, slots)
+            return replace(found, vectors=side.read(slots))
 
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
         """List items searched in `space`, in the order of the store underneath."""
@@ -238,10 +244,6 @@ class CodedGallery(Gallery):
         """Learn from the store underneath whose the codes are, unless it is known."""
         if self._loaded:
             return
-        for kept in self._inner.spaces:
-            if is_pointer_space(kept) and self._outer(kept) == kept:
-                side = CodeSide(self._folder, self._codec_of(kept))
-                self._sides = {**self._sides, side.space: side}
         for side in self._sides.values():
             side.forget()
         for space in self._inner.spaces:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class CodeSide:
     """Slots of codes: whose they are, which are searched, which are free.
 
-    All of this but the codes is in memory and read from the store underneath when it is opened.
+    All of this but the codes is in memory, and read from the store underneath by `load`.
     Not safe for use by several threads at once; the gallery holds its lock.
     """
 
@@ -50,21 +50,22 @@ class CodeSide:
         self._free: list[int] = []
 
     def load(self, item_ids: Sequence[str], slots: NDArray[np.int64], *, searched: bool) -> None:
-        """Take in items whose codes are in the file already.
+        """Take in items whose codes are in the file already. Raises StoreError as `check`."""
+        self.check(item_ids, slots)
+        self._reserve(int(slots.max(initial=-1)) + 1)
+        for slot, item_id in zip(slots.tolist(), item_ids, strict=True):
+            self._owners[slot] = item_id
+        if searched:
+            self._begin_search(slots)
 
-        Raises StoreError when a code is damaged or the file is another gallery's.
-        """
+    def check(self, item_ids: Sequence[str], slots: NDArray[np.int64]) -> None:
+        """Raise StoreError when a code is damaged or the file is another gallery's."""
         if damaged := self._file.damaged(slots, item_ids):
             raise StoreError(
                 f"{self._file.path}: the codes of {len(damaged)} items are damaged or another "
                 f"gallery's, for one {damaged[0]!r}: put the file back from a copy that was made "
                 "together with the store's"
             )
-        self._reserve(int(slots.max(initial=-1)) + 1)
-        for slot, item_id in zip(slots.tolist(), item_ids, strict=True):
-            self._owners[slot] = item_id
-        if searched:
-            self._begin_search(slots)
 
     def loaded(self) -> None:
         """Note what is free, when all was loaded."""

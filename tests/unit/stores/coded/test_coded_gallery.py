@@ -142,24 +142,25 @@ def test_a_gallery_of_codes_needs_their_codec_again(tmp_path: Path) -> None:
         CodedGallery(inner, tmp_path / "codes", [])
 
 
-def test_a_damaged_code_is_noticed_when_the_gallery_is_opened(tmp_path: Path) -> None:
+def test_a_damaged_or_missing_code_is_noticed_when_it_is_read_or_searched(tmp_path: Path) -> None:
     with small_gallery(tmp_path):
         pass
     (path,) = (tmp_path / "codes").glob("*.codes")
     data = bytearray(path.read_bytes())
     data[3] ^= 1
     path.write_bytes(data)
-    with (
-        QdrantEdgeGallery.open(tmp_path / "store") as inner,
-        pytest.raises(StoreError, match="codes of 1 items are damaged"),
-    ):
-        CodedGallery(inner, tmp_path / "codes", [GridCodec(ENCODER)])
+    with reopened(tmp_path) as gallery:
+        assert len(gallery.vectors(NAMES[1:20], CODES).item_ids) == 19
+        with pytest.raises(StoreError, match="codes of 1 items are damaged"):
+            gallery.vectors(NAMES[:20], CODES)
+        with pytest.raises(StoreError, match="codes of 1 items are damaged"):
+            gallery.search({CODES: binarised(rows(1))}, 1)
     path.unlink()
     with (
-        QdrantEdgeGallery.open(tmp_path / "store") as inner,
+        reopened(tmp_path) as gallery,
         pytest.raises(StoreError, match="codes of 20 items are damaged"),
     ):
-        CodedGallery(inner, tmp_path / "codes", [GridCodec(ENCODER)])
+        gallery.delete(NAMES[:1])
 
 
 def test_codes_are_open_in_one_place_at_a_time(gallery: CodedGallery, tmp_path: Path) -> None:
@@ -181,3 +182,8 @@ def small_gallery(folder: Path) -> CodedGallery:
     gallery.add_space(CODES)
     gallery.upsert(NAMES[:20], binarised(rows(20)), space=CODES)
     return gallery
+
+
+def reopened(folder: Path) -> CodedGallery:
+    inner = QdrantEdgeGallery.open(folder / "store", exact=True)
+    return CodedGallery(inner, folder / "codes", [GridCodec(ENCODER)])
