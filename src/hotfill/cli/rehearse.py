@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG
 from hotfill.cli.output import console, reporting
+from hotfill.extras import need
+
+if TYPE_CHECKING:
+    from hotfill.evaluation.fitting import Maps
 
 _TABLE_WIDTH = 130  # columns; a narrower table breaks its words
 
@@ -33,9 +37,23 @@ def rehearse(
     strategies: Annotated[
         str, typer.Option(help="naive_merge, merge, prefill, compatible, rrf; comma between.")
     ] = "naive_merge,merge,prefill,compatible",
+    transforms: Annotated[
+        str,
+        typer.Option(
+            help="How merge and prefill bring the models together; comma between. For merge: "
+            "bridge, plain bridge, kernel bridge, ridge down, low rank down, procrustes down, "
+            "two encoders, slerp. For prefill: kernel up, ridge up, low rank up, procrustes up. "
+            "Trained, minutes each (extra train): reverse query, neighbour contrast, residual mlp "
+            "down; residual mlp up, forward map."
+        ),
+    ] = "bridge,kernel bridge,two encoders,ridge up,kernel up",
     orders: Annotated[
         str, typer.Option(help="random, uncertainty, popularity, popularity_uncertainty.")
     ] = "random,uncertainty",
+    query_log: Annotated[
+        Path | None,
+        typer.Option(help="For popularity: a line per returned hit, the item's row from 0."),
+    ] = None,
     points: Annotated[int, typer.Option(help="Shares measured, from 0 to 1.")] = 11,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     use_labels: Annotated[
@@ -55,25 +73,30 @@ def rehearse(
     with reporting(DEFAULT_CONFIG, as_json=False) as said:
         from hotfill.evaluation import rehearse as rehearsing
         from hotfill.evaluation import report as reports
-        from hotfill.evaluation.files import read_array, read_qrels
+        from hotfill.evaluation.files import read_array, read_qrels, read_query_log
 
         def read(path: Path | None, dimensions: int) -> Any:
             return None if path is None else read_array(path, dimensions)
 
+        old_vectors, new_vectors = read(old, 2), read(new, 2)
+        wanted = _names(transforms)
         done = rehearsing.rehearse(
-            read(old, 2),
-            read(new, 2),
+            old_vectors,
+            new_vectors,
             queries_old=read(queries_old, 2),
             queries_new=read(queries_new, 2),
             labels=read(labels, 1),
             query_labels=read(query_labels, 1),
             qrels=None if qrels is None else read_qrels(qrels),
             fit=fit,
-            strategies=strategies.split(","),
-            orders=orders.split(","),
+            strategies=_names(strategies),
+            transforms=wanted,
+            orders=_names(orders),
+            returned=None if query_log is None else read_query_log(query_log, len(old_vectors)),
             points=points,
             seed=seed,
             use_labels=use_labels,
+            more_maps=_trained(wanted),
         )
         if report is not None:
             reports.write_report(done, report)
@@ -86,4 +109,22 @@ def rehearse(
         page = console(StringIO())
         page.width = _TABLE_WIDTH
         page.print(reports.table(done))
-        said.add({}, [page.file.getvalue(), reports.summary(done)])  # type: ignore[attr-defined]
+        table = page.file.getvalue()  # type: ignore[attr-defined]
+        said.add({}, [table, reports.summary(done), "", reports.settings(done)])
+
+
+def _names(given: str) -> list[str]:
+    return [" ".join(name.split()) for name in given.split(",")]
+
+
+def _trained(wanted: list[str]) -> Maps | None:
+    """The trained maps, which need torch, where one of them is asked for."""
+    from hotfill.evaluation.fitting import MAPS
+    from hotfill.evaluation.ways import transform_names
+
+    if set(wanted) <= set(transform_names(MAPS)):
+        return None
+    need("torch", "train")
+    from hotfill.training.transforms.label_free import LABEL_FREE
+
+    return LABEL_FREE

@@ -1,4 +1,4 @@
-"""What a rehearsal reads: arrays in .npy files, and judgements in TREC's format."""
+"""What a rehearsal reads: arrays in .npy files, judgements in TREC's format, a query log."""
 
 from __future__ import annotations
 
@@ -53,6 +53,32 @@ def read_qrels(path: Path) -> dict[str, dict[str, float]]:
     if not judged:
         raise InputError(f"{path}: holds no judgements")
     return judged
+
+
+def read_query_log(path: Path, items: int) -> NDArray[np.int64]:
+    """Count how often each item was returned: int64 (items,).
+
+    A text file as `query_log` of an upgrade, one line per returned hit, but with the item's row
+    number, counted from 0, for its id. Empty lines are skipped.
+    Raises InputError naming the line that holds something else.
+    """
+    counts = np.zeros(items, dtype=np.int64)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                name = line.strip()
+                if name:
+                    if not (name.isdecimal() and int(name) < items):
+                        raise InputError(
+                            f"{path}, line {number}: expected the row number of an item, "
+                            f"0 .. {items - 1}, got {name!r}"
+                        )
+                    counts[int(name)] += 1
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not counts.any():
+        raise InputError(f"{path}: the query log is empty")
+    return counts
 
 
 def _is_number(text: str) -> bool:

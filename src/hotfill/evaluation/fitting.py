@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,37 +14,79 @@ from hotfill.errors import ConfigError
 from hotfill.scoring import Uncalibrated, fit_isotonic, fit_z_score, tail
 from hotfill.transforms import (
     BridgeForm,
+    Transform,
     fit_bridge,
     fit_kernel,
     fit_kernel_bridge,
+    fit_low_rank,
     fit_procrustes,
     fit_ridge,
     identity,
 )
+from hotfill.types import ModelId, Vectors
 
 if TYPE_CHECKING:
     from hotfill.evaluation.sample import Sample
     from hotfill.scoring import Calibration
-    from hotfill.transforms import Transform
-    from hotfill.types import ModelId, Vectors
 
 REFERENCE = 500  # items that calibrate, held out from the fit of the transform
 REFERENCE_SHARE = 4  # ... but at most one pair in this many
 
 CALIBRATIONS = ("none", "z_score", "isotonic", "tail")
-TRANSFORMS = (
-    "bridge",
-    "plain bridge",
-    "kernel bridge",
-    "kernel up",
-    "ridge down",
-    "ridge up",
-    "procrustes down",
-    "procrustes up",
-    "identity",
+
+Direction: TypeAlias = Literal["down", "up"]
+"""down: new queries to the old space. up: old vectors to the new space."""
+
+Fit: TypeAlias = Callable[[Vectors, Vectors, ModelId, ModelId], Transform]
+"""Fits a transform from old vectors, new vectors (row i of both the same item) and both models."""
+
+Maps: TypeAlias = Mapping[str, tuple[Direction, Fit]]
+"""Ways to fit a transform, by name."""
+
+
+def _between(direction: Direction, fit: Callable[..., Transform]) -> tuple[Direction, Fit]:
+    """Give a fit that knows source and target the direction it is to go."""
+
+    def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+        if direction == "up":
+            return fit(old, new, source=old_model, target=new_model)
+        return fit(new, old, source=new_model, target=old_model)
+
+    return direction, fitted
+
+
+def _bridged(fit: Callable[..., Transform], **settings: Any) -> tuple[Direction, Fit]:
+    def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+        return fit(new, old, new_model=new_model, old_model=old_model, **settings)
+
+    return "down", fitted
+
+
+def _kernel(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+    return fit_kernel(old, new, old_model=old_model, new_model=new_model)
+
+
+def _identity(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+    return identity(old_model, new_model)
+
+
+MAPS: Maps = MappingProxyType(
+    {
+        "bridge": _bridged(fit_bridge),
+        "plain bridge": _bridged(fit_bridge, form=BridgeForm(whitening=0.0)),
+        "kernel bridge": _bridged(fit_kernel_bridge),
+        "kernel up": ("up", _kernel),
+        "ridge down": _between("down", fit_ridge),
+        "ridge up": _between("up", fit_ridge),
+        "low rank down": _between("down", fit_low_rank),
+        "low rank up": _between("up", fit_low_rank),
+        "procrustes down": _between("down", fit_procrustes),
+        "procrustes up": _between("up", fit_procrustes),
+        "identity": ("up", _identity),
+    }
 )
-"""What can be fitted: "up" and "identity" carry old vectors to the new space, the others new
-queries to the old one. A plain bridge is one without whitening."""
+"""Fitted in closed form, without labels. A plain bridge is one without whitening; trained maps are
+in `hotfill.training.transforms.label_free`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,10 +118,13 @@ class Fitted:
     seconds: float
 
 
-def fit_transform(name: str, sample: Sample, pairs: Pairs) -> Fitted:
-    """Fit one of `TRANSFORMS`. Raises ConfigError for another name."""
+def fit_transform(name: str, sample: Sample, pairs: Pairs, maps: Maps = MAPS) -> Fitted:
+    """Fit one of the maps. Raises ConfigError for another name."""
+    if name not in maps:
+        raise ConfigError(f"expected one of {', '.join(maps)}; got {name!r}")
     began = perf_counter()
-    transform = _fit(name, pairs.old_fit, pairs.new_fit, sample.old.model, sample.new.model)
+    _, fit = maps[name]
+    transform = fit(pairs.old_fit, pairs.new_fit, sample.old.model, sample.new.model)
     return Fitted(name, transform, perf_counter() - began)
 
 
@@ -95,30 +142,3 @@ def fit_calibration(name: str, old_scores: Vectors, new_scores: Vectors) -> Cali
     if name == "isotonic":
         return fit_isotonic(old, new)
     raise ConfigError(f"expected one of {', '.join(CALIBRATIONS)}; got {name!r}")
-
-
-def _fit(
-    name: str, old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId
-) -> Transform:
-    match name:
-        case "bridge":
-            return fit_bridge(new, old, new_model=new_model, old_model=old_model)
-        case "plain bridge":
-            form = BridgeForm(whitening=0.0)
-            return fit_bridge(new, old, new_model=new_model, old_model=old_model, form=form)
-        case "kernel bridge":
-            return fit_kernel_bridge(new, old, new_model=new_model, old_model=old_model)
-        case "kernel up":
-            return fit_kernel(old, new, old_model=old_model, new_model=new_model)
-        case "ridge down":
-            return fit_ridge(new, old, source=new_model, target=old_model)
-        case "ridge up":
-            return fit_ridge(old, new, source=old_model, target=new_model)
-        case "procrustes down":
-            return fit_procrustes(new, old, source=new_model, target=old_model)
-        case "procrustes up":
-            return fit_procrustes(old, new, source=old_model, target=new_model)
-        case "identity":
-            return identity(old_model, new_model)
-        case _:
-            raise ConfigError(f"expected one of {', '.join(TRANSFORMS)}; got {name!r}")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from hotfill.evaluation.model_signs import ModelSigns
     from hotfill.evaluation.rehearsal import MeasuredCurve
 
-BASELINES = ("naive_merge", "rrf")
-"""Measured for comparison, never recommended."""
+BASELINES = ("naive_merge", "rrf", "slerp")
+"""Strategies and transforms measured for comparison, never recommended."""
 
 CLOSE = 0.02  # of the way from old to new: curves this near the best are equally good
 CONFIDENCE = 1.645  # standard errors of a one-sided test at 95 %
@@ -36,7 +36,9 @@ def recommend(
     labels_used: whether that truth were labels or judgements. Only then does the comparison of old
     and new say which is better; without, the signs have to.
     """
-    candidates = [curve for curve in curves if curve.strategy not in BASELINES] or list(curves)
+    candidates = [
+        curve for curve in curves if not {curve.strategy, curve.transform} & set(BASELINES)
+    ] or list(curves)
     improvement = new.mean.map - old.mean.map
     slack = CLOSE * abs(improvement)
     choose = _best_by_labels if labels_used else _best_without_labels
@@ -49,7 +51,7 @@ def recommend(
         order=chosen.order,
         expected_gain=chosen.gain if improvement > 0 else None,
         worth_it=worth_it,
-        why=f"{reason} {_described(chosen, improvement, worth_it)}",
+        why=f"{reason} {_described(chosen, improvement, worth_it, labels_used)}",
         labels_used=labels_used,
     )
 
@@ -118,8 +120,8 @@ def _guessed(signs: ModelSigns) -> tuple[bool, str]:
             "an upgrade would change nothing."
         )
     coherence = (
-        f"its neighbourhoods hang together {signs.new_coherence:.2f} against "
-        f"{signs.old_coherence:.2f}"
+        f"neighbourhoods hang together {signs.new_coherence:.2f} in the new space, "
+        f"{signs.old_coherence:.2f} in the old one"
     )
     if signs.probably_worse:
         return False, (
@@ -127,16 +129,17 @@ def _guessed(signs: ModelSigns) -> tuple[bool, str]:
             f"({coherence}). Check with labels before deciding."
         )
     return True, (
-        f"Nothing speaks against it without labels ({coherence}), which cannot prove that the new "
-        "model is better: check with labels or judgements."
+        f"Without labels nothing speaks against the new model ({coherence}), but nothing can prove "
+        "that it is better either: check with labels or judgements."
     )
 
 
-def _described(curve: MeasuredCurve, improvement: float, worth_it: bool) -> str:
+def _described(curve: MeasuredCurve, improvement: float, worth_it: bool, labels_used: bool) -> str:
     """Name the way, its gain and its cost in words."""
     parts = []
     if curve.gain is not None and improvement > 0:
-        parts.append(f"gain {curve.gain:.2f}")
+        by = "" if labels_used else " where the new model's first ten are relevant"
+        parts.append(f"gain {curve.gain:.2f}{by}")
     below = curve.floor < -ARITHMETIC
     parts.append(f"floor {curve.floor:+.3f}" if below else "never below the old model")
     if curve.vectors_rewritten:

@@ -112,8 +112,9 @@ class Rehearsal:
     """Everything a rehearsal measured.
 
     old, new: the two systems before and after. truth: what counted as relevant. items: gallery
-    items measured. queries: judged ones; skipped: those without a relevant item. fit_pairs: items
-    used for fitting, in neither. seconds: of the whole rehearsal.
+    items measured. queries: judged ones; skipped: those without a relevant item; queries_given: how
+    many there were to draw from, 0 where items became queries. fit_pairs: items used for fitting,
+    in neither. seconds: of the whole rehearsal.
     """
 
     old: Quality
@@ -124,6 +125,7 @@ class Rehearsal:
     items: int
     queries: int
     skipped: int
+    queries_given: int
     fit_pairs: int
     old_dimension: int
     new_dimension: int
@@ -151,6 +153,7 @@ class Rehearsal:
             "items": self.items,
             "queries": self.queries,
             "skipped_queries": self.skipped,
+            "queries_given": self.queries_given,
             "fit_pairs": self.fit_pairs,
             "fit_pairs_in_gallery": False,
             "old_dimension": self.old_dimension,

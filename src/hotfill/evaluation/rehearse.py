@@ -13,12 +13,11 @@ from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.evaluation.backfill_evaluation import (
     PerQuery,
     Stages,
-    chunks,
     evaluate_backfill,
     evaluate_side,
     evenly,
 )
-from hotfill.evaluation.fitting import Fitted, Pairs, fit_transform, pairs_of
+from hotfill.evaluation.fitting import MAPS, Fitted, Maps, fit_transform, pairs_of
 from hotfill.evaluation.mixed_gallery import MixedGallery
 from hotfill.evaluation.model_signs import model_signs
 from hotfill.evaluation.orders import (
@@ -28,10 +27,18 @@ from hotfill.evaluation.orders import (
 )
 from hotfill.evaluation.popularity import old_popularity
 from hotfill.evaluation.recommendation import recommend
-from hotfill.evaluation.rehearsal import MeasuredCurve, Point, Rehearsal, Truth
+from hotfill.evaluation.rehearsal import MeasuredCurve, Point, Rehearsal
 from hotfill.evaluation.sample import ModelSample, Sample, cosines, draw_sample
-from hotfill.evaluation.strategies import merge_down, merge_up, rank_fusion, two_encoders
-from hotfill.metrics import Relevance, from_lists, from_qrels, same_label
+from hotfill.evaluation.truths import given_relevance, new_models_top, truth_name
+from hotfill.evaluation.ways import (
+    DEFAULT_STRATEGIES,
+    DEFAULT_TRANSFORMS,
+    STRATEGIES,
+    check_names,
+    transform_names,
+    ways,
+)
+from hotfill.metrics import Relevance
 from hotfill.transforms import uncertainty
 
 if TYPE_CHECKING:
@@ -39,14 +46,11 @@ if TYPE_CHECKING:
 
     from hotfill.evaluation.backfill_evaluation import Quality
 
-STRATEGIES = ("naive_merge", "merge", "prefill", "compatible", "rrf")
-DEFAULT_STRATEGIES = ("naive_merge", "merge", "prefill", "compatible")
 ORDERS = ("random", "uncertainty", "popularity", "popularity_uncertainty")
 DEFAULT_ORDERS = ("random", "uncertainty")
 
 DEFAULT_FIT = 2000
 DEFAULT_POINTS = 11
-TOP = 10  # without labels, the new model's exact first ten are relevant
 UNLABELLED_QUERIES = 400  # enough to choose by, where the curves shown are measured by labels
 MIN_PAIRS = 100
 
@@ -62,55 +66,84 @@ def rehearse(
     qrels: Mapping[str, Mapping[str, float]] | None = None,
     fit: int = DEFAULT_FIT,
     strategies: Sequence[str] = DEFAULT_STRATEGIES,
+    transforms: Sequence[str] = DEFAULT_TRANSFORMS,
     orders: Sequence[str] = DEFAULT_ORDERS,
+    returned: Any = None,
     points: int = DEFAULT_POINTS,
     seed: int = 0,
     use_labels: bool = False,
+    more_maps: Maps | None = None,
 ) -> Rehearsal:
     """Measure every way through an upgrade on a sample and recommend one.
 
     old, new: (n, d_old), (n, d_new), float16 or float32, row i of both is the same item; arrays or
-        memory-mapped files, compared by the cosine. n >= 300.
-    queries_old, queries_new: (q, d_old), (q, d_new), row i the same query. Without them a tenth of
-        the items (at most 1,000) become queries and leave the gallery.
+        memory-mapped files, compared by the cosine. n >= 300, dimensions >= 2.
+    queries_old, queries_new: (q, d_old), (q, d_new), row i the same query; at most 1,000 are drawn.
+        Without them a tenth of the items (at most 1,000) become queries and leave the gallery.
+        A gallery of more than 50,000 items is asked fewer, 200 at least.
     labels, query_labels: integers or texts, (n,) and (q,): relevant is the same label.
     qrels: judgements {query: {item: grade}}, both named by their row number as text ("17").
         Without labels and judgements, the new model's exact first ten are relevant.
     fit: pairs to fit on, at most n // 3; they are drawn from the items and leave the gallery.
     strategies: of naive_merge, merge, prefill, compatible (only measured where both models have
-        one dimension), rrf. orders: of random, uncertainty, popularity, popularity_uncertainty.
+        one dimension), rrf.
+    transforms: how merge and prefill bring the two models together: names of `MAPS` and of
+        more_maps, "two encoders" and "slerp" (both embed a query twice). A map that goes down is
+        measured as merge, one that goes up as prefill, where the strategy is asked for.
+    orders: of random, uncertainty, popularity, popularity_uncertainty.
+    returned: (n,) >= 0, how often each item was returned, from a query log, for the orders by
+        popularity. Without it the items fitted on stand in for the queries of a log.
     points: shares measured, evenly from 0 to 1. seed: of all that is random.
     use_labels: whether the recommendation may look at labels or judgements.
+    more_maps: further maps by name, as `hotfill.training.transforms.label_free.LABEL_FREE`.
 
-    Memory is bounded by blocks of items and chunks of queries, whatever n is.
+    Memory is bounded by blocks of items and chunks of queries, whatever n is; mapped vectors are
+    kept in a temporary file, 4 n d bytes for each transform.
     Raises ShapeError, VectorError, InputError (too few items, labels without any pair), ConfigError
-    (an unknown strategy or order).
+    (an unknown strategy, transform or order; nothing left to measure).
     """
     began = perf_counter()
-    _known("strategy", strategies, STRATEGIES)
-    _known("order", orders, ORDERS)
+    maps = {**MAPS, **(more_maps or {})}
+    check_names("strategy", strategies, STRATEGIES)
+    check_names("transform", transforms, transform_names(maps))
+    check_names("order", orders, ORDERS)
     shares = evenly(points)
     sample = draw_sample(
-        old, new, old_queries=queries_old, new_queries=queries_new, fit=fit, seed=seed
+        old,
+        new,
+        old_queries=queries_old,
+        new_queries=queries_new,
+        fit=fit,
+        seed=seed,
+        judged=None if qrels is None else _judged_rows(qrels),
     )
     if len(sample.fit) < MIN_PAIRS:
         raise InputError(
             f"{len(sample.fit)} pairs to fit on are too few: at least {MIN_PAIRS} are needed, "
             "and 2,000 give a good fit"
         )
-    given = _given_relevance(sample, labels, query_labels, qrels, len(old))
+    popularity = _popularity(returned, orders, sample, len(old))
+    given = given_relevance(sample, labels, query_labels, qrels, len(old))
     if use_labels and given is None:
         raise InputError("use_labels needs labels or judgements, and none were given")
-    shown = _Measurement(sample, given or _new_models_top(sample), shares)
+    shown = _Measurement(sample, given or new_models_top(sample), shares)
     pairs = pairs_of(sample)
-    fitted = cache(lambda name: fit_transform(name, sample, pairs))
-    galleries = list(_galleries(sample, pairs, fitted, strategies))
-    permutations = _permutations(sample, fitted, orders, seed)
+    fitted = cache(lambda name: fit_transform(name, sample, pairs, maps))
+    galleries = list(
+        ways(sample, pairs, fitted, strategies=strategies, transforms=transforms, maps=maps)
+    )
+    if not galleries:
+        raise ConfigError(
+            f"none of the transforms {', '.join(transforms)} serves the strategies "
+            f"{', '.join(strategies)}: maps that go down serve merge, maps that go up prefill, and "
+            "compatible needs two models of one dimension"
+        )
+    permutations = _permutations(sample, fitted, orders, popularity, seed)
     curves = [curve for some in galleries for curve in shown.curves(some, permutations)]
     if given is None or use_labels:
         seen, seen_curves = shown, curves
     else:
-        seen = _Measurement(sample, _new_models_top(sample, UNLABELLED_QUERIES), shares)
+        seen = _Measurement(sample, new_models_top(sample, UNLABELLED_QUERIES), shares)
         seen_curves = [curve for some in galleries for curve in seen.curves(some, permutations)]
     recommendation = recommend(
         seen_curves,
@@ -124,10 +157,11 @@ def rehearse(
         new=shown.new.mean,
         curves=tuple(curves),
         recommendation=recommendation,
-        truth=_truth(labels, qrels),
+        truth=truth_name(labels, qrels),
         items=len(sample.gallery),
         queries=len(shown.old.right),
         skipped=len(sample.queries) - len(shown.old.right),
+        queries_given=sample.queries_given,
         fit_pairs=len(sample.fit),
         old_dimension=sample.old.model.dimension,
         new_dimension=sample.new.model.dimension,
@@ -154,28 +188,12 @@ class _Measurement:
             yield _curve(gallery, order, measured, self.old.mean, self.new.mean)
 
 
-def _galleries(
-    sample: Sample, pairs: Pairs, fitted: Callable[[str], Fitted], strategies: Sequence[str]
-) -> Iterator[MixedGallery]:
-    """Make every variant of the strategies asked for."""
-    if "naive_merge" in strategies:
-        yield two_encoders(sample, pairs, calibration="none")
-    if "rrf" in strategies:
-        yield rank_fusion(sample)
-    if "merge" in strategies:
-        yield merge_down(sample, pairs, fitted("bridge"), calibration="tail")
-        yield merge_down(sample, pairs, fitted("kernel bridge"), calibration="tail")
-        yield two_encoders(sample, pairs, calibration="tail")
-    if "prefill" in strategies:
-        for name in ("ridge up", "kernel up"):
-            yield merge_up(sample, pairs, fitted(name), strategy="prefill", calibration="none")
-    if "compatible" in strategies and sample.old.model.dimension == sample.new.model.dimension:
-        same = fitted("identity")
-        yield merge_up(sample, pairs, same, strategy="compatible", calibration="none")
-
-
 def _permutations(
-    sample: Sample, fitted: Callable[[str], Fitted], orders: Sequence[str], seed: int
+    sample: Sample,
+    fitted: Callable[[str], Fitted],
+    orders: Sequence[str],
+    popularity: NDArray[np.float64] | None,
+    seed: int,
 ) -> dict[str, NDArray[np.int64]]:
     """Make the orders asked for, by name."""
     found: dict[str, NDArray[np.int64]] = {}
@@ -187,7 +205,7 @@ def _permutations(
             [uncertainty(transform, block) for _, block in sample.old.gallery.blocks()]
         )
     if {"popularity", "popularity_uncertainty"} & set(orders):
-        asked = old_popularity(sample)
+        asked = old_popularity(sample) if popularity is None else popularity
     if "uncertainty" in orders:
         found["uncertainty"] = highest_first(unsure, seed=seed)
     if "popularity" in orders:
@@ -225,65 +243,29 @@ def _curve(
     )
 
 
-def _truth(labels: Any, qrels: Any) -> Truth:
-    if labels is not None:
-        return "labels"
-    return "judgements" if qrels is not None else "new model's top 10"
+def _judged_rows(qrels: Mapping[str, Mapping[str, float]]) -> list[int]:
+    """The rows of queries with anything relevant."""
+    return [
+        int(query)
+        for query, grades in qrels.items()
+        if query.isdecimal() and any(grade > 0 for grade in grades.values())
+    ]
 
 
-def _given_relevance(
-    sample: Sample,
-    labels: Any,
-    query_labels: Any,
-    qrels: Mapping[str, Mapping[str, float]] | None,
-    items: int,
-) -> Relevance | None:
-    """Turn labels or judgements into relevance for the sample; None where there are none."""
-    if labels is not None and qrels is not None:
-        raise InputError("labels and judgements were both given; which of them is the truth?")
-    if qrels is not None:
-        names = [str(row) for row in sample.queries], [str(row) for row in sample.gallery]
-        return _some(from_qrels(qrels, *names), "judgements")
-    if labels is None:
-        if query_labels is not None:
-            raise InputError("query labels were given, but no labels of the items")
+def _popularity(
+    returned: Any, orders: Sequence[str], sample: Sample, items: int
+) -> NDArray[np.float64] | None:
+    """How often each gallery item was returned, where a log says so."""
+    if returned is None:
         return None
-    item_labels = np.asarray(labels)
-    if item_labels.shape != (items,):
-        raise ShapeError(f"labels: expected one per item ({items}), got shape {item_labels.shape}")
-    if sample.own_queries and query_labels is None:
-        raise InputError("queries and labels were given, but no labels of the queries")
-    if not sample.own_queries and query_labels is not None:
-        raise InputError("query labels were given, but no queries")
-    asked = np.asarray(query_labels) if sample.own_queries else item_labels
-    if asked.ndim != 1 or len(asked) <= sample.queries.max():
-        raise ShapeError(f"query labels: expected one per query, got shape {asked.shape}")
-    return _some(same_label(asked[sample.queries], item_labels[sample.gallery]), "labels")
-
-
-def _some(relevance: Relevance, what: str) -> Relevance:
-    if not np.any(relevance.stops > relevance.starts):
-        raise InputError(
-            f"the {what} name no relevant gallery item for any of {len(relevance)} queries, so "
-            "there is nothing to measure"
+    if not {"popularity", "popularity_uncertainty"} & set(orders):
+        raise ConfigError(
+            "a query log serves the orders popularity and popularity_uncertainty, and neither was "
+            "asked for"
         )
-    return relevance
-
-
-def _new_models_top(sample: Sample, few: int | None = None) -> Relevance:
-    """Take the new model's exact first ten of each query as relevant."""
-    rows = np.arange(len(sample.queries))[:few]
-    found: list[NDArray[np.int64]] = []
-    for chunk in chunks(len(rows), len(sample.gallery)):
-        scores = cosines(sample.new.queries.read(chunk), sample.new.gallery)
-        size = min(TOP, scores.shape[1])
-        found.extend(np.argpartition(-scores, size - 1, axis=1)[:, :size])
-    return from_lists(found, len(sample.gallery))
-
-
-def _known(what: str, given: Sequence[str], possible: Sequence[str]) -> None:
-    if isinstance(given, str) or not given:
-        raise ConfigError(f"expected a list of one {what} or more, of {', '.join(possible)}")
-    for name in given:
-        if name not in possible:
-            raise ConfigError(f"unknown {what} {name!r}; expected some of {', '.join(possible)}")
+    counts = np.asarray(returned, dtype=np.float64)
+    if counts.shape != (items,):
+        raise ShapeError(f"returned: expected one count per item ({items}), got {counts.shape}")
+    if not (np.isfinite(counts).all() and counts.min() >= 0):
+        raise InputError("how often an item was returned must be a finite number >= 0")
+    return np.asarray(counts[sample.gallery])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotfill.evaluation.picture import curve_picture, is_recommended, label
+from hotfill.evaluation.upgrade_settings import upgrade_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 COLUMNS = (
     "way",
     "order",
-    "map at 0 %",
-    "at 50 %",
-    "at 100 %",
+    "map 0 %",
+    "50 %",
+    "100 %",
     "gain",
     "floor",
     "dips",
@@ -34,7 +35,7 @@ def table(rehearsal: Rehearsal) -> Table:
 
     made = Table(title=_title(rehearsal), caption="* recommended")
     for column in COLUMNS:
-        made.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
+        made.add_column(column, justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
     for curve in rehearsal.curves:
         style = "bold" if is_recommended(curve, rehearsal) else None
         made.add_row(*_row(curve, rehearsal), style=style)
@@ -51,16 +52,43 @@ def summary(rehearsal: Rehearsal) -> str:
             "makes the new model look perfect and the old one worse than it is."
         ),
     }[rehearsal.truth]
-    skipped = f" ({rehearsal.skipped} more had no relevant item)" if rehearsal.skipped else ""
+    asked = f"{rehearsal.queries} queries"
+    if rehearsal.queries_given > rehearsal.queries + rehearsal.skipped:
+        asked += f", drawn from {rehearsal.queries_given},"
+    if rehearsal.skipped:
+        asked += f" ({rehearsal.skipped} more had no relevant item)"
     looked = "with" if rehearsal.recommendation.labels_used else "without looking at any"
     return (
-        f"{rehearsal.queries} queries{skipped} searched a gallery of {rehearsal.items} items while "
+        f"{asked} searched a gallery of {rehearsal.items} items while "
         f"it moved from the old model ({rehearsal.old_dimension} dimensions, map "
         f"{rehearsal.old.map:.3f}) to the new one ({rehearsal.new_dimension} dimensions, map "
         f"{rehearsal.new.map:.3f}). {truth} Everything was fitted on {rehearsal.fit_pairs} other "
         f"items, which are neither queries nor in the gallery. The recommendation was made "
-        f"{looked} labels. {rehearsal.recommendation.why}"
+        f"{looked} labels. {rehearsal.recommendation.why}{_by_the_truth(rehearsal)}"
     )
+
+
+def _by_the_truth(rehearsal: Rehearsal) -> str:
+    """What labels say about a recommendation that was made without them."""
+    if rehearsal.recommendation.labels_used or rehearsal.truth == "new model's top 10":
+        return ""
+    better = rehearsal.new.map > rehearsal.old.map
+    curve = rehearsal.recommended_curve()
+    gain = "" if curve.gain is None or not better else f", and this way has gain {curve.gain:.2f}"
+    return (
+        f" By the {rehearsal.truth}, which played no part in this, the new model is "
+        f"{'better' if better else 'not better'} (map {rehearsal.old.map:.3f} old, "
+        f"{rehearsal.new.map:.3f} new){gain}."
+    )
+
+
+def settings(rehearsal: Rehearsal) -> str:
+    """The recommended way as lines of a configuration file, or why there are none."""
+    found = upgrade_settings(rehearsal.recommendation)
+    if found is None:
+        name = rehearsal.recommended_curve().name
+        return f"# {name} was measured for comparison; an upgrade does not offer it"
+    return found
 
 
 def write_report(rehearsal: Rehearsal, folder: str | Path) -> None:
@@ -77,8 +105,9 @@ def write_report(rehearsal: Rehearsal, folder: str | Path) -> None:
 
 
 def _title(rehearsal: Rehearsal) -> str:
-    verdict = "worth it" if rehearsal.recommendation.worth_it else "not worth it"
-    return f"Rehearsal: {verdict}"
+    recommendation = rehearsal.recommendation
+    worth = "worth it" if recommendation.labels_used else "nothing speaks against it"
+    return f"Rehearsal: {worth if recommendation.worth_it else 'not worth it'}"
 
 
 def _row(curve: MeasuredCurve, rehearsal: Rehearsal) -> tuple[str, ...]:
@@ -105,7 +134,7 @@ _STYLE = (
     "th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}"
     "th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}"
     "tr.recommended{font-weight:bold;background:#eef5fa}img{width:100%;height:auto}"
-    "div{overflow-x:auto}"
+    "td{white-space:nowrap}div{overflow-x:auto}pre{background:#f4f4f4;padding:.7rem}"
 )
 
 
@@ -129,7 +158,8 @@ def _page(rehearsal: Rehearsal) -> str:
         "whole backfill; 0.5 is a straight line. Floor: lowest map minus the old model's. Dips: "
         "steps at which map falls. Rewritten: stored vectors changed before backfilling begins. "
         'Encodings: models that embed each query. All figures: <a href="rehearsal.json">'
-        "rehearsal.json</a>.</p>\n</body></html>\n"
+        "rehearsal.json</a>.</p>\n<p>The recommended way in a configuration file:</p>\n"
+        f"<pre>{html.escape(settings(rehearsal))}</pre>\n</body></html>\n"
     )
 
 

@@ -6,7 +6,7 @@ block by block, so that memory does not grow with the gallery.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -20,6 +20,8 @@ from hotfill.types import ModelId, Vectors
 BLOCK = 4096  # rows read, mapped and compared at once
 MIN_ITEMS = 300
 MAX_QUERIES = 1000
+MIN_QUERIES = 200
+MAX_SCORES = 50_000_000  # queries times gallery items: above 50,000 items there are fewer queries
 FIT_SHARE = 3  # at most one item in this many is used for fitting ...
 QUERY_SHARE = 10  # ... and one in this many as a query, where there are no others
 
@@ -83,7 +85,8 @@ class Sample:
     """The same items and queries seen by both models.
 
     fit, gallery: rows among the items, int64, disjoint. queries: rows among the queries, or among
-    the items where the queries were drawn from those. own_queries: whether queries were given.
+    the items where the queries were drawn from those.
+    queries_given: how many there were to draw from; 0 where they were drawn from the items.
     """
 
     old: ModelSample
@@ -91,7 +94,12 @@ class Sample:
     fit: NDArray[np.int64]
     gallery: NDArray[np.int64]
     queries: NDArray[np.int64]
-    own_queries: bool
+    queries_given: int
+
+    @property
+    def own_queries(self) -> bool:
+        """Whether queries were given."""
+        return self.queries_given > 0
 
 
 def draw_sample(
@@ -102,14 +110,17 @@ def draw_sample(
     new_queries: Any = None,
     fit: int,
     seed: int,
+    judged: Collection[int] | None = None,
 ) -> Sample:
     """Split items into rows to fit on and gallery; draw queries where none are given.
 
     old, new: (n, dimension) of the same items, n >= 300. fit: wanted pairs; at most n // 3 are
-    taken. Without queries, n // 10 items (at most 1,000) become queries and leave the gallery; of
-    given queries at most 1,000 are drawn.
-    Raises ShapeError (rows that do not match), VectorError (NaN, zero or constant vectors),
-    InputError (too few items, one query array without the other).
+    taken. Without queries, n // 10 items become queries and leave the gallery; of given queries as
+    many as there are. At most 1,000, and fewer where the gallery is larger than 50,000 items, but
+    200 at least.
+    judged: rows of given queries; others are not drawn.
+    Raises ShapeError (rows that do not match, one dimension), VectorError (NaN, zero or constant
+    vectors), InputError (too few items, one query array without the other).
     """
     if (old_queries is None) != (new_queries is None):
         raise InputError(
@@ -126,16 +137,20 @@ def draw_sample(
         raise InputError(f"the number of pairs to fit on must be >= 1, got {fit}")
     shuffled = np.random.default_rng(seed).permutation(items)
     pairs = min(fit, items // FIT_SHARE)
-    own_queries = old_queries is not None
-    if own_queries:
-        asked_rows = _rows_of("queries", old_queries, new_queries)
+    most = min(MAX_QUERIES, max(MIN_QUERIES, MAX_SCORES // (items - pairs)))
+    if old_queries is not None:
+        given = _rows_of("queries", old_queries, new_queries)
         for model, queries in zip(models, (old_queries, new_queries), strict=True):
             _check(queries, model, constant=False)
-        asked = np.random.default_rng(seed).permutation(asked_rows)[:MAX_QUERIES]
+        asked = np.random.default_rng(seed).permutation(given)
+        if judged is not None:
+            asked = asked[np.isin(asked, list(judged))]
+        asked = asked[:most]
         asked_vectors = old_queries, new_queries
         gallery = np.sort(shuffled[pairs:])
     else:
-        count = min(MAX_QUERIES, items // QUERY_SHARE)
+        given = 0
+        count = min(most, items // QUERY_SHARE)
         asked = shuffled[pairs : pairs + count]
         asked_vectors = old, new
         gallery = np.sort(shuffled[pairs + count :])
@@ -149,13 +164,18 @@ def draw_sample(
         )
         for vectors, queries, model in zip((old, new), asked_vectors, models, strict=True)
     ]
-    return Sample(sides[0], sides[1], shuffled[:pairs], gallery, asked, own_queries)
+    return Sample(sides[0], sides[1], shuffled[:pairs], gallery, asked, given)
 
 
 def _model(name: str, vectors: Any) -> ModelId:
     shape = np.shape(vectors)
     if len(shape) != 2 or shape[1] < 1:
         raise ShapeError(f"{name} vectors: expected shape (n, dimension), got {shape}")
+    if shape[1] == 1:
+        raise ShapeError(
+            f"{name} vectors: one dimension has nothing to compare by the cosine but a sign; "
+            "expected two or more"
+        )
     return ModelId(name, "rehearsal", shape[1], normalised=False)
 
 

@@ -145,9 +145,9 @@ class _Side:
     def above(self, moves_at: Rows, stages: int) -> Rows:
         """Count items above each score that move up to each stage: (scores, stages + 1)."""
         count = len(self.ends)
-        passed = np.diff(self.ends, prepend=0, append=len(self.items))
-        row = np.repeat(np.arange(-1, count) * (stages + 1), passed)  # how many scores are below
-        cells = (row + moves_at[self.items])[self.ends[0] :]
+        bounds = np.append(self.ends, len(self.items))
+        row = np.repeat(np.arange(count) * (stages + 1), bounds[1:] - bounds[:-1])
+        cells = row + moves_at[self.items[bounds[0] :]]
         table = np.bincount(cells, minlength=count * (stages + 1)).reshape(count, stages + 1)
         return np.asarray(table[::-1].cumsum(axis=0)[::-1].cumsum(axis=1))
 

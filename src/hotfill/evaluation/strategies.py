@@ -5,7 +5,8 @@
 | `naive_merge` | old model's                    | untouched          | 2                    |
 | `rrf`         | old model's, ranks fused       | untouched          | 2                    |
 | `merge`       | new model's, carried down; or  | untouched          | 1                    |
-|               | old model's, calibrated        | untouched          | 2                    |
+|               | old model's, calibrated; or    | untouched          | 2                    |
+|               | half-way between both (SLERP)  | untouched          | 2                    |
 | `prefill`     | new model's                    | rewritten by `up`  | 1                    |
 | `compatible`  | new model's                    | untouched          | 1                    |
 """
@@ -49,6 +50,40 @@ def two_encoders(sample: Sample, pairs: Pairs, *, calibration: str) -> MixedGall
         sides=_calibrated(sample, pairs, old_side, within, calibration),
         query_encodings=2,
     )
+
+
+def slerp(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> MixedGallery:
+    """Old query and carried new query, half-way between the two along the sphere, as a baseline.
+
+    fitted: a rotation of new queries to the old space. Source: Ricci, Biondi, Pernici (section 6.2
+    of the method notes), who tune the share of the way; half-way was as good there.
+    """
+
+    def between(old: Vectors, new: Vectors) -> Vectors:
+        return interpolated(old, fitted.transform(new), 0.5)
+
+    def old_side(rows: slice) -> tuple[Scores, Scores]:
+        queries = between(sample.old.queries.read(rows), sample.new.queries.read(rows))
+        return cosines(queries, sample.old.gallery), queries @ pairs.old_reference.T
+
+    within = between(pairs.old_reference, pairs.new_reference) @ pairs.old_reference.T
+    return MixedGallery(
+        strategy="merge",
+        transform="slerp",
+        calibration=calibration,
+        sides=_calibrated(sample, pairs, old_side, within, calibration),
+        query_encodings=2,
+        fit_seconds=fitted.seconds,
+    )
+
+
+def interpolated(first: Vectors, second: Vectors, share: float) -> Vectors:
+    """Go a share of the way from rows of unit length to others, along the great circle."""
+    other = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
+    cosine = np.clip(np.einsum("ij,ij->i", first, other), -1 + 1e-6, 1 - 1e-6)
+    angle = np.arccos(cosine)[:, None]
+    mixed = np.sin((1 - share) * angle) * first + np.sin(share * angle) * other
+    return np.asarray(mixed / np.sin(angle), dtype=np.float32)
 
 
 def rank_fusion(sample: Sample) -> MixedGallery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
@@ -10,7 +11,12 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from hotfill.cli.app import app
-from hotfill.evaluation.files import read_qrels
+from hotfill.cli.rehearse import rehearse
+from hotfill.evaluation.files import read_qrels, read_query_log
+from hotfill.evaluation.fitting import MAPS
+from hotfill.evaluation.ways import transform_names
+from hotfill.training.transforms import MapSettings, label_free
+from hotfill.training.transforms.label_free import LABEL_FREE
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +69,59 @@ def test_a_worse_new_model_is_not_worth_it_when_labels_may_be_seen(files):
     assert json.loads(done.stdout)["recommendation"]["worth_it"] is False
 
 
+def test_the_help_names_every_transform(files):
+    said = " ".join(
+        CliRunner().invoke(app, ["rehearse", "--help"], terminal_width=400).output.split()
+    )
+    options = inspect.signature(rehearse).parameters["transforms"].annotation
+    for name in [*transform_names(MAPS), *LABEL_FREE]:
+        assert name.removesuffix(" down").removesuffix(" up") in str(options)
+    assert "--transforms" in said
+
+
+@pytest.mark.parametrize("name", list(LABEL_FREE))
+def test_a_trained_map_is_measured_like_any_other(files, name, monkeypatch):
+    monkeypatch.setattr(label_free, "SETTINGS", MapSettings(epochs=2, batch=64))
+    monkeypatch.setattr(label_free, "HIDDEN_MOST", 16)
+    done = run(files, "--transforms", name, "--strategies", "merge,prefill", "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    curves = json.loads(done.stdout)["curves"]
+    assert {curve["transform"] for curve in curves} == {name}
+    direction = LABEL_FREE[name][0]
+    assert {curve["strategy"] for curve in curves} == {
+        "merge" if direction == "down" else "prefill"
+    }
+
+
+def test_a_query_log_gives_the_order_by_popularity(files, tmp_path):
+    log = tmp_path / "returned.txt"
+    log.write_text("3\n3\n\n17\n")
+    done = run(
+        files, "--strategies", "naive_merge", "--orders", "popularity", "--query-log", log,
+        "--json", "-",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert {curve["order"] for curve in json.loads(done.stdout)["curves"]} == {"popularity"}
+    assert read_query_log(log, 20)[[3, 17, 4]].tolist() == [2, 1, 0]
+    log.write_text("3\n1797\n")
+    done = run(files, "--orders", "popularity", "--query-log", log)
+    assert done.exit_code == 2
+    assert "line 2" in done.stderr
+    assert "0 .. 1796" in done.stderr
+
+
+def test_the_way_recommended_stands_there_as_configuration(files):
+    done = run(files, "--strategies", "merge", "--transforms", " bridge ")
+    assert '[upgrade]\nstrategy = "merge"\ntransform = "bridge"\norder = ' in done.output
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         (["--labels", "missing.npy"], "missing.npy: cannot be read"),
         (["--strategies", "marge"], "marge"),
+        (["--transforms", "kernal"], "kernel bridge"),
+        (["--query-log", "missing.txt", "--orders", "popularity"], "missing.txt: cannot be read"),
         (["--points", "1"], "at least 2"),
     ],
 )

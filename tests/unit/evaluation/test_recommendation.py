@@ -77,7 +77,7 @@ def test_without_labels_the_better_start_wins_over_the_larger_area() -> None:
         [curve("prefill", [0.3, 0.59, 0.6]), curve("merge", [0.4, 0.5, 0.6])], labels_used=False
     )
     assert found.strategy == "merge"
-    assert "without labels" in found.why
+    assert "Without labels" in found.why
 
 
 def test_without_labels_a_curve_that_falls_on_the_way_is_out() -> None:

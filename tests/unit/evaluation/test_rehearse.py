@@ -10,8 +10,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from hotfill.errors import ConfigError, HotfillError, InputError, ShapeError, VectorError
+from hotfill.evaluation.fitting import MAPS
 from hotfill.evaluation.rehearse import rehearse
+from hotfill.evaluation.ways import transform_names
 from hotfill.metrics import average_precision, rank_scores, same_label
+from hotfill.transforms import fit_procrustes
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,8 @@ def rehearsal(digits):
 def test_the_options_are_those_of_the_command() -> None:
     assert list(inspect.signature(rehearse).parameters) == [
         "old", "new", "queries_old", "queries_new", "labels", "query_labels", "qrels", "fit",
-        "strategies", "orders", "points", "seed", "use_labels",
+        "strategies", "transforms", "orders", "returned", "points", "seed", "use_labels",
+        "more_maps",
     ]  # fmt: skip
 
 
@@ -174,6 +178,75 @@ def test_the_same_seed_gives_the_same_rehearsal(digits) -> None:
     assert [curve.points for curve in first.curves] == [curve.points for curve in second.curves]
 
 
+def test_every_transform_of_the_catalogue_is_measured_where_its_strategy_is_asked_for(
+    digits,
+) -> None:
+    old, new, _ = digits
+    few = {"points": 2, "orders": ["random"]}
+    names = transform_names(MAPS)
+    found = rehearse(old, new, strategies=["merge", "prefill"], transforms=names, **few)
+    made = {(curve.strategy, curve.transform) for curve in found.curves}
+    assert made == {
+        *(("merge" if MAPS[name][0] == "down" else "prefill", name) for name in names[:-2]),
+        ("merge", "none"),
+        ("merge", "slerp"),
+    }
+    assert found.recommendation.transform != "slerp"
+    downward = rehearse(old, new, strategies=["merge"], transforms=["ridge up", "bridge"], **few)
+    assert [curve.transform for curve in downward.curves] == ["bridge"]
+
+
+def test_maps_of_ones_own_are_measured_by_their_name(digits) -> None:
+    old, new, _ = digits
+
+    def turned(old, new, old_model, new_model):
+        return fit_procrustes(new, old, source=new_model, target=old_model)
+
+    few = {"points": 2, "strategies": ["merge"], "orders": ["random"]}
+    own = rehearse(old, new, transforms=["mine"], more_maps={"mine": ("down", turned)}, **few)
+    known = rehearse(old, new, transforms=["procrustes down"], **few)
+    assert own.curves[0].transform == "mine"
+    assert own.curves[0].points == known.curves[0].points
+
+
+def test_a_query_log_decides_the_order_by_popularity(digits) -> None:
+    """Items returned most move first: with all the others the same, the order is the log's."""
+    old, new, labels = digits
+    few = {"labels": labels, "points": 3, "strategies": ["naive_merge"], "orders": ["popularity"]}
+    returned = np.random.default_rng(0).permutation(900)
+    found = rehearse(old, new, returned=returned, **few)
+    shuffled = np.random.default_rng(0).permutation(900)
+    gallery, queries = np.sort(shuffled[390:]), shuffled[300:390]
+    moved = np.zeros(510, dtype=bool)
+    moved[np.argsort(-returned[gallery])[:255]] = True
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (old, new)]
+    half = np.where(moved, *(rows[queries] @ rows[gallery].T for rows in reversed(unit)))
+    ranks = rank_scores(half, same_label(labels[queries], labels[gallery]))
+    middle = found.curves[0].points[1].quality
+    assert middle.map == pytest.approx(average_precision(ranks).mean(), abs=1e-5)
+
+
+def test_of_many_queries_those_with_judgements_are_asked(digits, monkeypatch) -> None:
+    monkeypatch.setattr("hotfill.evaluation.sample.MAX_QUERIES", 30)
+    old, new, _ = digits
+    fit = np.random.default_rng(0).permutation(900)[:300]
+    first, second = np.setdiff1d(np.arange(900), fit)[:2].astype(str)
+    judged = {str(row): {first: 1.0, second: 0.0} for row in range(40)} | {"50": {second: 0.0}}
+    few = {"points": 2, "strategies": ["naive_merge"], "orders": ["random"], "qrels": judged}
+    found = rehearse(old, new, queries_old=old[:200], queries_new=new[:200], **few)
+    assert (found.queries, found.skipped, found.queries_given) == (30, 0, 200)
+
+
+def test_a_large_gallery_is_asked_fewer_queries(digits, monkeypatch) -> None:
+    monkeypatch.setattr("hotfill.evaluation.sample.MIN_QUERIES", 20)
+    monkeypatch.setattr("hotfill.evaluation.sample.MAX_SCORES", 600 * 40)
+    old, new, _ = digits
+    few = {"points": 2, "strategies": ["naive_merge"], "orders": ["random"]}
+    assert rehearse(old, new, **few).queries == 40
+    monkeypatch.setattr("hotfill.evaluation.sample.MAX_SCORES", 1)
+    assert rehearse(old, new, **few).queries == 20
+
+
 def bad(digits, **changes):
     old, new, labels = digits
     return {"old": old, "new": new, "labels": labels, "points": 2, **changes}
@@ -186,7 +259,8 @@ def bad(digits, **changes):
         (lambda old, new, labels: {"old": old[:, 0]}, ShapeError, r"shape \(n, dimension\)"),
         (lambda old, new, labels: {"old": np.where(old == 3, np.nan, old)}, VectorError, "NaN"),
         (lambda old, new, labels: {"old": np.ones((900, 5))}, VectorError, "are the same"),
-        (lambda old, new, labels: {"new": np.ones((900, 1))}, VectorError, "are the same"),
+        (lambda old, new, labels: {"new": new[:, :1]}, ShapeError, "one dimension"),
+        (lambda old, new, labels: {"new": 0 * new}, VectorError, "zero"),
         (lambda old, new, labels: {"old": old[:99], "new": new[:99]}, InputError, "at least 300"),
         (lambda old, new, labels: {"fit": 50}, InputError, "at least 100 are needed"),
         (lambda old, new, labels: {"fit": 0}, InputError, ">= 1"),
@@ -202,6 +276,23 @@ def bad(digits, **changes):
         (lambda old, new, labels: {"qrels": {}}, InputError, "both given"),
         (lambda old, new, labels: {"labels": None, "use_labels": True}, InputError, "none were"),
         (lambda old, new, labels: {"strategies": ["marge"]}, ConfigError, "'marge'"),
+        (lambda old, new, labels: {"transforms": ["brigde"]}, ConfigError, "kernel bridge"),
+        (
+            lambda old, new, labels: {"transforms": ["bridge"], "strategies": ["prefill"]},
+            ConfigError,
+            "none of the transforms bridge serves the strategies prefill",
+        ),
+        (lambda old, new, labels: {"returned": labels}, ConfigError, "neither was asked for"),
+        (
+            lambda old, new, labels: {"returned": labels[:9], "orders": ["popularity"]},
+            ShapeError,
+            r"one count per item \(900\)",
+        ),
+        (
+            lambda old, new, labels: {"returned": labels - 1, "orders": ["popularity"]},
+            InputError,
+            ">= 0",
+        ),
         (lambda old, new, labels: {"orders": "random"}, ConfigError, "a list"),
         (lambda old, new, labels: {"points": 1}, InputError, "at least 2 points"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from io import StringIO
 
 import numpy as np
@@ -11,8 +12,12 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from hotfill.evaluation.picture import shown_curves, spread
-from hotfill.evaluation.rehearse import rehearse
+from hotfill.evaluation.rehearsal import Recommendation
+from hotfill.evaluation.rehearse import ORDERS, rehearse
 from hotfill.evaluation.report import summary, table, write_report
+from hotfill.evaluation.upgrade_settings import upgrade_settings
+from hotfill.types import ModelId
+from hotfill.upgrade.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,38 @@ def test_the_summary_says_how_it_was_measured(rehearsal) -> None:
         rehearsal.recommendation.why,
     ):
         assert part in words
+
+
+def test_labels_that_played_no_part_are_quoted_beside_the_recommendation() -> None:
+    data = load_digits()
+    found = rehearse(
+        data.data[:500, :32], data.data[:500], labels=data.target[:500], points=2,
+        strategies=["merge"], orders=["random"],
+    )  # fmt: skip
+    words = summary(found)
+    assert "without looking at any labels" in words
+    gain = found.recommended_curve().gain
+    assert (
+        f"which played no part in this, the new model is better (map {found.old.map:.3f}" in words
+    )
+    assert f"this way has gain {gain:.2f}" in words
+
+
+def test_every_way_that_an_upgrade_offers_is_written_as_a_plan_that_is_accepted() -> None:
+    old, new = ModelId("old", "1", 2), ModelId("new", "1", 2)
+    offered = [
+        ("merge", "bridge"), ("merge", "kernel bridge"), ("prefill", "ridge up"),
+        ("prefill", "kernel up"), ("compatible", "identity"),
+    ]  # fmt: skip
+    for strategy, transform in offered:
+        for order in ORDERS:
+            way = Recommendation(strategy, transform, "tail", order, 0.9, True, "", False)
+            section = tomllib.loads(upgrade_settings(way) or "")["upgrade"]
+            plan = Plan(old_model=old, new_model=new, **section)
+            assert plan.strategy == strategy
+    for transform in ("none", "slerp", "procrustes down"):
+        way = Recommendation("merge", transform, "tail", "random", 0.9, True, "", False)
+        assert upgrade_settings(way) is None
 
 
 def test_the_picture_shows_the_recommended_curve_first(rehearsal) -> None:
