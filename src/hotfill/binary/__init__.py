@@ -30,6 +30,7 @@ from hotfill.binary.verbs import (
     binarize_evaluate,
     binarize_fit,
     binarize_search,
+    binarize_values,
 )
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "binarize_evaluate",
     "binarize_fit",
     "binarize_search",
+    "binarize_values",
     "fit_compatible_start",
     "fit_encoder",
     "fit_start",

@@ -10,7 +10,7 @@ import numpy as np
 from hotfill.binary.agreement import Agreement, measure_agreement
 from hotfill.binary.choose import Fit, fit_encoder, formats_for
 from hotfill.binary.code_file import CodeFileWriter, read_codes
-from hotfill.binary.codes import CodeFormat
+from hotfill.binary.codes import CodeFormat, grid_values, unpack
 from hotfill.binary.encoder_file import load_encoder, save_encoder
 from hotfill.binary.index import CodeIndex
 from hotfill.binary.rerank import CodeHits, rerank_by_floats
@@ -26,7 +26,7 @@ _BATCH = 65_536
 
 
 def binarize_fit(
-    vectors: Path | str,
+    vectors: Path | str | Vectors,
     source: ModelId,
     encoder: Path | str,
     *,
@@ -38,7 +38,7 @@ def binarize_fit(
     progress: Callable[[TrainingProgress], None] | None = None,
     seed: int = 0,
 ) -> Fit:
-    """Fit an encoder on the vectors in a .npy file and write it.
+    """Fit an encoder on vectors, an array or a .npy file, and write it.
 
     Give either bytes_per_item, and the best split into dimensions and bits is found, or bits (and
     dimension, else the vectors' own). plan: train networks too. Raises ConfigError, InputError.
@@ -50,7 +50,7 @@ def binarize_fit(
     else:
         formats = (CodeFormat(dimension or source.dimension, bits or 0),)
     fit = fit_encoder(
-        read_vectors(vectors),
+        read_vectors(vectors) if isinstance(vectors, Path | str) else vectors,
         source,
         formats,
         plan=plan,
@@ -82,6 +82,23 @@ def binarize_apply(
             if progress is not None:
                 progress(min(start + _BATCH, len(rows)), len(rows))
     return len(rows)
+
+
+def binarize_values(codes: Path | str, values: Path | str) -> int:
+    """Write codes as a .npy file of float16 grid values, which is exact; returns how many.
+
+    For what takes vectors, such as `hotfill rehearse`. Raises InputError.
+    """
+    packed = read_codes(codes)
+    shape = (len(packed), packed.code_format.dimension)
+    with Path(values).open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f2", "fortran_order": False, "shape": shape}
+        )
+        for start in range(0, len(packed), _BATCH):
+            levels = unpack(packed.packed[start : start + _BATCH], packed.code_format)
+            file.write(grid_values(levels, packed.code_format).astype("<f2").tobytes())
+    return len(packed)
 
 
 def binarize_search(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
+
+if TYPE_CHECKING:
+    from hotfill.types import ModelId
+    from hotfill.types import Vectors as Rows
 
 binarize = typer.Typer(
     help="Turn float vectors into recurrent binary codes, and search them.",
@@ -24,9 +28,17 @@ Codes = Annotated[Path, typer.Argument(help="The file of codes.")]
 
 @binarize.command()
 def fit(
-    vectors: Vectors,
+    vectors: Annotated[
+        Path,
+        typer.Argument(
+            help="Float vectors, .npy (n, dimension); or a configuration file: those of the old "
+            "model in its store, as many as fitting needs."
+        ),
+    ],
     encoder: Encoder,
-    name: Annotated[str, typer.Option(help="Name of the model that made the vectors.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model that made the vectors of a .npy file.")
+    ] = None,
     revision: Annotated[str, typer.Option(help="Its revision.")] = "1",
     bytes_per_item: Annotated[
         int | None, typer.Option("--bytes", help="Bytes per item; the best split is found.")
@@ -40,17 +52,16 @@ def fit(
 ) -> None:
     """Fit an encoder on float vectors; it is chosen by what it finds among held-out ones."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.binary.verbs import binarize_fit, read_vectors
-        from hotfill.types import ModelId
+        from hotfill.binary.verbs import binarize_fit
 
         plan = None
         if train:
             from hotfill.binary.training import similarity_plan
 
             plan = similarity_plan()
-        source = ModelId(name, revision, read_vectors(vectors).shape[1])
+        rows, source = _to_fit_on(vectors, name, revision, seed)
         found = binarize_fit(
-            vectors,
+            rows,
             source,
             encoder,
             bytes_per_item=bytes_per_item,
@@ -60,7 +71,15 @@ def fit(
         )
         space = found.encoder.space
         report.add(
-            {"encoder": str(encoder), "space": space.to_dict()}, [f"encoder: {encoder} to {space}"]
+            {"encoder": str(encoder), "space": space.to_dict()},
+            [
+                *(
+                    f"{tried.code_format.dimension} x {tried.code_format.bits} bits, {tried.how}: "
+                    f"finds {tried.ann_recall:.3f} of the nearest 10"
+                    for tried in found.tried
+                ),
+                f"encoder: {encoder} to {space}",
+            ],
         )
 
 
@@ -76,6 +95,20 @@ def apply(encoder: Encoder, vectors: Vectors, codes: Codes, as_json: Json = Fals
             {"items": items, "bytes": size, "codes": str(codes)},
             [f"{items:,} codes in {size:,} bytes: {codes}"],
         )
+
+
+@binarize.command()
+def values(
+    codes: Codes,
+    out: Annotated[Path, typer.Argument(help="The .npy file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write codes as float16 vectors, exactly: for `hotfill rehearse` and other tools."""
+    with reporting(DEFAULT_CONFIG, as_json) as report:
+        from hotfill.binary.verbs import binarize_values
+
+        items = binarize_values(codes, out)
+        report.add({"items": items, "values": str(out)}, [f"{items:,} vectors: {out}"])
 
 
 @binarize.command()
@@ -133,3 +166,31 @@ def evaluate(
                 f"{found.bytes_per_item} bytes an item instead of {found.float_bytes}",
             ],
         )
+
+
+_FITTED_ON = 20_000  # of a gallery; more make the fit no better
+
+
+def _to_fit_on(vectors: Path, name: str | None, revision: str, seed: int) -> tuple[Rows, ModelId]:
+    """Read vectors from a .npy file, or some of those in the store of a configuration file."""
+    from hotfill.errors import ConfigError
+
+    if vectors.suffix != ".toml":
+        from hotfill.binary.verbs import read_vectors
+        from hotfill.types import ModelId
+
+        if name is None:
+            raise ConfigError("--name is needed: of the model that made the vectors")
+        rows = read_vectors(vectors)
+        return rows, ModelId(name, revision, rows.shape[1])
+    if name is not None:
+        raise ConfigError(f"--name is not wanted here: {vectors} says which the old model is")
+    from hotfill.config import read
+    from hotfill.upgrade.sample import sample_ids
+
+    project = read(vectors)
+    model = project.model("old")
+    # The store alone: the file may name the encoder that is to be made here.
+    with project.settings.store.opened(vectors.parent) as gallery:
+        ids = sample_ids(gallery, [model], _FITTED_ON, seed)
+        return gallery.vectors(ids, model).vectors, model

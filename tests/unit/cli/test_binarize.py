@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from hotfill.binary import Binarisation, load_encoder
 from hotfill.cli.app import app
+from hotfill.config import read
 
 
 @pytest.fixture
@@ -39,6 +41,27 @@ def test_fit_apply_evaluate_and_search_follow_one_another(run):
     hits = json.loads(found.stdout)["hits"]
     own = np.mean([row[0]["item"] == query for query, row in enumerate(hits)])
     assert own > 0.95
+
+
+def test_codes_are_written_as_vectors_for_other_tools(run):
+    run("fit", "vectors.npy", "encoder.st", "--name", "m", "--bits", "2")
+    run("apply", "encoder.st", "vectors.npy", "codes.bin")
+    written = run("values", "codes.bin", "values.npy", "--json")
+    assert json.loads(written.stdout) == {"items": 1200, "values": "values.npy"}
+    values = np.load("values.npy", mmap_mode="r")
+    expected = Binarisation(load_encoder("encoder.st"))(np.load("vectors.npy"))
+    assert values.dtype == np.float16
+    assert np.array_equal(values, expected)
+
+
+def test_an_encoder_is_fitted_on_the_vectors_of_a_gallery(run, shell):
+    fitted = run("fit", str(shell.config), "encoder.st", "--bits", "4", "--json")
+    assert fitted.exit_code == 0, fitted.stderr
+    assert load_encoder("encoder.st").source == read(shell.config).model("old")
+    named = run("fit", str(shell.config), "encoder.st", "--bits", "4", "--name", "m")
+    assert "--name is not wanted" in named.stderr
+    nameless = run("fit", "vectors.npy", "encoder.st", "--bits", "4")
+    assert "--name is needed" in nameless.stderr
 
 
 def test_people_get_lines(run):
