@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
@@ -25,7 +24,7 @@ from hotfill.errors import ConfigError, InputError
 from hotfill.losses import Cosine
 from hotfill.losses.references import from_head
 from hotfill.training import FolderItems, Items, ModelFile, Settings, embed, read_arrays
-from hotfill.types import ModelId
+from hotfill.training.model_embedder import model_id_of
 
 HELD_OUT = 0.2  # of the items of each class, for the reward; at least 4
 
@@ -72,11 +71,7 @@ def search_files(
         else read_arrays(data)
     )
     pictures = items(np.arange(1))
-    model_id = ModelId(
-        f"{file.facts.backbone}-{file.facts.recipe}",
-        hashlib.sha256(gallery_model.read_bytes()).hexdigest()[:12],
-        file.facts.dimension,
-    )
+    model_id = model_id_of(gallery_model, file.facts)
     number = {name: row for row, name in enumerate(file.facts.classes)}
     rows = torch.tensor([number.get(name, -1) for name in items.classes])
     if not bool((rows >= 0).any()):

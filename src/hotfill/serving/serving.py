@@ -32,8 +32,8 @@ class Serving:
     embedders: of the old and the new model, as far as there are; needed to search by content and
         to write. They are called from several threads.
     query_embedders: by the model of the gallery, another one that embeds its queries: a small model
-        whose vectors are comparable with the large one's. A query encoder is not a space of its
-        own: nothing it makes is stored.
+        whose vectors are comparable with the large one's. Nothing it makes is stored. If it tells
+        by `gallery_model` whose vectors it was trained to search, others are refused.
     load_scorer: reads what was fitted when the upgrade was prepared.
     poll_seconds: how often the journal is asked for the phase, for upgrades that run in another
         process. In the same process pass `follow` as the engine's `on_phase`: then no search ever
@@ -56,6 +56,9 @@ class Serving:
         self._embedders = {embedder.model_id: embedder for embedder in embedders}
         self._query_embedders = dict(query_embedders or {})
         for space, embedder in self._query_embedders.items():
+            meant = getattr(embedder, "gallery_model", space)
+            if meant != space:
+                raise ModelMismatchError("the gallery of the query model", meant, space)
             if embedder.model_id.dimension != space.dimension:
                 raise ConfigError(
                     f"queries for {space} need {space.dimension} dimensions; their embedder is "

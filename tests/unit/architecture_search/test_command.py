@@ -10,10 +10,17 @@ import torch
 from typer.testing import CliRunner
 
 from demo.omniglot import drawings
+from hotfill.architecture_search.query_embedder import from_options
+from hotfill.architecture_search.query_model_file import QueryModelFile
 from hotfill.architecture_search.search_files import search_files
 from hotfill.cli.app import app
-from hotfill.errors import ConfigError, InputError
-from hotfill.training import Settings, train_compatible
+from hotfill.errors import ConfigError, InputError, ModelMismatchError
+from hotfill.serving.serving import Serving
+from hotfill.stores.memory import MemoryGallery
+from hotfill.training import Settings, embed, model_embedder, read_arrays, train_compatible
+from hotfill.types import ModelId
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 
 def command(*words, code=0):
@@ -112,3 +119,32 @@ def test_the_papers_space_wants_colour(files, tmp_path) -> None:
     folder, model = files
     with pytest.raises(ConfigError, match="for colour pictures"):
         search_files(folder / "data.npz", model, tmp_path / "out", flops=10**9, space="paper")
+
+
+def test_the_found_model_embeds_queries_for_the_gallery_model(files) -> None:
+    folder, model = files
+    run(files)
+    queries = from_options(path=str(folder / "search" / "query_model.safetensors"))
+    large = model_embedder.from_options(path=str(model))
+    assert queries.gallery_model == large.model_id
+    assert queries.model_id != large.model_id
+    pictures = read_arrays(folder / "data.npz")
+    some = list(drawings.load("background").first(5).images[:7])
+    network = QueryModelFile.read(folder / "search" / "query_model.safetensors").network
+    expected = embed(network, pictures)[:7]
+    np.testing.assert_allclose(queries(some), expected, atol=1e-6)
+
+
+def test_queries_for_the_gallery_of_another_model_are_refused(files) -> None:
+    folder, _ = files
+    run(files)
+    queries = from_options(path=str(folder / "search" / "query_model.safetensors"))
+    other = ModelId("other", "1", 8)
+    journal = SqliteJournal(folder / "journal.sqlite")
+    with pytest.raises(ModelMismatchError, match="the gallery of the query model"):
+        Serving(
+            *(MemoryGallery(other), journal, Plan(other, ModelId("new", "1", 8)), []),
+            load_scorer=lambda: None,
+            query_embedders={other: queries},
+        )
+    journal.close()
