@@ -149,7 +149,7 @@ def test_an_abort_begins_before_the_store_is_opened(project, monkeypatch):
 def test_the_journal_tells_the_coverage_while_another_process_has_the_store(project):
     with project.opened(Step.START) as upgrade:
         control.pause(upgrade.journal, "anna")
-        upgrade.stop.set()
+        upgrade.on_phase = lambda phase: upgrade.stop.set()
         upgrade.start()
         told = project.current()
     known = project.current()

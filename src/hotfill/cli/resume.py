@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Annotated
 
-from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
+import typer
+
+from hotfill.cli.arguments import DEFAULT_CONFIG, By, Config, Json, user
 from hotfill.cli.output import reporting
 
 
-def resume(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """End all pauses.
+def resume(
+    config: Config = DEFAULT_CONFIG,
+    accept_gate: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gate", help="Go on although a gate is not met; it is written down who did."
+        ),
+    ] = False,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """End all pauses; with --accept-gate also the holds of the gate.
 
-    A process that waits goes on by itself. (An upgrade that was killed or stopped goes on by
-    `start`.)
+    A gate that was accepted holds no more, until [gate] is changed. A process that waits goes on by
+    itself. (An upgrade that was killed or stopped goes on by `start`.)
     """
     with reporting(config, as_json) as report:
         from hotfill.config import read
@@ -21,5 +34,9 @@ def resume(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         project = read(config)
         with closing(project.journal()) as journal:
             was_paused = control.resume(journal)
-        report.add({"was_paused": was_paused}, [] if was_paused else ["it was not paused"])
+            accepted = control.accept_gate(journal, by=by or user()) if accept_gate else ()
+        report.add({"was_paused": was_paused, "accepted": [hold.about for hold in accepted]})
+        report.add({}, [f"accepted: {hold}" for hold in accepted])
+        if not was_paused and not accepted:
+            report.add({}, ["no gate held it" if accept_gate else "it was not paused"])
         report.status(project.status())

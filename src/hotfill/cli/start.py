@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hotfill.cli import output
-from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes
+from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes, user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.plan import plan_lines
 from hotfill.cli.running import running
@@ -45,6 +45,7 @@ def start(
                 report.confirm("Start?")
             if refit:
                 upgrade.plan = replace(upgrade.plan, refit=True)
+            upgrade.by = user()
             with running(upgrade, report):
                 status = upgrade.start(retry_dead_letters=retry_dead_letters)
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):

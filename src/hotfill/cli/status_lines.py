@@ -1,15 +1,19 @@
-"""The status in two lines, for people."""
+"""The status in a few lines, for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from hotfill.upgrade.status import Status
 
 
 def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     """Return one line of how far it is and one of why and how long. steps: name the next ones.
+
+    Between them stands one of what the canaries showed, where there are any.
 
     backfilling 595,700/752,865 (79.1%)  embedded 1,204  written 1,200  visible 595,700  412/s
     held: throttled search_p99=212 > 150   elapsed 2m55s (working 2m26s)   eta 1m17s   next: pause
@@ -35,7 +39,26 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     second.append(f"process {status.pid} at work" if status.running else "no process at work")
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
-    return ["  ".join(first), "   ".join(second)]
+    lines = ["  ".join(first), "   ".join(second)]
+    if status.quality is not None:
+        lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
+    return lines
+
+
+def quality_line(
+    quality: Mapping[str, Any], gate: Mapping[str, float], accepted: Collection[str]
+) -> str:
+    """Say what the canaries showed last, each figure with what is required of it."""
+    parts = [f"canaries at {quality['coverage']:.0%}:"]
+    for name in ("agreement", "old_overlap", "first_kept", "flips", "new_share"):
+        if quality[name] is None:
+            continue
+        part = f"{name} {quality[name]:.3f}"
+        if name in gate:
+            ruling = "accepted" if name in accepted else f"gate {gate[name]:g}"
+            part += f" ({ruling})"
+        parts.append(part)
+    return "  ".join(parts)
 
 
 def counts(status: Status) -> str:

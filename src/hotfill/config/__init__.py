@@ -17,9 +17,17 @@
 
     [new]
     embedder = "my_module:new_model"
+    encoder = "encoder.safetensors"    # only where its vectors are to be kept as binary codes;
+                                       # then without an embedder: codes of the old vectors
 
     [upgrade]                          # everything of `hotfill.upgrade.plan.Plan`
     strategy = "merge"
+
+    [guard]                            # canaries are measured while the upgrade runs
+    items = 64                         # as queries; or queries = "canaries.jsonl"
+
+    [gate]                             # metric = required value; not met, the upgrade is held
+    agreement = 0.8
 
     [limits]                           # probe name = highest value allowed
     [hooks]                            # moment = shell command
@@ -33,6 +41,7 @@ from hotfill.config.project import Project
 from hotfill.config.reading import explained, read
 from hotfill.config.settings import (
     FactorySection,
+    GuardSection,
     ModelSection,
     Settings,
     UpgradeSection,
@@ -40,6 +49,7 @@ from hotfill.config.settings import (
 
 __all__ = [
     "FactorySection",
+    "GuardSection",
     "ModelSection",
     "Project",
     "Settings",

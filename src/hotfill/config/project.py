@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.config.factories import made_by
-from hotfill.config.settings import ModelSection, Settings
+from hotfill.config.settings import GuardSection, ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
 from hotfill.serving.fitting import fitting_for, given_map, load_scorer
@@ -109,13 +109,28 @@ class Project:
 
     def draft(self) -> Plan:
         """Return the plan as far as the file decides it."""
-        decided = self.settings.upgrade.model_dump()
-        for name in ("query_log", "up"):  # paths, and they must mean the same from every folder
+        decided = self.settings.upgrade.model_dump() | self._guarding()
+        # Paths must mean the same from every folder.
+        for name in ("query_log", "up", "canary_queries"):
             if decided[name]:
                 decided[name] = str((self.path.parent / decided[name]).resolve())
         return Plan(
             self.model("old"), self.model("new"), **decided, limits=dict(self.settings.limits)
         )
+
+    def _guarding(self) -> dict[str, Any]:
+        """Return what [guard] and [gate] decide of the plan; a gate alone has the usual guard."""
+        gate, guard = dict(self.settings.gate), self.settings.guard
+        if guard is None and not gate:
+            return {"canary_queries": ""}
+        guard = guard or GuardSection()
+        return {
+            "canary_queries": guard.queries,
+            "canary_items": 0 if guard.queries else guard.items,
+            "canary_k": guard.k,
+            "guard_seconds": guard.every_seconds,
+            "gate": gate,
+        }
 
     def plan_in_force(self, journal: Journal) -> Plan:
         """Return the plan that the upgrade began with; before it begins, the draft."""

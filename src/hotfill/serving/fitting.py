@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.scoring import Prepared
     from hotfill.scoring.fit import FitTransform
     from hotfill.transforms import Transform
     from hotfill.types import ModelId, Vectors
@@ -56,6 +57,10 @@ class ModelFit:
         else:
             raise ConfigError("queries are embedded by both models, so there is no map to compare")
         return neighbours_kept(new_vectors, scores)
+
+    def prepare(self, queries: Vectors) -> Prepared:
+        """Make queries of the new model ready to search all sides, as searches do."""
+        return self.scorer.prepare(queries)
 
     def save(self, folder: Path) -> None:
         """Write to a folder that exists."""

@@ -32,6 +32,22 @@ def resume(journal: Journal) -> bool:
     return was
 
 
+def accept_gate(journal: Journal, by: str) -> tuple[Hold, ...]:
+    """Go on although the gate is not met; the metrics concerned hold nothing any more.
+
+    They are measured all the same. Whoever accepts is written down, with the figures; another gate
+    in the plan is in force again for all metrics. Returns the holds that ended.
+    """
+    _not_ended(journal, "accept the gate")
+    held = tuple(hold for hold in journal.holds() if hold.kind == "gate")
+    if held:
+        figures = {hold.about: [hold.measured, hold.required] for hold in held}
+        journal.record("gate_accepted", by=by, metrics=figures)
+        for hold in held:
+            journal.release("gate", hold.about)
+    return held
+
+
 def postpone(journal: Journal, by: str) -> None:
     """Hold the cutover, not the backfill, until `unpostpone`."""
     _not_ended(journal, "postpone")

@@ -11,21 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError, PlanError
+from hotfill.errors import HeldError
 from hotfill.upgrade import control, stages
 from hotfill.upgrade.backfill import Backfill, Progress
-from hotfill.upgrade.dead import still_dead
-from hotfill.upgrade.fits import fit_folder, keep_fit
+from hotfill.upgrade.canaries import kept_canaries
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.gate import Gate
+from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.heartbeat import Heartbeat
-from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.holds import Hold, HoldKind
+from hotfill.upgrade.leftover import dead_items, items_to_revert, left_over, sweep
 from hotfill.upgrade.order import RandomOrder, pages_of
 from hotfill.upgrade.ordering import order_of
 from hotfill.upgrade.phases import Phase, Step, advance
-from hotfill.upgrade.plan import BINDING
+from hotfill.upgrade.preparing import agree_on_plan, prepare
 from hotfill.upgrade.refit import Refit
-from hotfill.upgrade.sample import paired_vectors, sample_ids
 from hotfill.upgrade.status import Status, take_status
+from hotfill.upgrade.switch_holds import holds_of_cutover
 from hotfill.upgrade.verify import Verification, verify
 
 if TYPE_CHECKING:
@@ -37,12 +39,14 @@ if TYPE_CHECKING:
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.fit import Fit, Fitting
     from hotfill.upgrade.hooks import Hooks, Moment
-    from hotfill.upgrade.journal import Journal, Stage
+    from hotfill.upgrade.journal import Journal
     from hotfill.upgrade.order import Order
     from hotfill.upgrade.plan import Plan
 
 _OWNER = "coordinator"  # of leases; other workers have names of their own
 _POLL_SECONDS = 0.2
+
+_HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "throttled")
 
 HANDOVER_SECONDS = 30.0
 """How long `abort` waits for a running process to let go."""
@@ -61,6 +65,7 @@ class Upgrade:
     on_status: called about every second while work goes on.
     on_phase: called when a phase was entered, before anything moves in it: searches and writes
         must follow the new phase when it returns.
+    by: who gives the commands; noted where that matters.
     on_fit: called when another fit is in force (`Plan.refit`): searches may follow it.
     """
 
@@ -77,6 +82,7 @@ class Upgrade:
     on_status: Callable[[Status], None] = lambda status: None
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_fit: Callable[[], None] = lambda: None
+    by: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)
 
@@ -94,16 +100,20 @@ class Upgrade:
         """
         with self._running():
             advance(self.journal.phase, Step.START)
-            self._agree_on_plan()
+            agree_on_plan(self.gallery, self.journal, self.plan, self.by)
             if retry_dead_letters:
                 self.journal.revive(self.plan.batch_size)
             self.journal.release("error")
             self._fire("on_start")
-            if self.journal.phase is Phase.PLANNED:
-                self._prepare()
+            if self.journal.phase is Phase.PLANNED and prepare(self):
+                self._enter(Step.START)
+                self._fire("on_prepared")
             if self.journal.phase is Phase.PREPARED:
                 self._begin_backfill()
-            if self.journal.phase is Phase.BACKFILLED and self._left_over() > 0:
+            if (
+                self.journal.phase is Phase.BACKFILLED
+                and left_over(self.gallery, self.journal, self.plan) > 0
+            ):
                 self._enter(Step.FIND_MORE)
             if self.journal.phase is Phase.BACKFILLING:
                 self._backfill()
@@ -153,45 +163,6 @@ class Upgrade:
 
     # Prepare ---------------------------------------------------------------------------------
 
-    def _agree_on_plan(self) -> None:
-        known = self.journal.last("plan")
-        if known is None:
-            self.plan.check()
-            if self.plan.old_model not in self.gallery.spaces:
-                held = ", ".join(str(space) for space in self.gallery.spaces) or "nothing stamped"
-                raise PlanError(
-                    [f"the plan's old model is {self.plan.old_model}; the store: {held}"]
-                )
-            self.journal.record("plan", **self.plan.decisions())
-            return
-        mine = self.plan.decisions()
-        changed = sorted(key for key in BINDING if mine[key] != known.body.get(key))
-        if changed:
-            raise PlanError(
-                [
-                    f"this upgrade began with another plan ({', '.join(changed)} differ); "
-                    "put the old values back, or abort it and begin again"
-                ]
-            )
-
-    def _prepare(self) -> None:
-        self.journal.record("started")
-        plan = self.plan
-        self.gallery.add_space(plan.new_model)
-        size = 0 if plan.strategy == "compatible" else plan.fit_items
-        old, new = paired_vectors(
-            self.gallery,
-            # All sides: after a lost journal some items have moved, and keep an old vector.
-            sample_ids(self.gallery, self.gallery.spaces, size, plan.seed),
-            plan.old_model,
-            self.source,
-            self.new_embedder,
-            plan.batch_size,
-        )
-        keep_fit(self.folder, self.journal, self.fitting.fit(old, new), pairs=len(old))
-        self._enter(Step.START)
-        self._fire("on_prepared")
-
     def _load_fit(self) -> Fit:
         return self.fitting.load(fit_folder(self.folder, self.journal))
 
@@ -225,26 +196,34 @@ class Upgrade:
         refit = Refit(
             self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
         )
+        watchers = [refit.after_batch] if plan.refit else []
+        if (guard := self._guard()) is not None:
+            watchers.append(guard.after_batch)
+            guard.begin()
         try:
-            if plan.refit:
-                self._run_out(embed, after_batch=refit.after_batch)
-            else:
-                self._run_out(embed)
+            self._run_out(embed, after_batch=lambda items: _tell(watchers, items))
         finally:
             refit.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
-        while self._may_work(Phase.BACKFILLING) and self._sweep():
+        while self._may_work(Phase.BACKFILLING) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
         if self._may_work(Phase.BACKFILLING):
             self._enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
             self._fire("on_backfilled")
 
+    def _guard(self) -> Guard | None:
+        canaries = kept_canaries(self.folder, self.journal)
+        if canaries is None:
+            return None
+        return Guard(self.gallery, self.journal, self.plan, canaries, self._load_fit)
+
     def _run_out(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
         """Run batches until all are done, those that other workers have leased too."""
         phase = self.journal.phase
         self._run(work, after_batch)
         while self._may_work(phase) and self.journal.tally(work.stage).left > 0:
+            after_batch(0)
             self.stop.wait(_POLL_SECONDS)  # a batch of a worker that died comes back in a while
             self._run(work, after_batch)
 
@@ -277,39 +256,6 @@ class Upgrade:
     def _may_work(self, phase: Phase) -> bool:
         return not self.stop.is_set() and self.journal.phase is phase
 
-    def _left_over(self) -> int:
-        """Count items that the new model has not embedded, dead letters aside."""
-        new = self.plan.new_model
-        done = self.gallery.count(new, origin=new.fingerprint)
-        return len(self.gallery) - done - len(self._dead("embed"))
-
-    def _dead(self, stage: Stage) -> list[str]:
-        """Name the items that failed for good in a stage and still need it."""
-        old, new = self.plan.old_model, self.plan.new_model
-        letters = [each for each in self.journal.dead_letters() if each.stage == stage]
-        if stage == "revert":
-            return still_dead(self.gallery, letters, lambda state: state.space != old)
-        return still_dead(self.gallery, letters, lambda state: not stages.is_redone(state, new))
-
-    def _sweep(self) -> int:
-        """Make batches of what is left over. Returns how many items."""
-        if self._left_over() <= 0:
-            return 0
-        new = self.plan.new_model
-        dead = set(self._dead("embed"))
-
-        def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
-            for space in self.gallery.spaces:
-                for page in pages_of(self.gallery, space):
-                    left = [
-                        item
-                        for item, origin in zip(page.item_ids, page.origins, strict=True)
-                        if (space, origin) != (new, new.fingerprint) and item not in dead
-                    ]
-                    yield left, [0.0] * len(left)
-
-        return self.journal.add_work("embed", pages(), self.plan.batch_size)
-
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
@@ -321,35 +267,11 @@ class Upgrade:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
             return
-        if holds := self._holds_of_cutover():
+        if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])
         self._fire("before_cutover")
         self._enter(Step.CUTOVER)
         self._fire("after_cutover")
-
-    def _holds_of_cutover(self) -> list[Hold]:
-        now = time.time()
-        holds = list(self.journal.holds())
-        if dead := len(self._dead("embed")):
-            holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
-        if (left := self._left_over()) > 0:
-            holds.append(Hold("error", "items_not_redone", now, measured=left, required=0))
-        verified = self.journal.last("verified")
-        if verified is None:
-            holds.append(Hold("stale_verification", "never verified: run verify", now))
-        elif not verified.body["passed"]:
-            holds.append(Hold("stale_verification", "the last verification failed", now))
-        elif (age := now - verified.at) > self.plan.verification_lasts_seconds:
-            holds.append(
-                Hold(
-                    "stale_verification",
-                    "age_seconds",
-                    now,
-                    measured=age,
-                    required=self.plan.verification_lasts_seconds,
-                )
-            )
-        return holds
 
     # The way back ----------------------------------------------------------------------------
 
@@ -357,14 +279,15 @@ class Upgrade:
         self._enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
-            # What failed before, here or on the way there, does not hold the way back.
-            self.journal.release("error")
+            # The command is the word to go: nothing that held the way there holds the way back.
+            for kind in _HOLDS_ON_THE_WAY:
+                self.journal.release(kind)
             self.journal.revive(self.plan.batch_size)
-            while not self.stop.is_set() and self._items_to_revert():
+            while not self.stop.is_set() and items_to_revert(self.gallery, self.journal, self.plan):
                 self._run(self._revert_work())
             if self.stop.is_set():
                 return
-            if dead := self._dead("revert"):
+            if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):
                 errors = {each.item_id: each.error for each in self.journal.dead_letters()}
                 why = f"{dead[0]!r} for one: {errors[dead[0]]}; mend it and say {step} again"
                 raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
@@ -373,22 +296,6 @@ class Upgrade:
 
     def _revert_work(self) -> Work:
         return stages.revert_work(self.gallery, self.plan.old_model, self.source, self.old_embedder)
-
-    def _items_to_revert(self) -> int:
-        """Make batches of what is on the new side, unless there are some. Returns how many."""
-        new = self.plan.new_model
-        if left := self.journal.tally("revert").left:
-            return left
-        if new not in self.gallery.spaces:
-            return 0
-        dead = set(self._dead("revert"))
-
-        def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
-            for page in pages_of(self.gallery, new):
-                left = [item for item in page.item_ids if item not in dead]
-                yield left, [0.0] * len(left)
-
-        return self.journal.add_work("revert", pages(), self.plan.batch_size)
 
     # ------------------------------------------------------------------------------------------
 
@@ -410,3 +317,8 @@ class Upgrade:
         hook = self.hooks.get(moment)
         if hook is not None:
             hook(self.status())
+
+
+def _tell(watchers: Iterable[Callable[[int], None]], items: int) -> None:
+    for watcher in watchers:
+        watcher(items)

@@ -8,16 +8,33 @@ together, because they are worth nothing apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from hotfill.types import Transform, Vectors
+    from hotfill.types import ModelId, Transform, Vectors
+
+
+class Prepared(Protocol):
+    """Queries made ready for every side; `hotfill.scoring.Prepared` is one."""
+
+    @property
+    def vectors(self) -> Mapping[ModelId, Vectors]:
+        """What to search each side with, oldest space first."""
+        ...
+
+    def depth(self, k: int, /) -> int:
+        """How many hits to search for on every side when k are wanted."""
+        ...
+
+    def rank(self, hits: Mapping[ModelId, Any], k: int, /, *, read: Any = None) -> list[Any]:
+        """Merge what the sides found: per query `item_ids`, and `sides` from the oldest on."""
+        ...
 
 
 class Fit(Protocol):
@@ -34,6 +51,10 @@ class Fit(Protocol):
 
     def agreement(self, old_vectors: Vectors, new_vectors: Vectors, /) -> float:
         """Tell how well old vectors are ranked for new queries, 0 to 1, on held-out pairs."""
+        ...
+
+    def prepare(self, queries: Vectors, /) -> Prepared:
+        """Make queries of the new model ready to search all sides."""
         ...
 
     def save(self, folder: Path, /) -> None:

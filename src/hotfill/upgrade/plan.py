@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from hotfill.errors import ConfigError, PlanError
 from hotfill.types import ModelId
+from hotfill.upgrade.requirements import check_gate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +25,13 @@ _LEAST = {
     "max_attempts": 1,
     "max_dead_letters": 0,
     "verify_items": 0,
+    "canary_items": 0,
+    "canary_k": 1,
     "verification_lasts_seconds": 0,
+    "guard_seconds": 0,
 }
+
+_SECONDS = frozenset({"verification_lasts_seconds", "guard_seconds"})
 
 BINDING = (
     "old_model",
@@ -38,6 +44,9 @@ BINDING = (
     "priority_key",
     "query_log",
     "fit_items",
+    "canary_queries",
+    "canary_items",
+    "canary_k",
 )
 """What a begun upgrade cannot change; pace, limits and sizes may differ from run to run."""
 
@@ -47,6 +56,8 @@ class Plan:
     """One upgrade, decided.
 
     old_model, new_model: from what to what.
+    old_query_model, new_query_model: what embeds the queries of each, where that is another model
+        with comparable vectors; nothing it makes is stored.
     strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
         vector into the new space; `compatible` searches old vectors with new queries as they are.
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
@@ -66,6 +77,10 @@ class Plan:
     limits: probe name to highest value allowed, units in the names.
     verify_items: items embedded again by `verify`.
     verification_lasts_seconds: age at which a verification is stale.
+    canary_queries: a file of queries that are measured while the upgrade runs (`canaries.py`).
+    canary_items: without such a file, how many items are used as queries; 0 measures nothing.
+    canary_k: the first so many hits count. guard_seconds: measured at least so often.
+    gate: metric name to required value; while one is not met the upgrade is held.
 
     What was found when the plan was made (zero or empty in a plan not yet measured):
     items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
@@ -74,6 +89,8 @@ class Plan:
 
     old_model: ModelId
     new_model: ModelId
+    old_query_model: ModelId | None = None
+    new_query_model: ModelId | None = None
     strategy: Strategy = "merge"
     transform: TransformName = "kernel_bridge"
     up: str = ""
@@ -91,6 +108,11 @@ class Plan:
     limits: Mapping[str, float] = field(default_factory=dict)
     verify_items: int = 200
     verification_lasts_seconds: float = 3600.0
+    canary_queries: str = ""
+    canary_items: int = 0
+    canary_k: int = 10
+    guard_seconds: float = 600.0
+    gate: Mapping[str, float] = field(default_factory=dict)
 
     items: int = 0
     bytes_to_write: int = 0
@@ -103,10 +125,10 @@ class Plan:
         _one_of("transform", self.transform, TransformName)
         _one_of("order", self.order, OrderName)
         _one_of("cutover", self.cutover, Cutover)
-        for name in ("duty_cycle", "verification_lasts_seconds"):
+        for name in ("duty_cycle", *_SECONDS):
             _number(name, getattr(self, name), int | float, "a number")
         for name in ("seed", *_LEAST):
-            if name != "verification_lasts_seconds":
+            if name not in _SECONDS:
                 _number(name, getattr(self, name), int, "a whole number")
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
@@ -116,12 +138,26 @@ class Plan:
         for name, limit in self.limits.items():
             if not isinstance(limit, int | float) or limit != limit:
                 raise ConfigError(f"the limit of {name!r} is not a number: {limit!r}")
+        check_gate(self.gate)
+        if self.gate and not self.guarded:
+            raise ConfigError("a gate needs canaries to measure: canary_items or canary_queries")
+        if "flips" in self.gate and not self.canary_queries:
+            raise ConfigError("a gate on flips needs canary_queries with judgements")
         if not 0 < self.duty_cycle <= 1:
             raise ConfigError(f"duty_cycle must be in (0, 1], got {self.duty_cycle}")
         if self.order == "priority" and not self.priority_key:
             raise ConfigError('order = "priority" needs priority_key, the metadata key to order by')
         if "popular" in self.order and not self.query_log:
             raise ConfigError(f'order = "{self.order}" needs query_log, the file to count in')
+        for gallery, queries in (
+            (self.old_model, self.old_query_model),
+            (self.new_model, self.new_query_model),
+        ):
+            if queries is not None and queries.dimension != gallery.dimension:
+                raise ConfigError(
+                    f"queries for {gallery} need {gallery.dimension} dimensions; they are "
+                    f"embedded by {queries}"
+                )
         if self.up and self.strategy != "prefill":
             raise ConfigError(
                 f'up = "{self.up}" carries old vectors to the new space, which only '
@@ -139,6 +175,11 @@ class Plan:
                 'use "merge" or "prefill"'
             )
 
+    @property
+    def guarded(self) -> bool:
+        """Whether canaries are measured."""
+        return bool(self.canary_items or self.canary_queries)
+
     def check(self) -> None:
         """Raise PlanError when there are blockers."""
         if self.blockers:
@@ -151,8 +192,9 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        values = asdict(self)
+        values = {name: value for name, value in asdict(self).items() if value is not None}
         values["limits"] = dict(self.limits)
+        values["gate"] = dict(self.gate)
         values["blockers"] = list(self.blockers)
         return values
 
@@ -167,14 +209,14 @@ class Plan:
                 f"a plan: unknown keys {', '.join(unknown) or 'none'}, "
                 f"missing keys {', '.join(missing) or 'none'}"
             )
-        for name in ("old_model", "new_model"):
-            if not isinstance(values[name], Mapping):
-                raise ConfigError(f"{name} must be a table of a model id, got {values[name]!r}")
+        models = {name: value for name, value in values.items() if name.endswith("_model")}
+        for name, value in models.items():
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{name} must be a table of a model id, got {value!r}")
         return cls(
             **{
                 **values,
-                "old_model": ModelId.from_dict(values["old_model"]),
-                "new_model": ModelId.from_dict(values["new_model"]),
+                **{name: ModelId.from_dict(value) for name, value in models.items()},
                 "blockers": tuple(values.get("blockers", ())),
             }
         )

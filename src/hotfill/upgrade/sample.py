@@ -11,6 +11,7 @@ from hotfill.upgrade.narrowing import make_vectors, narrowed, no_item_at_fault
 from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
@@ -43,22 +44,27 @@ def paired_vectors(
     source: Source,
     embedder: Embedder,
     batch_size: int,
+    *,
+    stop: threading.Event | None = None,
 ) -> tuple[Vectors, Vectors]:
     """Read items' old vectors and embed their contents by the new model.
 
     Returns (n, d_old) and (n, d_new), row i of both being the same item; items without an old
     vector or content, or that cannot be embedded, are left out: the backfill will deal with them.
+    stop: set it to end with the pairs made so far.
     Raises what the embedder raised when no item is at fault, or when all of many are.
     """
     dimension = embedder.model_id.dimension
     old_rows, new_rows = [], []
     failures: list[Exception] = []
     for begin in range(0, len(item_ids), batch_size):
+        if stop is not None and stop.is_set():
+            break
         contents = source(item_ids[begin : begin + batch_size])
         found = gallery.vectors(list(contents), old_model)
         if not found.item_ids:
             continue
-        made = _embed_what_can_be(
+        made = embed_what_can_be(
             embedder, {item_id: contents[item_id] for item_id in found.item_ids}, failures
         )
         there = [row for row, item_id in enumerate(found.item_ids) if item_id in made]
@@ -73,7 +79,7 @@ def paired_vectors(
     return np.concatenate(old_rows), np.concatenate(new_rows)
 
 
-def _embed_what_can_be(
+def embed_what_can_be(
     embedder: Embedder, contents: Mapping[str, Any], failures: list[Exception]
 ) -> dict[str, NDArray[np.float32]]:
     """Embed items, narrowing failures down to single ones; each failure is added to the list."""

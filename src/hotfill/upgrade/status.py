@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.phases import Phase, next_steps
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
 
 _ETA_FROM_SHARE = 0.01  # an estimate of time left means nothing before this share is done
+_ENDS_A_HOLD = {"paused": "resume", "gate": "resume --accept-gate"}
 _SILENT_SECONDS = 10.0  # a running process beats every second
 
 
@@ -32,6 +34,9 @@ class Status:
     embedded, written: by the running process. visible: on the new side, as searches see it.
     dead_letters: failed for good. rate_per_second: written, over the last half minute.
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.
+    quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
+        and without canaries. gate: required values by metric. gate_accepted: metrics that somebody
+        let pass.
     """
 
     phase: Phase
@@ -53,6 +58,9 @@ class Status:
     running: bool
     pid: int | None
     next_steps: tuple[str, ...]
+    quality: Mapping[str, Any] | None = None
+    gate: Mapping[str, float] = field(default_factory=dict)
+    gate_accepted: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -67,6 +75,7 @@ class Status:
             "share": self.share,
             "holds": [hold.to_dict() for hold in self.holds],
             "next_steps": list(self.next_steps),
+            "gate_accepted": list(self.gate_accepted),
         }
 
 
@@ -83,6 +92,8 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     rate = float(beat.get("rate_per_second", 0.0)) if running else 0.0
     share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
     known = phase is Phase.BACKFILLING and rate > 0 and share >= _ETA_FROM_SHARE and not holds
+    measured = journal.last("quality")
+    gate = gate_in_force(journal) if journal.last("plan") else dict(plan.gate)
     until = ended.at if ended and phase is not Phase.BACKFILLING else now
     return Status(
         phase=phase,
@@ -104,14 +115,19 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         running=running,
         pid=beat.get("pid") if running else None,
         next_steps=_next(phase, holds),
+        quality=measured.body if measured else None,
+        gate=gate,
+        gate_accepted=tuple(sorted(accepted_metrics(journal))) if gate else (),
     )
 
 
 def _next(phase: Phase, holds: tuple[Hold, ...]) -> tuple[str, ...]:
     steps = next_steps(phase)
-    if any(hold.kind == "paused" for hold in holds):
-        return ("resume", *(step for step in steps if step not in ("start", "pause")))
-    return steps
+    kinds = {hold.kind for hold in holds}
+    waits = [name for kind, name in _ENDS_A_HOLD.items() if kind in kinds]
+    if not waits:
+        return steps
+    return (*waits, *(step for step in steps if step not in ("start", "pause")))
 
 
 def _is_alive(beat: Mapping[str, Any]) -> bool:

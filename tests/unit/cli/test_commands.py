@@ -9,6 +9,7 @@ import pytest
 
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.plan import Plan
+from tests.acceptance.processes import started, wait_for
 from tests.unit.cli.models import NEW, OLD, contents, new_model, old_model
 from tests.unit.cli.project import ITEMS, write_config
 
@@ -236,3 +237,38 @@ def test_doctor_names_each_problem_with_its_remedy(shell):
 
 def test_watch_without_a_process_at_work_ends_with_the_status(started):
     assert started.json("watch")["phase"] == "backfilled"
+
+
+def test_status_shows_the_canaries_and_the_gate_and_only_an_explicit_resume_goes_on(shell):
+    shell.config = write_config(
+        shell.config.parent,
+        guard={"items": 12, "k": 3},
+        gate={"old_overlap": 1.0},
+        upgrade={"batch_size": 4},
+    )
+    with started(shell.config) as process:
+        wait_for(lambda: "gate" in held(shell), process)
+        status = shell.json("status")
+        assert status["next_steps"][0] == "resume --accept-gate"
+        assert status["gate"] == {"old_overlap": 1.0}
+        assert status["quality"]["canaries"] == 12
+        said = shell("status").stdout
+        assert re.search(r"canaries at 0%:  old_overlap 0\.\d+ \(gate 1\)", said)
+        assert "held: gate old_overlap=" in said
+        assert f"hotfill resume --accept-gate {shell.config}" in said
+        assert shell.json("resume")["accepted"] == []
+        assert "gate" in held(shell)
+        assert shell.json("resume", "--accept-gate", "--by", "anna")["accepted"] == ["old_overlap"]
+        out, _ = process.communicate()
+    assert "(accepted)" in out
+    assert shell.json("status")["gate_accepted"] == ["old_overlap"]
+
+
+def held(shell) -> list[str]:
+    return [hold["kind"] for hold in shell.json("status")["holds"]]
+
+
+def test_a_wrong_gate_is_refused_with_its_name(shell):
+    shell.config = write_config(shell.config.parent, gate={"recall": 1.0})
+    result = shell("plan", code=2)
+    assert "[gate] recall: unknown" in result.stderr

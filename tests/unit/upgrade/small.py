@@ -121,7 +121,7 @@ def upgrade(folder: Path, n: int = 100, **changes: Any) -> Upgrade:
         folder=folder,
         new_embedder=parts.pop("new_embedder", None) or Projection(NEW),
         source=source,
-        fitting=FITTING,
+        fitting=parts.pop("fitting", FITTING),
         **parts,
     )
 
