@@ -1,0 +1,103 @@
+"""A gallery of float vectors becomes one of codes, sixteen times smaller, while it is searched.
+
+python examples/05_float_to_binary/run.py [FOLDER]
+"""
+
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model beside this file
+
+from demo.omniglot import drawings  # noqa: E402
+from hotfill import config  # noqa: E402
+from hotfill.binary import CodeFormat, fit_encoder, save_encoder  # noqa: E402
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # noqa: E402
+
+CHARACTERS = 100
+
+
+def hit_rate(serving, asked) -> float:
+    """Share of queries whose first hit shows the same character."""
+    results = serving.search(list(asked.images), 1)
+    right = [
+        result.item_ids[0].rpartition("/")[0] == item_id.rpartition("/")[0]
+        for item_id, result in zip(asked.item_ids, results, strict=True)
+    ]
+    return float(np.mean(right))
+
+
+def stored_vectors(gallery, model) -> np.ndarray:
+    """Read all vectors of a gallery, page by page; of a large one, some thousands are enough."""
+    found, cursor = [], None
+    while True:
+        page = gallery.scan(model, after=cursor)
+        found.append(gallery.vectors(page.item_ids, model).vectors)
+        if (cursor := page.cursor) is None:
+            return np.concatenate(found)
+
+
+def start_and_stop(upgrade, at_share: float) -> None:
+    """Run the upgrade in a thread, and stop it half-way to look."""
+    work = threading.Thread(target=upgrade.start)
+    work.start()
+    while work.is_alive() and upgrade.status().share < at_share:
+        time.sleep(0.02)
+    upgrade.stop.set()
+    work.join()
+
+
+def main(folder: Path) -> dict[str, float]:
+    """Fill, fit, upgrade, cut over; search all the time. Returns the hit rate on the way."""
+    shutil.copy(HERE / "upgrade.toml", folder)
+    shown = drawings.load("evaluation").first(CHARACTERS)
+    kept, asked = shown.where(shown.drawers <= 18), shown.where(shown.drawers > 18)
+    project = config.read(folder / "upgrade.toml")
+
+    model = project.embedder("old")
+    with QdrantEdgeGallery.create(folder / "gallery", model.model_id, exact=True) as gallery:
+        gallery.upsert(kept.item_ids, model(list(kept.images)), space=model.model_id)
+        vectors = stored_vectors(gallery, model.model_id)
+    print(f"{len(kept)} drawings in the gallery, {len(asked)} to search with")
+
+    # 64 numbers of 4 bits: 32 bytes instead of the 512 of 128 floats.
+    fit = fit_encoder(vectors, model.model_id, (CodeFormat(64, 4), CodeFormat(128, 2)))
+    save_encoder(fit.encoder, folder / "encoder.safetensors")
+    for tried in fit.tried:
+        form = tried.code_format
+        print(f"{form.dimension} x {form.bits} bits, {tried.how}: finds {tried.ann_recall:.3f}")
+
+    with project.gallery() as gallery, closing(project.journal()) as journal:
+        serving = project.serving(gallery, journal)
+        upgrade = project.upgrade(gallery, journal)
+        upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
+        seen = {"floats": hit_rate(serving, asked)}
+        start_and_stop(upgrade, at_share=0.4)
+        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving, asked)
+        upgrade.stop.clear()
+        upgrade.start()  # goes on where it stopped, as it would after a crash
+        print(f"verified: {upgrade.verify().passed}")
+        upgrade.cutover()
+        seen["codes"] = hit_rate(serving, asked)
+        upgrade.complete()
+    for moment, rate in seen.items():
+        print(f"{moment:>12}  hit_rate@1 {rate:.3f}")
+    size = sum(path.stat().st_blocks * 512 for path in (folder / "codes").glob("*.codes"))
+    print(f"{size:,} bytes of codes instead of {vectors.nbytes:,} of floats")
+    return seen
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).mkdir(parents=True)
+        main(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            main(Path(temporary))
