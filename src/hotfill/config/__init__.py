@@ -23,6 +23,12 @@
     [upgrade]                          # everything of `hotfill.upgrade.plan.Plan`
     strategy = "merge"
 
+    [guard]                            # canaries are measured while the upgrade runs
+    items = 64                         # as queries; or queries = "canaries.jsonl"
+
+    [gate]                             # metric = required value; not met, the upgrade is held
+    agreement = 0.8
+
     [limits]                           # probe name = highest value allowed
     [hooks]                            # moment = shell command
     [service]                          # of `hotfill serve`; see `hotfill.service.settings`
@@ -35,6 +41,7 @@ from hotfill.config.project import Project
 from hotfill.config.reading import explained, read
 from hotfill.config.settings import (
     FactorySection,
+    GuardSection,
     ModelSection,
     Settings,
     UpgradeSection,
@@ -42,6 +49,7 @@ from hotfill.config.settings import (
 
 __all__ = [
     "FactorySection",
+    "GuardSection",
     "ModelSection",
     "Project",
     "Settings",

@@ -27,11 +27,14 @@ class ModelSection(_Section):
 
     encoder: a file of `hotfill binarize fit`: the model's vectors are codes of the embedder's.
         A new model without an embedder is the old one, and its codes are made of stored vectors.
+    query_embedder: another, smaller model for the queries, whose vectors compare with this one's.
     """
 
     embedder: str | None = None
     encoder: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    query_embedder: str | None = None
+    query_options: dict[str, Any] = Field(default_factory=dict)
     model: dict[str, Any] | None = None
 
 
@@ -56,6 +59,18 @@ class UpgradeSection(_Section):
     verification_lasts_seconds: float = 3600.0
 
 
+class GuardSection(_Section):
+    """Canaries measured while the upgrade runs; see `Plan`.
+
+    queries: a file of JSON lines. items: used as queries where there is no such file.
+    """
+
+    queries: str = ""
+    items: int = 64
+    k: int = 10
+    every_seconds: float = 600.0
+
+
 class Settings(_Section):
     """The whole file. codes: the folder of the codes, where a model has an encoder."""
 
@@ -68,5 +83,7 @@ class Settings(_Section):
     new: ModelSection
     upgrade: UpgradeSection = UpgradeSection()
     limits: dict[str, float] = Field(default_factory=dict)
+    guard: GuardSection | None = None
+    gate: dict[str, float] = Field(default_factory=dict)
     hooks: dict[str, str] = Field(default_factory=dict)
     service: dict[str, Any] = Field(default_factory=dict)  # read by whoever serves
