@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 # What only some kinds take; the first one of each kind is what it cannot do without.
 _KEYS = {
-    "qdrant-edge": ("path",),
+    "qdrant-edge": ("path", "ef"),
     "lancedb": ("path", "table"),
-    "index-files": ("path", "index"),
-    "postgres": ("dsn", "table", "connections", "timeout_seconds"),
+    "index-files": ("path", "index", "ef"),
+    "postgres": ("dsn", "table", "ef", "connections", "timeout_seconds"),
 }
 
 
@@ -81,7 +81,7 @@ class StoreSection(BaseModel):
             from hotfill.stores.lancedb import LanceDBGallery  # an extra
 
             return LanceDBGallery.open(
-                folder / (self.path or ""), table=self.table, exact=self.exact, ef=self.ef
+                folder / (self.path or ""), table=self.table, exact=self.exact
             )
         if self.kind == "index-files":
             from hotfill.stores.index_files import IndexFilesGallery  # an extra
@@ -110,7 +110,6 @@ class StoreSection(BaseModel):
                 id_column=existing.id_column,
                 vector_column=existing.vector_column,
                 exact=self.exact,
-                ef=self.ef,
             )
         if self.kind == "index-files":
             from hotfill.stores.index_files import IndexFilesGallery  # an extra
@@ -154,11 +153,11 @@ class StoreSection(BaseModel):
     def check(self) -> None:
         """Raise ConfigError when a key is missing, or is one of another kind of store."""
         takes = _KEYS[self.kind]
-        for kind, names in _KEYS.items():
-            strange = [name for name in names if name in self.model_fields_set - set(takes)]
-            if strange:
+        for name in sorted(self.model_fields_set - set(takes)):
+            kinds = [f'"{kind}"' for kind, names in _KEYS.items() if name in names]
+            if kinds:
                 raise ConfigError(
-                    f'[store] {", ".join(strange)}: only for kind = "{kind}", this one is '
+                    f"[store] {name}: only for kind = {' or '.join(kinds)}, this one is "
                     f'"{self.kind}"'
                 )
         if getattr(self, takes[0]) is None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from threading import Lock, RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.extras import need
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
-from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
 from hotfill.stores.lancedb.adoption import prepare, stamp_table
 from hotfill.stores.lancedb.conditions import ids_sql, is_number
@@ -29,6 +26,13 @@ from hotfill.stores.lancedb.layout import (
     new_schema,
     pa,
     vector_field,
+)
+from hotfill.stores.lancedb.opening import (
+    checked_folder,
+    connect,
+    has_table,
+    lock_table,
+    open_table,
 )
 from hotfill.stores.lancedb.reading import Snapshot
 from hotfill.stores.lancedb.searching import search_side
@@ -51,11 +55,13 @@ from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Self
 
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.folder_lock import FolderLock
     from hotfill.types import ModelId, Vectors
 
 _CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
@@ -73,19 +79,18 @@ class LanceDBGallery(Gallery):
     of hotfill may read the table at any time, and must not write to it.
     """
 
-    def __init__(
-        self, folder: Path, table: str, lock: FolderLock, *, exact: bool, ef: int | None
-    ) -> None:
+    def __init__(self, folder: Path, table: str, lock: FolderLock, *, exact: bool) -> None:
         """Use `create`, `adopt` or `open`."""
         self._folder, self._name = folder, table
         self._folder_lock = lock
-        self._exact, self._ef = exact, ef
+        self._exact = exact
         self._closed = False
         self._lock = RLock()  # held by everything but searches and reads of states and vectors
+        self._optimising, self._building = Lock(), False
         self._walk = Walk()
         self._commits = self._rows_written = 0  # since the last compaction
-        self._database = _connect(folder)
-        self._table = _open_table(self._database, folder, table)
+        self._database = connect(folder)
+        self._table = open_table(self._database, folder, table)
         self._seen = self._look(indexed=None)
         self._clock = VersionClock(floor=self._seen.layout.ceiling)
 
@@ -97,24 +102,22 @@ class LanceDBGallery(Gallery):
         *,
         table: str = "items",
         exact: bool = False,
-        ef: int | None = None,
     ) -> Self:
         """Make an empty gallery: a new table in a folder, stamped with its first model.
 
         exact: compare with every vector, whether there is an index or not.
-        ef: how many candidates a walk through an HNSW index keeps; the engine's default when None.
         Raises StoreError when there is such a table.
         """
-        folder = _checked(path)
+        folder = checked_folder(path)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder, table)
+        lock = lock_table(folder, table)
         try:
-            database = _connect(folder)
+            database = connect(folder)
             with translated("create the table"):
-                if table in _tables(database):
+                if has_table(folder, table):
                     raise StoreError(f"{folder} has a table {table!r}: open it, or name another")
                 database.create_table(table, schema=new_schema(model))
-            return cls(folder, table, lock, exact=exact, ef=ef)
+            return cls(folder, table, lock, exact=exact)
         except BaseException:
             lock.release()
             raise
@@ -129,7 +132,6 @@ class LanceDBGallery(Gallery):
         id_column: str = "id",
         vector_column: str = "vector",
         exact: bool = False,
-        ef: int | None = None,
     ) -> Self:
         """Take over a table that is there: note that `model` made its vectors. Again is harmless.
 
@@ -139,14 +141,14 @@ class LanceDBGallery(Gallery):
         columns to it. A row without a vector is no item.
         Raises StoreError when the table does not fit.
         """
-        folder = _checked(path)
+        folder = checked_folder(path)
         if not folder.is_dir():
             raise StoreError(f"there is no folder {folder}")
-        lock = _lock(folder, table)
+        lock = lock_table(folder, table)
         try:
-            found = _open_table(_connect(folder), folder, table)
+            found = open_table(connect(folder), folder, table)
             stamp_table(found, model, name=table, id_column=id_column, vector_column=vector_column)
-            return cls(folder, table, lock, exact=exact, ef=ef)
+            return cls(folder, table, lock, exact=exact)
         except BaseException:
             lock.release()
             raise
@@ -158,18 +160,17 @@ class LanceDBGallery(Gallery):
         *,
         table: str = "items",
         exact: bool = False,
-        ef: int | None = None,
     ) -> Self:
-        """Open a gallery. exact, ef: as for `create`; they hold while it is open.
+        """Open a gallery. exact: as for `create`; it holds while the gallery is open.
 
         Raises StoreError when there is no such gallery, StoreBusyError when a process has it.
         """
-        folder = _checked(path)
+        folder = checked_folder(path)
         if not folder.is_dir():
             raise StoreError(f"there is no folder {folder}")
-        lock = _lock(folder, table)
+        lock = lock_table(folder, table)
         try:
-            return cls(folder, table, lock, exact=exact, ef=ef)
+            return cls(folder, table, lock, exact=exact)
         except BaseException:
             lock.release()
             raise
@@ -311,7 +312,7 @@ class LanceDBGallery(Gallery):
         seen = self._seen
         ready = check_search(seen.layout.spaces, queries, k, where)
         return {
-            space: search_side(seen, space, rows, k, where, exact=self._exact, ef=self._ef)
+            space: search_side(seen, space, rows, k, where, exact=self._exact)
             for space, rows in ready.items()
         }
 
@@ -350,15 +351,24 @@ class LanceDBGallery(Gallery):
     def optimise(self) -> None:
         """Compact, build indexes where there are many items, and forget versions of long ago.
 
-        Searches go on; writes wait.
+        Searches go on; writes wait while files are put together, and go on while an index of the
+        vectors of 50,000 items or more is built. Writes see to the same from time to time.
         """
-        with self._lock:
-            self._check_open()
-            check_room(self._folder, 0)
-            compact(self._table)
-            build_indexes(self._table, exact=self._exact)
-            self._commits = self._rows_written = 0
-            self._seen = self._look(indexed=None)
+        with self._optimising:
+            with self._lock:
+                self._check_open()
+                check_room(self._folder, 0)
+                self._compact()
+                self._building = True  # the engine cannot compact meanwhile
+            try:
+                build_indexes(
+                    open_table(self._database, self._folder, self._name), exact=self._exact
+                )
+            finally:
+                self._building = False
+            with self._lock:
+                self._check_open()
+                self._seen = self._look(indexed=None)
 
     def close(self) -> None:
         """Release the folder."""
@@ -375,9 +385,10 @@ class LanceDBGallery(Gallery):
         self._check_open()
         self._check_prepared()
         check_room(self._folder, n_bytes)
-        if compaction_is_due(self._table, self._commits, self._rows_written):
-            compact(self._table)
-            self._commits = self._rows_written = 0
+        if not self._building and compaction_is_due(self._table, self._commits, self._rows_written):
+            self._compact()
+            build_indexes(self._table, exact=self._exact)
+            self._seen = self._look(indexed=None)
         self._commits += 1
         self._rows_written += n_items
         try:
@@ -385,9 +396,13 @@ class LanceDBGallery(Gallery):
         finally:
             self._seen = self._look(indexed=self._seen.indexed)
 
-    def _look(self, *, indexed: frozenset[str] | None) -> Snapshot:
+    def _compact(self) -> None:
+        compact(self._table)
+        self._commits = self._rows_written = 0
+
+    def _look(self, *, indexed: Mapping[str, int] | None) -> Snapshot:
         """Open the table as it is now. indexed: the columns with an index, if that is known."""
-        table = _open_table(self._database, self._folder, self._name)
+        table = open_table(self._database, self._folder, self._name)
         layout = layout_of(table.schema, self._name)
         return Snapshot(
             table, layout, indexed_columns(table, layout) if indexed is None else indexed
@@ -427,35 +442,3 @@ class LanceDBGallery(Gallery):
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the table {self._name} in {self._folder} is closed: open it again")
-
-
-def _checked(path: str | Path) -> Path:
-    if "://" in str(path):
-        raise InputError(
-            f"{path}: this store keeps to folders on a local disk, where it can lock the table; "
-            "object storage has no such lock"
-        )
-    return Path(path)
-
-
-def _lock(folder: Path, table: str) -> FolderLock:
-    beside = folder / f"{table}.hotfill"
-    beside.mkdir(exist_ok=True)
-    return FolderLock(beside)
-
-
-def _connect(folder: Path) -> Any:
-    with translated("open the database"):
-        return need("lancedb", "lancedb").connect(str(folder))
-
-
-def _tables(database: Any) -> Sequence[str]:
-    tables: Sequence[str] = database.list_tables().tables
-    return tables
-
-
-def _open_table(database: Any, folder: Path, table: str) -> Any:
-    with translated("open the table"):
-        if not (folder / f"{table}.lance").is_dir():
-            raise StoreError(f"{folder} has no table {table!r}")
-        return database.open_table(table)

@@ -13,7 +13,7 @@ from hotfill.stores.lancedb.failures import translated
 from hotfill.stores.lancedb.layout import ORIGIN, OWN, SPACE, VERSION, kind_of_type, pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,12 +27,13 @@ _AT_ONCE = 2_000  # ids in one condition
 class Snapshot:
     """One version of the table, open: whoever reads sees this moment from beginning to end.
 
-    indexed: columns of vectors with an index that compares as their space does.
+    indexed: columns of vectors with an index that compares as their space does, and how many of
+        its parts a search looks into.
     """
 
     table: Any
     layout: Layout
-    indexed: frozenset[str]
+    indexed: Mapping[str, int]
     _counts: dict[str, int] = field(default_factory=dict)
 
     def rows(

@@ -29,7 +29,6 @@ def search_side(
     where: Where | None,
     *,
     exact: bool,
-    ef: int | None,
 ) -> Hits:
     """Find the k best items of a side for each query."""
     layout = snapshot.layout
@@ -44,8 +43,8 @@ def search_side(
         query = query.select([layout.item_id, _DISTANCE])
         if exact or column not in snapshot.indexed:
             query = query.bypass_vector_index()
-        elif ef is not None:
-            query = query.ef(ef)
+        else:
+            query = query.nprobes(snapshot.indexed[column])
         return _hits(query.to_arrow(), layout.item_id, len(queries), space.metric)
 
 

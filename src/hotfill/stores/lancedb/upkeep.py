@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 INDEXED_FROM = 50_000  # items of a side; below, comparing with all of them is quick enough
 _IDS_INDEXED_FROM = 10_000  # rows
+_LOOKED_INTO, _LEAST_LOOKED_INTO = 16, 20  # one part of an index in so many, at least so many
 _READERS_FINISH_IN = timedelta(minutes=5)
 _FEW_COMMITS, _MANY_COMMITS = 32, 256
 _SHARE_WRITTEN = 0.1  # of the rows: a compaction writes them anew, which must be worth its while
@@ -35,7 +36,11 @@ def compact(table: Any) -> None:
 
 
 def build_indexes(table: Any, *, exact: bool) -> None:
-    """Make the indexes that a table of this size wants and does not have yet."""
+    """Make the indexes that a table of this size wants and does not have yet.
+
+    Of the engine's kinds the one that keeps whole vectors in parts: its scores are exact, and it
+    is built in a thirtieth of the time of a graph (20,000 x 64: 0.5 s instead of 15 s).
+    """
     kinds = need("lancedb.index", "lancedb")
     layout = layout_of(table.schema, table.name)
     with translated("build indexes"):
@@ -45,22 +50,24 @@ def build_indexes(table: Any, *, exact: bool) -> None:
         for space, column in layout.columns.items():
             wanted = not exact and layout.prepared and column not in there
             if wanted and table.count_rows(layout.side(space)) >= INDEXED_FROM:
-                kind = kinds.HnswFlat(distance_type=DISTANCES[space.metric])
+                kind = kinds.IvfFlat(distance_type=DISTANCES[space.metric])
                 table.create_index(column, config=kind)
 
 
-def indexed_columns(table: Any, layout: Layout) -> frozenset[str]:
+def indexed_columns(table: Any, layout: Layout) -> dict[str, int]:
     """Return the columns of vectors with an index that compares as their space does.
 
-    An adopted table may have an index of another kind: searches pass it by.
+    With each goes how many parts of it a search should look into. An adopted table may have an
+    index of another kind: searches pass it by.
     """
     spaces = {column: space for space, column in layout.columns.items()}
-    fitting = set()
+    fitting = {}
     with translated("look at the indexes"):
         for index in table.list_indices():
             (column, *_) = index.columns
             if column in spaces:
                 about = table.index_stats(index.name)
                 if about is not None and about.distance_type == DISTANCES[spaces[column].metric]:
-                    fitting.add(column)
-    return frozenset(fitting)
+                    parts = int(about.num_indexed_rows**0.5)  # as many as the engine makes
+                    fitting[column] = max(_LEAST_LOOKED_INTO, parts // _LOOKED_INTO)
+    return fitting

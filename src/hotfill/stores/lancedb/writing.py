@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 
+_EMPTY_IS_FINE = "null"  # the client looks into columns called "vector", and minds empty ones
+
+
 def written_rows(
     layout: Layout,
     item_ids: Sequence[str],
@@ -100,10 +103,11 @@ def commit(table: Any, layout: Layout, rows: Any, *, new: bool) -> None:
     """Write rows in one commit. new: none of the items is in the table."""
     with translated("write items"):
         if new:
-            table.add(rows)
+            table.add(rows, on_bad_vectors=_EMPTY_IS_FINE)
         else:
             merge = table.merge_insert(layout.item_id)
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            merge.when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(rows, on_bad_vectors=_EMPTY_IS_FINE)
 
 
 def _of_kind(value: Scalar | None, kind: str) -> Scalar | None:

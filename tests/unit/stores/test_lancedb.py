@@ -1,0 +1,397 @@
+"""What only the store in LanceDB has: tables that are there, indexes, columns, versions."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores import MemoryGallery, Range
+from hotfill.stores.section import StoreSection
+from hotfill.types import ModelId
+
+lancedb = pytest.importorskip("lancedb")
+pa = pytest.importorskip("pyarrow")
+
+from hotfill.stores.lancedb import LanceDBGallery, upkeep  # noqa: E402
+from hotfill.stores.lancedb import gallery as module  # noqa: E402
+
+OLD = ModelId("old", "1", 3)
+NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
+LARGE = ModelId("large", "1", 16)
+OTHERS = ("title", "price", "stock", "fresh", "picture", "vector")
+
+
+def vectors(rows, kind=None):
+    rows = np.array(rows, dtype=np.float32)
+    flat = pa.array(rows.reshape(-1)).cast(kind or pa.float32())
+    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+
+
+@pytest.fixture
+def products(tmp_path):
+    """A table as people have it: numbers as ids, narrow types, bytes, vectors of any length."""
+    table = pa.table(
+        {
+            "sku": pa.array([1, 2, 3, 4], pa.int32()),
+            "title": ["fox", "tree", None, "car"],
+            "price": pa.array([0.5, 2, 3, 4], pa.float32()),
+            "stock": pa.array([5, 6, 7, None], pa.int16()),
+            "fresh": [True, False, None, True],
+            "picture": pa.array([b"1", b"2", b"3", b"4"]),
+            "vector": pa.concat_arrays(
+                [vectors([[2, 0, 0], [0, 3, 0], [0, 0, 4]]), pa.nulls(1, vectors([[0, 0, 0]]).type)]
+            ),
+        }
+    )
+    lancedb.connect(str(tmp_path)).create_table("products", table, on_bad_vectors="null")
+    return tmp_path
+
+
+def adopted(folder, **options):
+    return LanceDBGallery.adopt(folder, OLD, table="products", id_column="sku", **options)
+
+
+def content(folder, columns=("sku", *OTHERS)):
+    """What a program sees that knows nothing of hotfill, in the order of ids."""
+    table = lancedb.connect(str(folder)).open_table("products")
+    return table.to_arrow().select(list(columns)).sort_by("sku").to_pylist()
+
+
+def test_adopting_changes_nothing_in_the_table_and_lets_it_be_read_and_searched(products):
+    before = content(products), lancedb.connect(str(products)).open_table("products").schema.names
+    with adopted(products) as gallery:
+        assert gallery.spaces == (OLD,)
+        assert (gallery.count(OLD), gallery.count(OLD, origin=OLD.fingerprint)) == (3, 3)
+        assert gallery.count(OLD, origin="other") == 0
+        assert gallery.scan(OLD, limit=2).item_ids == ("1", "2")
+        assert gallery.scan(OLD, after="2", limit=2).item_ids == ("3",)
+        states = gallery.get(["2", "4", "5", "x", "02", "3"])
+        assert [state and state.metadata for state in states] == [
+            {"title": "tree", "price": 2.0, "stock": 6, "fresh": False},
+            None,
+            None,
+            None,
+            None,
+            {"price": 3.0, "stock": 7},
+        ]
+        assert (states[0].space, states[0].origin, states[0].version) == (OLD, OLD.fingerprint, 0)
+        np.testing.assert_allclose(
+            gallery.vectors(["3", "4", "1"], OLD).vectors, [[0, 0, 1], [1, 0, 0]]
+        )
+        hits = gallery.search({OLD: np.array([[1, 1, 0.5]])}, 9)[OLD]
+        assert set(hits.item_ids[0][:2]) == {"1", "2"}
+        np.testing.assert_allclose(hits.scores[0], [2 / 3, 2 / 3, 1 / 3], atol=1e-6)
+        for where, expected in (
+            ({"stock": 6}, ["2"]),
+            ({"stock": 10**12}, []),
+            ({"stock": Range(at_least=5.5)}, ["2", "3"]),
+            ({"price": 0.5}, ["1"]),
+            ({"price": Range(at_most=10**30, at_least=2)}, ["2", "3"]),
+            ({"price": Range(at_least=10**30)}, []),
+            ({"fresh": True}, ["1"]),
+            ({"title": "fox", "fresh": True}, ["1"]),
+            ({"picture": "1"}, []),
+        ):
+            found = gallery.search({OLD: np.ones((1, 3))}, 9, where=where)[OLD]
+            assert sorted(found.item_ids[0]) == expected, where
+    assert (
+        content(products),
+        lancedb.connect(str(products)).open_table("products").schema.names,
+    ) == before
+
+
+def test_adopting_again_is_harmless_and_as_another_model_is_refused(products):
+    adopted(products).close()
+    adopted(products).close()
+    with pytest.raises(StoreError, match=r"is stamped with old@1 .* already"):
+        LanceDBGallery.adopt(products, NEW, table="products", id_column="sku")
+
+
+def test_an_adopted_table_is_not_written_before_it_was_asked_for(products):
+    with adopted(products) as gallery:
+        for call in (
+            lambda: gallery.upsert(["1"], np.ones((1, 3)), space=OLD),
+            lambda: gallery.move(
+                ["1"], np.ones((1, 3)), space=OLD, expected_versions=np.array([0])
+            ),
+            lambda: gallery.delete(["1"]),
+            lambda: gallery.set_metadata(["1"], [{"stock": 5}]),
+        ):
+            with pytest.raises(StoreError, match="still as it was found"):
+                call()
+
+
+def test_an_adopted_table_is_upgraded_where_it_is_and_its_other_columns_stay(products):
+    before = content(products)
+    gallery = adopted(products)
+    gallery.add_space(NEW)
+    assert (gallery.count(OLD), gallery.count(NEW)) == (3, 0)
+    page = gallery.scan(OLD)
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
+    moved = gallery.move(page.item_ids, rows, space=NEW, expected_versions=page.versions)
+    assert moved.all()
+    assert (gallery.count(OLD), gallery.count(NEW), len(gallery)) == (0, 3, 3)
+    assert content(products) == before
+    np.testing.assert_allclose(gallery.vectors(["1"], OLD).vectors, [[1, 0, 0]])
+    gallery.set_metadata(["1"], [{"stock": 9, "new": "text"}])
+    assert gallery.get(["1"])[0].metadata == {"stock": 9, "new": "text"}
+    (version,) = gallery.upsert(["2"], np.ones((1, 4)), space=NEW)
+    assert version > 0
+    assert content(products, ["sku", "picture", "title"])[1] == {
+        "sku": 2,
+        "picture": b"2",
+        "title": "tree",
+    }
+    gallery.upsert(["4", "9"], np.ones((2, 4)), space=NEW, metadata=[{}, {"stock": 1}])
+    assert gallery.get(["4"])[0].metadata == {}
+    assert gallery.delete(["3", "9", "77"]) == 2
+    gallery.drop_space(OLD)
+    gallery.close()
+    with LanceDBGallery.open(products, table="products") as gallery:
+        assert (gallery.spaces, len(gallery)) == ((NEW,), 3)
+        with pytest.raises(InputError, match="whole numbers; 'x' is none"):
+            gallery.upsert(["x"], np.ones((1, 4)), space=NEW)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"id_column": "no"}, r"has no column 'no'; it has sku, title"),
+        ({"vector_column": "title"}, r"a column of type fixed_size_list<float>\[3\]"),
+        ({"id_column": "price"}, "ids are texts or whole numbers"),
+        ({"id_column": "title"}, "1 are empty and 0 repeat another"),
+        ({"table": "other"}, "has no table 'other'"),
+    ],
+)
+def test_tables_that_do_not_fit_are_named(products, options, message):
+    with pytest.raises(StoreError, match=message):
+        LanceDBGallery.adopt(products, OLD, **{"table": "products", "id_column": "sku", **options})
+    adopted(products).close()
+
+
+def test_preparing_that_was_cut_off_is_finished_by_the_next(products, monkeypatch):
+    gallery = adopted(products)
+    monkeypatch.setattr(
+        type(gallery._table), "update", lambda *_, **__: (_ for _ in ()).throw(OSError("killed"))
+    )
+    with pytest.raises(StoreError, match="killed"):
+        gallery.add_space(NEW)
+    gallery.close()
+    monkeypatch.undo()
+    with LanceDBGallery.open(products, table="products") as gallery:
+        assert len(gallery) == 3
+        gallery.add_space(NEW)
+        assert (gallery.spaces, len(gallery)) == ((OLD, NEW), 3)
+
+
+# Searching by an index, and upkeep ------------------------------------------------------------
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A gallery of 2,000 items that is large enough for an index."""
+    monkeypatch.setattr(upkeep, "INDEXED_FROM", 1000)
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(2000, 16)).astype(np.float32)
+    with LanceDBGallery.create(tmp_path / "db", LARGE) as gallery:
+        gallery.add_space(NEW)
+        gallery.upsert([f"{i}" for i in range(2000)], rows, space=LARGE)
+        yield gallery
+
+
+def best_of(gallery, k=10):
+    return gallery.search({LARGE: np.eye(4, 16)}, k)[LARGE]
+
+
+def test_an_index_finds_nearly_the_same_and_scores_stay_exact(large, tmp_path):
+    before = best_of(large)
+    large.optimise()
+    assert list(large._seen.indexed) == [large._seen.layout.columns[LARGE]]
+    found = best_of(large)
+    same = [len(set(a) & set(b)) for a, b in zip(before.item_ids, found.item_ids, strict=True)]
+    assert sum(same) >= 36
+    exact = dict(zip(before.item_ids[0], before.scores[0].tolist(), strict=True))
+    for item_id, score in zip(found.item_ids[0], found.scores[0].tolist(), strict=True):
+        assert score == pytest.approx(exact.get(item_id, score), abs=1e-6)
+    large.close()
+    with LanceDBGallery.open(tmp_path / "db", exact=True) as exactly:
+        assert best_of(exactly).item_ids == before.item_ids
+
+
+def test_items_moved_and_written_after_an_index_was_built_are_found(large):
+    large.optimise()
+    states = large.get([f"{i}" for i in range(1500)])
+    versions = np.array([state.version for state in states])
+    large.move(
+        [state.item_id for state in states],
+        np.ones((1500, 4)),
+        space=NEW,
+        expected_versions=versions,
+    )
+    large.upsert(["fresh"], np.eye(1, 16), space=LARGE)
+    found = best_of(large, 2000).item_ids[0]
+    assert found[0] == "fresh"
+    assert set(found) <= {"fresh", *(f"{i}" for i in range(1500, 2000))}
+    assert len(found) > 200  # an index looks into some of its parts, not all
+    large.optimise()
+    assert (large.count(LARGE), large.count(NEW)) == (501, 1500)
+    assert best_of(large).item_ids[0][0] == "fresh"
+
+
+def test_an_index_that_compares_otherwise_is_passed_by(tmp_path):
+    rows = np.random.default_rng(1).normal(size=(600, 16)).astype(np.float32)
+    table = pa.table({"id": [f"{i}" for i in range(600)], "vector": vectors(rows)})
+    theirs = lancedb.connect(str(tmp_path)).create_table("items", table)
+    theirs.create_index("vector", config=lancedb.index.IvfFlat(distance_type="l2"))
+    with LanceDBGallery.adopt(tmp_path, LARGE) as gallery:
+        assert not gallery._seen.indexed
+        (found,) = gallery.search({LARGE: rows[:1]}, 10)[LARGE].item_ids
+        cosines = rows @ rows[0] / np.linalg.norm(rows, axis=1)
+        assert found == tuple(f"{i}" for i in np.argsort(-cosines)[:10])
+
+
+def test_writes_and_searches_go_on_while_an_index_is_built(large, monkeypatch):
+    building, may_end = threading.Event(), threading.Event()
+
+    def slow(table, *, exact):
+        building.set()
+        assert may_end.wait(60)
+        upkeep.build_indexes(table, exact=exact)
+
+    monkeypatch.setattr(module, "build_indexes", slow)
+    thread = threading.Thread(target=large.optimise)
+    thread.start()
+    assert building.wait(60)
+    for i in range(upkeep._FEW_COMMITS + 2):
+        large.upsert([f"new {i}"], np.eye(1, 16), space=LARGE)
+    assert best_of(large, 3).scores[0].tolist() == [1, 1, 1]
+    may_end.set()
+    thread.join()
+    assert large._seen.indexed
+    assert large.count(LARGE) == 2000 + upkeep._FEW_COMMITS + 2
+
+
+def test_many_small_writes_do_not_leave_as_many_files(tmp_path):
+    with LanceDBGallery.create(tmp_path / "db", OLD) as gallery:
+        for i in range(3 * upkeep._FEW_COMMITS):
+            gallery.upsert([f"{i}"], np.ones((1, 3)), space=OLD)
+        assert gallery._table.stats()["fragment_stats"]["num_fragments"] <= upkeep._FEW_COMMITS + 1
+        assert gallery.count(OLD) == 3 * upkeep._FEW_COMMITS
+
+
+# Columns of metadata --------------------------------------------------------------------------
+
+KEYS = st.sampled_from(["a", "A", "a.b", "ä b", "a__text", "id", "hotfill_space", "x\\y'`z"])
+SCALARS = (
+    st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=5)
+    | st.sampled_from([0, 1, 1.0, 2**53, 2.0**53, "1", "true", "'; --", True])
+)
+BOUNDS = st.none() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False)
+WHERE = st.dictionaries(
+    KEYS, SCALARS | st.lists(SCALARS, max_size=3) | st.builds(Range, BOUNDS, BOUNDS), max_size=2
+)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.dictionaries(KEYS, SCALARS, max_size=3), max_size=6), st.lists(WHERE, max_size=6)
+)
+def test_filters_and_metadata_are_those_of_the_reference(tmp_path_factory, metadata, wheres):
+    folder = tmp_path_factory.mktemp("gallery") / "db"
+    names = [f"{i}" for i in range(len(metadata))]
+    rows = np.ones((len(metadata), 3), dtype=np.float32)
+    wheres = [*wheres, *({key: value} for row in metadata for key, value in row.items())]
+    with LanceDBGallery.create(folder, OLD) as real, MemoryGallery(OLD) as model:
+        for gallery in (real, model):
+            gallery.upsert(names, rows, space=OLD, metadata=metadata)
+        for one, other in zip(real.get(names), model.get(names), strict=True):
+            assert one.metadata == other.metadata
+            assert list(map(type, one.metadata.values())) == [
+                type(other.metadata[key]) for key in one.metadata
+            ]
+        for where in wheres:
+            found, expected = (
+                sorted(each.search({OLD: rows[:1] + 1}, 10, where=where)[OLD].item_ids[0])
+                if metadata
+                else []
+                for each in (real, model)
+            )
+            assert found == expected, where
+
+
+# Opening --------------------------------------------------------------------------------------
+
+
+def test_a_second_process_is_kept_out_and_another_table_is_not(tmp_path):
+    with LanceDBGallery.create(tmp_path, OLD):
+        with pytest.raises(StoreBusyError, match="is open in process"):
+            LanceDBGallery.open(tmp_path)
+        LanceDBGallery.create(tmp_path, OLD, table="others").close()
+    LanceDBGallery.open(tmp_path).close()
+
+
+def test_what_is_no_gallery_is_not_opened(tmp_path):
+    with pytest.raises(StoreError, match="there is no folder"):
+        LanceDBGallery.open(tmp_path / "no")
+    with pytest.raises(StoreError, match="has no table 'items'"):
+        LanceDBGallery.open(tmp_path)
+    lancedb.connect(str(tmp_path)).create_table("items", pa.table({"id": ["a"]}))
+    with pytest.raises(StoreError, match="is not a hotfill gallery: stamp it"):
+        LanceDBGallery.open(tmp_path)
+    with pytest.raises(StoreError, match="has a table 'items': open it"):
+        LanceDBGallery.create(tmp_path, OLD)
+    with pytest.raises(InputError, match="a local disk"):
+        LanceDBGallery.open("s3://bucket/db")
+
+
+def test_a_closed_gallery_says_so(tmp_path):
+    gallery = LanceDBGallery.create(tmp_path, OLD)
+    gallery.close()
+    for call in (
+        lambda: gallery.search({OLD: np.ones((1, 3))}, 1),
+        lambda: gallery.get(["a"]),
+        lambda: gallery.upsert(["a"], np.ones((1, 3)), space=OLD),
+    ):
+        with pytest.raises(StoreError, match="is closed"):
+            call()
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    with LanceDBGallery.create(tmp_path, OLD) as gallery:
+        version = gallery._table.version
+        monkeypatch.setattr(
+            "hotfill.stores.room.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6})
+        )
+        with pytest.raises(StoreFullError, match="nothing was written"):
+            gallery.upsert(["a"], np.ones((1, 3)), space=OLD)
+        assert gallery._table.version == version
+
+
+def test_a_batch_is_one_commit(tmp_path):
+    with LanceDBGallery.create(tmp_path, OLD) as gallery:
+        gallery.add_space(NEW)
+        names = [f"{i}" for i in range(300)]
+        versions = gallery.upsert(names, np.ones((300, 3)), space=OLD)
+        before = gallery._table.version
+        gallery.move(names, np.ones((300, 4)), space=NEW, expected_versions=versions)
+        assert gallery._table.version == before + 1
+
+
+def test_its_section_takes_no_keys_of_other_stores(tmp_path):
+    with pytest.raises(ConfigError, match=r'ef: only for kind = "qdrant-edge" or .*"lancedb"'):
+        StoreSection(kind="lancedb", path="x", ef=3).check()
+    with pytest.raises(ConfigError, match="needs 'path'"):
+        StoreSection(kind="lancedb").check()
+    with warnings.catch_warnings(), LanceDBGallery.create(tmp_path / "db", OLD):
+        pass
+    with StoreSection(kind="lancedb", path="db").opened(tmp_path) as gallery:
+        assert gallery.spaces == (OLD,)
