@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hotfill.binary import Binarisation, BinaryEmbedder
+from hotfill.config.codes import encoder_named, opened_with_codes
 from hotfill.config.factories import made_by
 from hotfill.config.settings import GuardSection, ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
@@ -24,6 +26,7 @@ from hotfill.upgrade.phases import Step, advance
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.planning import make_plan
 from hotfill.upgrade.status import take_status
+from hotfill.upgrade.stored_vectors import StoredVectors
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class Project:
 
     def gallery(self) -> Gallery:
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
-        return self.settings.store.opened(self.path.parent)
+        return opened_with_codes(self.settings, self.path.parent)
 
     @property
     def free_bytes(self) -> int | None:
@@ -81,13 +84,18 @@ class Project:
             return self._embedders[which]
         section: ModelSection = getattr(self.settings, which)
         if section.embedder is None:
+            made = self.embedder("old") if section.encoder is not None and which == "new" else None
+        else:
+            made = made_by(f"{which}.embedder", section.embedder, section.options, self.path.parent)
+        if made is None:
             return None
-        made = made_by(f"{which}.embedder", section.embedder, section.options, self.path.parent)
         if not isinstance(made, Embedder):
             raise ConfigError(
                 f"[{which}] embedder = {section.embedder!r} must give an object with `model_id` "
                 f"that can be called with contents; it gave {type(made).__name__}"
             )
+        if section.encoder is not None:
+            made = BinaryEmbedder(made, encoder_named(section.encoder, self.path.parent))
         if section.model is not None:
             wanted = ModelId.from_dict(section.model)
             if wanted != made.model_id:
@@ -102,6 +110,8 @@ class Project:
         section: ModelSection = getattr(self.settings, which)
         if section.model is not None:
             return ModelId.from_dict(section.model)
+        if section.encoder is not None:
+            return encoder_named(section.encoder, self.path.parent).space
         embedder = self.embedder(which)
         if embedder is None:
             raise ConfigError(f"[{which}] needs an embedder, or a model with its id")
@@ -172,7 +182,7 @@ class Project:
             return self._plan(gallery)
 
     def _plan(self, gallery: Gallery) -> Plan:
-        source, embedder, draft = self.source(), self._new_embedder(), self.draft()
+        (source, embedder), draft = self._backfilling(gallery), self.draft()
         given_map(draft)  # a wrong file is told before anything is embedded
         return make_plan(gallery, draft, source, embedder, self.free_bytes)
 
@@ -218,7 +228,8 @@ class Project:
             # A begun upgrade has its plan in the journal; only a fresh one is looked at first.
             begun = journal.last("plan") is not None
             plan = self.draft() if begun else self._plan(gallery)
-        old, new = self.embedder("old"), self._new_embedder()
+        source, new = self._backfilling(gallery)
+        old = self.embedder("old")
         for what, embedder, model in (
             ("[old] embedder", old, plan.old_model),
             ("[new] embedder", new, plan.new_model),
@@ -232,7 +243,7 @@ class Project:
             folder=self.folder,
             new_embedder=new,
             old_embedder=old,
-            source=self.source(),
+            source=source,
             fitting=fitting_for(plan),
             hooks=shell_hooks(self.settings.hooks),
         )
@@ -245,7 +256,7 @@ class Project:
         """
         with closing(self.journal()) as journal, self.gallery() as gallery:
             plan = self.plan_in_force(journal)
-            yield Worker(gallery, journal, plan, self.source(), self._new_embedder(), **settings)
+            yield Worker(gallery, journal, plan, *self._backfilling(gallery), **settings)
 
     def serving(self, gallery: Gallery, journal: Journal) -> Serving:
         """Build the door for searches and writes for an open store and journal."""
@@ -254,6 +265,16 @@ class Project:
         return Serving(
             gallery, journal, plan, embedders, lambda: load_scorer(fit_folder(self.folder, journal))
         )
+
+    def _backfilling(self, gallery: Gallery) -> tuple[Source, Embedder]:
+        """Return what new vectors are made of and by: contents, or the old vectors themselves."""
+        section = self.settings.new
+        if section.encoder is None or section.embedder is not None:
+            return self.source(), self._new_embedder()
+        old, encoder = self.model("old"), encoder_named(section.encoder, self.path.parent)
+        if encoder.source != old:
+            raise ModelMismatchError("[new] encoder", old, encoder.source)
+        return StoredVectors(gallery, old), Binarisation(encoder)
 
     def _new_embedder(self) -> Embedder:
         embedder = self.embedder("new")
