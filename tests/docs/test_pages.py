@@ -1,0 +1,144 @@
+"""What the pages say holds: links lead somewhere, commands exist, files are what hotfill takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from pydantic import TypeAdapter
+from typer.main import get_command
+
+from hotfill.cli.app import app
+from hotfill.config import Settings
+from hotfill.service.settings import ServiceSettings
+from tests.docs.pages import DOCS, ROOT, anchors, blocks, links, name_of, pages, prose
+
+PAGES = pytest.mark.parametrize("page", pages(), ids=name_of)
+
+
+@PAGES
+def test_every_link_leads_somewhere(page):
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def commands():
+    """Every command with its options, by its words."""
+    found = {}
+
+    def walk(command, words):
+        options = {each for p in command.params for each in (*p.opts, *p.secondary_opts)}
+        found[words] = options | {"--help"}
+        for name, below in getattr(command, "commands", {}).items():
+            walk(below, (*words, name))
+
+    walk(get_command(app), ())
+    return found
+
+
+def calls(page):
+    """Every call of hotfill on a page, as words."""
+    texts = [block.text for block in blocks(page) if block.kind in ("sh", "console")]
+    texts += re.findall(r"`(hotfill [^`]+)`", prose(page))
+    for text in texts:
+        for line in text.replace("\\\n", " ").splitlines():
+            for call in re.findall(r"(?:^|[|;&$] *)hotfill ([^#|;&]*)", line):
+                yield call.split()
+
+
+@PAGES
+def test_every_command_and_option_shown_exists(page):
+    known = commands()
+    for words in calls(page):
+        depth = 2 if tuple(words[:2]) in known else 1
+        command = tuple(words[:depth])
+        assert command in known, words
+        for option in (word.partition("=")[0] for word in words[depth:] if word.startswith("-")):
+            assert option in known[command], words
+
+
+@PAGES
+def test_every_piece_of_json_can_be_read(page):
+    for block in blocks(page):
+        if block.kind == "json":
+            try:
+                json.loads(block.text)
+            except json.JSONDecodeError:  # or one object in each line
+                for line in block.text.splitlines():
+                    json.loads(line)
+
+
+@PAGES
+def test_every_piece_of_a_configuration_is_one_that_hotfill_takes(page):
+    for block in blocks(page):
+        if block.kind != "toml":
+            continue
+        for name, value in tomllib.loads(block.text).items():
+            assert name in Settings.model_fields, name
+            field = Settings.model_fields[name]
+            TypeAdapter(field.annotation).validate_python(_with_what_is_needed(name, value))
+            if name == "service":
+                told = json.loads(json.dumps(value).replace('"..."', f'"{"0" * 64}"'))
+                ServiceSettings.model_validate(told)
+
+
+def _with_what_is_needed(name, value):
+    """A page may show a part of a section."""
+    if name == "store":
+        return {"path": "gallery", **value}
+    return value
+
+
+def test_the_page_of_http_names_every_route():
+    pytest.importorskip("fastapi")
+    from hotfill.service.routes import health, items, search, upgrade
+
+    said = (DOCS / "reference" / "http.md").read_text(encoding="utf-8")
+    routers = (search.described, search.router, items.router, upgrade.router, health.router)
+    for router in routers:
+        for route in router.routes:
+            path = route.path.replace(":path", "")
+            for method in route.methods:
+                assert f"`{method} {path}`" in said, path
+
+
+def test_the_pictures_are_what_the_script_draws():
+    path = DOCS / "pictures" / "make.py"
+    spec = importlib.util.spec_from_file_location("make_pictures", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = module.pictures()
+    assert set(drawn) == {each.name for each in path.parent.glob("*.svg")}
+    for name, picture in drawn.items():
+        kept = (path.parent / name).read_text(encoding="utf-8")
+        assert kept == picture, f"{name}: run docs/pictures/make.py"
+
+
+def test_the_pages_build_and_ask_no_other_host_for_anything(tmp_path):
+    for module in ("mkdocs", "material", "mkdocstrings"):
+        pytest.importorskip(module, reason="the extra docs is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    loading = re.compile(
+        r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//|<link[^>]+href="https?://'
+    )
+    for built in tmp_path.rglob("*.html"):
+        found = loading.search(built.read_text(encoding="utf-8"))
+        assert found is None, f"{built.name}: {found[0]}"
