@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
+from usearch.index import Index
 
 from hotfill.binary import CodeFormat, CodeIndex, fit_encoder, fit_start, formats_for
 from hotfill.types import ModelId
@@ -67,6 +68,8 @@ def float_methods(gallery: Rows) -> Iterator[Built]:
     yield _faiss("float flat", "Flat", gallery, 4 * dimension)
     yield _faiss("scalar quantiser 8 bits", "SQ8", gallery, dimension)
     yield _faiss("HNSW32 float", "HNSW32", gallery, 4 * dimension + 2 * 32 * 4)
+    yield _usearch("usearch i8", gallery, "i8", dimension)
+    yield _usearch("usearch b1", gallery, "b1", dimension / 8)
 
 
 def _ours(name: str, encoder, gallery: Rows, note: str = "") -> Iterator[Built]:
@@ -121,6 +124,30 @@ def _rabitq(gallery: Rows, bits: int) -> Built:
 def _with(keep: object, index, queries: Rows, k: int) -> NDArray[np.int64]:
     del keep  # FAISS does not own the parts
     return index.search(queries, k)[1]
+
+
+def _usearch(name: str, gallery: Rows, dtype: str, size: float) -> Built:
+    """usearch's own small numbers, compared exhaustively; b1 is the sign of each coordinate."""
+    bits = dtype == "b1"
+    # The graph is not walked, so it is made as small as it can be.
+    index = Index(
+        ndim=gallery.shape[1],
+        metric="hamming" if bits else "cos",
+        dtype=dtype,
+        connectivity=2,
+        expansion_add=1,
+    )
+
+    def ready(rows: Rows) -> Rows:
+        return np.packbits(rows > 0, axis=1) if bits else rows
+
+    index.add(np.arange(len(gallery)), ready(gallery), threads=1)
+
+    def search(queries: Rows, k: int) -> NDArray[np.int64]:
+        keys = index.search(ready(queries), k, exact=True, threads=1).keys
+        return keys.reshape(len(queries), -1).astype(np.int64)
+
+    return Built(name, size, search)
 
 
 def _signs(name: str, gallery: Rows, rotation: Rows) -> Built:

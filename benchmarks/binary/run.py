@@ -1,6 +1,6 @@
 """How good, how small and how fast are binary codes, beside what FAISS offers at equal bytes?
 
-    python benchmarks/binary/run.py [--quick] [--data DIR] [--texts DIR] [--speed-items N]
+    python benchmarks/binary/run.py [--quick] [--data DIR] [--texts DIR] [--parts ...] [--sets ...]
 
 DIR of --data holds cifar100/embeddings_*.npz; DIR of --texts what embed_texts.py wrote.
 """
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--speed-items", type=int, default=1_000_000)
     parser.add_argument("--no-training", action="store_true")
     parser.add_argument("--parts", default=",".join(PARTS), help="which to run, comma-separated")
+    parser.add_argument("--sets", help="begin of the names of the sets to run, comma-separated")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(1)
@@ -50,14 +51,23 @@ def main() -> None:
     record: dict = {"quick": quick, "quality": [], "speed": [], "compatibility": {}}
 
     def keep(part: str) -> None:
-        if not quick:
-            arguments.out.mkdir(exist_ok=True)
-            kept = {"machine": machine(), "seed": seed, part: record[part]}
-            (arguments.out / f"{part}.json").write_text(json.dumps(kept, indent=1) + "\n")
+        if quick:
+            return
+        arguments.out.mkdir(exist_ok=True)
+        path = arguments.out / f"{part}.json"
+        found = record[part]
+        if part == "quality" and path.exists():  # of other sets, from earlier runs
+            done = {row["set"] for row in found}
+            found = [
+                row for row in json.loads(path.read_text())[part] if row["set"] not in done
+            ] + found
+        kept = {"machine": machine(), "seed": seed, part: found}
+        path.write_text(json.dumps(kept, indent=1) + "\n")
 
     parts = arguments.parts.split(",")
     if "quality" in parts:
-        for vectors in vector_sets(arguments.data, arguments.texts, quick=quick, seed=seed):
+        wanted = tuple((arguments.sets or "").split(","))  # "" begins every name
+        for vectors in vector_sets(arguments.data, arguments.texts, wanted, quick=quick, seed=seed):
             for bits in (2,) if quick else (2, 4, 1):
                 record["quality"] += quality(vectors, bits, plan, seed)
                 keep("quality")

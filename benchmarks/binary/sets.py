@@ -28,16 +28,18 @@ CHAIN = {"v1_025": "v1_025_128", "v1_050": "v1_050_160", "v2_100": "v2_100_224"}
 
 
 def vector_sets(
-    data: Path | None, texts: Path | None, *, quick: bool, seed: int
+    data: Path | None, texts: Path | None, names: tuple[str, ...], *, quick: bool, seed: int
 ) -> Iterator[VectorSet]:
-    if texts is not None:
+    """Load the sets whose names begin with one of `names`."""
+    if texts is not None and "scifact".startswith(names):
         yield scifact(texts)
-        if not quick:
-            yield clinc(texts)
-    if data is not None:
+    if texts is not None and "clinc150".startswith(names) and not quick:
+        yield clinc(texts)
+    if data is not None and "cifar100".startswith(names):
         for version in ("v1_025",) if quick else ("v1_025", "v1_050", "v2_100"):
             yield cifar(data, version, quick=quick)
-    yield clustered(10_000, 64, seed) if quick else clustered(200_000, 128, seed)
+    if "clustered".startswith(names):
+        yield clustered(10_000, 64, seed) if quick else clustered(200_000, 128, seed)
 
 
 def cifar(data: Path, version: str, *, quick: bool = False) -> VectorSet:
