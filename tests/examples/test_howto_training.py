@@ -1,4 +1,4 @@
-"""The page about compatible training runs, from first to last: its Python and its commands."""
+"""The pages about trained models run, from first to last: their Python and their commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from hotfill.config import UpgradeSection
+from hotfill.config import ModelSection, UpgradeSection
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "train-compatible.md"
+PAGES = Path(__file__).parents[2] / "docs" / "howto"
 BLOCK = re.compile(r"^```(python|sh|toml)\n(.*?)^```$", re.M | re.S)
 
 
-@pytest.mark.slow  # trains two models and runs seven commands: a minute, more on a busy machine
-def test_the_page_runs_from_first_to_last(tmp_path, monkeypatch) -> None:
+def blocks(page: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((PAGES / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow  # each trains models and runs many commands: a minute, more on a busy machine
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [("train-compatible.md", "small-bct"), ("small-query-model.md", "query.onnx")],
+)
+def test_a_page_runs_from_first_to_last(page, expected, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     environment = {
@@ -28,9 +36,9 @@ def test_the_page_runs_from_first_to_last(tmp_path, monkeypatch) -> None:
     }
     names: dict[str, object] = {}
     said = ""
-    for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+    for kind, text in blocks(page):
         if kind == "python":
-            exec(compile(text, str(PAGE), "exec"), names)
+            exec(compile(text, page, "exec"), names)
         elif kind == "sh" and not text.startswith("pip"):
             for line in text.splitlines():
                 done = subprocess.run(
@@ -39,12 +47,12 @@ def test_the_page_runs_from_first_to_last(tmp_path, monkeypatch) -> None:
                 assert done.returncode == 0, (line, done.stdout, done.stderr)
                 said += done.stdout
     assert "compatible" in said
-    assert "small-bct" in said  # the model that `current` names at the end
+    assert expected in said
 
 
-def test_the_section_of_the_page_is_what_a_configuration_file_takes() -> None:
-    (section,) = [
-        text for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if kind == "toml"
-    ]
+def test_the_sections_of_the_pages_are_what_a_configuration_file_takes() -> None:
+    (section,) = [text for kind, text in blocks("small-query-model.md") if kind == "toml"]
+    ModelSection.model_validate(tomllib.loads(section)["new"])
+    (section,) = [text for kind, text in blocks("train-compatible.md") if kind == "toml"]
     decided = UpgradeSection.model_validate(tomllib.loads(section)["upgrade"])
     assert (decided.strategy, decided.up) == ("prefill", "new/up.safetensors")
