@@ -70,18 +70,21 @@ def read_ids(path: Path) -> tuple[list[str], list[dict[str, Any]] | None]:
     .txt: an id per line. .npy: texts or whole numbers. .jsonl: an object per line with "id"; what
     else it has is metadata. Raises InputError when the file cannot be read.
     """
+    if path.suffix not in (".txt", ".npy", ".jsonl"):
+        raise InputError(f"{path}: ids are read from .txt, .npy or .jsonl")
     try:
         if path.suffix == ".npy":
             return [str(each) for each in np.load(path, allow_pickle=False).tolist()], None
         lines = path.read_text(encoding="utf-8").splitlines()
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in lines if line.strip()]
-            return [str(row.pop("id")) for row in rows], rows
         if path.suffix == ".txt":
             return lines, None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: the ids cannot be read: {error!r}") from error
-    raise InputError(f"{path}: ids are read from .txt, .npy or .jsonl")
+        rows = [json.loads(line) for line in lines if line.strip()]
+        return [str(row.pop("id")) for row in rows], rows
+    except (UnicodeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        what = "an object with an id" if path.suffix == ".jsonl" else "text in UTF-8"
+        raise InputError(f"{path}: expected {what} in each line") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the ids cannot be read: {error}") from error
 
 
 def read_vectors(path: Path, model: ModelId) -> tuple[Vectors, NDArray[np.int64]]:
@@ -91,10 +94,10 @@ def read_vectors(path: Path, model: ModelId) -> tuple[Vectors, NDArray[np.int64]
     these with ids of its own. Raises StoreError for others, and when it does not fit the model.
     """
     try:
-        index = faiss.downcast_index(faiss.read_index(str(path)))
+        whole = faiss.read_index(str(path))  # has to outlive the parts that are looked at below
     except RuntimeError as error:
         raise StoreError(f"{path} is not an index that FAISS can read: {error}") from error
-    labels = None
+    index, labels = whole, None
     if isinstance(index, faiss.IndexIDMap):  # and IndexIDMap2, which is one
         labels = faiss.vector_to_array(index.id_map)
         index = faiss.downcast_index(index.index)

@@ -129,7 +129,7 @@ def make_index(kind: Kind, space: ModelId, vectors: Vectors) -> Any:
 
 def load_index(path: Path) -> Any:
     """Read an index that `Built.save` wrote."""
-    return faiss.downcast_index(faiss.read_index(str(path)))
+    return faiss.read_index(str(path))
 
 
 def nearest(
