@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 
 from hotfill.stores import Gallery, MemoryGallery
 from hotfill.types import ModelId, Vectors
+from tests.conformance import index_files_store as index_files_stores
 from tests.conformance import lancedb_store as lancedb_stores
+from tests.conformance import milvus_store as milvus_stores
 from tests.conformance import qdrant_store as qdrant_stores
 from tests.conformance.lossless_codec import LosslessCodec
 from tests.conformance.models import OLD, STRANGER
@@ -139,8 +142,20 @@ def qdrant_store(folder: Path) -> Store:
     return _in_folders(folder, qdrant_stores.create, qdrant_stores.open_gallery)
 
 
+def milvus_store(folder: Path) -> Store:
+    return _in_folders(folder, milvus_stores.create, milvus_stores.open_gallery)
+
+
+def milvus_server_store(folder: Path) -> Store:
+    return _in_folders(folder, milvus_stores.create_on_server, milvus_stores.open_gallery)
+
+
 def lancedb_store(folder: Path) -> Store:
     return _in_folders(folder, lancedb_stores.create, lancedb_stores.open_gallery)
+
+
+def index_files_store(folder: Path) -> Store:
+    return _in_folders(folder, index_files_stores.create, index_files_stores.open_gallery)
 
 
 def _in_folders(
@@ -171,10 +186,24 @@ STORES = {
     "qdrant_edge": qdrant_edge_store,
     "postgres": postgres_store,
     "qdrant": qdrant_store,
+    "milvus": milvus_store,
+    "milvus_server": milvus_server_store,
     "coded": coded_store,
     "lancedb": lancedb_store,
+    "index_files": index_files_store,
 }
-PERSISTENT = [name for name in STORES if name != "memory"]
+SLOW = {"milvus_server"}
+"""Left out of the default run: a server that takes seconds to load each collection."""
+UNHURRIED = {"qdrant", "milvus", "milvus_server"}
+"""Tried on fewer examples in the default run: their engines are for small sets, or on a server."""
+
+
+def named(names: Iterable[str]) -> list[ParameterSet]:
+    """Make the names of stores parameters; slow ones are marked so."""
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in names]
+
+
+PERSISTENT = named(name for name in STORES if name != "memory")
 
 
 def made_by(name: str, folder: Path) -> Iterator[Store]:
@@ -184,7 +213,7 @@ def made_by(name: str, folder: Path) -> Iterator[Store]:
         gallery.close()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=named(STORES))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield from made_by(request.param, tmp_path)
 

@@ -30,6 +30,10 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from tests.conformance import qdrant_store
 
         return qdrant_store.open_gallery(folder)
+    if store in ("milvus", "milvus_server"):
+        from tests.conformance import milvus_store
+
+        return milvus_store.open_gallery(folder)
     if store == "coded":
         from tests.conformance.conftest import open_coded
 
@@ -38,6 +42,10 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from tests.conformance import lancedb_store
 
         return lancedb_store.open_gallery(folder)
+    if store == "index_files":
+        from tests.conformance import index_files_store
+
+        return index_files_store.open_gallery(folder)
     raise ValueError(f"no way to open {store!r} in another process is written down here")
 
 

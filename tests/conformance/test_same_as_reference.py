@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from hotfill.stores import MemoryGallery
-from tests.conformance.conftest import STORES
+from tests.conformance.conftest import PERSISTENT, STORES, UNHURRIED
 from tests.conformance.models import NEW, NEWEST, OLD, UP
 
 NAMES = [f"item{i}" for i in range(8)]
@@ -151,10 +151,10 @@ class SameAsReference(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-EXAMPLES = {"lancedb": 4}  # each read opens files
+EXAMPLES = {**dict.fromkeys(UNHURRIED, 4), "lancedb": 4}  # there each read opens files
 
 
-@pytest.mark.parametrize("name", [name for name in STORES if name != "memory"])
+@pytest.mark.parametrize("name", PERSISTENT)
 def test_any_sequence_of_calls_gives_the_answers_of_the_reference(name):
     machine = type("Machine", (SameAsReference,), {"store_name": name})
     run_state_machine_as_test(
@@ -170,13 +170,13 @@ def test_any_sequence_of_calls_gives_the_answers_of_the_reference(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in STORES if name != "memory"])
+@pytest.mark.parametrize("name", PERSISTENT)
 def test_very_many_sequences_of_calls_give_the_answers_of_the_reference(name):
     machine = type("Machine", (SameAsReference,), {"store_name": name})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=150,
+            max_examples=10 if name in UNHURRIED else 150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
