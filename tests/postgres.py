@@ -46,10 +46,10 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Server:
-    """One server with an empty database."""
+    """One server with an empty database. within: the folder for its files, which all may enter."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hotfill-postgres-"))
+    def __init__(self, within: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hotfill-postgres-", dir=within))
         self._programs = _PROGRAMS
         if os.geteuid() == 0:
             shutil.chown(self.folder, _USER)

@@ -13,21 +13,24 @@ from tests.unit.cli.models import OLD, contents, old_model
 from tests.unit.cli.project import write_config
 
 
-def make_project(folder, items, **changes):
-    """Fill a gallery and write upgrade.toml; changes: as for `write_config`."""
+def make_project(folder, items, *, dsn=None, schema=None, **changes):
+    """Fill a gallery and write upgrade.toml; changes: as for `write_config`.
+
+    dsn, schema: where; by default a fresh schema on the server of this process.
+    """
     path = write_config(folder, items, **changes)
-    schema = fresh_schema()
+    dsn, schema = dsn or server().dsn, schema or fresh_schema()
     values = tomllib.loads(path.read_text())
     values["store"] = {
         "kind": "postgres",
-        "dsn": server().dsn,
+        "dsn": dsn,
         "table": f"{schema}.items",
         "exact": True,
     }
     values["journal"] = {"kind": "postgres", "name": f"{schema}_journal"}
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     source = contents(items)
-    with PostgresGallery.create(server().dsn, OLD, schema=schema) as gallery:
+    with PostgresGallery.create(dsn, OLD, schema=schema) as gallery:
         gallery.upsert(list(source), old_model()(list(source.values())), space=OLD)
     return path
 

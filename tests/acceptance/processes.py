@@ -28,6 +28,21 @@ def started(path, *words):
             process.kill()
 
 
+def worker(stack, path, lease_seconds, *words):
+    """`hotfill worker` in a process of its own, killed at the end whatever happens."""
+    process = stack.enter_context(
+        subprocess.Popen(
+            command("worker", path, "--json", "--lease-seconds", lease_seconds, *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+    )
+    stack.callback(process.kill)
+    return process
+
+
 def wait_for(condition, process):
     """Ask every few milliseconds until a condition holds; the process must live meanwhile."""
     deadline = time.monotonic() + PATIENCE_SECONDS

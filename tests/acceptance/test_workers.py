@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from contextlib import ExitStack, closing
 
 import numpy as np
@@ -12,10 +11,9 @@ import numpy as np
 from hotfill import config
 from hotfill.upgrade.postgres_journal import PostgresJournal
 from tests.acceptance.postgres_project import asked, make_project
-from tests.acceptance.processes import PATIENCE_SECONDS, started, wait_for
+from tests.acceptance.processes import PATIENCE_SECONDS, started, wait_for, worker
 from tests.postgres import server
 from tests.unit.cli.models import NEW, OLD, contents, new_model
-from tests.unit.cli.project import command, environment
 
 ITEMS, BATCH, LEASE = 600, 8, 1.5
 
@@ -24,21 +22,6 @@ TAKEN_OVER = (
     "SELECT count(*) FROM {schema}.batches "
     "WHERE number = ANY (%s) AND state = 'done' AND owner NOT LIKE %s"
 )
-
-
-def worker(stack, path):
-    """`hotfill worker` in a process of its own, killed at the end whatever happens."""
-    process = stack.enter_context(
-        subprocess.Popen(
-            command("worker", path, "--json", "--lease-seconds", LEASE),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-    )
-    stack.callback(process.kill)
-    return process
 
 
 def batches_in_hand(project, process):
@@ -69,7 +52,7 @@ def test_workers_that_are_killed_or_hang_lose_nothing_and_do_nothing_twice(tmp_p
     project = config.read(path)
     journal = project.settings.journal.name
     with ExitStack() as stack:
-        killed, stopped, steady = (worker(stack, path) for _ in range(3))
+        killed, stopped, steady = (worker(stack, path, LEASE) for _ in range(3))
         leading = stack.enter_context(started(path, "--json"))
         wait_for(lambda: PostgresJournal.is_there(server().dsn, journal), leading)
         from_killed = taken_from(project, killed, signal.SIGKILL, leading)

@@ -11,6 +11,7 @@ from hotfill.errors import ConfigError, EmbedError, InputError, ModelMismatchErr
 from hotfill.serving.results import Hit, SearchResult
 from hotfill.serving.switch import Switch
 from hotfill.serving.view import View, view_of
+from hotfill.upgrade.notice import NOTICE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,7 @@ class Serving:
                 )
         self._load_scorer = load_scorer
         self._poll_seconds = poll_seconds
-        self._polled = time.monotonic()
+        self._polled = self._known_at = time.monotonic()
         self._following = threading.Lock()
         self._counted_until, self._moved = 0.0, False
         fit = journal.last("fit")
@@ -178,15 +179,23 @@ class Serving:
         if now - self._polled >= self._poll_seconds:
             self._polled = now
             self.follow(self._journal.phase)
+            self._known_at = now
             self._follow_fit()
+        known_at = self._known_at
         with self._switch.use() as view:
             try:
-                return act(view)
+                done = act(view)
             except ModelMismatchError:
                 # An upgrade in another process may have entered a phase, and dropped a space,
                 # since the journal was last asked.
                 if self._journal.phase is view.phase:
                     raise
+            else:
+                # It may also have begun to move items, but not sooner than it gave notice.
+                if time.monotonic() - known_at < NOTICE_SECONDS:
+                    return done
+                if self._journal.phase is view.phase:
+                    return done
         self.follow(self._journal.phase)
         with self._switch.use() as view:
             return act(view)

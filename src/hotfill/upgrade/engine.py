@@ -21,6 +21,7 @@ from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.holds import Hold, HoldKind
 from hotfill.upgrade.leftover import dead_items, items_to_revert, left_over, sweep
+from hotfill.upgrade.notice import give_notice
 from hotfill.upgrade.order import RandomOrder, pages_of
 from hotfill.upgrade.ordering import order_of
 from hotfill.upgrade.phases import Phase, Step, advance
@@ -176,6 +177,7 @@ class Upgrade:
         self.journal.add_work(
             "embed", self._ranked(self._others(), order_of(self.plan, self.gallery, fit)), size
         )
+        give_notice(self.gallery, self.stop)  # of `prepared`: workers begin with the next phase
         self._enter(Step.BEGIN_BACKFILL)
 
     def _ranked(
@@ -279,6 +281,7 @@ class Upgrade:
         self._enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
+            give_notice(self.gallery, self.stop)
             # The command is the word to go: nothing that held the way there holds the way back.
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
