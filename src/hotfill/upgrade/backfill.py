@@ -102,7 +102,9 @@ class Backfill:
     def run(self, work: Work) -> None:
         """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
         with kept(self.journal, self.owner, self.lease_seconds):
-            while self._run_once(work):
+            # Nothing is in hand then. What is still leased by this owner was promised in an answer
+            # that got lost, with a cut connection, say.
+            while self._run_once(work) or self.journal.release_leases(self.owner):
                 pass
 
     def _run_once(self, work: Work) -> bool:
