@@ -113,10 +113,11 @@ def fit_models(
     *,
     transform: TransformName = "kernel_bridge",
 ) -> ModelFit:
-    """Fit ridge for `up`, and a bridge with per-query tail calibration for searches.
+    """Fit a bridge with per-query tail calibration for searches, and `up`.
 
     old_vectors (n, d_old), new_vectors (n, d_new): row i of both is the same item; n >= 100.
-    transform: how new queries meet old vectors; see `Plan`.
+    transform: how new queries meet old vectors; see `Plan`. `up` goes with it: the kernel map
+        within a kernel bridge, ridge beside a bridge.
     Raises InputError when there are too few pairs.
     """
     scorer = scoring.fit_scorer(
@@ -126,6 +127,9 @@ def fit_models(
         new_model=new_model,
         fit_transform=_FITS[transform],
     )
+    bridge = scorer.sides[0].transform
+    if isinstance(bridge, transforms.KernelBridge):
+        return ModelFit(bridge.kernel, scorer)
     up = transforms.fit_ridge(old_vectors, new_vectors, source=old_model, target=new_model)
     return ModelFit(up, scorer)
 

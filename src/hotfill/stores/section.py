@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +23,10 @@ _KEYS = {
     "lancedb": ("path", "table"),
     "index-files": ("path", "index", "ef"),
     "postgres": ("dsn", "table", "ef", "connections", "timeout_seconds"),
+    "qdrant": ("location", "collection", "ef", "timeout_seconds"),
+    "milvus": ("location", "collection", "database", "ef", "fresh", "timeout_seconds"),
 }
+_SERVERS = ("postgres", "qdrant", "milvus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +44,26 @@ class StoreSection(BaseModel):
     """Where the gallery lives.
 
     kind: `qdrant-edge`, embedded, in the folder `path`; `lancedb`, the `table` of the database in
-        the folder `path`; `index-files`, FAISS in memory and its truth in the folder `path`; or
+        the folder `path`; `index-files`, FAISS in memory and its truth in the folder `path`;
         `postgres`, with pgvector, in the `table` (or "schema.table") of the server that the `dsn`
-        names.
-    index, exact, ef, connections, timeout_seconds: see the store's own page.
+        names; `qdrant` or `milvus`, the `collection` of the server at the address `location`, or of
+        the client's own engine in the folder or file `location`. Their keys are taken from the
+        environment: QDRANT_API_KEY, MILVUS_TOKEN.
+    index, exact, ef, fresh, database, connections, timeout_seconds: see the store's own page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["qdrant-edge", "lancedb", "index-files", "postgres"] = "qdrant-edge"
+    kind: Literal["qdrant-edge", "lancedb", "index-files", "postgres", "qdrant", "milvus"] = (
+        "qdrant-edge"
+    )
     path: str | None = None
     dsn: str | None = None
+    location: str | None = None
     table: str = "items"
+    collection: str = "items"
+    database: str = ""
+    fresh: bool = False
     index: Literal["flat", "hnsw", "ivf"] = "flat"
     exact: bool = False
     ef: int | None = None
@@ -77,6 +89,14 @@ class StoreSection(BaseModel):
                 connections=self.connections,
                 timeout_seconds=self.timeout_seconds,
             )
+        if self.kind == "qdrant":
+            from hotfill.stores.qdrant import QdrantGallery  # an extra
+
+            return QdrantGallery.open(self._location(folder), **self._qdrant_options)
+        if self.kind == "milvus":
+            from hotfill.stores.milvus import MilvusGallery  # an extra
+
+            return MilvusGallery.open(self._location(folder), **self._milvus_options)
         if self.kind == "lancedb":
             from hotfill.stores.lancedb import LanceDBGallery  # an extra
 
@@ -100,6 +120,8 @@ class StoreSection(BaseModel):
         Raises ConfigError for a store whose galleries are stamped when they are made.
         """
         self.check()
+        if self.kind in ("qdrant", "milvus"):
+            return self._stamped_collection(self._location(folder), model, existing)
         if self.kind == "lancedb":
             from hotfill.stores.lancedb import LanceDBGallery  # an extra
 
@@ -140,6 +162,51 @@ class StoreSection(BaseModel):
             metadata_column=existing.metadata_column,
         )
 
+    def _stamped_collection(self, location: str, model: ModelId, existing: Existing) -> Gallery:
+        if (existing.id_column, existing.metadata_column) != ("id", None):
+            raise ConfigError(
+                f'a store of kind "{self.kind}" knows its items by the keys of its points, and '
+                "all that stands beside their vectors is metadata: leave --id-column and "
+                "--metadata-column out"
+            )
+        if self.kind == "qdrant":
+            from hotfill.stores.qdrant import QdrantGallery  # an extra
+
+            return QdrantGallery.adopt(
+                location, model, vector=existing.vector_column, **self._qdrant_options
+            )
+        from hotfill.stores.milvus import MilvusGallery  # an extra
+
+        return MilvusGallery.adopt(
+            location, model, vector=existing.vector_column, **self._milvus_options
+        )
+
+    @property
+    def _qdrant_options(self) -> dict[str, Any]:
+        return {
+            "collection": self.collection,
+            "api_key": os.environ.get("QDRANT_API_KEY"),
+            "exact": self.exact,
+            "ef": self.ef,
+            "timeout_seconds": self.timeout_seconds,
+        }
+
+    @property
+    def _milvus_options(self) -> dict[str, Any]:
+        return {
+            "collection": self.collection,
+            "token": os.environ.get("MILVUS_TOKEN", ""),
+            "database": self.database,
+            "exact": self.exact,
+            "ef": self.ef,
+            "fresh": self.fresh,
+            "timeout_seconds": self.timeout_seconds,
+        }
+
+    def _location(self, folder: Path) -> str:
+        location = self.location or ""
+        return location if "://" in location else str(folder / location)
+
     @property
     def schema_and_table(self) -> tuple[str, str]:
         """The two parts of `table`."""
@@ -148,7 +215,7 @@ class StoreSection(BaseModel):
 
     def free_bytes(self, folder: Path) -> int | None:
         """Tell how much room is left where the store lives; None where that is not known."""
-        return None if self.kind == "postgres" else shutil.disk_usage(folder).free
+        return None if self.kind in _SERVERS else shutil.disk_usage(folder).free
 
     def check(self) -> None:
         """Raise ConfigError when a key is missing, or is one of another kind of store."""

@@ -62,6 +62,7 @@ class Plan:
         vector into the new space; `compatible` searches old vectors with new queries as they are.
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
         kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
+        For `prefill` it names the map as well: the kernel regression, or ridge.
     up: a file with a trained map from the old space to the new one, for `prefill`; by default one
         is fitted.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
