@@ -1,52 +1,94 @@
-"""Gain(mAP) that section 7 of the method specification notes: its own toy, three seeds."""
+"""Turn results/mixed_toy.json into the table of docs/benchmarks.md.
+
+python benchmarks/mixed_toy/table.py                          # print it
+python benchmarks/mixed_toy/table.py --into docs/benchmarks.md   # replace it there
+"""
 
 from __future__ import annotations
 
-ORDER_OF_WAYS = ("normalised", "raw l2", "raw l2, old x0.5")
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
 
-SYNTHETIC: dict[str, tuple[float, float, float]] = {
-    "RM-naive; random": (0.35, 0.12, -0.68),
-    "RQT; random": (0.39, 0.11, -0.65),
-    "RQT + CL_old; random": (0.71, 0.39, -0.27),
-    "RQT + MCL (psi only); random": (0.77, 0.67, 0.54),
-    "RQT + independent CL (psi, rho); random": (0.90, 0.77, 0.26),
-    "RQT + MCL (psi, rho); random": (0.95, 0.88, 0.90),
-    "FCT h; random": (0.89, 0.89, 0.89),
-    "FastFill; random": (0.87, 0.86, 0.86),
-    "FastFill; sigma": (0.97, 0.98, 0.98),
-    "FastFill; class mean": (0.97, 0.97, 0.97),
-}
+import numpy as np
 
-SYNTHETIC_LABEL_FREE: dict[str, tuple[float, float]] = {
-    "RRF; random": (0.13, 0.12),
-    "RM + z-score; random": (0.49, 0.49),
-    "RM + isotonic; random": (0.45, 0.39),
-    "RQT + z-score; random": (0.53, 0.52),
-    "RQT + isotonic; random": (0.49, 0.43),
-    "MCL, 5 neighbours (psi, rho); random": (0.40, 0.52),
-    "MCL, 20 neighbours (psi, rho); random": (0.58, 0.69),
-}
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-DIGITS = {
-    "RM-naive; random": 0.33,
-    "RQT; random": 0.36,
-    "RQT + MCL (psi only); random": 0.73,
-    "RQT + MCL (psi, rho); random": 0.85,
-    "FCT h; random": 0.94,
-    "FastFill; sigma": 0.99,
-}
+from benchmarks.mixed_toy.noted import expected
+
+RESULTS = Path(__file__).parent / "results" / "mixed_toy.json"
+BEGIN, END = "<!-- mixed_toy: begin -->", "<!-- mixed_toy: end -->"
+COLUMNS = (
+    ("synthetic", "normalised"),
+    ("synthetic", "raw l2"),
+    ("synthetic", "raw l2, old x0.5"),
+    ("synthetic", "raw l2, old x2"),
+    ("digits", "normalised"),
+)
+
+Cells = list[dict[str, Any]]
 
 
-def expected(place: str, method: str) -> float | None:
-    """The noted figure for "toy; way" and "method; order", or None."""
-    toy, _, way = place.partition("; ")
-    if toy == "digits":
-        return DIGITS.get(method)
-    if toy != "synthetic" or way not in ORDER_OF_WAYS:
-        return None
-    if method in SYNTHETIC:
-        return SYNTHETIC[method][ORDER_OF_WAYS.index(way)]
-    column = ("normalised", None, "raw l2, old x0.5").index(way) if way != "raw l2" else None
-    if method in SYNTHETIC_LABEL_FREE and column is not None:
-        return SYNTHETIC_LABEL_FREE[method][column // 2]
-    return None
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--into", type=Path)
+    arguments = parser.parse_args()
+    text = table(json.loads(RESULTS.read_text())["cells"])
+    if arguments.into is None:
+        print(text)
+        return
+    before, rest = arguments.into.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    arguments.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def table(cells: Cells) -> str:
+    """One row per method and order, one column per toy and way of comparing."""
+    lines = [
+        _line(["method", "order", *(f"{toy}, {way}" for toy, way in COLUMNS)]),
+        _line(["---", "---", *["---:"] * len(COLUMNS)]),
+    ]
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        of_method = [cell for cell in cells if cell["method"] == method]
+        for order in dict.fromkeys(order for cell in of_method for order in cell["curves"]):
+            row = [_cell(of_method, toy, way, method, order) for toy, way in COLUMNS]
+            lines.append(_line([method, order, *row]))
+    return "\n".join([*lines, "", _note(cells)])
+
+
+def _cell(cells: Cells, toy: str, way: str, method: str, order: str) -> str:
+    """Gain and dips of one method, and the gain noted for it."""
+    curves = [
+        cell["curves"][order]
+        for cell in cells
+        if (cell["toy"], cell["way"]) == (toy, way) and order in cell["curves"]
+    ]
+    if not curves:
+        return "-"
+    gains = [curve["gain_map"] for curve in curves]
+    spread = f" ± {np.std(gains):.2f}" if len(gains) > 1 else ""
+    noted = expected(f"{toy}; {way}", f"{method}; {order}")
+    beside = "" if noted is None else f" ({noted:.2f})"
+    return f"{np.mean(gains):.2f}{spread}{beside}, {np.mean([c['dips'] for c in curves]):.1f}"
+
+
+def _note(cells: Cells) -> str:
+    seeds = {column: set() for column in COLUMNS}
+    for cell in cells:
+        seeds[cell["toy"], cell["way"]].add(cell["seed"])
+    counts = ", ".join(f"{toy} {way}: {len(seeds[toy, way])}" for toy, way in COLUMNS)
+    return (
+        "Each cell: gain of map, mean ± standard deviation over seeds (the figure noted in the "
+        f"method specification for its own toy), then dips per curve of ten steps. Seeds begun: "
+        f"{counts}."
+    )
+
+
+def _line(parts: list[str]) -> str:
+    return f"| {' | '.join(parts)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -22,8 +22,12 @@ def read_array(path: Path, dimensions: int) -> NDArray[Any]:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as a .npy file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a .npy file of numbers; numpy.save writes them"
+        ) from error
     if not isinstance(array, np.ndarray) or array.ndim != dimensions:
         shape = getattr(array, "shape", "several arrays")
         raise InputError(f"{path}: expected one array of {dimensions} dimensions, got {shape}")

@@ -38,7 +38,7 @@ def curve_picture(rehearsal: Rehearsal, *, png: Path, svg: Path) -> None:
             [100 * point.share for point in curve.points],
             [point.quality.map for point in curve.points],
             color=COLOURS[number % len(COLOURS)],
-            linestyle=STYLES[number % len(STYLES)],
+            linestyle=STYLES[(number + number // len(COLOURS)) % len(STYLES)],
             linewidth=3 if is_recommended(curve, rehearsal) else 1.8,
         )
     for value in (rehearsal.old.map, rehearsal.new.map):

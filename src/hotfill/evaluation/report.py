@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hotfill.evaluation.picture import curve_picture, is_recommended, label
 from hotfill.evaluation.upgrade_settings import upgrade_settings
@@ -35,7 +35,9 @@ def table(rehearsal: Rehearsal) -> Table:
 
     made = Table(title=_title(rehearsal), caption="* recommended")
     for column in COLUMNS:
-        made.add_column(column, justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
+        words = column in COLUMNS[:2]
+        justify: Literal["left", "right"] = "left" if words else "right"
+        made.add_column(column, justify=justify, no_wrap=not words, overflow="fold")
     for curve in rehearsal.curves:
         style = "bold" if is_recommended(curve, rehearsal) else None
         made.add_row(*_row(curve, rehearsal), style=style)
@@ -57,6 +59,7 @@ def summary(rehearsal: Rehearsal) -> str:
         asked += f", drawn from {rehearsal.queries_given},"
     if rehearsal.skipped:
         asked += f" ({rehearsal.skipped} more had no relevant item)"
+    known = "judgements" if rehearsal.truth == "judgements" else "labels"
     looked = "with" if rehearsal.recommendation.labels_used else "without looking at any"
     return (
         f"{asked} searched a gallery of {rehearsal.items} items while "
@@ -64,7 +67,7 @@ def summary(rehearsal: Rehearsal) -> str:
         f"{rehearsal.old.map:.3f}) to the new one ({rehearsal.new_dimension} dimensions, map "
         f"{rehearsal.new.map:.3f}). {truth} Everything was fitted on {rehearsal.fit_pairs} other "
         f"items, which are neither queries nor in the gallery. The recommendation was made "
-        f"{looked} labels. {rehearsal.recommendation.why}{_by_the_truth(rehearsal)}"
+        f"{looked} {known}. {rehearsal.recommendation.why}{_by_the_truth(rehearsal)}"
     )
 
 
@@ -129,7 +132,7 @@ def _row(curve: MeasuredCurve, rehearsal: Rehearsal) -> tuple[str, ...]:
 
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
     "color:#222;background:#fff}table{border-collapse:collapse;font-size:.9rem}"
     "th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}"
     "th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}"

@@ -1,53 +1,12 @@
-"""Acceptance tests 1 and 5 of the method specification, on a small toy that trains in seconds."""
+"""The toy benchmark around its methods: the noted figures, the means over seeds."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 
-from benchmarks.mixed_toy.methods import WAYS, Bench, contrast, naive, slerped
-from benchmarks.mixed_toy.run import SMALL, conclude
-from benchmarks.mixed_toy.table import expected
-from benchmarks.mixed_toy.toys import Toy, synthetic
-
-
-@pytest.fixture(scope="module")
-def toy() -> Toy:
-    return synthetic(0, points=40)
-
-
-def test_the_ends_of_the_naive_merge_are_the_two_systems_exactly(toy) -> None:
-    curve = naive(Bench(toy, WAYS["normalised"], 0))["random"]
-    assert curve["map"][0] == curve["old"]
-    assert curve["map"][-1] == curve["new"]
-
-
-def test_identical_models_give_a_flat_curve(toy) -> None:
-    same = replace(toy, old=toy.new)
-    curve = naive(Bench(same, WAYS["normalised"], 0))["random"]
-    assert curve["map"] == pytest.approx([curve["old"]] * 11)
-    assert curve["gain_map"] is None
-
-
-def test_joint_training_with_rho_reaches_the_aim_without_a_dip(toy) -> None:
-    bench = Bench(toy, WAYS["normalised"], 0, SMALL)
-    untrained = naive(bench)["random"]
-    curve = contrast(bench, "joint", rho=True)["random"]
-    assert curve["gain_map"] >= 0.9 > untrained["gain_map"]
-    assert curve["dips"] == 0
-    assert curve["end"] >= 0
-
-
-def test_where_scales_differ_the_naive_merge_fails_and_joint_training_rises(toy) -> None:
-    bench = Bench(toy, WAYS["raw l2, old x0.5"], 0, SMALL)
-    untrained = naive(bench)["random"]
-    assert untrained["gain_map"] < 0
-    assert untrained["dips"] >= 5
-    curve = contrast(bench, "joint", rho=True)["random"]
-    assert np.all(np.diff(curve["map"]) >= 0)
-    assert curve["gain_map"] >= 0.9
+from benchmarks.mixed_toy.methods import slerped
+from benchmarks.mixed_toy.noted import expected
+from benchmarks.mixed_toy.run import conclude
 
 
 def test_spherical_interpolation_goes_along_the_circle() -> None:
