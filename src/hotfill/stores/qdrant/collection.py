@@ -50,12 +50,17 @@ class Collection:
         self.local = not location.startswith(("http://", "https://"))
         with translated(f"open {location}"):
             if self.local:
-                place: dict[str, Any] = {"location": location} if location == ":memory:" else {"path": location}
+                place: dict[str, Any] = (
+                    {"location": location} if location == ":memory:" else {"path": location}
+                )
                 # One call at a time, by the lock below, whatever the thread.
                 self._client = QdrantClient(**place, force_disable_check_same_thread=True)
             else:
                 self._client = QdrantClient(
-                    url=location, api_key=api_key, timeout=max(1, round(timeout_seconds))
+                    url=location,
+                    api_key=api_key,
+                    timeout=max(1, round(timeout_seconds)),
+                    check_compatibility=False,  # it would warn instead of failing
                 )
         # The local engine compares with every vector, and warns of settings it has no use for.
         self._params = None if self.local else models.SearchParams(exact=exact, hnsw_ef=ef)
