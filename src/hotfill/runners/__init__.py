@@ -1,0 +1,1 @@
+"""Who runs many workers: each runner starts them, watches them, and starts those again that die."""
