@@ -8,11 +8,19 @@ from sklearn.datasets import load_digits
 
 from hotfill.errors import ConfigError
 from hotfill.evaluation.fitting import fit_transform, pairs_of
+from hotfill.evaluation.mapped_gallery import MappedGallery
 from hotfill.evaluation.mixed_gallery import side_of_each
 from hotfill.evaluation.model_signs import NEIGHBOURS, model_signs
 from hotfill.evaluation.popularity import old_popularity
 from hotfill.evaluation.sample import cosines, draw_sample
-from hotfill.evaluation.strategies import fuse_ranks, merge_down, merge_up, two_encoders
+from hotfill.evaluation.strategies import (
+    fuse_ranks,
+    interpolated,
+    merge_down,
+    merge_up,
+    slerp,
+    two_encoders,
+)
 from hotfill.scoring import Scorer, Side, compare, tail
 
 
@@ -130,3 +138,37 @@ def test_popularity_counts_the_old_systems_first_ten(sample, monkeypatch) -> Non
     for row in scores:
         expected[np.argsort(-row)[:10]] += 1
     np.testing.assert_array_equal(old_popularity(sample), expected)
+
+
+def test_a_gallery_is_mapped_once_however_many_queries_come(sample, monkeypatch) -> None:
+    monkeypatch.setattr("hotfill.evaluation.sample.BLOCK", 100)
+    mapped = []
+
+    def doubled(block):
+        mapped.append(len(block))
+        return 2 * block[:, :7]
+
+    gallery = MappedGallery(sample.old.gallery, doubled)
+    queries = sample.new.queries.read()[:, :7]
+    expected = queries @ (2 * sample.old.gallery.read()[:, :7]).T
+    for rows in (slice(0, 5), slice(5, 9)):
+        np.testing.assert_allclose(gallery.scores(queries[rows]), expected[rows], rtol=1e-5)
+    assert sum(mapped) == len(sample.gallery)
+    assert len(mapped) > 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_interpolation_goes_along_the_circle(share) -> None:
+    first, second = np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]])
+    angle = share * np.pi / 2
+    expected = [[np.cos(angle), np.sin(angle)]]
+    np.testing.assert_allclose(interpolated(first, second, share), expected, atol=1e-5)
+
+
+def test_a_slerp_query_is_compared_with_stored_old_vectors(sample) -> None:
+    pairs = pairs_of(sample)
+    rotation = fit_transform("procrustes down", sample, pairs)
+    old, _ = slerp(sample, pairs, rotation, calibration="none").sides(slice(0, 4))
+    own = sample.old.queries.read(slice(0, 4))
+    between = interpolated(own, rotation.transform(sample.new.queries.read(slice(0, 4))), 0.5)
+    np.testing.assert_allclose(old, between @ sample.old.gallery.read().T, atol=1e-5)
