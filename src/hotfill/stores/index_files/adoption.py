@@ -80,7 +80,7 @@ def read_ids(path: Path) -> tuple[list[str], list[dict[str, Any]] | None]:
             return lines, None
         rows = [json.loads(line) for line in lines if line.strip()]
         return [str(row.pop("id")) for row in rows], rows
-    except (UnicodeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+    except (UnicodeError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         what = "an object with an id" if path.suffix == ".jsonl" else "text in UTF-8"
         raise InputError(f"{path}: expected {what} in each line") from error
     except (OSError, ValueError) as error:
