@@ -54,8 +54,9 @@ class CodedGallery(Gallery):
 
         folder: of the codes; one process at a time. codecs: of every space that is or will be
             kept as codes; spaces of other models stay in the store underneath.
-        The first search or write reads the id of every item, and every code, once. Then, or when
-        it is read, a code that is damaged or another gallery's raises StoreError.
+        The first search or write reads the id of every item, and every code, once: some 20 seconds
+        for a million. Then, or when it is read, a code that is damaged or another gallery's raises
+        StoreError.
         Raises ConfigError (a codec is missing, or its space is not compared by the cosine),
         StoreBusyError.
         """

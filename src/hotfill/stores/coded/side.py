@@ -142,7 +142,8 @@ class CodeSide:
     def _scored(
         self, query: NDArray[np.float32], slots: NDArray[np.int64]
     ) -> tuple[list[str], NDArray[np.float32]]:
-        scores = self.read(slots) @ query
+        rows = self._codec.unpack(self._file.read(slots))
+        scores = rows @ query / np.sqrt(np.einsum("ij,ij->i", rows, rows))
         order = np.argsort(-scores, kind="stable")
         return [self._owners[slot] or "" for slot in slots[order].tolist()], scores[order]
 
