@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 10.0
 GONE_AFTER_SECONDS = 45.0  # without a sign of life
-_FREE = "free"
+_FREE, _NONE = "free", "0"
 _BEAT, _STAMP = "hotfill.beat", "hotfill.stamp"
 
 
@@ -190,7 +190,8 @@ def _gone(holder: str, beat: float) -> bool:
     """Tell whether a holder is dead: at once for one of this machine, else by its silence."""
     pid, started, machine, *_ = holder[1:].split("_")
     if machine == _machine() and Path("/proc/self").exists():
-        return _started(int(pid)) != started
+        now = _started(int(pid))
+        return now == _NONE or now != started
     return time.time() - beat > GONE_AFTER_SECONDS
 
 
@@ -199,9 +200,9 @@ def _started(pid: int) -> str:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
-        return "0"
+        return _NONE
     state, *rest = text.rpartition(")")[2].split()
-    return "0" if state in "ZX" else rest[18]
+    return _NONE if state in "ZX" else rest[18]
 
 
 def _last_beat(server: Server, name: str, holder: str) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.stores.base import Range
 from hotfill.stores.filters import alternatives
+from hotfill.stores.milvus.rows import BOOLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,15 +36,20 @@ def among(field: str, values: Iterable[str | int]) -> str:
     return f"{field} in [{listed}]"
 
 
-def where_expression(where: Where, metadata: str) -> str:
-    """Translate a checked filter. metadata: the JSON field that it looks into."""
-    parts = []
+def where_expression(where: Where, *, adopted: bool) -> str:
+    """Translate a checked filter, for an adopted collection or one of our own."""
+    metadata, parts = "$meta" if adopted else "metadata", []
     for key, wanted in where.items():
         value = f"{metadata}[{quoted(key)}]"
         if isinstance(wanted, Range):
             parts.append(_in_range(value, wanted.at_least, wanted.at_most))
         else:
-            either = [_equals(value, one) for one in alternatives(wanted)]
+            either = [
+                f"{metadata}[{quoted(BOOLEAN + key)}] == {quoted(str(one))}"
+                if isinstance(one, bool) and not adopted
+                else _equals(value, one)
+                for one in alternatives(wanted)
+            ]
             parts.append(f"({' or '.join(either)})" if either else _NOTHING)
     return " and ".join(parts)
 

@@ -381,7 +381,7 @@ class MilvusGallery(Gallery):
             }
 
     def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
-        condition = where_expression(where, _metadata(space)) if where else ""
+        condition = where_expression(where, adopted=space.adopted) if where else ""
         lists = self._server.search(space, queries, k, condition) if len(queries) else []
         return Hits(
             item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
@@ -562,10 +562,6 @@ class MilvusGallery(Gallery):
                 raise InputError(
                     f"item id {item_id!r}: the keys of the adopted collection are whole numbers"
                 )
-
-
-def _metadata(space: Space) -> str:
-    return "$meta" if space.adopted else "metadata"
 
 
 def _is_number(item_id: str) -> bool:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hotfill.stores.milvus.stamp import Space
 
 _OWN = "hotfill_"
+BOOLEAN = "_bool_"
+"""Before the key of a truth value in collections of our own, where it is kept as the text "True" or
+"False": Milvus Lite takes true for 1 (3.2.2)."""
 FIELDS = ("version", "origin", "since", "metadata", "kept")
 """In collections of our own: fields beside key and vector. In adopted ones all but the metadata
 are dynamic fields with `hotfill_` before their names, and the metadata are the other ones."""
@@ -53,7 +56,7 @@ def to_stored(row: Row, space: Space) -> dict[str, Any]:
     head = {space.key: key, space.vector: row.vector.tolist()}
     if space.adopted:
         return {**row.content, **head, **{_OWN + name: value for name, value in own.items()}}
-    return {**head, **own, "metadata": dict(row.content)}
+    return {**head, **own, "metadata": _with_texts(row.content)}
 
 
 def from_stored(stored: Mapping[str, Any], space: Space) -> Row:
@@ -66,7 +69,7 @@ def from_stored(stored: Mapping[str, Any], space: Space) -> Row:
             if key not in (space.key, space.vector) and not key.startswith(_OWN)
         }
         if space.adopted
-        else stored.get("metadata") or {}
+        else _with_booleans(stored.get("metadata") or {})
     )
     kept = stored.get(f"{before}kept") or {}
     return Row(
@@ -86,4 +89,20 @@ def metadata_of(content: Mapping[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in content.items()
         if not key.startswith("_") and isinstance(value, (str, int, float, bool))
+    }
+
+
+def _with_texts(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        BOOLEAN + key if isinstance(value, bool) else key: (
+            str(value) if isinstance(value, bool) else value
+        )
+        for key, value in content.items()
+    }
+
+
+def _with_booleans(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key.removeprefix(BOOLEAN): value == "True" if key.startswith(BOOLEAN) else value
+        for key, value in stored.items()
     }
