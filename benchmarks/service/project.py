@@ -69,6 +69,10 @@ def served(path: Path):
                 raise RuntimeError(f"the service ended by itself with {ended}:\n{log.read_text()}")
             process.terminate()
             process.wait(60)
+        except BaseException:
+            if process.poll() is not None:  # nobody could be answered then: say why
+                print(f"the service ended with {process.poll()}:\n{log.read_text()[-4000:]}")
+            raise
         finally:
             process.kill()
 

@@ -1,10 +1,11 @@
-"""The two models: letters and words counted, and MiniLM."""
+"""The two models, letters and words counted, and MiniLM; and where the texts are."""
 
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psycopg
 
 from hotfill import ModelId
 from hotfill.embedders.sentence_transformers import SentenceTransformerEmbedder, from_options
@@ -41,3 +42,16 @@ def new() -> SentenceTransformerEmbedder:
     if package is not None and package.origin is not None:
         weights = str(Path(package.origin).parent / "model")
     return from_options(model=weights, name="all-MiniLM-L6-v2")
+
+
+def texts(dsn: str, table: str):
+    """The source: reads texts by id from the very table that holds the vectors."""
+
+    def read(item_ids):
+        with psycopg.connect(dsn) as connection:
+            found = connection.execute(
+                f"SELECT id, text FROM {table} WHERE id = ANY (%s)", (list(item_ids),)
+            )
+            return dict(found.fetchall())
+
+    return read

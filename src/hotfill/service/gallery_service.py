@@ -18,6 +18,7 @@ from hotfill.service.confirmation import Confirmation
 from hotfill.service.guarded import Guarded
 from hotfill.service.measures import Measures, Sides
 from hotfill.service.metrics import SearchMetrics
+from hotfill.service.rehearsed import Rehearsed, read_rehearsed
 from hotfill.service.steps import Steps
 from hotfill.service.watch import Watch
 from hotfill.serving.fitting import load_scorer
@@ -45,6 +46,7 @@ class GalleryService:
     """One open gallery. Searches are measured; the rest goes straight to the parts.
 
     models: the old and the new one by fingerprint. searchers: the threads that searches run in.
+    rehearsed: what was expected, where the configuration names a rehearsal.
     """
 
     settings: ServiceSettings
@@ -58,6 +60,7 @@ class GalleryService:
     metrics: SearchMetrics
     searchers: ThreadPoolExecutor
     models: Mapping[str, ModelId]
+    rehearsed: Rehearsed | None
     confirmation: Confirmation = field(default_factory=Confirmation)
 
     def search(self, content: Any, k: int, where: Where | None) -> SearchResult:
@@ -126,6 +129,9 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
     At its end a step that runs finishes its batches in hand; the same step goes on later.
     Raises StoreBusyError and what else opening a project raises.
     """
+    rehearsed = None
+    if settings.rehearsal is not None:
+        rehearsed = read_rehearsed(project.path.parent / settings.rehearsal)
     with (
         closing(project.journal()) as journal,
         project.gallery() as gallery,
@@ -167,6 +173,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             SearchMetrics(watch),
             searchers,
             {model.fingerprint: model for model in (plan.old_model, plan.new_model)},
+            rehearsed,
         )
         steps.on_end = watch.refresh
         watch.begin()

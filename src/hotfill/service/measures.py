@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -48,13 +48,20 @@ class Composition:
     new_share: float
 
 
+class _Search(NamedTuple):
+    at: float
+    seconds: float
+    old_hits: int
+    new_hits: int
+
+
 class Measures:
     """Takes measurements of searches from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._latest: dict[Sides, deque[tuple[float, float]]] = {
+        self._latest: dict[Sides, deque[_Search]] = {
             sides: deque(maxlen=_KEPT) for sides in get_args(Sides)
         }
         self._searches: dict[Sides, int] = dict.fromkeys(get_args(Sides), 0)
@@ -66,21 +73,31 @@ class Measures:
         """Note one search."""
         with self._lock:
             self._searches[sides] += 1
-            self._latest[sides].append((self._clock(), seconds))
+            self._latest[sides].append(_Search(self._clock(), seconds, old_hits, new_hits))
             if sides == "both":
                 self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
 
     def recent_milliseconds(self, percentile: float) -> float:
         """Latency of the last minute, whatever was looked at; 0 when nobody searched."""
-        since = self._clock() - _RECENT_SECONDS
-        with self._lock:
-            values = [s for kept in self._latest.values() for at, s in kept if at >= since]
+        values = [each.seconds for each in self._recent()]
         return 1000 * float(np.percentile(values, percentile)) if values else 0.0
+
+    def recent_new_share(self) -> float | None:
+        """Share of the last minute's hits that came from the new side; None without hits.
+
+        It is the coverage as searchers feel it: an item counts as often as it is found.
+        """
+        recent = self._recent()
+        new = sum(each.new_hits for each in recent)
+        hits = new + sum(each.old_hits for each in recent)
+        return new / hits if hits else None
 
     def latencies(self) -> tuple[Latency, ...]:
         """Sum up the latest searches, by what they looked at; nothing where there were none."""
         with self._lock:
-            kept = {sides: [s for _, s in latest] for sides, latest in self._latest.items()}
+            kept = {
+                sides: [each.seconds for each in latest] for sides, latest in self._latest.items()
+            }
             counts = dict(self._searches)
         return tuple(
             Latency(sides, counts[sides], *np.percentile(values, (50, 95, 99)).tolist())
@@ -97,3 +114,8 @@ class Measures:
             for number, (old, new) in enumerate(hits)
             if old + new
         )
+
+    def _recent(self) -> list[_Search]:
+        since = self._clock() - _RECENT_SECONDS
+        with self._lock:
+            return [each for kept in self._latest.values() for each in kept if each.at >= since]

@@ -3,6 +3,7 @@
 [service]
 host = "127.0.0.1"          # anything but loopback needs tokens
 port = 8765
+rehearsal = "rehearsal.json"  # of `hotfill rehearse --json`; the dashboard shows its curve
 
 [[service.tokens]]          # made by `hotfill serve --make-token NAME ROLE`
 name = "search-frontend"
@@ -44,13 +45,16 @@ class TokenSettings(_Section):
 class ServiceSettings(_Section):
     """Where the service listens, who is let in, and how much one call may ask for.
 
+    rehearsal: what `hotfill rehearse --json` wrote, for the dashboard; relative to the
+        configuration file.
     max_items: in one write. requests_per_second: of one token, or of one address where there are
-    no tokens; as many again may come at once.
+        no tokens; as many again may come at once.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     tokens: tuple[TokenSettings, ...] = ()
+    rehearsal: str | None = None
     max_request_bytes: Annotated[int, Field(ge=1)] = 1_000_000
     max_k: Annotated[int, Field(ge=1)] = 1000
     max_items: Annotated[int, Field(ge=1)] = 500

@@ -52,7 +52,9 @@ class Snapshot:
 
     number: rises with every look. coverage: share of items on the new side, from 0 to 1.
     old_items, new_items: on each side. rates: a history, oldest first; the last is now.
-    verified: the last verification, as the journal has it.
+    traffic_share: share of the last minute's hits that came from the new side; None without hits.
+    quality: what the canaries showed so far, oldest first. verified: the last verification, as the
+    journal has it.
     """
 
     number: int
@@ -64,6 +66,8 @@ class Snapshot:
     run: Run | None
     latencies: tuple[Latency, ...]
     compositions: tuple[Composition, ...]
+    traffic_share: float | None
+    quality: tuple[Fact, ...]
     facts: tuple[Fact, ...]
     dead_letters: tuple[DeadLetter, ...]
     verified: Fact | None
@@ -138,7 +142,9 @@ class Watch:
             run=self._steps.last,
             latencies=self._measures.latencies(),
             compositions=self._measures.compositions(),
-            facts=tuple(deque(self._journal.facts(), maxlen=_FACTS)),
+            traffic_share=self._measures.recent_new_share(),
+            quality=tuple(self._journal.facts("quality")),
+            facts=tuple(deque(filter(_is_news, self._journal.facts()), maxlen=_FACTS)),
             dead_letters=self._journal.dead_letters()[-_LETTERS:],
             verified=self._journal.last("verified"),
         )
@@ -161,3 +167,7 @@ class Watch:
             return self._gallery.count(model)
         except ModelMismatchError:  # not prepared yet, or gone on the way back
             return 0
+
+
+def _is_news(fact: Fact) -> bool:
+    return fact.kind != "quality"  # comes often, and has a section of its own

@@ -13,6 +13,7 @@ from tests.unit.service.conftest import TOKENS, serving
 
 NEEDS = [
     ("read", "GET", "/upgrade", None),
+    ("read", "GET", "/upgrade/rehearsal", None),
     ("read", "GET", "/models", None),
     ("read", "GET", "/metrics", None),
     ("read", "GET", "/items/item-00001", None),

@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from hotfill.service.measures import Composition, Latency
+from hotfill.service.rehearsed import Rehearsed
 from hotfill.service.steps import Run
 from hotfill.service.watch import Rates, Snapshot
-from hotfill.service.web import charts, story, words
+from hotfill.service.web import charts, quality, story, words
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
 from hotfill.upgrade.holds import Hold
@@ -23,11 +24,13 @@ from tests.unit.cli.models import NEW, OLD
 NOW = 1_700_000_000.0
 LASTS = 3600.0
 PAUSED = Hold("paused", "anna", NOW - 60)
+GATED = Hold("gate", "agreement", NOW - 5, measured=0.61, required=0.8)
 THROTTLED = Hold("throttled", "search_p99_milliseconds", NOW - 5, measured=212.0, required=150.0)
 
 
 def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
     steps = next_steps(phase)
+    gate = changes.pop("gate", {})
     if any(hold.kind == "paused" for hold in holds):
         steps = ("resume", *(step for step in steps if step not in ("start", "pause")))
     status = Status(
@@ -50,6 +53,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         running=run is not None,
         pid=None,
         next_steps=steps,
+        gate=gate,
     )
     values = {
         "number": 1,
@@ -61,11 +65,18 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         "run": run,
         "latencies": (),
         "compositions": (),
+        "traffic_share": None,
+        "quality": (),
         "facts": (),
         "dead_letters": (),
         "verified": verified,
     }
     return Snapshot(**{**values, **changes})
+
+
+def measured(coverage, **figures):
+    none = dict.fromkeys(("agreement", "old_overlap", "first_kept", "flips"))
+    return Fact(5, NOW, "quality", {"coverage": coverage, **none, **figures})
 
 
 def running(step):
@@ -90,6 +101,10 @@ def offered(snapshot):
         (seen(Phase.BACKFILLING, run=running("start")), ["pause", "abort"]),
         (seen(Phase.BACKFILLING), ["start*", "abort"]),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), ["resume*", "abort"]),
+        (
+            seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]),
+            ["pause", "abort", "resume"],
+        ),
         (seen(Phase.BACKFILLED), ["verify*", "cutover", "abort"]),
         (seen(Phase.BACKFILLED, run=running("verify")), []),
         (seen(Phase.BACKFILLED, verified=verified()), ["cutover*", "verify", "abort"]),
@@ -117,6 +132,17 @@ def test_what_moves_items_back_or_switches_asks_first():
     assert asking == {"abort", "rollback", "cutover"}  # "complete" asks by its token
 
 
+def test_going_on_past_a_gate_is_asked_for_and_sends_so():
+    (anyway,) = [
+        action
+        for action in actions(seen(Phase.BACKFILLING, holds=[GATED]), NOW, LASTS)
+        if action.accept_gate
+    ]
+    assert anyway.question
+    shown = rendered(seen(Phase.BACKFILLING, holds=[GATED]))["now"]
+    assert """data-body='{"accept_gate": true}'""" in shown
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
     line = story.line_of(phase)
@@ -134,6 +160,7 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLING, run=running("start")), "Nothing to do but wait"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), "Paused. Resume"),
         (seen(Phase.BACKFILLING, holds=[PAUSED]), "Resume, then continue"),
+        (seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]), "canaries got worse"),
         (seen(Phase.BACKFILLED), "Verify next"),
         (seen(Phase.BACKFILLED, verified=verified()), "Cut over when you are ready"),
         (seen(Phase.BACKFILLED, dead=3), "3 items failed for good"),
@@ -172,6 +199,61 @@ def test_the_sides_the_rest_and_the_time_left_are_shown():
     assert "41.2\N{NO-BREAK SPACE}%".replace("\N{NO-BREAK SPACE}", " ") in shown
     assert "New side 412 Old side 588" in shown
     assert "Redone 412 of 1,000 Time left 59 s Elapsed 50 s" in shown
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ([10.0] * 20, "59 s"),
+        ([5.0] * 4 + [10.0] * 12 + [20.0] * 4, "59 s (29 s to 1 min 57 s)"),
+        ([5.0, 20.0], "59 s"),  # too few to tell
+    ],
+)
+def test_the_time_left_is_a_range_once_the_rates_are_known(rates, said):
+    history = tuple(Rates(NOW + i, 0, each, 0) for i, each in enumerate(rates))
+    assert story.time_left(seen(Phase.BACKFILLING, rates=history)) == said
+
+
+def test_the_traffic_is_told_beside_the_coverage():
+    shown = text_of(rendered(seen(Phase.BACKFILLING, traffic_share=0.613))["coverage"])
+    assert "By traffic: 61.3" in shown
+    assert "No searches in the last minute" in rendered(seen(Phase.BACKFILLING))["coverage"]
+
+
+def test_canaries_are_shown_with_what_the_gate_requires():
+    snapshot = seen(
+        Phase.BACKFILLING,
+        quality=(measured(0.0, old_overlap=1.0), measured(0.4, agreement=0.91, flips=0.02)),
+        gate={"agreement": 0.8, "flips": 0.05},
+    )
+    shown = text_of(rendered(snapshot)["quality"])
+    assert "Agreement with the new model 0.910 \N{GREATER-THAN OR EQUAL TO} 0.8" in shown
+    assert "Answers lost 0.020 \N{LESS-THAN OR EQUAL TO} 0.05" in shown
+    assert "Overlap" not in shown  # not measured this time
+    lines = {
+        line["class"]: line
+        for line in Outline(quality.canary_plot(snapshot.quality)).all("polyline")
+    }
+    assert lines["line-old_overlap"]["points"] == "40.0,10.0"
+    assert lines["line-agreement"]["points"] == "200.0,23.5"
+
+
+def test_the_rehearsed_curve_is_shown_with_the_place_of_the_upgrade():
+    promise = Rehearsed("merge", ((0.0, 0.5), (1.0, 0.7)), 0.4, 0.7, "labels", {})
+    shown = text_of(rendered(seen(Phase.BACKFILLING), rehearsed=promise)["quality"])
+    assert "Old model 0.400 Expected now 0.582 New model 0.700" in shown
+    outline = Outline(quality.rehearsed_plot(promise, 0.5))
+    (here,) = [each for each in outline.all("circle") if each["class"] == "dot"]
+    (curve,) = [e for e in outline.all("polyline") if e["class"] == "line-rehearsed"]
+    (_, first), (_, last) = (point.split(",") for point in curve["points"].split())
+    assert float(here["cx"]) == 240.0
+    assert float(here["cy"]) == pytest.approx((float(first) + float(last)) / 2, abs=0.1)
+
+
+def test_without_canaries_and_rehearsal_it_says_how_to_have_them():
+    shown = rendered(seen(Phase.PLANNED))["quality"]
+    assert "[guard]" in shown
+    assert "hotfill rehearse --json" in shown
 
 
 def test_latency_rates_letters_and_journal_are_shown():

@@ -45,3 +45,15 @@ def test_the_composition_counts_hits_by_coverage():
     assert [each.coverage for each in found] == pytest.approx([half, 0.5 + half, 1.0 - half])
     assert [each.hits for each in found] == [10, 20, 10]
     assert [each.new_share for each in found] == pytest.approx([0.0, 0.7, 1.0])
+
+
+def test_the_recent_share_of_hits_counts_an_item_as_often_as_it_is_found():
+    now = [0.0]
+    measures = Measures(clock=lambda: now[0])
+    assert measures.recent_new_share() is None
+    measures.searched("both", 0.1, 0.5, 0, 10)
+    now[0] = 61.0
+    measures.searched("both", 0.1, 0.5, 9, 1)
+    measures.searched("new", 0.1, 0.5, 0, 10)
+    measures.searched("old", 0.1, 0.5, 0, 0)  # found nothing
+    assert measures.recent_new_share() == 11 / 20

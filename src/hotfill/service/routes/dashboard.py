@@ -36,6 +36,7 @@ def dashboard(request: Request, caller: Known, service: Served) -> HTMLResponse:
         page(
             service.watch.refresh(),
             service.plan,
+            service.rehearsed,
             may_operate=allows(caller.role, "operate"),
             has_tokens=bool(service.settings.tokens),
         )
@@ -54,7 +55,9 @@ async def events(
         seen = service.watch.latest
         if seen.number != number:
             number = seen.number
-            now = await run_in_threadpool(sections, seen, service.plan, may_operate=may_operate)
+            now = await run_in_threadpool(
+                sections, seen, service.plan, service.rehearsed, may_operate=may_operate
+            )
             changed = {name: text for name, text in now.items() if sent.get(name) != text}
             sent = now
             if changed:

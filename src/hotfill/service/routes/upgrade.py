@@ -7,10 +7,11 @@ tells in `run` how the step went.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from hotfill.service.access import Caller, may_operate, may_read
 from hotfill.service.confirmation import LASTS_SECONDS
@@ -42,6 +43,14 @@ _PROBLEMS = problems(400, 409, 413, 422)
 def status(service: Served) -> UpgradeOut:
     """Tell where the upgrade is, why it does not move, and what is possible now."""
     return _out(service.watch.refresh())
+
+
+@router.get("/rehearsal", dependencies=[Depends(may_read)], responses=problems(404))
+def rehearsal(service: Served) -> dict[str, Any]:
+    """Tell what the rehearsal found, as `hotfill rehearse --json` wrote it."""
+    if service.rehearsed is None:
+        raise HTTPException(404, "no rehearsal is named under [service] in the configuration")
+    return service.rehearsed.whole
 
 
 @router.post("/start", status_code=202, responses=_PROBLEMS)

@@ -26,6 +26,10 @@ _QUESTIONS = {
     "cutover": "Search only the new vectors from now on? The old ones are kept for a way back.",
 }
 
+_ACCEPT_QUESTION = (
+    "Go on although the canaries got worse than the gate allows? It is noted who said so."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -39,6 +43,7 @@ class Action:
     main: bool = False
     question: str | None = None
     retry_dead_letters: bool = False
+    accept_gate: bool = False
 
 
 def actions(seen: Snapshot, now: float, verification_lasts_seconds: float) -> list[Action]:
@@ -61,6 +66,8 @@ def actions(seen: Snapshot, now: float, verification_lasts_seconds: float) -> li
         )
         for step in sorted(steps, key=lambda step: step != best)
     ]
+    if any(hold.kind == "gate" for hold in seen.status.holds):
+        found.append(Action("resume", "Go on anyway", question=_ACCEPT_QUESTION, accept_gate=True))
     redo = seen.status.phase in (Phase.BACKFILLING, Phase.BACKFILLED) and not working
     if redo and seen.status.dead_letters:
         found.append(Action("start", "Try dead letters again", retry_dead_letters=True))

@@ -8,10 +8,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hotfill._version import __version__
-from hotfill.service.web import charts, story, words
+from hotfill.service.web import charts, quality, story, words
 from hotfill.service.web.actions import actions, is_verified
 
 if TYPE_CHECKING:
+    from hotfill.service.rehearsed import Rehearsed
     from hotfill.service.watch import Snapshot
     from hotfill.upgrade.plan import Plan
 
@@ -20,6 +21,7 @@ TITLES = (
     ("holds", "Holds"),
     ("coverage", "Coverage"),
     ("rates", "Rates"),
+    ("quality", "Quality"),
     ("latency", "Search latency"),
     ("letters", "Dead letters"),
     ("composition", "Hits by side"),
@@ -47,12 +49,19 @@ _templates.filters.update(
 )
 
 
-def page(seen: Snapshot, plan: Plan, *, may_operate: bool, has_tokens: bool) -> str:
+def page(
+    seen: Snapshot,
+    plan: Plan,
+    rehearsed: Rehearsed | None,
+    *,
+    may_operate: bool,
+    has_tokens: bool,
+) -> str:
     """Render the whole page."""
     return _templates.get_template("page.html").render(
         old_model=plan.old_model,
         new_model=plan.new_model,
-        sections=_safe(sections(seen, plan, may_operate=may_operate)),
+        sections=_safe(sections(seen, plan, rehearsed, may_operate=may_operate)),
         titles=TITLES,
         has_tokens=has_tokens,
         version=__version__,
@@ -64,7 +73,9 @@ def login_page(*, failed: bool) -> str:
     return _templates.get_template("login.html").render(failed=failed)
 
 
-def sections(seen: Snapshot, plan: Plan, *, may_operate: bool) -> dict[str, str]:
+def sections(
+    seen: Snapshot, plan: Plan, rehearsed: Rehearsed | None = None, *, may_operate: bool
+) -> dict[str, str]:
     """Render every section by its name, and `announcement` as plain text."""
     lasts = plan.verification_lasts_seconds
     status, run = seen.status, seen.run
@@ -84,12 +95,23 @@ def sections(seen: Snapshot, plan: Plan, *, may_operate: bool) -> dict[str, str]
             "error": {"step": run.step, **run.error} if run and run.error else None,
         },
         "coverage": {
+            "traffic": seen.traffic_share,
             "coverage": seen.coverage,
             "bar": charts.coverage_bar(seen.coverage),
             "old_items": seen.old_items,
             "new_items": seen.new_items,
             "done": status.moved + status.skipped,
             "status": status,
+            "left": story.time_left(seen),
+        },
+        "quality": {
+            "figures": quality.figures(seen),
+            "at": float(seen.quality[-1].body["coverage"]) if seen.quality else 0.0,
+            "canaries": quality.canary_plot(seen.quality),
+            "guarded": plan.guarded,
+            "rehearsed": rehearsed,
+            "expected": rehearsed.expected(seen.coverage) if rehearsed else 0.0,
+            "curve": quality.rehearsed_plot(rehearsed, seen.coverage) if rehearsed else "",
         },
         "rates": {
             "now": rates_now,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from hotfill.service.web.words import count
+import numpy as np
+
+from hotfill.service.web.words import count, duration
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
     from hotfill.service.watch import Snapshot
     from hotfill.upgrade.journal import Fact
+
+_RATES_FOR_A_RANGE = 10  # looks; before, nothing is known of how much the rate varies
 
 State: TypeAlias = Literal["done", "now", "to come"]
 
@@ -97,11 +101,14 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
         return f"{run.step.capitalize()} is running."
     paused = any(hold.kind == "paused" for hold in status.holds)
     working = run is not None and run.running
+    gated = any(hold.kind == "gate" for hold in status.holds)
     match status.phase:
         case Phase.PLANNED if working:
             return "Preparing: a sample is embedded, and what maps between the models is fitted."
         case Phase.PLANNED:
             return "Start when you are ready: searches and writes go on throughout."
+        case Phase.PREPARED | Phase.BACKFILLING if gated:
+            return "The canaries got worse than you allow. Abort, or look at them and go on anyway."
         case Phase.PREPARED | Phase.BACKFILLING if paused and not working:
             return "Paused, and nobody is at work. Resume, then continue: nothing is lost."
         case Phase.PREPARED | Phase.BACKFILLING if paused:
@@ -122,6 +129,25 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
             return "It was interrupted. Continue: it goes on where it ended."
         case _:
             return ""
+
+
+def time_left(seen: Snapshot) -> str:
+    """Say how long it will take, from the slowest to the fastest of the last minutes' rates."""
+    status = seen.status
+    if status.eta_seconds is None:
+        return "\N{EN DASH}"
+    said = duration(status.eta_seconds)
+    rates = [each.written for each in seen.rates if each.written > 0]
+    if len(rates) < _RATES_FOR_A_RANGE:
+        return said
+    left = status.items - status.moved - status.skipped
+    # The outer tenths are left out: a pause or a burst says nothing about the rest.
+    slow, fast = np.percentile(rates, (10, 90))
+    soonest = min(left / fast, status.eta_seconds)
+    latest = max(left / slow, status.eta_seconds)
+    if latest < 1.2 * soonest:
+        return said
+    return f"{said} ({duration(soonest)} to {duration(latest)})"
 
 
 def announcement(seen: Snapshot) -> str:
@@ -145,6 +171,12 @@ def told(fact: Fact) -> str:
         case "verified":
             outcome = "passed" if body["passed"] else "failed"
             return f"Verification {outcome}: {count(body['items'])} items"
+        case "canaries":
+            return f"{count(body['queries'])} canaries searched with the old model"
+        case "fit":
+            return "The maps between both models are fitted"
+        case "gate_accepted":
+            return f"Gate accepted by {body['by']}: {', '.join(body['metrics'])}"
         case "paused":
             return f"Paused by {body['by']}"
         case "plan":

@@ -62,12 +62,12 @@ async function post(step, body) {
 }
 
 async function act(button) {
-  const { step, question, retry } = button.dataset;
+  const { step, question, body } = button.dataset;
   if (question && !(await confirmed(question))) return;
   tell("");
   button.setAttribute("aria-busy", "true");
   try {
-    const answer = await post(step, retry ? { retry_dead_letters: true } : undefined);
+    const answer = await post(step, body && JSON.parse(body));
     // The service asks back before what cannot be undone.
     if (answer.confirmation_token && (await confirmed(answer.question))) {
       await post(step, { confirmation_token: answer.confirmation_token });
