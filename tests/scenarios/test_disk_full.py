@@ -59,6 +59,11 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(backfill, "RETRY_SECONDS", (0.0,))
 
 
+def moved(gallery):
+    """How many items are on the new side; models embed before there is one, too."""
+    return gallery.count(NEW) if NEW in gallery.spaces else 0
+
+
 def fill_up(folder, leave=0):
     """Take the room of a disk by a file, but for some bytes, whoever else writes meanwhile."""
     path = folder / "filler"
@@ -75,7 +80,7 @@ def test_a_journal_without_room_says_so_loses_nothing_and_goes_on_with_room(smal
     embedder, filler = Projection(NEW), []
 
     def fill_up_half_way(rows):
-        if not filler and up.gallery.count(NEW) > 100:
+        if not filler and moved(up.gallery) > 100:
             filler.append(fill_up(disk))
         return embedder(rows)
 
@@ -126,15 +131,36 @@ def test_no_room_to_begin_is_told_before_anything_is_moved(small_disk, tmp_path)
     SqliteJournal(disk / "journal.sqlite").close()
 
 
-def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, tmp_path):
+def qdrant_edge(folder):
+    return QdrantEdgeGallery.create(folder, OLD, exact=True)
+
+
+def index_files(folder):
+    pytest.importorskip("faiss")
+    from hotfill.stores.index_files import IndexFilesGallery
+
+    return IndexFilesGallery.create(folder, OLD)
+
+
+def lancedb(folder):
+    pytest.importorskip("lancedb")
+    from hotfill.stores.lancedb import LanceDBGallery
+
+    return LanceDBGallery.create(folder, OLD, exact=True)
+
+
+@pytest.mark.parametrize(
+    "make", [qdrant_edge, index_files, pytest.param(lancedb, marks=pytest.mark.slow)]
+)
+def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, tmp_path, make):
     disk = small_disk(MIN_FREE_BYTES + 64 * MEGABYTE)
     source = contents(300)
-    gallery = filled(source, QdrantEdgeGallery.create(disk / "store", OLD, exact=True))
+    gallery = filled(source, make(disk / "store"))
     up = upgrade(tmp_path, gallery=gallery, source=source)
     embedder, filler = Projection(NEW), []
 
     def fill_up_half_way(rows):
-        if not filler and up.gallery.count(NEW) > 100:
+        if not filler and moved(up.gallery) > 100:
             filler.append(fill_up(disk, leave=MIN_FREE_BYTES // 2))
         return embedder(rows)
 
@@ -144,8 +170,7 @@ def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, 
         up.start()
     assert str(disk / "store") in str(caught.value)
     assert len(gallery) == 300
-    moved = gallery.count(NEW)
-    assert 100 < moved < 300
+    assert 100 < moved(gallery) < 300
     assert ["StoreFullError" in hold.about for hold in up.status().holds] == [True]
     ids = gallery.search({OLD: np.eye(1, 4), NEW: np.eye(1, 6)}, 300)
     assert sorted(ids[OLD].item_ids[0] + ids[NEW].item_ids[0]) == sorted(source)

@@ -125,6 +125,34 @@ class QdrantEdge:
         return self.kind.open(self.path, exact=True)
 
 
+class IndexFiles:
+    """Index files in memory over a truth on disk."""
+
+    def __init__(self, folder):
+        from hotfill.stores.index_files import IndexFilesGallery
+
+        self.kind, self.path = IndexFilesGallery, folder / "store"
+        self.gallery = self.kind.create(self.path, OLD)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(self.path)
+
+
+class LanceDB:
+    """A table on disk."""
+
+    def __init__(self, folder):
+        from hotfill.stores.lancedb import LanceDBGallery
+
+        self.kind, self.path = LanceDBGallery, folder / "store"
+        self.gallery = self.kind.create(self.path, OLD, exact=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(self.path, exact=True)
+
+
 class UpgradeMachine(RuleBasedStateMachine):
     """One upgrade; `store` says where its items are."""
 
@@ -447,7 +475,18 @@ def test_the_same_holds_on_disk(scorer):
     explore(QdrantEdge, scorer, examples=4, steps=12, shrink=False)  # that would take minutes
 
 
+def test_the_same_holds_in_index_files(scorer):
+    pytest.importorskip("faiss")
+    explore(IndexFiles, scorer, examples=4, steps=12, shrink=False)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("store", [Memory, QdrantEdge])
+def test_the_same_holds_in_lancedb(scorer):
+    pytest.importorskip("lancedb")
+    explore(LanceDB, scorer, examples=20, steps=20, shrink=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", [Memory, QdrantEdge, IndexFiles])
 def test_the_same_holds_for_very_many_orders(store, scorer):
     explore(store, scorer, examples=1500 if store is Memory else 100, steps=40)
