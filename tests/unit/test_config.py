@@ -12,7 +12,7 @@ from hotfill.upgrade import control
 from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.phases import Phase, Step
 from hotfill.upgrade.plan import Plan
-from tests.unit.cli.models import NEW, OLD
+from tests.unit.cli.models import NEW, OLD, THIRD
 from tests.unit.cli.project import ITEMS, fill, write_config
 
 
@@ -156,3 +156,41 @@ def test_the_journal_tells_the_coverage_while_another_process_has_the_store(proj
     assert (told.told_by, known.told_by) == ("journal", "store")
     assert told.models == known.models
     assert [(each.items, each.share) for each in known.models] == [(ITEMS, 1.0), (0, 0.0)]
+
+
+def third(folder, **changes):
+    path = write_config(folder, **changes)
+    return path.rename(folder / "third.toml")
+
+
+def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path):
+    values = {"embedder": "tests.unit.cli.models:new_model"}
+    newest = {"embedder": "tests.unit.cli.models:third_model", "options": {}}
+    path = third(tmp_path, supersedes="former.toml", old=values, new=newest)
+    write_config(tmp_path).rename(tmp_path / "former.toml")
+    plan = config.read(path).draft()
+    assert (plan.older_models, plan.old_model, plan.new_model) == ((OLD,), NEW, THIRD)
+    assert Plan.from_dict(plan.to_dict()) == plan
+    third(tmp_path, supersedes="former.toml", new=newest)
+    with pytest.raises(ConfigError, match=r"\[old\] must be that model"):
+        config.read(path).draft()
+    third(tmp_path, supersedes="third.toml")
+    with pytest.raises(ConfigError, match="in a circle"):
+        config.read(path)
+    third(tmp_path, supersedes="gone.toml")
+    with pytest.raises(ConfigError, match="no configuration file"):
+        config.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strategy": "prefill"}, 'needs "merge"'),
+        ({"order": "uncertain"}, "order by doubt and refit"),
+        ({"refit": True}, "order by doubt and refit"),
+        ({"older_models": (NEW,)}, "a model of its own"),
+    ],
+)
+def test_a_chain_refuses_what_knows_one_old_side(change, message):
+    with pytest.raises(ConfigError, match=message):
+        Plan(OLD, NEW, **{"older_models": (THIRD,), **change})

@@ -1,6 +1,7 @@
 """From a TOML file to objects: the only place where names in a file become code.
 
     folder = "upgrade"                 # the upgrade's own files; default: FILE.upgrade
+    supersedes = "to-v2.toml"          # only in a chain: the unfinished upgrade to take over
 
     [store]                            # see `hotfill.stores.section`
     kind = "qdrant-edge"               # an embedded store on disk

@@ -22,7 +22,7 @@ from hotfill.upgrade.coverage import Current, current_of, current_told
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.lock import busy, holder
-from hotfill.upgrade.phases import Step, advance
+from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.planning import make_plan
 from hotfill.upgrade.status import take_status
@@ -32,20 +32,27 @@ from hotfill.upgrade.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hotfill.scoring import Scorer
     from hotfill.stores.base import Gallery
-    from hotfill.types import Source
+    from hotfill.types import Source, Vectors
+    from hotfill.upgrade.canaries import SearchBefore
     from hotfill.upgrade.journal import DeadLetter, Journal
     from hotfill.upgrade.status import Status
 
+_WHICH: tuple[Literal["old"], Literal["new"]] = ("old", "new")
 _POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One configuration file, read. Nothing is opened before it is asked for."""
+    """One configuration file, read. Nothing is opened before it is asked for.
+
+    former: in a chain, the unfinished upgrade that this one supersedes.
+    """
 
     path: Path
     settings: Settings
+    former: Project | None = None
     _embedders: dict[str, Embedder] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -89,11 +96,7 @@ class Project:
             made = made_by(f"{which}.embedder", section.embedder, section.options, self.path.parent)
         if made is None:
             return None
-        if not isinstance(made, Embedder):
-            raise ConfigError(
-                f"[{which}] embedder = {section.embedder!r} must give an object with `model_id` "
-                f"that can be called with contents; it gave {type(made).__name__}"
-            )
+        made = _an_embedder(f"{which}.embedder", section.embedder, made)
         if section.encoder is not None:
             made = BinaryEmbedder(made, encoder_named(section.encoder, self.path.parent))
         if section.model is not None:
@@ -104,6 +107,20 @@ class Project:
                 )
         self._embedders[which] = made  # a model may take long to load
         return made
+
+    def query_embedder(self, which: Literal["old", "new"]) -> Embedder | None:
+        """Make the embedder of a model's queries, once; None where the model embeds its own."""
+        section: ModelSection = getattr(self.settings, which)
+        key = f"{which}.query_embedder"
+        if section.query_embedder is not None and key not in self._embedders:
+            made = made_by(key, section.query_embedder, section.query_options, self.path.parent)
+            self._embedders[key] = _an_embedder(key, section.query_embedder, made)
+        return self._embedders.get(key)
+
+    def query_embedders(self) -> dict[ModelId, Embedder]:
+        """Return the embedders of queries by the model of the gallery; see `Serving`."""
+        found = {self.model(which): self.query_embedder(which) for which in _WHICH}
+        return {model: embedder for model, embedder in found.items() if embedder is not None}
 
     def model(self, which: Literal["old", "new"]) -> ModelId:
         """Tell the id of a model, from the file or from its embedder."""
@@ -124,9 +141,55 @@ class Project:
         for name in ("query_log", "up", "canary_queries"):
             if decided[name]:
                 decided[name] = str((self.path.parent / decided[name]).resolve())
+        for which in _WHICH:
+            queries = self.query_embedder(which)
+            decided[f"{which}_query_model"] = None if queries is None else queries.model_id
+        decided["older_models"] = self._older_models()
         return Plan(
             self.model("old"), self.model("new"), **decided, limits=dict(self.settings.limits)
         )
+
+    def _older_models(self) -> tuple[ModelId, ...]:
+        """Return the models before the old one, in whose spaces items may still be searched."""
+        if self.former is None:
+            return ()
+        with closing(self.former.look()) as journal:
+            plan = self.former.plan_in_force(journal)
+        if plan.new_model != self.model("old"):
+            raise ConfigError(
+                f"{self.path} supersedes {self.former.path}, which leads to {plan.new_model}; "
+                f"[old] must be that model, and is {self.model('old')}"
+            )
+        return plan.old_models
+
+    def give_way(self, by: str) -> None:
+        """End what this unfinished upgrade does, because another supersedes it. Again is harmless.
+
+        by: that one's file. Returns when the process that led this one has let go; raises
+        UpgradeBusyError when it does not, PhaseError when there is nothing to take over.
+        """
+        with closing(self.journal()) as journal:
+            control.supersede(journal, by)
+            with journal.coordinating(HANDOVER_SECONDS):
+                pass
+
+    def load_scorer_before(self) -> Scorer:
+        """In a chain, read what the sides of the unfinished upgrade are ranked by."""
+        if self.former is None:
+            raise ConfigError(f"{self.path} supersedes no upgrade")
+        with closing(self.former.look()) as journal:
+            return load_scorer(fit_folder(self.former.folder, journal))
+
+    def _search_before(self, gallery: Gallery) -> SearchBefore:
+        """In a chain, search as the unfinished upgrade does."""
+
+        def search(queries: Vectors, k: int) -> list[tuple[str, ...]]:
+            prepared = self.load_scorer_before().prepare(queries)
+            found = gallery.search(prepared.vectors, prepared.depth(k))
+            ranked = prepared.rank(found, k, read=gallery.vectors)
+            return [each.item_ids for each in ranked]
+
+        return search
 
     def _guarding(self) -> dict[str, Any]:
         """Return what [guard] and [gate] decide of the plan; a gate alone has the usual guard."""
@@ -198,11 +261,21 @@ class Project:
         """
         self.check(step)
         with closing(self.journal()) as journal:
+            lets_go = step is Step.ABORT
             if step is Step.ABORT:
                 control.abort(journal)
-            with self._gallery_unless_running(HANDOVER_SECONDS if step is Step.ABORT else 0) as g:
+            elif step is Step.START and self._takes_over(journal):
+                lets_go = True
+            with self._gallery_unless_running(HANDOVER_SECONDS if lets_go else 0) as g:
                 plan = None if step is Step.START else self.plan_in_force(journal)
                 yield self.upgrade(g, journal, plan)
+
+    def _takes_over(self, journal: Journal) -> bool:
+        """End what the former upgrade does, before this one begins. Tells whether there is one."""
+        if self.former is None or journal.phase is not Phase.PLANNED:
+            return False
+        self.former.give_way(str(self.path))
+        return True
 
     def _gallery_unless_running(self, wait_seconds: float) -> Gallery:
         """Open the store, waiting if need be. Raises UpgradeBusyError when an upgrade has it."""
@@ -245,6 +318,8 @@ class Project:
             old_embedder=old,
             source=source,
             fitting=fitting_for(plan),
+            former_gives_way=lambda: self._takes_over(journal),
+            search_before=None if self.former is None else self._search_before(gallery),
             hooks=shell_hooks(self.settings.hooks),
         )
 
@@ -263,7 +338,13 @@ class Project:
         embedders = [e for e in (self.embedder("old"), self.embedder("new")) if e is not None]
         plan = self.plan_in_force(journal)
         return Serving(
-            gallery, journal, plan, embedders, lambda: load_scorer(fit_folder(self.folder, journal))
+            gallery,
+            journal,
+            plan,
+            embedders,
+            lambda: load_scorer(fit_folder(self.folder, journal)),
+            query_embedders=self.query_embedders(),
+            load_scorer_before=None if self.former is None else self.load_scorer_before,
         )
 
     def _backfilling(self, gallery: Gallery) -> tuple[Source, Embedder]:
@@ -281,3 +362,12 @@ class Project:
         if embedder is None:
             raise ConfigError("[new] needs an embedder: items are embedded by it")
         return embedder
+
+
+def _an_embedder(key: str, name: str | None, made: Any) -> Embedder:
+    if not isinstance(made, Embedder):
+        raise ConfigError(
+            f"{key} = {name!r} must give an object with `model_id` that can be called with "
+            f"contents; it gave {type(made).__name__}"
+        )
+    return made

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> Project:
-    """Read a configuration file. Raises ConfigError, naming the nearest right key."""
+    """Read a configuration file, and that of the upgrade it supersedes, if any.
+
+    Raises ConfigError, naming the nearest right key.
+    """
+    return _read(path, ())
+
+
+def _read(path: Path, before: tuple[Path, ...]) -> Project:
+    if path.resolve() in before:
+        raise ConfigError(f"{path}: upgrades supersede each other in a circle")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -29,9 +38,13 @@ def read(path: Path) -> Project:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
-        return Project(path, Settings.model_validate(values))
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explained(error, Settings)}") from error
+    if settings.supersedes is None:
+        return Project(path, settings)
+    former = _read(path.parent / settings.supersedes, (*before, path.resolve()))
+    return Project(path, settings, former)
 
 
 def explained(error: ValidationError, settings: type[BaseModel]) -> str:

@@ -72,9 +72,13 @@ class GuardSection(_Section):
 
 
 class Settings(_Section):
-    """The whole file. codes: the folder of the codes, where a model has an encoder."""
+    """The whole file. codes: the folder of the codes, where a model has an encoder.
+
+    supersedes: the configuration file of an unfinished upgrade that this one takes over.
+    """
 
     folder: str | None = None
+    supersedes: str | None = None
     codes: str = "codes"
     store: StoreSection
     journal: JournalSection = JournalSection()

@@ -146,6 +146,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             plan,
             embedders,
             lambda: load_scorer(fit_folder(project.folder, journal)),
+            load_scorer_before=None if project.former is None else project.load_scorer_before,
         )
         measures = Measures()
         steps = Steps(

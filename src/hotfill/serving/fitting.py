@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hotfill.scoring.fit import FitTransform
     from hotfill.transforms import Transform
     from hotfill.types import ModelId, Vectors
+    from hotfill.upgrade.fit import ChainPairs
     from hotfill.upgrade.plan import Plan, TransformName
 
 
@@ -89,7 +90,12 @@ def fitting_for(plan: Plan) -> Fitting:
         given = given_map(plan)
         return found if given is None else replace(found, up=given)
 
-    return Fitting(fit=fit, load=load_fit)
+    def fit_chain(pairs: ChainPairs) -> ModelFit:
+        from hotfill.serving.chain_fitting import fit_chain  # it builds on this module
+
+        return fit_chain(pairs, new, transform=plan.transform)
+
+    return Fitting(fit=fit, load=load_fit, fit_chain=fit_chain)
 
 
 def given_map(plan: Plan) -> Transform | None:

@@ -7,11 +7,18 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotfill.checks import check_ids, check_vectors
-from hotfill.errors import ConfigError, EmbedError, InputError, ModelMismatchError
+from hotfill.errors import (
+    ConfigError,
+    EmbedError,
+    InputError,
+    ModelMismatchError,
+    PhaseError,
+)
 from hotfill.serving.results import Hit, SearchResult
 from hotfill.serving.switch import Switch
-from hotfill.serving.view import View, view_of
+from hotfill.serving.view import Before, View, view_of
 from hotfill.upgrade.notice import NOTICE_SECONDS
+from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery, Metadata, Where
     from hotfill.types import Embedder, ModelId, Vectors
     from hotfill.upgrade.journal import Journal
-    from hotfill.upgrade.phases import Phase
     from hotfill.upgrade.plan import Plan
 
 T = TypeVar("T")
@@ -36,6 +42,8 @@ class Serving:
         whose vectors are comparable with the large one's. Nothing it makes is stored. If it tells
         by `gallery_model` whose vectors it was trained to search, others are refused.
     load_scorer: reads what was fitted when the upgrade was prepared.
+    load_scorer_before: in a chain (`Plan.older_models`) reads what was fitted for the unfinished
+        upgrade: before this one begins, and when it was aborted, its sides are searched.
     poll_seconds: how often the journal is asked for the phase, for upgrades that run in another
         process. In the same process pass `follow` as the engine's `on_phase`: then no search ever
         sees half of a switch.
@@ -50,7 +58,9 @@ class Serving:
         load_scorer: Callable[[], Scorer],
         poll_seconds: float = 0.5,
         query_embedders: Mapping[ModelId, Embedder] | None = None,
+        load_scorer_before: Callable[[], Scorer] | None = None,
     ) -> None:
+        self._load_scorer_before = load_scorer_before
         self._gallery = gallery
         self._journal = journal
         self._plan = plan
@@ -171,7 +181,11 @@ class Serving:
     # ------------------------------------------------------------------------------------------
 
     def _view(self, phase: Phase) -> View:
-        return view_of(phase, self._plan.old_model, self._plan.new_model, self._load_scorer)
+        plan = self._plan
+        before = None
+        if plan.older_models and self._load_scorer_before is not None:
+            before = Before(self._load_scorer_before, plan.older_models[-1])
+        return view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
 
     def _follow_and(self, act: Callable[[View], T]) -> T:
         """Act by the current view. A view that is found to be out of date is replaced once."""
@@ -183,6 +197,8 @@ class Serving:
             self._follow_fit()
         known_at = self._known_at
         with self._switch.use() as view:
+            if view.phase is Phase.SUPERSEDED:
+                self._check_not_taken_over()
             try:
                 done = act(view)
             except ModelMismatchError:
@@ -199,6 +215,16 @@ class Serving:
         self.follow(self._journal.phase)
         with self._switch.use() as view:
             return act(view)
+
+    def _check_not_taken_over(self) -> None:
+        """Rather refuse than miss the items that a third model has."""
+        known = (*self._plan.old_models, self._plan.new_model)
+        if any(space not in known for space in self._gallery.spaces):
+            raise PhaseError(
+                "search or write by this configuration",
+                Phase.SUPERSEDED,
+                ["serve by the configuration of the upgrade that superseded this one"],
+            )
 
     def _search(
         self, view: View, queries: Vectors, k: int, where: Where | None

@@ -4,9 +4,12 @@
 |---|---|---|---|
 | planned, aborted, rolled_back | the old model | the old side | the old side |
 | prepared, backfilling, backfilled | the new model | both sides | the new side, old vector kept |
+| superseded | the new model | both sides | the new side, old vector kept |
 | cut_over | the new model | the new side | the new side, old vector kept |
 | aborting, rolling_back | the new model | both sides | the old side |
 | completed | the new model | the new side | the new side |
+
+In a chain the first row is as the unfinished upgrade before it: both its sides, ranked together.
 """
 
 from __future__ import annotations
@@ -28,6 +31,17 @@ _GOING_BACK = frozenset({Phase.ABORTING, Phase.ROLLING_BACK})
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """In a chain: what was before it, and comes back when it is aborted. An unfinished upgrade.
+
+    load_scorer: ranks the sides of that upgrade. kept_model: the model before its new one.
+    """
+
+    load_scorer: Callable[[], Scorer]
+    kept_model: ModelId
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What searches and writes follow.
 
@@ -44,10 +58,20 @@ class View:
 
 
 def view_of(
-    phase: Phase, old_model: ModelId, new_model: ModelId, load_scorer: Callable[[], Scorer]
+    phase: Phase,
+    old_model: ModelId,
+    new_model: ModelId,
+    load_scorer: Callable[[], Scorer],
+    *,
+    before: Before | None = None,
 ) -> View:
-    """Return the view of a phase (the table above). load_scorer: only called when needed."""
+    """Return the view of a phase (the table above). load_scorer: only called when needed.
+
+    before: in a chain, how the gallery is searched where the old side alone is meant.
+    """
     if phase in _OLD_ONLY:
+        if before is not None:
+            return View(phase, old_model, old_model, before.kept_model, before.load_scorer())
         return View(phase, old_model, old_model, None, None)
     kept = old_model if phase in WAY_BACK_OPEN else None
     if phase in _NEW_ONLY:

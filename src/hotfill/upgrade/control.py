@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.errors import PhaseError
 from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.phases import ENDED, Step, next_steps
+from hotfill.upgrade.phases import ENDED, Phase, Step, next_steps
 
 if TYPE_CHECKING:
     from hotfill.upgrade.journal import Journal
@@ -66,6 +66,17 @@ def abort(journal: Journal) -> None:
     opened here; `Upgrade.abort` does the rest. Raises PhaseError.
     """
     journal.advance(Step.ABORT)
+
+
+def supersede(journal: Journal, by: str) -> None:
+    """Let an upgrade to a third model take over: a process at work lets go after its batches.
+
+    by: the configuration of that upgrade. Raises PhaseError where there is nothing to take over:
+    not begun, or ended; or where the way is one already: cut over, or on the way back.
+    """
+    if journal.phase is not Phase.SUPERSEDED:
+        journal.advance(Step.SUPERSEDE)
+        journal.record("superseded", by=by)
 
 
 def _not_ended(journal: Journal, step: str) -> None:

@@ -25,7 +25,7 @@ from hotfill.upgrade.notice import give_notice
 from hotfill.upgrade.order import RandomOrder, pages_of
 from hotfill.upgrade.ordering import order_of
 from hotfill.upgrade.phases import Phase, Step, advance
-from hotfill.upgrade.preparing import agree_on_plan, prepare
+from hotfill.upgrade.preparing import agree_on_plan, check_no_strangers, prepare
 from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.switch_holds import holds_of_cutover
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
     from hotfill.upgrade.backfill import Work
+    from hotfill.upgrade.canaries import SearchBefore
     from hotfill.upgrade.fit import Fit, Fitting
     from hotfill.upgrade.hooks import Hooks, Moment
     from hotfill.upgrade.journal import Journal
@@ -66,6 +67,8 @@ class Upgrade:
     on_status: called about every second while work goes on.
     on_phase: called when a phase was entered, before anything moves in it: searches and writes
         must follow the new phase when it returns.
+    former_gives_way: in a chain, ends what the unfinished upgrade does, before this one begins.
+    search_before: in a chain, searches as that upgrade did; the canaries compare with it.
     by: who gives the commands; noted where that matters.
     on_fit: called when another fit is in force (`Plan.refit`): searches may follow it.
     """
@@ -83,6 +86,8 @@ class Upgrade:
     on_status: Callable[[Status], None] = lambda status: None
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_fit: Callable[[], None] = lambda: None
+    former_gives_way: Callable[[], object] = lambda: None
+    search_before: SearchBefore | None = None
     by: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)
@@ -101,6 +106,11 @@ class Upgrade:
         """
         with self._running():
             advance(self.journal.phase, Step.START)
+            if self.journal.phase is Phase.SUPERSEDED:
+                check_no_strangers(self.gallery, self.plan)  # of the upgrade that took over
+                self._enter(Step.START)
+            if self.journal.phase is Phase.PLANNED:
+                self.former_gives_way()
             agree_on_plan(self.gallery, self.journal, self.plan, self.by)
             if retry_dead_letters:
                 self.journal.revive(self.plan.batch_size)
@@ -286,8 +296,8 @@ class Upgrade:
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
             self.journal.revive(self.plan.batch_size)
-            while not self.stop.is_set() and items_to_revert(self.gallery, self.journal, self.plan):
-                self._run(self._revert_work())
+            for target in self.plan.old_models:
+                self._revert_to(target)
             if self.stop.is_set():
                 return
             if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):
@@ -297,8 +307,19 @@ class Upgrade:
             self._enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)
 
-    def _revert_work(self) -> Work:
-        return stages.revert_work(self.gallery, self.plan.old_model, self.source, self.old_embedder)
+    def _revert_to(self, target: ModelId) -> None:
+        plan = self.plan
+        work = stages.revert_work(
+            self.gallery,
+            target,
+            plan.new_model,
+            self.source,
+            self.old_embedder if target == plan.old_model else None,
+        )
+        if plan.older_models:
+            self.journal.drop_work("revert")  # what a kill left may have been for another side
+        while not self.stop.is_set() and items_to_revert(self.gallery, self.journal, plan, target):
+            self._run(work)
 
     # ------------------------------------------------------------------------------------------
 

@@ -62,13 +62,27 @@ class Fit(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ChainPairs:
+    """Items with vectors of the new model, and of old ones where there are any.
+
+    new: float32 (n, d_new). old: per old model, oldest first, which rows of `new` have a vector of
+    it, int64 (m,), and these vectors, float32 (m, d_old).
+    """
+
+    new: Vectors
+    old: Mapping[ModelId, tuple[NDArray[np.int64], Vectors]]
+
+
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """How a fit comes to be, and comes back.
 
     fit: from paired vectors, row i of both being the same item: old (n, d_old), new (n, d_new).
     load: from the folder that `Fit.save` wrote.
+    fit_chain: for several old sides; None where chains are not fitted.
     """
 
     fit: Callable[[Vectors, Vectors], Fit]
     load: Callable[[Path], Fit]
+    fit_chain: Callable[[ChainPairs], Fit] | None = None

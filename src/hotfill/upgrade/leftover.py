@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hotfill.stores.base import Gallery
+    from hotfill.types import ModelId
     from hotfill.upgrade.journal import Journal, Stage
     from hotfill.upgrade.plan import Plan
 
@@ -52,8 +53,13 @@ def sweep(gallery: Gallery, journal: Journal, plan: Plan) -> int:
     return journal.add_work("embed", pages(), plan.batch_size)
 
 
-def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan) -> int:
-    """Make batches of what is on the new side, unless there are some. Returns how many items."""
+def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: ModelId) -> int:
+    """Make batches of what goes back from the new side to an old one, unless there are some.
+
+    In a chain an item goes back to the newest old model of which it has a vector: that is where it
+    was, or where its content was written since. What has none goes to the old model, which embeds
+    it. Returns how many items.
+    """
     new = plan.new_model
     if left := journal.tally("revert").left:
         return left
@@ -64,6 +70,20 @@ def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan) -> int:
     def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
         for page in pages_of(gallery, new):
             left = [item for item in page.item_ids if item not in dead]
+            if target != plan.old_model:
+                left = _newest_in(gallery, plan, left, target)
             yield left, [0.0] * len(left)
 
     return journal.add_work("revert", pages(), plan.batch_size)
+
+
+def _newest_in(gallery: Gallery, plan: Plan, item_ids: Sequence[str], target: ModelId) -> list[str]:
+    """Leave only items that have a vector of `target`, and of no newer old model."""
+    place = plan.old_models.index(target)
+    there = gallery.vectors(item_ids, target).item_ids
+    newer = {
+        item_id
+        for model in plan.old_models[place + 1 :]
+        for item_id in gallery.vectors(there, model).item_ids
+    }
+    return [item_id for item_id in there if item_id not in newer]

@@ -6,6 +6,9 @@
                                                  ↓                               ↓
                                              aborting → aborted      rolling_back → rolled_back
 
+From prepared, backfilling and backfilled an upgrade to a third model may take over: then this one
+is `superseded`, and only goes on (`start`) when that one was aborted.
+
 Failure is not a phase but a hold (`holds.py`): the journal is intact and the same command goes on.
 `aborting` and `rolling_back` are backfills in reverse, from vectors that were kept; search stays
 correct meanwhile, and an interrupted one goes on when its command is given again.
@@ -30,6 +33,7 @@ class Phase(StrEnum):
     ABORTING = "aborting"  # moved items are going back
     ABORTED = "aborted"  # ended on the old side, before the switch
     ROLLING_BACK = "rolling_back"  # moved items are going back, after the switch
+    SUPERSEDED = "superseded"  # another upgrade, to a third model, has taken the items over
     ROLLED_BACK = "rolled_back"  # ended on the old side, after the switch
 
 
@@ -46,6 +50,7 @@ class Step(StrEnum):
     FINISH_BACKFILL = "finish backfill"
     FIND_MORE = "find more items"
     FINISH_REVERT = "finish going back"
+    SUPERSEDE = "supersede"
 
 
 _MOVES: dict[tuple[Phase, Step], Phase] = {
@@ -58,6 +63,10 @@ _MOVES: dict[tuple[Phase, Step], Phase] = {
     (Phase.PREPARED, Step.ABORT): Phase.ABORTING,
     (Phase.BACKFILLING, Step.ABORT): Phase.ABORTING,
     (Phase.BACKFILLED, Step.ABORT): Phase.ABORTING,
+    (Phase.PREPARED, Step.SUPERSEDE): Phase.SUPERSEDED,
+    (Phase.BACKFILLING, Step.SUPERSEDE): Phase.SUPERSEDED,
+    (Phase.BACKFILLED, Step.SUPERSEDE): Phase.SUPERSEDED,
+    (Phase.SUPERSEDED, Step.START): Phase.PREPARED,
     (Phase.ABORTING, Step.FINISH_REVERT): Phase.ABORTED,
     (Phase.CUT_OVER, Step.ROLLBACK): Phase.ROLLING_BACK,
     (Phase.ROLLING_BACK, Step.FINISH_REVERT): Phase.ROLLED_BACK,
@@ -68,6 +77,7 @@ _AGAIN: dict[Step, frozenset[Phase]] = {
     Step.START: frozenset({Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED}),
     Step.ABORT: frozenset({Phase.ABORTING, Phase.ABORTED}),
     Step.ROLLBACK: frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK}),
+    Step.SUPERSEDE: frozenset({Phase.SUPERSEDED}),
     Step.CUTOVER: frozenset({Phase.CUT_OVER}),
     Step.COMPLETE: frozenset({Phase.COMPLETED}),
     Step.VERIFY: frozenset({Phase.BACKFILLED, Phase.CUT_OVER}),
@@ -78,7 +88,9 @@ _COMMANDS = (Step.START, Step.VERIFY, Step.CUTOVER, Step.ROLLBACK, Step.COMPLETE
 ENDED = frozenset({Phase.COMPLETED, Phase.ABORTED, Phase.ROLLED_BACK})
 """Nothing leads on from these."""
 
-WAY_BACK_OPEN = frozenset({Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED, Phase.CUT_OVER})
+WAY_BACK_OPEN = frozenset(
+    {Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED, Phase.SUPERSEDED, Phase.CUT_OVER}
+)
 """In these, a write must serve both sides, so that going back loses nothing."""
 
 

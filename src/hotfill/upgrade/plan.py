@@ -34,6 +34,7 @@ _LEAST = {
 _SECONDS = frozenset({"verification_lasts_seconds", "guard_seconds"})
 
 BINDING = (
+    "older_models",
     "old_model",
     "new_model",
     "strategy",
@@ -56,6 +57,8 @@ class Plan:
     """One upgrade, decided.
 
     old_model, new_model: from what to what.
+    older_models: in a chain, models before the old one in whose spaces items are still searched,
+        because the upgrade from them was superseded; oldest first.
     old_query_model, new_query_model: what embeds the queries of each, where that is another model
         with comparable vectors; nothing it makes is stored.
     strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
@@ -114,6 +117,7 @@ class Plan:
     canary_k: int = 10
     guard_seconds: float = 600.0
     gate: Mapping[str, float] = field(default_factory=dict)
+    older_models: tuple[ModelId, ...] = ()
 
     items: int = 0
     bytes_to_write: int = 0
@@ -139,6 +143,8 @@ class Plan:
         for name, limit in self.limits.items():
             if not isinstance(limit, int | float) or limit != limit:
                 raise ConfigError(f"the limit of {name!r} is not a number: {limit!r}")
+        if self.older_models:
+            self._check_chain()
         check_gate(self.gate)
         if self.gate and not self.guarded:
             raise ConfigError("a gate needs canaries to measure: canary_items or canary_queries")
@@ -176,6 +182,25 @@ class Plan:
                 'use "merge" or "prefill"'
             )
 
+    def _check_chain(self) -> None:
+        if self.strategy != "merge":
+            raise ConfigError(
+                f'strategy = "{self.strategy}" knows one old side; an upgrade that supersedes '
+                'another has several, and needs "merge"'
+            )
+        if "uncertain" in self.order or self.refit:
+            raise ConfigError(
+                "an upgrade that supersedes another has several maps: order by doubt and refit "
+                "are not possible"
+            )
+        if len({*self.old_models, self.new_model}) <= len(self.old_models):
+            raise ConfigError("an upgrade that supersedes another leads to a model of its own")
+
+    @property
+    def old_models(self) -> tuple[ModelId, ...]:
+        """All models to leave, oldest first: one, or more in a chain."""
+        return (*self.older_models, self.old_model)
+
     @property
     def guarded(self) -> bool:
         """Whether canaries are measured."""
@@ -197,6 +222,7 @@ class Plan:
         values["limits"] = dict(self.limits)
         values["gate"] = dict(self.gate)
         values["blockers"] = list(self.blockers)
+        values["older_models"] = [model.to_dict() for model in self.older_models]
         return values
 
     @classmethod
@@ -218,6 +244,7 @@ class Plan:
             **{
                 **values,
                 **{name: ModelId.from_dict(value) for name, value in models.items()},
+                "older_models": tuple(map(ModelId.from_dict, values.get("older_models", ()))),
                 "blockers": tuple(values.get("blockers", ())),
             }
         )

@@ -40,10 +40,14 @@ def make_plan(
             f"the embedder makes vectors of {embedder.model_id}, the plan says {new} "
             f"({new.differences(embedder.model_id)})"
         )
+    lacking = [model for model in draft.older_models if model not in gallery.spaces]
+    if lacking:
+        blockers.append(f"the upgrade to be superseded began at {lacking[0]}, the store lacks it")
     if old not in gallery.spaces:
         held = ", ".join(str(space) for space in gallery.spaces) or "no stamped vectors"
         blockers.append(f"the plan's old model is {old}, but the store holds {held}")
     else:
+        blockers += _strangers(gallery, draft)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -72,11 +76,23 @@ def make_plan(
     )
 
 
+def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
+    """Say which items are searched by models that the plan does not know."""
+    known = (*draft.old_models, draft.new_model)
+    return [
+        f"{count} items are still searched by {space}: finish or abort the upgrade from it, or "
+        "supersede that by this one"
+        for space in gallery.spaces
+        if space not in known and (count := gallery.count(space))
+    ]
+
+
 def _time_sample(
     gallery: Gallery, draft: Plan, source: Source, embedder: Embedder
 ) -> tuple[int, float]:
     """Read and embed a few items: how many, and seconds per item."""
-    space = draft.old_model if gallery.count(draft.old_model) else draft.new_model
+    held = [space for space in draft.old_models if gallery.count(space)]
+    space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     warm_up = source(page.item_ids[:_WARM_UP])
     if warm_up:

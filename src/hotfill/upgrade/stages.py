@@ -60,9 +60,13 @@ class _ToEmbed:
 
 
 def revert_work(
-    gallery: Gallery, old_model: ModelId, source: Source, embedder: Embedder | None
+    gallery: Gallery,
+    old_model: ModelId,
+    new_model: ModelId,
+    source: Source,
+    embedder: Embedder | None,
 ) -> Work:
-    """Put old vectors back into search.
+    """Put old vectors back into search, of items that are searched by the new model.
 
     embedder: the old model's, for items written without an old vector; without it such items
     cannot go back and become dead letters.
@@ -93,7 +97,7 @@ def revert_work(
         stage="revert",
         target=old_model,
         origin=old_model.fingerprint,
-        needed=lambda state: state.space != old_model,
+        needed=lambda state: state.space == new_model,
         load=load,
         make=make,
         absent="this item has no old vector, and no old embedder or no content to make one",

@@ -36,7 +36,7 @@ class Status:
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.
     quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
         and without canaries. gate: required values by metric. gate_accepted: metrics that somebody
-        let pass.
+        let pass. older_models: in a chain, those before the old one.
     """
 
     phase: Phase
@@ -61,6 +61,7 @@ class Status:
     quality: Mapping[str, Any] | None = None
     gate: Mapping[str, float] = field(default_factory=dict)
     gate_accepted: tuple[str, ...] = ()
+    older_models: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -76,6 +77,7 @@ class Status:
             "holds": [hold.to_dict() for hold in self.holds],
             "next_steps": list(self.next_steps),
             "gate_accepted": list(self.gate_accepted),
+            "older_models": list(self.older_models),
         }
 
 
@@ -117,6 +119,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         next_steps=_next(phase, holds),
         quality=measured.body if measured else None,
         gate=gate,
+        older_models=tuple(str(model) for model in plan.older_models),
         gate_accepted=tuple(sorted(accepted_metrics(journal))) if gate else (),
     )
 

@@ -11,6 +11,7 @@ from hotfill.types import ModelId
 WIDTH = 8  # numbers that make up the content of an item
 OLD = ModelId("old", "1", 6)
 NEW = ModelId("new", "1", 8)
+THIRD = ModelId("third", "1", 7)
 
 
 class Projection:
@@ -43,6 +44,10 @@ def old_model(seconds_per_call: float = 0.0) -> Projection:
 def new_model(seconds_per_call: float = 0.0, name: str = "new") -> Projection:
     print("this embedder is chatty")  # must not end up in a result
     return Projection(ModelId(name, "1", 8), seconds_per_call)
+
+
+def third_model(seconds_per_call: float = 0.0) -> Projection:
+    return Projection(THIRD, seconds_per_call)
 
 
 class Contents(dict):

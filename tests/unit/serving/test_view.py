@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hotfill.serving import view
-from hotfill.serving.view import view_of
+from hotfill.serving.view import Before, view_of
+from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import NEW, OLD
 
@@ -41,3 +42,13 @@ def test_a_view_is_what_the_table_says(phase, query, searched, write):
     one_side = f"the {found.query_model.name} side"
     assert ("both sides" if found.scorer is SCORER else one_side) == searched
     assert bool(asked) == (searched == "both sides")  # what may not be there yet is not loaded
+
+
+def test_in_a_chain_the_old_side_alone_means_the_sides_of_the_unfinished_upgrade():
+    third = ModelId("third", "1", 7)
+    before = Before(lambda: SCORER, kept_model=OLD)
+    for phase in (Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK):
+        found = view_of(phase, NEW, third, lambda: None, before=before)
+        assert found == view.View(phase, NEW, NEW, OLD, SCORER)
+    found = view_of(Phase.BACKFILLING, NEW, third, lambda: SCORER, before=before)
+    assert (found.query_model, found.write_model, found.kept_model) == (third, third, NEW)

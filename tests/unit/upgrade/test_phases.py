@@ -26,7 +26,13 @@ BACK = [
     (P.CUT_OVER, S.ROLLBACK, P.ROLLING_BACK),
     (P.ROLLING_BACK, S.FINISH_REVERT, P.ROLLED_BACK),
 ]
-MORE = [(P.BACKFILLED, S.FIND_MORE, P.BACKFILLING)]  # what the drawing leaves out
+MORE = [  # what the drawing leaves out
+    (P.BACKFILLED, S.FIND_MORE, P.BACKFILLING),
+    (P.PREPARED, S.SUPERSEDE, P.SUPERSEDED),
+    (P.BACKFILLING, S.SUPERSEDE, P.SUPERSEDED),
+    (P.BACKFILLED, S.SUPERSEDE, P.SUPERSEDED),
+    (P.SUPERSEDED, S.START, P.PREPARED),
+]
 MOVES = {(here, step): there for here, step, there in (*FORWARD, *BACK, *MORE)}
 # A command given again where it has led already, or where it is still being carried out.
 AGAIN = {
@@ -37,6 +43,7 @@ AGAIN = {
     (P.ABORTED, S.ABORT),
     (P.ROLLING_BACK, S.ROLLBACK),
     (P.ROLLED_BACK, S.ROLLBACK),
+    (P.SUPERSEDED, S.SUPERSEDE),
     (P.CUT_OVER, S.CUTOVER),
     (P.COMPLETED, S.COMPLETE),
     (P.BACKFILLED, S.VERIFY),
@@ -85,6 +92,7 @@ def test_a_step_leads_where_the_drawing_says_or_is_refused(phase, step):
         (P.CUT_OVER, ("rollback", "complete")),
         (P.ABORTING, ("abort",)),
         (P.ROLLING_BACK, ("rollback",)),
+        (P.SUPERSEDED, ("start",)),
         (P.COMPLETED, ()),
         (P.ABORTED, ()),
         (P.ROLLED_BACK, ()),
@@ -107,7 +115,8 @@ def test_the_end_is_where_nothing_leads_on():
 
 def test_the_way_back_is_open_exactly_where_a_step_goes_back():
     leaving = {here for here, step in MOVES if step in (S.ABORT, S.ROLLBACK)}
-    assert leaving == WAY_BACK_OPEN
+    # One that was superseded can go on when the other was aborted, and back then.
+    assert leaving | {P.SUPERSEDED} == WAY_BACK_OPEN
 
 
 def test_every_phase_can_be_reached_and_every_way_ends():
