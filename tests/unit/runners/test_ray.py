@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +81,17 @@ def test_a_worker_that_no_machine_has_room_for_and_what_it_raises_are_told_at_on
     done = call("worker", path, "--ray", 1, "--ray-gpus", 64, "--json")
     assert done.returncode == ExitCode.USAGE, done
     assert "has 1 CPUs and 64 GPUs" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_the_python_of_the_page_about_ray_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "ray.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    make_project(tmp_path, 20)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block, "ray.md", "exec"), names)
+    with names["open_worker"]() as made:
+        assert made.lease_seconds == 60.0
 
 
 def test_a_run_without_workers_is_refused():
