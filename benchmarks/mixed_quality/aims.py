@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.mixed_quality.methods import DEFAULT, WITH_LABELS
+from benchmarks.mixed_quality.methods import DEFAULT, SAFE, WITH_LABELS
 
 BASELINES_TO_BEAT = ("naive merge", "RRF", "Procrustes bridge, isotonic")
 LABEL_FREE_ORDERS = ("uncertainty",)
@@ -15,34 +15,54 @@ Cells = list[dict[str, Any]]
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
-    """Reduce the cells."""
+    """Reduce the cells.
+
+    The aims are held against the default; once more, for information, against the default with
+    old queries beside (`SAFE`), which needs both models for each query.
+    """
     titles = sorted({title for cell in cells for title in cell["methods"]})
     pairs = {cell["pair"] for cell in cells}
     gains = {title: mean_gain(cells, title) for title in titles}
     complete = {title for title in titles if set(by_pair(cells, title, "gain")) == pairs}
-    random = f"{DEFAULT} | random"
+    aims = _aims_of(cells, DEFAULT)
     ordered = max(
-        (
-            title
-            for title in complete
-            if title.endswith(LABEL_FREE_ORDERS) and "log" not in title and WITH_LABELS not in title
-        ),
+        (title for title in complete if title.endswith(LABEL_FREE_ORDERS) and "log" not in title),
         key=gains.__getitem__,
     )
+    aims["gain_best_label_free_order"] = {
+        "value": gains[ordered],
+        "method": ordered,
+        "aim": ">= 0.92",
+        "met": gains[ordered] >= 0.92,
+    }
+    labelled = [title for title in titles if WITH_LABELS in title]
+    if labelled:
+        best = max(labelled, key=lambda title: (len(by_pair(cells, title, "gain")), gains[title]))
+        aims["gain_with_labels"] = {
+            "value": gains[best],
+            "method": best,
+            "pairs": sorted(by_pair(cells, best, "gain")),
+            "aim": ">= 0.95",
+            "met": gains[best] >= 0.95,
+        }
+    if f"{SAFE} | random" in titles:
+        for name, aim in _aims_of(cells, SAFE).items():
+            aims[f"{name}_with_old_queries_beside"] = aim
+    return {"figures": {"gain": gains, "pairs": sorted(pairs)}, "aims": aims}
+
+
+def _aims_of(cells: Cells, method: str) -> dict[str, Any]:
+    """What is wanted of a merge in random order."""
+    random = f"{method} | random"
+    gain = mean_gain(cells, random)
     floors = {pair: min(some) for pair, some in by_pair(cells, random, "floor").items()}
     noisy = {pair: sum(some) for pair, some in by_pair(cells, random, "dips_beyond_noise").items()}
     beaten = {
         baseline: share_beaten(cells, random, f"{baseline} | random")
         for baseline in BASELINES_TO_BEAT
     }
-    aims: dict[str, Any] = {
-        "gain_random": {"value": gains[random], "aim": ">= 0.85", "met": gains[random] >= 0.85},
-        "gain_best_label_free_order": {
-            "value": gains[ordered],
-            "method": ordered,
-            "aim": ">= 0.92",
-            "met": gains[ordered] >= 0.92,
-        },
+    return {
+        "gain_random": {"value": gain, "aim": ">= 0.85", "met": gain >= 0.85},
         "floor": {
             "value": min(floors.values()),
             "by_pair": floors,
@@ -62,17 +82,6 @@ def conclude(cells: Cells) -> dict[str, Any]:
             "met": min(beaten.values()) == 1.0,
         },
     }
-    labelled = [title for title in titles if WITH_LABELS in title]
-    if labelled:
-        best = max(labelled, key=gains.__getitem__)
-        aims["gain_with_labels"] = {
-            "value": gains[best],
-            "method": best,
-            "pairs": sorted(by_pair(cells, best, "gain")),
-            "aim": ">= 0.95",
-            "met": gains[best] >= 0.95,
-        }
-    return {"figures": {"gain": gains, "pairs": sorted(pairs)}, "aims": aims}
 
 
 def mean_gain(cells: Cells, title: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from time import perf_counter
 
@@ -165,6 +165,7 @@ METHODS = {
     "plain bridge, tail": Method(True, _down("plain bridge", "tail"), BOTH),
     "bridge, tail": Method(True, _down("bridge", "tail"), BOTH),
     "kernel bridge, tail": Method(True, _down("kernel bridge", "tail"), (*BOTH, "oracle")),
+    "own query and kernel bridge, tail": Method(True, lambda bench: _both(bench), BOTH),
     "kernel up prefill": Method(True, _up("kernel up", "none"), BOTH),
 }
 """In the order of the table."""
@@ -173,6 +174,9 @@ DEFAULT = "kernel bridge, tail"
 """What `start` does when nothing is said: `hotfill.serving` fits this."""
 
 
+SAFE = "own query and kernel bridge, tail"
+"""The default with the old model's own view beside, where it can still embed queries."""
+
 WITH_LABELS = " (labels)"
 """Ends the names of the methods that see the pairs' classes."""
 
@@ -180,6 +184,7 @@ LOGGED = ("random", "uncertainty", "popularity", "popularity x uncertainty")
 """Orders in which the default is also measured under the made-up query log of `query_log`."""
 
 SLERP_SHARE = 0.5  # of the new query; the paper's midpoint
+OWN_SHARE = 1 / 3  # of the old query's own score
 DEPTH = 1000  # hits per side that vectormigrate's function is given
 
 
@@ -193,7 +198,7 @@ def sample_of(pair: Pair) -> Sample:
         ]
         sides.append(ModelSample(*parts))
     rows = [np.arange(len(pair.old[part])) for part in ("fit", "gallery", "queries")]
-    return Sample(*sides, *rows, own_queries=True)
+    return Sample(*sides, *rows, len(pair.old["queries"]))
 
 
 def _slerp(bench: Workbench, calibration: str) -> MixedGallery:
@@ -205,6 +210,18 @@ def _slerp(bench: Workbench, calibration: str) -> MixedGallery:
 
     queries = carried(bench.old("queries"), bench.new("queries"))
     return calibrated(bench, queries, calibration)
+
+
+def _both(bench: Workbench) -> MixedGallery:
+    """The default where the old model can still embed queries: a third of each old score is its."""
+    bridged = _down("kernel bridge", "tail")(bench)
+    own = calibrated(bench, bench.old("queries"), "tail")
+
+    def sides(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        old, new = bridged.sides(rows)
+        return (1 - OWN_SHARE) * old + OWN_SHARE * own.sides(rows)[0], new
+
+    return replace(bridged, sides=sides, query_encodings=2)
 
 
 def calibrated(bench: Workbench, queries: np.ndarray, calibration: str) -> MixedGallery:

@@ -14,6 +14,18 @@ import numpy as np
 
 from hotfill.metrics import Relevance, from_lists, same_label
 
+NAMES = (
+    "digits",
+    "omniglot",
+    "cifar100: v1 0.25 to v1 0.5",
+    "cifar100: v1 0.25 to v2",
+    "cifar100: v1 0.5 to v2",
+    "banking77",
+    "clinc150",
+    "scifact",
+)
+"""In the order of the table."""
+
 FIT = 2000  # pairs
 QUERIES = 500
 

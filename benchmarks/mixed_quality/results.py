@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.mixed_quality.pairs import NAMES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,7 +36,7 @@ def with_measured(
     former = cell_of(cells, facts["pair"], facts["seed"]) or {"methods": {}}
     cell = {**facts, "methods": {**former["methods"], **methods}}
     others = [c for c in cells if (c["pair"], c["seed"]) != (cell["pair"], cell["seed"])]
-    return sorted([*others, cell], key=lambda c: c["seed"])
+    return sorted([*others, cell], key=lambda c: (c["seed"], NAMES.index(c["pair"])))
 
 
 def save(path: Path, cells: list[dict[str, Any]]) -> None:

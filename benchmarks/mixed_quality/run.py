@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,50 +64,40 @@ def main() -> None:
         cells: list[dict] = []
         for name in QUICK_PAIRS:
             bench = Workbench(makers[name](arguments.seed), arguments.seed)
-            for facts, methods in measure(bench, _wanted(None, arguments), quick=True):
+            for facts, methods in measure(bench, _wanted(None, "light"), quick=True):
                 cells = with_measured(cells, facts, methods)
         print(json.dumps({"benchmark": "mixed_quality", **conclude(cells)}))
         return
     out = arguments.out or RESULTS
-    parts = [arguments.part] if arguments.part else ["light", "heavy"]
-    again = set(arguments.again)
-    for part in parts:
-        for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-            for name in arguments.pairs or makers:
-                arguments.part = part
-                wanted = _wanted(cell_of(load(out), name, seed), arguments, seed, again)
-                if not wanted:
-                    continue
-                bench = Workbench(makers[name](seed), seed)
-                started = time.perf_counter()
-                for facts, methods in measure(bench, wanted, quick=False):
-                    save(out, with_measured(load(out), facts, methods))
-                    if _late(began, arguments.minutes):
-                        break
-                seconds = time.perf_counter() - started
-                print(f"{name}, seed {seed}, {part}: {seconds:.0f} s", file=sys.stderr)
-                if _late(began, arguments.minutes):
+    deadline = began + 60 * arguments.minutes if arguments.minutes else float("inf")
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    names = arguments.pairs or list(makers)
+    for part in [arguments.part] if arguments.part else ["light", "heavy"]:
+        for seed, name in ((seed, name) for seed in seeds for name in names):
+            wanted = _wanted(cell_of(load(out), name, seed), part, seed, arguments.again)
+            if not wanted or time.perf_counter() > deadline:
+                continue
+            bench = Workbench(makers[name](seed), seed)
+            started = time.perf_counter()
+            for facts, methods in measure(bench, wanted, quick=False):
+                save(out, with_measured(load(out), facts, methods))
+                if time.perf_counter() > deadline:
                     break
+            seconds = time.perf_counter() - started
+            print(f"{name}, seed {seed}, {part}: {seconds:.0f} s", file=sys.stderr)
     print(json.dumps({"benchmark": "mixed_quality", **conclude(load(out))}))
 
 
-def _late(began: float, minutes: float | None) -> bool:
-    return minutes is not None and time.perf_counter() - began > 60 * minutes
-
-
-def _wanted(
-    cell: dict | None, arguments: argparse.Namespace, seed: int = 0, again: set[str] | None = None
-) -> list[str]:
+def _wanted(cell: dict | None, part: str, seed: int = 0, again: Sequence[str] = ()) -> list[str]:
     """The methods to measure in a cell: those that it lacks, and those asked for anew."""
     there = cell["methods"] if cell is not None else {}
-    wanted = []
-    for title, method in METHODS.items():
-        if method.heavy != (arguments.part == "heavy") or (method.few_seeds and seed > 0):
-            continue
-        done = title in there or all(f"{title} | {order}" in there for order in method.orders)
-        if title in (again or ()) or not done:
-            wanted.append(title)
-    return wanted
+    return [
+        title
+        for title, method in METHODS.items()
+        if method.heavy == (part == "heavy")
+        and not (method.few_seeds and seed > 0)
+        and (title in again or not all(f"{title} | {order}" in there for order in method.orders))
+    ]
 
 
 def measure(bench: Workbench, wanted: list[str], *, quick: bool) -> Iterator[tuple[dict, dict]]:

@@ -1,78 +1,131 @@
-"""Turn results/mixed_quality.json into the table of docs/benchmarks.md.
+"""Turn results/mixed_quality.json into the tables of docs/benchmarks.md.
 
-python benchmarks/mixed_quality/table.py                          # print it
-python benchmarks/mixed_quality/table.py --into docs/benchmarks.md   # replace it there
+python benchmarks/mixed_quality/table.py                          # print them
+python benchmarks/mixed_quality/table.py --into docs/benchmarks.md   # replace them there
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "mixed_quality.json"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.mixed_quality.aims import by_pair, conclude, mean_gain
+from benchmarks.mixed_quality.methods import LOGGED, METHODS
+from benchmarks.mixed_quality.results import load
+from benchmarks.mixed_quality.run import LOG, RESULTS
+
 BEGIN, END = "<!-- mixed_quality: begin -->", "<!-- mixed_quality: end -->"
+
+Cells = list[dict[str, Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--into", type=Path)
     arguments = parser.parse_args()
-    text = table(json.loads(RESULTS.read_text())["cells"])
+    text = page(load(RESULTS))
     if arguments.into is None:
         print(text)
         return
-    page = arguments.into.read_text()
-    before, rest = page.split(BEGIN)
+    former = arguments.into.read_text()
+    before, rest = former.split(BEGIN)
     _, after = rest.split(END)
     arguments.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
-def table(cells: list[dict]) -> str:
-    """Return markdown: one row per method and order, one column per pair: gain, mean and spread."""
+def page(cells: Cells) -> str:
+    """All that stands between the two marks."""
+    return "\n\n".join([table(cells), note(cells), logged(cells), aims(cells)])
+
+
+def table(cells: Cells) -> str:
+    """One row per method and order, one column per pair: gain of map, mean and spread."""
     pairs = list(dict.fromkeys(cell["pair"] for cell in cells))
-    titles = list(dict.fromkeys(title for cell in cells for title in cell["methods"]))
     heads = ["method", "order", *pairs, "mean gain", "lowest floor", "dips", "beyond noise"]
     lines = [_line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
-    lines.append(_line(["old model's map", "", *(_ends(cells, pair, "old") for pair in pairs)]))
-    lines.append(_line(["new model's map", "", *(_ends(cells, pair, "new") for pair in pairs)]))
-    for title in titles:
-        method, order = title.split(" | ")
-        found = {
-            pair: [
-                cell["methods"][title]
-                for cell in cells
-                if cell["pair"] == pair and title in cell["methods"]
-            ]
-            for pair in pairs
-        }
-        figures = [figure for some in found.values() for figure in some]
-        means = [np.mean([figure["gain"] for figure in some]) for some in found.values() if some]
-        name = f"**{method}**" if figures[0]["ours"] else method
-        lines.append(
-            _line(
-                [
-                    name,
-                    order,
-                    *(_spread([figure["gain"] for figure in some]) for some in found.values()),
-                    f"{np.mean(means):.2f}",
-                    f"{min(figure['floor'] for figure in figures):+.3f}",
-                    f"{np.mean([figure['dips'] for figure in figures]):.1f}",
-                    f"{np.mean([figure['dips_beyond_noise'] for figure in figures]):.1f}",
+    for side in ("old", "new"):
+        ends = [_ends(cells, pair, side) for pair in pairs]
+        lines.append(_line([f"{side} model's map", "", *ends, "", "", "", ""]))
+    for method, one in METHODS.items():
+        for order in one.orders:
+            title = f"{method} | {order}"
+            found = {
+                pair: [
+                    cell["methods"][title]
+                    for cell in cells
+                    if cell["pair"] == pair and title in cell["methods"]
                 ]
+                for pair in pairs
+            }
+            figures = [figure for some in found.values() for figure in some]
+            if not figures:
+                continue
+            lines.append(
+                _line(
+                    [
+                        f"**{method}**" if one.ours else method,
+                        order,
+                        *(_spread([figure["gain"] for figure in some]) for some in found.values()),
+                        f"{mean_gain(cells, title):.2f}",
+                        f"{min(figure['floor'] for figure in figures):+.3f}",
+                        f"{np.mean([figure['dips'] for figure in figures]):.1f}",
+                        f"{np.mean([figure['dips_beyond_noise'] for figure in figures]):.1f}",
+                    ]
+                )
             )
-        )
+    return "\n".join(lines)
+
+
+def note(cells: Cells) -> str:
+    """How to read the table."""
     seeds = len({cell["seed"] for cell in cells})
-    note = (
-        f"Gain of map, mean and standard deviation over {seeds} seeds; hotfill's own in bold. Mean "
-        "gain over the pairs; lowest floor over all pairs and seeds; dips per curve of ten steps."
+    return (
+        f"Gain of map: mean ± standard deviation over {seeds} seeds; a figure without ± is of one "
+        "seed, a dash was not measured or does not apply. hotfill's own in bold; the others are "
+        "baselines and the methods of papers; those with (labels) saw the classes of the pairs. "
+        "Mean gain over the pairs of that row; lowest floor over all pairs and seeds; dips per "
+        "curve of ten steps. The oracle order looks at the new vectors before they exist."
     )
-    return "\n".join([*lines, "", note])
 
 
-def _ends(cells: list[dict], pair: str, side: str) -> str:
+def logged(cells: Cells) -> str:
+    """The default where some classes are asked for far more often, in four orders."""
+    rows = [(order, by_pair(cells, f"{LOG} | {order}", "gain")) for order in LOGGED]
+    pairs = list(rows[0][1])
+    if not pairs:
+        return ""
+    lines = [
+        "The default under a made-up query log (classes weighed 1 / rank, 2,000 queries drawn; "
+        "what is measured is weighed alike):",
+        "",
+        _line(["order", *pairs, "mean gain"]),
+        _line(["---", *["---:"] * (len(pairs) + 1)]),
+    ]
+    for order, found in rows:
+        mean = np.mean([np.mean(found[pair]) for pair in pairs])
+        lines.append(_line([order, *(_spread(found[pair]) for pair in pairs), f"{mean:.2f}"]))
+    return "\n".join(lines)
+
+
+def aims(cells: Cells) -> str:
+    """The aims of the run's last line."""
+    lines = [_line(["aim", "wanted", "measured", "met"]), _line(["---", "---", "---:", "---"])]
+    for name, aim in conclude(cells)["aims"].items():
+        words = name.replace("_", " ")
+        if "method" in aim:
+            words += f" ({aim['method'].replace(' | ', ', ')})"
+        met = "yes" if aim["met"] else "**no**"
+        lines.append(_line([words, aim["aim"], f"{aim['value']:.3g}", met]))
+    return "\n".join(lines)
+
+
+def _ends(cells: Cells, pair: str, side: str) -> str:
     return f"{np.mean([cell[side]['map'] for cell in cells if cell['pair'] == pair]):.3f}"
 
 
