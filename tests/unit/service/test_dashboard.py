@@ -242,7 +242,10 @@ def test_the_rehearsed_curve_is_shown_with_the_place_of_the_upgrade():
     promise = Rehearsed("merge", ((0.0, 0.5), (1.0, 0.7)), 0.4, 0.7, "labels", {})
     shown = text_of(rendered(seen(Phase.BACKFILLING), rehearsed=promise)["quality"])
     assert "Old model 0.400 Expected now 0.582 New model 0.700" in shown
-    outline = Outline(quality.rehearsed_plot(promise, 0.5))
+    before = text_of(rendered(seen(Phase.PLANNED), rehearsed=promise)["quality"])
+    assert "Expected now 0.400" in before  # only the old model searches
+    half = seen(Phase.BACKFILLING, old_items=500, new_items=500)
+    outline = Outline(quality.rehearsed_plot(promise, half))
     (here,) = [each for each in outline.all("circle") if each["class"] == "dot"]
     (curve,) = [e for e in outline.all("polyline") if e["class"] == "line-rehearsed"]
     (_, first), (_, last) = (point.split(",") for point in curve["points"].split())

@@ -110,8 +110,8 @@ def sections(
             "canaries": quality.canary_plot(seen.quality),
             "guarded": plan.guarded,
             "rehearsed": rehearsed,
-            "expected": rehearsed.expected(seen.coverage) if rehearsed else 0.0,
-            "curve": quality.rehearsed_plot(rehearsed, seen.coverage) if rehearsed else "",
+            "expected": quality.expected_now(rehearsed, seen) if rehearsed else 0.0,
+            "curve": quality.rehearsed_plot(rehearsed, seen) if rehearsed else "",
         },
         "rates": {
             "now": rates_now,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hotfill.service.web.words import percent
+from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ _WORDS = {
     "first_kept": "Old first hit still found",
     "flips": "Answers lost",
 }
+_OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
 _AT_MOST = frozenset({"flips"})  # the others must be at least what is required
 _LEFT, _TOP, _WIDTH, _HEIGHT = 40, 10, 400, 150
 
@@ -77,14 +79,21 @@ def canary_plot(quality: Sequence[Fact]) -> Markup:
     return _framed(f"Canaries: {said}", lines, ("1", "0.5", "0"))
 
 
-def rehearsed_plot(rehearsed: Rehearsed, coverage: float) -> Markup:
+def expected_now(rehearsed: Rehearsed, seen: Snapshot) -> float:
+    """Say what was rehearsed for this moment: of the old model alone while only it searches."""
+    if seen.status.phase in _OLD_ONLY:
+        return rehearsed.old
+    return rehearsed.expected(seen.coverage)
+
+
+def rehearsed_plot(rehearsed: Rehearsed, seen: Snapshot) -> Markup:
     """Draw the rehearsed curve between both models, and mark where the upgrade is."""
     values = [rehearsed.old, rehearsed.new, *(value for _, value in rehearsed.points)]
     low, high = min(values), max(values)
     margin = 0.12 * (high - low) or 0.5
     low, high = low - margin, high + margin
-    expected = rehearsed.expected(coverage)
-    x, y = _place(coverage, expected, low, high)
+    expected = expected_now(rehearsed, seen)
+    x, y = _place(seen.coverage, expected, low, high)
     parts = [
         _level("old model", rehearsed.old, low, high),
         _level("new model", rehearsed.new, low, high),
@@ -92,8 +101,8 @@ def rehearsed_plot(rehearsed: Rehearsed, coverage: float) -> Markup:
         Markup('<circle class="dot" cx="{}" cy="{}" r="6"/>').format(f"{x:.1f}", f"{y:.1f}"),
     ]
     label = (
-        f"Rehearsed: from {rehearsed.old:.3f} to {rehearsed.new:.3f}; at {percent(coverage)} "
-        f"coverage {expected:.3f} is expected"
+        f"Rehearsed: from {rehearsed.old:.3f} to {rehearsed.new:.3f}; at "
+        f"{percent(seen.coverage)} coverage {expected:.3f} is expected"
     )
     return _framed(label, parts, (f"{high:.2f}", f"{(low + high) / 2:.2f}", f"{low:.2f}"))
 
