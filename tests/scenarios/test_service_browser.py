@@ -135,6 +135,51 @@ def test_it_can_be_used_by_keyboard_and_on_a_phone(page):
     phase(page, "Aborted")
 
 
+# Texts whose contrast is below what WCAG 2.2 AA asks, and controls without a name.
+CHECKS = """() => {
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = colour.slice(0, 3).map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = numbers(getComputedStyle(each).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const pale = [...document.querySelectorAll("body *")].filter((element) => {
+    const says = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    const inPicture = element instanceof SVGElement;
+    if (!says || (element.offsetParent === null && !inPicture)) return false;
+    const style = getComputedStyle(element);
+    const both = [light(numbers(inPicture ? style.fill : style.color)), light(ground(element))];
+    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05) < 4.5;
+  });
+  const controls = document.querySelectorAll("button, a, input, svg[role=img]");
+  const nameless = [...controls].filter(
+    (each) => !(each.getAttribute("aria-label") || each.textContent.trim() || each.labels?.length)
+  );
+  return [...pale, ...nameless].map((each) => each.outerHTML.slice(0, 200));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_is_readable_and_every_control_has_a_name(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate(CHECKS) == []
+    press(page, "Start")
+    press(page, "Pause")
+    playwright.expect(page.locator("#holds")).to_contain_text("paused by local")
+    assert page.evaluate(CHECKS) == []
+    press(page, "Abort")
+    assert page.evaluate(CHECKS) == []
+
+
 def test_a_refusal_is_shown_and_announced(browser, service):
     page = browser.new_page()
     page.goto(service)
