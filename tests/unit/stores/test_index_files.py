@@ -29,7 +29,7 @@ from hotfill.stores.index_files import IndexFilesGallery, loading  # noqa: E402
 from hotfill.stores.index_files import built as built_module  # noqa: E402
 from hotfill.stores.index_files import gallery as gallery_module  # noqa: E402
 from hotfill.stores.index_files import side as side_module  # noqa: E402
-from hotfill.stores.index_files.turns import Turns  # noqa: E402
+from hotfill.stores.turns import Turns  # noqa: E402
 
 OLD = ModelId("old", "1", 16)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)

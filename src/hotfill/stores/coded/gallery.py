@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from hotfill.stores.filters import matches
 from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.inputs import check_move, check_search, check_space, check_upsert
 from hotfill.stores.room import check_room
+from hotfill.stores.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ class CodedGallery(Gallery):
         self._sides: dict[ModelId, CodeSide] = {}
         self._loaded = False  # whether the sides know what the store underneath holds
         # Searches wait for writes and the other way round, so an item in transit is never missed.
-        self._lock = RLock()
+        self._turns = Turns()
         self._folder_lock = FolderLock(self._folder)
         try:
             for kept in inner.spaces:
@@ -90,7 +90,7 @@ class CodedGallery(Gallery):
 
     def add_space(self, model: ModelId) -> None:
         """Make room for vectors, or for codes where there is a codec of the model."""
-        with self._lock:
+        with self._turns.writing():
             if model not in self._codecs:
                 self._inner.add_space(model)
             elif model not in self._sides:
@@ -100,7 +100,7 @@ class CodedGallery(Gallery):
 
     def drop_space(self, model: ModelId) -> None:
         """Remove an unsearched space, and the file of its codes."""
-        with self._lock:
+        with self._turns.writing():
             self._inner.drop_space(self._as_kept(model))
             if model in self._sides:
                 side = self._sides[model]
@@ -170,8 +170,7 @@ class CodedGallery(Gallery):
         self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
     ) -> dict[ModelId, Hits]:
         """Find the k best items of each side: in the store underneath, and among codes."""
-        with self._lock:
-            self._load()
+        with self._searching():
             ready = check_search(self.spaces, queries, k, where)
             others = {space: queries[space] for space in ready if space not in self._sides}
             found = self._inner.search(others, k, where=where) if others else {}
@@ -195,7 +194,7 @@ class CodedGallery(Gallery):
 
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         """Read vectors of items in a space; codes are decoded."""
-        with self._lock:
+        with self._turns.reading():
             check_space(self.spaces, space)
             found = self._inner.vectors(item_ids, self._as_kept(space))
             if space not in self._sides:
@@ -224,7 +223,7 @@ class CodedGallery(Gallery):
 
     def close(self) -> None:
         """Release the store underneath and the codes."""
-        with self._lock:
+        with self._turns.writing():
             self._release()
 
     # Names; also asked for outside the lock ---------------------------------------------------
@@ -239,7 +238,18 @@ class CodedGallery(Gallery):
     def _outer_origin(self, kept: ModelId, origin: str) -> str:
         return self._outer(kept).fingerprint if origin == kept.fingerprint else origin
 
-    # Inside the lock --------------------------------------------------------------------------
+    # Turns ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _searching(self) -> Iterator[None]:
+        """Be one of those who search, when it is known whose the codes are."""
+        while True:
+            with self._turns.reading():
+                if self._loaded:
+                    yield
+                    return
+            with self._turns.writing():
+                self._load()
 
     def _load(self) -> None:
         """Learn from the store underneath whose the codes are, unless it is known."""
@@ -273,11 +283,11 @@ class CodedGallery(Gallery):
 
     @contextmanager
     def _writing(self, item_ids: Sequence[str]) -> Iterator[dict[ModelId, NDArray[np.int64]]]:
-        """Hold the lock; afterwards see where the items' codes are now, whatever happened.
+        """Be alone; afterwards see where the items' codes are now, whatever happened.
 
         Gives a mapping to note the slots in that are written for them.
         """
-        with self._lock:
+        with self._turns.writing():
             self._load()
             fresh: dict[ModelId, NDArray[np.int64]] = {}
             before = {space: self._slots_of(side, item_ids) for space, side in self._sides.items()}

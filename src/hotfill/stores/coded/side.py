@@ -25,7 +25,7 @@ class CodeSide:
     """Slots of codes: whose they are, which are searched, which are free.
 
     All of this but the codes is in memory, and read from the store underneath by `load`.
-    Not safe for use by several threads at once; the gallery holds its lock.
+    Many threads may read and search at once, or one may write; the gallery sees to it.
     """
 
     def __init__(self, folder: Path, codec: Codec) -> None:

@@ -24,9 +24,9 @@ from hotfill.stores.index_files.loading import (
 )
 from hotfill.stores.index_files.side import Side
 from hotfill.stores.index_files.truth import Truth, make
-from hotfill.stores.index_files.turns import Turns
 from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
 from hotfill.stores.room import check_room
+from hotfill.stores.turns import Turns
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
