@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
 
 _SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something
+_OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
 _NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 
 
@@ -45,7 +46,8 @@ _NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 class GalleryService:
     """One open gallery. Searches are measured; the rest goes straight to the parts.
 
-    models: the old and the new one by fingerprint. searchers: the threads that searches run in.
+    models: by fingerprint, those that may embed a query: the old and the new one of the gallery,
+        and their small companions where there are any. searchers: the threads that searches run in.
     rehearsed: what was expected, where the configuration names a rehearsal.
     """
 
@@ -84,7 +86,8 @@ class GalleryService:
             raise InputError(f"unknown model {unknown!r}; the models of this gallery: {names}")
 
         def find() -> SearchResult:
-            model = self.serving.view.query_model
+            wanted = (self.serving.query_model, self.serving.view.query_model)
+            model = next((each for each in wanted if each.fingerprint in vectors), wanted[0])
             vector = vectors.get(model.fingerprint)
             if vector is None:
                 # The journal may know better than the view: let Serving look.
@@ -96,7 +99,8 @@ class GalleryService:
             try:
                 return find()
             except ModelMismatchError:  # the phase changed just now
-                if self.serving.view.query_model.fingerprint not in vectors:
+                wanted = (self.serving.query_model, self.serving.view.query_model)
+                if not any(each.fingerprint in vectors for each in wanted):
                     raise
                 return find()
 
@@ -106,7 +110,7 @@ class GalleryService:
         began = time.perf_counter()
         found = find()
         seconds = time.perf_counter() - began
-        sides = self._sides(found)
+        sides = _sides(found)
         new_hits = len(found.hits) if sides == "new" else 0
         if sides == "both":
             new = self.plan.new_model
@@ -116,10 +120,17 @@ class GalleryService:
         self.metrics.searched(str(found.phase), sides, seconds, old_hits, new_hits)
         return found
 
-    def _sides(self, found: SearchResult) -> Sides:
-        if found.query_model == self.plan.old_model:
-            return "old"
-        return "new" if found.phase in _NEW_ONLY else "both"
+
+def _models(plan: Plan) -> Iterator[ModelId]:
+    for model in (plan.old_model, plan.new_model, plan.old_query_model, plan.new_query_model):
+        if model is not None:
+            yield model
+
+
+def _sides(found: SearchResult) -> Sides:
+    if found.phase in _OLD_ONLY:
+        return "old"
+    return "new" if found.phase in _NEW_ONLY else "both"
 
 
 @contextmanager
@@ -147,6 +158,9 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             embedders,
             lambda: load_scorer(fit_folder(project.folder, journal)),
             load_scorer_before=None if project.former is None else project.load_scorer_before,
+            query_embedders={
+                model: Guarded(embedder) for model, embedder in project.query_embedders().items()
+            },
         )
         measures = Measures()
         steps = Steps(
@@ -173,7 +187,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             measures,
             SearchMetrics(watch),
             searchers,
-            {model.fingerprint: model for model in (plan.old_model, plan.new_model)},
+            {model.fingerprint: model for model in _models(plan)},
             rehearsed,
         )
         steps.on_end = watch.refresh

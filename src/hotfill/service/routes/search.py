@@ -93,7 +93,7 @@ async def models(service: Served) -> Models:
     return Models(
         old=ModelOut.of(service.plan.old_model),
         new=ModelOut.of(service.plan.new_model),
-        query=ModelOut.of(view.query_model),
+        query=ModelOut.of(service.serving.query_model),
         phase=view.phase,
     )
 
