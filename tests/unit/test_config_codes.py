@@ -1,0 +1,111 @@
+"""What a configuration file says of codes: the encoders of the models, the folder of the codes."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hotfill import config
+from hotfill.binary import BinaryEmbedder, CodeFormat, fit_start, save_encoder
+from hotfill.errors import ModelMismatchError
+from hotfill.stores.coded import CodedGallery
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.stored_vectors import StoredVectors
+
+MODEL = ModelId("rows", "1", 32)
+NAMES = [str(number) for number in range(120)]
+TEXT = """
+codes = "small"
+[store]
+path = "gallery"
+exact = true
+[source]
+factory = "rows_model:source"
+[old]
+embedder = "rows_model:Rows"
+[new]
+encoder = "encoder.safetensors"
+[upgrade]
+batch_size = 40
+verify_items = 20
+"""
+MODULE = """
+import numpy as np
+from hotfill.types import ModelId
+
+class Rows:
+    model_id = ModelId("rows", "1", 32)
+    embedded = []
+
+    def __call__(self, contents):
+        self.embedded += contents
+        return np.stack([np.random.default_rng([int(x), 5]).normal(size=32) for x in contents])
+
+def source():
+    raise AssertionError("no content is needed where codes are made of stored vectors")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> config.Project:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "rows_model", raising=False)
+    (tmp_path / "rows_model.py").write_text(MODULE)
+    (tmp_path / "upgrade.toml").write_text(TEXT)
+    project = config.read(tmp_path / "upgrade.toml")
+    embedder = project.embedder("old")
+    assert embedder is not None
+    rows = embedder(NAMES)
+    save_encoder(fit_start(rows, MODEL, CodeFormat(32, 4)), tmp_path / "encoder.safetensors")
+    with QdrantEdgeGallery.create(tmp_path / "gallery", MODEL, exact=True) as gallery:
+        gallery.upsert(NAMES, rows, space=MODEL)
+    return project
+
+
+def test_codes_are_made_of_stored_vectors_and_nothing_is_embedded(
+    project: config.Project, tmp_path: Path
+) -> None:
+    embedder = project.embedder("old")
+    before = len(embedder.embedded)  # type: ignore[union-attr]
+    with project.gallery() as gallery, closing(project.journal()) as journal:
+        assert isinstance(gallery, CodedGallery)
+        upgrade = project.upgrade(gallery, journal)
+        upgrade.start()
+        assert upgrade.verify().passed
+        upgrade.cutover()
+        upgrade.complete()
+        assert gallery.spaces == (project.model("new"),)
+    assert len(embedder.embedded) == before  # type: ignore[union-attr]
+    assert len(list((tmp_path / "small").glob("*.codes"))) == 1
+
+
+def test_queries_and_new_items_are_embedded_by_the_old_model_and_then_encoded(
+    project: config.Project,
+) -> None:
+    embedder = project.embedder("new")
+    assert isinstance(embedder, BinaryEmbedder)
+    assert embedder.model_id == project.model("new")
+    assert embedder(["7"]).shape == (1, 32)
+
+
+def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((200, 32)).astype(np.float32)
+    other = fit_start(rows, ModelId("others", "1", 32), CodeFormat(32, 4))
+    save_encoder(other, tmp_path / "encoder.safetensors")
+    with pytest.raises(ModelMismatchError, match="others"):
+        project.plan()
+
+
+def test_stored_vectors_are_the_contents_of_the_items_that_have_one(
+    project: config.Project,
+) -> None:
+    with project.settings.store.opened(project.path.parent) as gallery:
+        contents = StoredVectors(gallery, MODEL)(["3", "nobody", "1"])
+        assert list(contents) == ["3", "1"]
+        expected = gallery.vectors(["1"], MODEL).vectors[0]
+        np.testing.assert_array_equal(contents["1"], expected)
