@@ -9,6 +9,7 @@ import pytest
 
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.sqlite_journal import SqliteJournal
+from tests.acceptance.campaign import page
 from tests.acceptance.campaign.examination import examine
 from tests.acceptance.campaign.outages import Outages
 from tests.acceptance.campaign.run import campaign
@@ -55,6 +56,16 @@ def check(outcomes):
         found = (each.lost, each.doubled, each.wrong, each.search_errors, each.recovered)
         assert found == (0, 0, 0, 0, True), each
     assert sum(each.searches for each in outcomes) > 0
+
+
+def test_the_page_shows_a_hundred_faults_that_lost_and_doubled_nothing():
+    kept = page.outcomes()
+    assert len(kept) >= 100
+    assert {(each.store, each.kind) for each in kept} >= {
+        (store, kind) for store, kinds in QUICK.items() for kind in (*kinds, "disk full")
+    }
+    check(kept)
+    assert page.page() == page.PAGE.read_text(encoding="utf-8")
 
 
 # Else the tests above would prove nothing ---------------------------------------------------------
