@@ -25,7 +25,7 @@ from hotfill.evaluation.strategies import (
     two_encoders,
 )
 from hotfill.scoring import Uncalibrated, tail
-from hotfill.transforms import fit_low_rank, uncertainty
+from hotfill.transforms import fit_kernel_bridge, fit_low_rank, uncertainty
 from hotfill.types import ModelId
 
 
@@ -166,6 +166,7 @@ METHODS = {
     "bridge, tail": Method(True, _down("bridge", "tail"), BOTH),
     "kernel bridge, tail": Method(True, _down("kernel bridge", "tail"), (*BOTH, "oracle")),
     "own query and kernel bridge, tail": Method(True, lambda bench: _both(bench), BOTH),
+    "kernel bridge to class means, tail (labels)": Method(True, lambda bench: _class_means(bench)),
     "kernel up prefill": Method(True, _up("kernel up", "none"), BOTH),
 }
 """In the order of the table."""
@@ -184,6 +185,7 @@ LOGGED = ("random", "uncertainty", "popularity", "popularity x uncertainty")
 """Orders in which the default is also measured under the made-up query log of `query_log`."""
 
 SLERP_SHARE = 0.5  # of the new query; the paper's midpoint
+CLASS_SHARE = 0.8  # of the way to the class's mean
 OWN_SHARE = 1 / 3  # of the old query's own score
 DEPTH = 1000  # hits per side that vectormigrate's function is given
 
@@ -210,6 +212,27 @@ def _slerp(bench: Workbench, calibration: str) -> MixedGallery:
 
     queries = carried(bench.old("queries"), bench.new("queries"))
     return calibrated(bench, queries, calibration)
+
+
+def _class_means(bench: Workbench) -> MixedGallery | None:
+    """The default fitted to new vectors that were moved most of the way to their class's mean.
+
+    No training loop: the regression learns to leave out what does not tell classes apart.
+    """
+    labels = bench.labels
+    if labels is None:
+        return None
+    began = perf_counter()
+    pairs = bench.pairs
+    own = labels[len(pairs.old_reference) :]  # the first pairs are kept to calibrate
+    means = np.zeros((labels.max() + 1, pairs.new_fit.shape[1]))
+    np.add.at(means, own, pairs.new_fit)
+    means /= np.maximum(np.bincount(own, minlength=len(means)), 1)[:, None]
+    moved = (1 - CLASS_SHARE) * pairs.new_fit + CLASS_SHARE * means[own]
+    bridge = fit_kernel_bridge(moved, pairs.old_fit, **bench.spaces)
+    fitted = Fitted("kernel bridge to class means", bridge, perf_counter() - began)
+    made = merge_down(bench.sample, pairs, fitted, calibration="tail")
+    return replace(made, labels_used=True)
 
 
 def _both(bench: Workbench) -> MixedGallery:
