@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hotfill import config
-from hotfill.binary import BinaryEmbedder, CodeFormat, fit_start, save_encoder
+from hotfill.binary import BinaryEmbedder, CodeFormat, fit_start, load_encoder, save_encoder
 from hotfill.errors import ModelMismatchError
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
@@ -91,6 +91,17 @@ def test_queries_and_new_items_are_embedded_by_the_old_model_and_then_encoded(
     assert isinstance(embedder, BinaryEmbedder)
     assert embedder.model_id == project.model("new")
     assert embedder(["7"]).shape == (1, 32)
+
+
+def test_codes_are_searched_by_floats_that_were_not_rounded(project: config.Project) -> None:
+    new = project.model("new")
+    asking = project.query_embedders()
+    assert list(asking) == [new]
+    assert asking[new].model_id == new
+    encoder = load_encoder(project.path.parent / "encoder.safetensors")
+    own = project.embedder("old")
+    assert own is not None
+    np.testing.assert_allclose(asking[new](["7"]), encoder.queries(own(["7"])), atol=1e-6)
 
 
 def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ class BinaryEmbedder:
         """The space of the codes."""
         return self._encoder.space
 
+    def for_queries(self) -> BinaryEmbedder:
+        """Give the one that makes float queries in the same space."""
+        return BinaryEmbedder(self._embedder, self._encoder, float_queries=True)
+
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed and binarise. Raises EmbedError."""
         return self.carry(self._embedder(contents))

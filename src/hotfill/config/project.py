@@ -119,8 +119,14 @@ class Project:
 
     def query_embedders(self) -> dict[ModelId, Embedder]:
         """Return the embedders of queries by the model of the gallery; see `Serving`."""
-        found = {self.model(which): self.query_embedder(which) for which in _WHICH}
+        found = {self.model(which): self._asking(which) for which in _WHICH}
         return {model: embedder for model, embedder in found.items() if embedder is not None}
+
+    def _asking(self, which: Literal["old", "new"]) -> Embedder | None:
+        """Codes are asked by floats, which finds more; others as the file says."""
+        own = self.embedder(which)
+        asking = own.for_queries() if isinstance(own, BinaryEmbedder) else None
+        return self.query_embedder(which) or asking
 
     def model(self, which: Literal["old", "new"]) -> ModelId:
         """Tell the id of a model, from the file or from its embedder."""
