@@ -70,9 +70,9 @@ class StageRanks:
         scores, place = np.unique(own, return_inverse=True)
         place = place.reshape(own.shape)
         sides = _Side.of(old, scores, left_out), _Side.of(new, scores, left_out)
-        tied = _tied(sides)
+        ties = _Ties.of(sides, columns, place, len(old))
         ranks = np.stack(
-            [self._ranks(moves_at, columns, place, sides, tied) for moves_at in self._moves_at]
+            [self._ranks(moves_at, columns, place, sides, ties) for moves_at in self._moves_at]
         ).reshape(-1, len(columns))
         if np.all(grades == grades[0]):
             ranks.sort(axis=1)
@@ -96,7 +96,7 @@ class StageRanks:
         columns: Rows,
         place: NDArray[Any],
         sides: tuple[_Side, _Side],
-        tied: Sequence[int],
+        ties: _Ties | None,
     ) -> Rows:
         """Rank in one order: (stages, relevant items)."""
         stages = np.arange(self.stages)[:, None]
@@ -104,16 +104,8 @@ class StageRanks:
         above = old[:, -1:] - old[:, :-1] + new[:, :-1]  # (scores, stages)
         moved = moves_at[columns] <= stages
         ranks = 1 + above[np.where(moved, place[1], place[0]), stages]
-        for score in tied:
-            some = [side.equal(score) for side in sides]
-            items = np.concatenate(some)
-            counts = np.concatenate(
-                [moves_at[some[0]] > stages, moves_at[some[1]] <= stages], axis=1
-            )
-            for own, active in ((place[0], ~moved), (place[1], moved)):
-                at = np.flatnonzero(own == score)
-                before = (items[:, None] < columns[at]).astype(np.float64)
-                ranks[:, at] += (active[:, at] * (counts @ before)).astype(np.int64)
+        if ties is not None:
+            ranks += np.where(moved, *reversed(ties.before(moves_at, stages)))
         return np.asarray(ranks)
 
 
@@ -151,16 +143,51 @@ class _Side:
         table = np.bincount(cells, minlength=count * (stages + 1)).reshape(count, stages + 1)
         return np.asarray(table[::-1].cumsum(axis=0)[::-1].cumsum(axis=1))
 
-    def equal(self, score: int) -> Rows:
-        """The items that have a score."""
-        return self.items[self.begins[score] : self.ends[score]]
+    def equal(self, wanted: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+        """The items that have one of some scores, and which: wanted is bool (scores,)."""
+        sizes = np.where(wanted, self.ends - self.begins, 0)
+        first = np.repeat(self.begins - np.cumsum(sizes) + sizes, sizes)
+        items = self.items[first + np.arange(len(first))]
+        return items, np.repeat(np.arange(len(sizes)), sizes)
 
 
-def _tied(sides: tuple[_Side, _Side]) -> list[int]:
-    """Which scores are those of two different items; by chance, a few of many float32 scores."""
-    counts = sum(side.ends - side.begins for side in sides)
-    return [
-        score
-        for score in np.flatnonzero(counts > 1).tolist()
-        if len(np.unique(np.concatenate([side.equal(score) for side in sides]))) > 1
-    ]
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ties:
+    """Items on both sides that share a relevant score with another, by score and then by column.
+
+    Of many float32 scores, a few are always equal by chance.
+    items: int64 (e,). new: bool (e,), on which side. starts, stops: (2, r), where the ties of each
+    relevant item's old and new score begin, and where those end that stand earlier in the gallery.
+    """
+
+    items: Rows
+    new: NDArray[np.bool_]
+    starts: Rows
+    stops: Rows
+
+    @classmethod
+    def of(
+        cls, sides: tuple[_Side, _Side], columns: Rows, place: NDArray[Any], gallery: int
+    ) -> _Ties | None:
+        wanted = sum(side.ends - side.begins for side in sides) > 1
+        if not np.any(wanted):
+            return None
+        found = [side.equal(np.asarray(wanted)) for side in sides]
+        items = np.concatenate([some for some, _ in found])
+        keys = np.concatenate([score for _, score in found]) * gallery + items
+        order = np.argsort(keys, kind="stable")
+        edges = place * gallery
+        starts, stops = (np.searchsorted(keys[order], edges + some) for some in (0, columns))
+        return cls(items[order], order >= len(found[0][0]), starts, stops)
+
+    def before(self, moves_at: Rows, stages: Rows) -> tuple[Rows, Rows]:
+        """Count the ties that rank before each relevant item's old and new score: (stages, r)."""
+        counts = (moves_at[self.items] <= stages) == self.new
+        total = np.zeros((len(stages), len(self.items) + 1), dtype=np.int64)
+        np.cumsum(counts, axis=1, out=total[:, 1:])
+        old, new = (
+            total[:, stop] - total[:, start]
+            for start, stop in zip(self.starts, self.stops, strict=True)
+        )
+        return old, new
