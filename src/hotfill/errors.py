@@ -141,7 +141,14 @@ class StoreError(HotfillError):
 
 
 class StoreBusyError(StoreError):
-    """Another process has the store open, and the store takes one at a time."""
+    """Another process has the store open, and the store takes one at a time.
+
+    pid: that process, where it is known.
+    """
+
+    def __init__(self, message: str, retryable: bool = False, pid: int | None = None) -> None:
+        super().__init__(message, retryable)
+        self.pid = pid
 
 
 class StoreFullError(StoreError):

@@ -29,12 +29,15 @@ from hotfill.errors import HeldError
 from hotfill.serving.fitting import fit_models
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
+from hotfill.stores.postgres import PostgresGallery
 from hotfill.upgrade import control, gate
 from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.fit import Fitting
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance
 from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.postgres_journal import PostgresJournal
 from hotfill.upgrade.sqlite_journal import SqliteJournal
+from tests.postgres import fresh_schema, server
 from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, contents, filled
 
 QUERY = contents(1, seed=99)["item-00000"]
@@ -76,7 +79,7 @@ class Fragile:
 
     GALLERY = ("add_space", "drop_space", "move", "optimise")
     FACTS = ("advance", "record", "hold", "release")
-    WORK = ("add_work", "lease", "finish", "retry", "bury", "revive", "drop_work")
+    WORK = ("add_work", "lease", "finish", "retry", "bury", "mend", "revive", "drop_work")
     WRITES = frozenset((*GALLERY, *FACTS, *WORK, "release_leases"))
 
     def __init__(self, inner, fuse):
@@ -153,6 +156,25 @@ class LanceDB:
         return self.kind.open(self.path, exact=True)
 
 
+class Postgres:
+    """A table in PostgreSQL, and the journal there too."""
+
+    def __init__(self, folder):
+        self.dsn, self.schema = server().dsn, fresh_schema()
+        self.gallery = PostgresGallery.create(self.dsn, OLD, schema=self.schema, exact=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return PostgresGallery.open(self.dsn, schema=self.schema, exact=True)
+
+
+def journal_of(disk, folder):
+    """Open the one journal of an upgrade, as another process would."""
+    if isinstance(disk, Postgres):
+        return PostgresJournal(disk.dsn, f"{disk.schema}_journal")
+    return SqliteJournal(folder / "journal.sqlite")
+
+
 class UpgradeMachine(RuleBasedStateMachine):
     """One upgrade; `store` says where its items are."""
 
@@ -178,7 +200,7 @@ class UpgradeMachine(RuleBasedStateMachine):
         store = self.store(self.folder)
         self.disk = store
         self.gallery = filled(self.source, store.gallery) if items else store.gallery
-        self.journal = SqliteJournal(self.folder / "journal.sqlite")
+        self.journal = journal_of(store, self.folder)
         self.rows = iter(ROWS)
         self.serve()
 
@@ -196,7 +218,7 @@ class UpgradeMachine(RuleBasedStateMachine):
         """Drop all objects of the process; what is on disk is all there is."""
         self.journal.close()
         self.gallery = self.disk.again(self.gallery)
-        self.journal = SqliteJournal(self.folder / "journal.sqlite")
+        self.journal = journal_of(self.disk, self.folder)
         self.serve()
 
     def teardown(self):
@@ -222,10 +244,9 @@ class UpgradeMachine(RuleBasedStateMachine):
             return Projection(NEW, self.broken)(rows)
 
         embed.model_id = NEW
-        paused = [hold for hold in self.journal.holds() if hold.kind == "paused"]
 
         def measure():
-            if paused:
+            if any(hold.kind == "paused" for hold in self.journal.holds()):
                 stop.set()  # a person who waits long enough
             return 0.0
 
@@ -338,7 +359,9 @@ class UpgradeMachine(RuleBasedStateMachine):
     )
     @rule(writes=crashes, batches=stops)
     def abort(self, writes, batches):
-        self.run("abort", writes, batches)
+        status = self.run("abort", writes, batches)
+        if status is not None and batches is None:
+            assert status.phase is Phase.ABORTED  # a pause does not hold it
 
     @precondition(lambda self: self.phase_is(Phase.CUT_OVER, Phase.ROLLING_BACK, Phase.ROLLED_BACK))
     @rule(writes=crashes, batches=stops)
@@ -480,6 +503,10 @@ def test_the_same_holds_in_index_files(scorer):
     explore(IndexFiles, scorer, examples=4, steps=12, shrink=False)
 
 
+def test_the_same_holds_with_store_and_journal_in_postgresql(scorer):
+    explore(Postgres, scorer, examples=3, steps=10, shrink=False)
+
+
 @pytest.mark.slow
 def test_the_same_holds_in_lancedb(scorer):
     pytest.importorskip("lancedb")
@@ -487,6 +514,6 @@ def test_the_same_holds_in_lancedb(scorer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store", [Memory, QdrantEdge, IndexFiles])
+@pytest.mark.parametrize("store", [Memory, QdrantEdge, IndexFiles, Postgres])
 def test_the_same_holds_for_very_many_orders(store, scorer):
     explore(store, scorer, examples=1500 if store is Memory else 100, steps=40)

@@ -51,6 +51,7 @@ class UpgradeSection(_Section):
     batch_size: int = 256
     fit_items: int = 2000
     refit: bool = False
+    optimise: bool = True
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Literal["manual", "auto"] = "manual"

@@ -167,6 +167,12 @@ class Serving:
             self._gallery.upsert(
                 item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
             )
+            if self._journal.forget(item_ids):
+                # Somebody may have deleted one of them between these two lines.
+                states = self._gallery.get(item_ids)
+                gone = [each for each, state in zip(item_ids, states, strict=True) if state is None]
+                if gone:
+                    self._journal.bury_deleted(gone)
 
         self._follow_and(write)
 
@@ -176,7 +182,11 @@ class Serving:
         # The note comes first: a kill in between leaves an item that `verify` would not have
         # missed, never a missing item that nobody can explain.
         self._journal.bury_deleted(item_ids)
-        return self._gallery.delete(item_ids)
+        deleted = self._gallery.delete(item_ids)
+        if len(self._journal.deleted(item_ids)) < len(set(item_ids)):
+            # Somebody wrote one of them anew meanwhile, but before it was deleted.
+            self._journal.bury_deleted(item_ids)
+        return deleted
 
     # ------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ class FolderLock:
                 f"{folder} is open in process {holder}, and this store takes one process at a "
                 "time: stop that one, or search and write through it",
                 retryable=True,
+                pid=int(holder) if holder.isdigit() else None,
             ) from error
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())

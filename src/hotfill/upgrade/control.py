@@ -24,12 +24,12 @@ def pause(journal: Journal, by: str) -> None:
 
 
 def resume(journal: Journal) -> bool:
-    """End all pauses. Tells whether there was one."""
+    """End all pauses, and holds by errors: they were mended. Tells whether there was one."""
     _not_ended(journal, "resume")
-    was = journal.release("paused")
-    if was:
+    was = [journal.release("paused"), journal.release("error")]
+    if any(was):
         journal.record("resumed")
-    return was
+    return any(was)
 
 
 def accept_gate(journal: Journal, by: str) -> tuple[Hold, ...]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError
+from hotfill.errors import HeldError, HotfillError
 from hotfill.upgrade import control, stages
 from hotfill.upgrade.backfill import Backfill, Progress
 from hotfill.upgrade.canaries import kept_canaries
@@ -19,8 +19,8 @@ from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.heartbeat import Heartbeat
-from hotfill.upgrade.holds import Hold, HoldKind
-from hotfill.upgrade.leftover import dead_items, items_to_revert, left_over, sweep
+from hotfill.upgrade.holds import HoldKind, hold_of_error
+from hotfill.upgrade.leftover import dead_items, items_to_revert, left_over, mend_letters, sweep
 from hotfill.upgrade.notice import give_notice
 from hotfill.upgrade.order import RandomOrder, pages_of
 from hotfill.upgrade.ordering import order_of
@@ -29,6 +29,7 @@ from hotfill.upgrade.preparing import agree_on_plan, check_no_strangers, prepare
 from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.switch_holds import holds_of_cutover
+from hotfill.upgrade.tidying import Tidying
 from hotfill.upgrade.verify import Verification, verify
 
 if TYPE_CHECKING:
@@ -208,7 +209,10 @@ class Upgrade:
         refit = Refit(
             self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
         )
+        tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
+        if plan.optimise:
+            watchers.append(tidying.after_batch)
         if (guard := self._guard()) is not None:
             watchers.append(guard.after_batch)
             guard.begin()
@@ -216,9 +220,11 @@ class Upgrade:
             self._run_out(embed, after_batch=lambda items: _tell(watchers, items))
         finally:
             refit.finish()
+            tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
         while self._may_work(Phase.BACKFILLING) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
+        mend_letters(self.gallery, self.journal, self.plan)
         if self._may_work(Phase.BACKFILLING):
             self._enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
@@ -261,7 +267,10 @@ class Upgrade:
                 progress=self.progress,
             ).run(work)
         except Exception as error:
-            self.journal.hold(Hold("error", f"{type(error).__name__}: {error}", time.time()))
+            with suppress(
+                HotfillError
+            ):  # on a full disk the journal may fail too: that error counts
+                self.journal.hold(hold_of_error(error, time.time()))
             self._fire("on_failed")
             raise
 
@@ -271,6 +280,7 @@ class Upgrade:
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
+        mend_letters(self.gallery, self.journal, self.plan)
         report = verify(self.gallery, self.journal, self.plan, self.source, self.new_embedder)
         self.journal.record("verified", **report.to_dict())
         return report

@@ -45,6 +45,11 @@ class Hold:
         return asdict(self)
 
 
+def hold_of_error(error: Exception, now: float) -> Hold:
+    """Return the hold that says what stopped the work."""
+    return Hold("error", f"{type(error).__name__}: {error}", now)
+
+
 def throttles(
     measurements: Mapping[str, float], limits: Mapping[str, float], now: float
 ) -> tuple[Hold, ...]:

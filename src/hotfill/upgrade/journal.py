@@ -156,6 +156,10 @@ class Journal(ABC):
         """Read the dead letters."""
 
     @abstractmethod
+    def mend(self, item_ids: Sequence[str]) -> None:
+        """Take items off the dead letters: they no longer need what failed."""
+
+    @abstractmethod
     def revive(self, batch_size: int) -> int:
         """Turn the dead letters into work again. Returns how many."""
 
@@ -179,11 +183,21 @@ class Journal(ABC):
 
     @abstractmethod
     def bury_deleted(self, item_ids: Sequence[str]) -> None:
-        """Remember items deleted on purpose, so that `verify` does not miss them."""
+        """Remember items deleted on purpose, so that `verify` does not miss them.
+
+        Their dead letters are void.
+        """
 
     @abstractmethod
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
         """Tell which of these were deleted on purpose."""
+
+    @abstractmethod
+    def forget(self, item_ids: Sequence[str]) -> bool:
+        """Forget that items were deleted or failed: they were written anew.
+
+        Tells whether there was anything to forget; cheap where there was not.
+        """
 
     # Signs of life ---------------------------------------------------------------------------
 

@@ -26,6 +26,14 @@ def dead_items(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> 
     return still_dead(gallery, letters, lambda state: not is_redone(state, new))
 
 
+def mend_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
+    """Take off the list what was deleted, written anew, or done after all."""
+    letters = [each for each in journal.dead_letters() if each.stage == "embed"]
+    dead = set(dead_items(gallery, journal, plan, "embed"))
+    if mended := [each.item_id for each in letters if each.item_id not in dead]:
+        journal.mend(mended)
+
+
 def left_over(gallery: Gallery, journal: Journal, plan: Plan) -> int:
     """Count items that the new model has not embedded, dead letters aside."""
     new = plan.new_model

@@ -73,6 +73,7 @@ class Plan:
         stands in `query_log`, a file with one returned item id per line.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
+    optimise: whether the store tidies up now and then while a long backfill runs.
     refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
     max_attempts: tries per item before it becomes a dead letter.
     max_dead_letters: more of them stop the run, because then not the items are at fault.
@@ -105,6 +106,7 @@ class Plan:
     batch_size: int = 256
     fit_items: int = 2000
     refit: bool = False
+    optimise: bool = True
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Cutover = "manual"

@@ -282,6 +282,12 @@ class PostgresJournal(Journal):
         )
         return tuple(DeadLetter(_decoded(item_id), *rest) for item_id, *rest in rows)
 
+    def mend(self, item_ids: Sequence[str]) -> None:
+        """Take items off the dead letters."""
+        self._write(
+            "DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%s)", (_bytes(item_ids),)
+        )
+
     def revive(self, batch_size: int) -> int:
         """Turn the dead letters into work again."""
         return sum(items for (items,) in self._read(tables.REVIVE, {"size": batch_size}))
@@ -326,9 +332,10 @@ class PostgresJournal(Journal):
     def bury_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
         self._write(
-            "INSERT INTO {schema}.deleted SELECT DISTINCT unnest(%s::bytea[]) "
+            "WITH mended AS (DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s)) "
+            "INSERT INTO {schema}.deleted SELECT DISTINCT unnest(%(ids)s::bytea[]) "
             "ON CONFLICT DO NOTHING",
-            (_bytes(item_ids),),
+            {"ids": _bytes(item_ids)},
         )
 
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
@@ -338,6 +345,17 @@ class PostgresJournal(Journal):
             (_bytes(item_ids),),
         )
         return frozenset(_decoded(item_id) for (item_id,) in rows)
+
+    def forget(self, item_ids: Sequence[str]) -> bool:
+        """Forget that items were deleted or failed."""
+        gone = self._read(
+            "WITH mended AS "
+            "(DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s) RETURNING 1), "
+            "back AS (DELETE FROM {schema}.deleted WHERE item_id = ANY (%(ids)s) RETURNING 1) "
+            "SELECT 1 FROM mended UNION ALL SELECT 1 FROM back",
+            {"ids": _bytes(item_ids)},
+        )
+        return bool(gone)
 
     # Signs of life ---------------------------------------------------------------------------
 

@@ -287,6 +287,13 @@ class SqliteJournal(Journal):
         )
         return tuple(DeadLetter(*row) for row in rows)
 
+    def mend(self, item_ids: Sequence[str]) -> None:
+        """Take items off the dead letters."""
+        self._write(
+            "DELETE FROM dead_letters WHERE item_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(item_ids)),),
+        )
+
     def revive(self, batch_size: int) -> int:
         """Turn the dead letters into work again."""
         with self._transaction():
@@ -341,6 +348,7 @@ class SqliteJournal(Journal):
             self._db.executemany(
                 "INSERT OR IGNORE INTO deleted VALUES (?)", [(item_id,) for item_id in item_ids]
             )
+            self.mend(item_ids)
 
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
         """Tell which of these were deleted on purpose."""
@@ -349,6 +357,23 @@ class SqliteJournal(Journal):
             (json.dumps(list(item_ids)),),
         )
         return frozenset(item_id for (item_id,) in rows)
+
+    def forget(self, item_ids: Sequence[str]) -> bool:
+        """Forget that items were deleted or failed."""
+        ids = json.dumps(list(item_ids))
+        found = self._read(
+            "SELECT item_id FROM deleted WHERE item_id IN (SELECT value FROM json_each(?1)) "
+            "UNION SELECT item_id FROM dead_letters "
+            "WHERE item_id IN (SELECT value FROM json_each(?1)) LIMIT 1",
+            (ids,),
+        )
+        if found:  # rarely; and only then does this wait for other writers
+            with self._transaction():
+                self._db.execute(
+                    "DELETE FROM deleted WHERE item_id IN (SELECT value FROM json_each(?))", (ids,)
+                )
+                self.mend(item_ids)
+        return bool(found)
 
     # Signs of life ---------------------------------------------------------------------------
 

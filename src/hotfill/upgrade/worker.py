@@ -10,19 +10,22 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hotfill.errors import ModelMismatchError, StoreError
+from hotfill.errors import ModelMismatchError, StoreError, StoreFullError
 from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, Progress
 from hotfill.upgrade.gate import Gate
+from hotfill.upgrade.holds import hold_of_error
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.stages import embed_work
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, Source
+    from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.journal import Journal
     from hotfill.upgrade.plan import Plan
 
@@ -59,7 +62,8 @@ class Worker:
 
         Raises StoreError when the store takes one process only, ModelMismatchError when the
         embedder is not of the new model, and what no retry can mend. Then this worker's batches
-        are free at once, and the others go on.
+        are free at once, and the others go on. A store without room is no error but a hold: when
+        there is room, `resume` ends it.
         """
         if not self.gallery.capabilities.many_processes:
             raise StoreError(
@@ -75,13 +79,21 @@ class Worker:
             while not self.stop.is_set():
                 phase = self.journal.phase
                 if phase is Phase.BACKFILLING:
-                    self._backfill().run(work)
+                    self._help(work)
                 elif phase not in _BEFORE:
                     break
                 self.stop.wait(_POLL_SECONDS)
         finally:
             self.journal.release_leases(self.owner)
         return self.journal.phase
+
+    def _help(self, work: Work) -> None:
+        """Do batches. A full store holds everybody, this worker too, until there is room."""
+        try:
+            self._backfill().run(work)
+        except StoreFullError as error:
+            self.journal.release_leases(self.owner)
+            self.journal.hold(hold_of_error(error, time.time()))
 
     def _backfill(self) -> Backfill:
         return Backfill(

@@ -265,3 +265,52 @@ def test_a_serving_of_another_process_notices_the_phase_within_its_poll(parts, t
     ids, _ = exact(NEW, up.source, query, 5)
     (found,) = elsewhere.search([query], 5)
     assert (list(found.item_ids), found.phase) == (ids, Phase.COMPLETED)
+
+
+def test_an_item_written_anew_was_not_deleted_and_is_no_dead_letter(parts):
+    up, serving = parts
+    names = ["item-00003", "item-00005"]
+    up.new_embedder = Projection(NEW, {float(up.source[name][0]) for name in names})
+    assert up.start().dead_letters == 2
+    serving.delete(["item-00001", names[0]])
+    assert up.status().dead_letters == 1
+    assert up.journal.deleted(["item-00001", names[0]]) == {"item-00001", names[0]}
+    for name in ("item-00001", names[1]):
+        up.source[name] = contents(1, seed=len(name))["item-00000"]
+        serving.upsert([name], [up.source[name]])
+    assert up.status().dead_letters == 0
+    assert up.journal.deleted(["item-00001", names[0]]) == {names[0]}
+    up.gallery.delete(["item-00001"])  # lost, and no longer excused
+    assert up.verify().missing_ids == ("item-00001",)
+
+
+@pytest.mark.parametrize("moment", ["after the write", "before the delete"])
+def test_a_delete_and_a_write_at_once_never_leave_a_missing_item_unexplained(parts, moment):
+    up, serving = parts
+    half_done(up)
+    name = "item-00001"
+    serving.delete([name])
+    honest = {"upsert": up.gallery.upsert, "delete": up.gallery.delete}
+    meanwhile = []
+
+    def upsert(*args, **kwargs):
+        found = honest["upsert"](*args, **kwargs)
+        if moment == "after the write" and not meanwhile:
+            meanwhile.append(1)
+            serving.delete([name])
+        return found
+
+    def delete(*args, **kwargs):
+        if moment == "before the delete" and not meanwhile:
+            meanwhile.append(1)
+            serving.upsert([name], [up.source[name]])
+        return honest["delete"](*args, **kwargs)
+
+    up.gallery.upsert, up.gallery.delete = upsert, delete
+    if moment == "after the write":
+        serving.upsert([name], [up.source[name]])
+    else:
+        serving.delete([name])
+    assert meanwhile
+    assert up.gallery.get([name]) == [None]
+    assert up.journal.deleted([name]) == {name}

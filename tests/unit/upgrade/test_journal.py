@@ -353,6 +353,24 @@ def test_all_items_ever_worked_on_can_be_read_even_while_it_grows(opened):
 # Deletes and signs of life ----------------------------------------------------------------------
 
 
+def test_what_is_written_anew_was_not_deleted_and_did_not_fail(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d"], batch_size=4)
+    (batch,) = batches(journal)
+    journal.bury(batch, ["a", "b", "c"], "no content")
+    journal.bury_deleted(["x", "y"])
+    assert journal.forget(["a", "x", "z"]) is True
+    assert journal.forget(["a", "x", "z"]) is False
+    assert [each.item_id for each in opened().dead_letters()] == ["b", "c"]
+    assert opened().deleted(["x", "y"]) == {"y"}
+    journal.bury_deleted(["b"])  # deleted, so it need not be embedded
+    assert [each.item_id for each in journal.dead_letters()] == ["c"]
+    journal.mend(["c", "d"])
+    assert opened().dead_letters() == ()
+    assert opened().deleted(["b", "c"]) == {"b"}
+    assert journal.forget([]) is False
+
+
 def test_deleted_items_are_told_from_missing_ones(opened):
     journal = opened()
     journal.bury_deleted(["a", "ö"])

@@ -1,0 +1,205 @@
+"""What once went wrong around the work itself: stopping early, full stores, tidying, leftovers."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.folder_lock import FolderLock
+from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade import backfill, control, gate, tidying, worker
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.tidying import Tidying
+from hotfill.upgrade.worker import Worker
+from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(gate, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(worker, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(backfill, "RETRY_SECONDS", ())
+
+
+class Calling:
+    """An embedder made of a function."""
+
+    def __init__(self, function):
+        self.model_id, self.function = NEW, function
+
+    def __call__(self, rows):
+        return self.function(rows)
+
+
+def test_a_start_that_fails_before_it_is_prepared_leaves_no_space_in_the_store(tmp_path):
+    def down(rows):
+        raise EmbedError("the endpoint is down")
+
+    up = upgrade(tmp_path, new_embedder=Calling(down))
+    with pytest.raises(EmbedError):
+        up.start()
+    assert up.gallery.spaces == (OLD,)
+    assert up.status().phase is Phase.PLANNED
+
+
+def test_a_stop_while_it_is_being_prepared_is_obeyed_and_leaves_no_space(tmp_path):
+    calls = []
+
+    def stop_first(rows):
+        calls.append(len(rows))
+        up.stop.set()
+        return Projection(NEW)(rows)
+
+    up = upgrade(tmp_path, new_embedder=Calling(stop_first))
+    assert up.start().phase is Phase.PLANNED
+    assert calls == [8]
+    assert up.gallery.spaces == (OLD,)
+    up.stop, up.new_embedder = threading.Event(), Projection(NEW)
+    assert up.start().phase is Phase.BACKFILLED
+
+
+def test_an_abort_of_a_paused_upgrade_does_not_wait_for_a_resume(tmp_path):
+    up = upgrade(tmp_path)
+    embedder = Projection(NEW)
+
+    def stop_after_a_while(rows):
+        if embedder.calls > 9:
+            up.stop.set()
+        return embedder(rows)
+
+    up.new_embedder = Calling(stop_after_a_while)
+    up.start()
+    assert 0 < up.gallery.count(NEW) < 100
+    up.stop = threading.Event()
+    control.pause(up.journal, by="anna")
+    assert up.abort().phase is Phase.ABORTED
+    assert up.journal.holds() == ()
+    assert up.gallery.count(OLD) == 100
+
+
+class ManyProcesses(MemoryGallery):
+    """Says that it takes many processes, and has no room for the first moves."""
+
+    full = 2
+
+    @property
+    def capabilities(self):
+        return type(super().capabilities)(
+            atomic_move=True, snapshot_reads=True, many_processes=True
+        )
+
+    def move(self, *args, **kwargs):
+        if self.full:
+            self.full -= 1
+            raise StoreFullError("no space left")
+        return super().move(*args, **kwargs)
+
+
+def test_a_worker_that_meets_a_full_store_holds_everybody_until_there_is_room(tmp_path):
+    source = contents(60)
+    gallery = filled(source, ManyProcesses(OLD))
+    up = upgrade(tmp_path, gallery=gallery, source=source)
+    up.on_phase = lambda phase: up.stop.set()  # prepared, and no more
+    up.start()
+    up.stop = threading.Event()
+    up.on_phase = lambda phase: up.stop.set() if phase is Phase.BACKFILLED else None
+    up.journal.add_work("embed", [(list(source), [0.0] * 60)], 8)
+    up.journal.enter(Phase.BACKFILLING)
+    one = Worker(gallery, up.journal, up.plan, source, Projection(NEW))
+    runner = threading.Thread(target=one.run)
+    runner.start()
+    for number in range(2):
+        while not (holds := up.journal.holds()):
+            assert runner.is_alive()
+        assert str(holds[0]) == "error (StoreFullError: no space left)", number
+        assert gallery.count(NEW) == 0
+        assert control.resume(up.journal) is True
+    while up.journal.tally("embed").left:
+        assert runner.is_alive()
+    one.stop.set()
+    runner.join(20)
+    assert_redone(gallery, source)
+
+
+def test_the_status_does_not_count_dead_letters_that_were_mended(tmp_path):
+    source = contents(40)
+    names = ["item-00003", "item-00007", "item-00011"]
+    broken = {float(source[name][0]) for name in names}
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
+    assert up.start().dead_letters == 3
+    up.gallery.delete([names[0]])  # not through hotfill, so nobody told the journal
+    source[names[1]] = contents(1, seed=5)["item-00000"]
+    up.gallery.upsert([names[1]], Projection(NEW)([source[names[1]]]), space=NEW)
+    assert not up.verify().passed
+    assert up.status().dead_letters == 1
+    assert [each.item_id for each in up.journal.dead_letters()] == [names[2]]
+
+
+class Tidied(MemoryGallery):
+    """Counts what is asked of it, and takes its time."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.calls, self.gate, self.error = [], threading.Event(), None
+
+    def optimise(self):
+        self.calls.append(threading.current_thread().name)
+        self.gate.wait(20)
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr(tidying, "LEAST_ITEMS", 1)
+
+
+def test_a_long_backfill_tidies_the_store_up_and_no_batch_waits_for_it(tmp_path, often):
+    source = contents(100)
+    gallery = filled(source, Tidied(OLD))
+    up = upgrade(tmp_path, gallery=gallery, source=source)
+    runner = threading.Thread(target=up.start)
+    runner.start()
+    while gallery.count(OLD):
+        assert runner.is_alive()
+    assert gallery.calls == ["hotfill-tidying"], "one at a time"
+    gallery.gate.set()
+    runner.join(20)
+    assert up.status().phase is Phase.BACKFILLED
+    assert len(list(up.journal.facts("optimise"))) == len(gallery.calls)
+
+
+def test_it_tidies_after_every_tenth_and_can_be_told_not_to(tmp_path, often):
+    source = contents(100)
+    gallery = filled(source, Tidied(OLD))
+    gallery.gate.set()
+    up = upgrade(tmp_path, gallery=gallery, source=source)
+    tidy = Tidying(gallery, up.journal)
+    for _ in range(100):
+        tidy.after_batch(1)
+        tidy.finish()
+    assert len(gallery.calls) == 10
+    quiet = upgrade(tmp_path, gallery=gallery, source=source, optimise=False)
+    quiet.start()
+    assert len(gallery.calls) == 10
+
+
+def test_a_store_that_cannot_tidy_up_does_not_stop_the_upgrade(tmp_path, often):
+    source = contents(60)
+    gallery = filled(source, Tidied(OLD))
+    gallery.gate.set()
+    gallery.error = StoreError("no room for a second copy")
+    up = upgrade(tmp_path, gallery=gallery, source=source)
+    assert up.start().phase is Phase.BACKFILLED
+    assert up.journal.last("optimise").body == {"error": "no room for a second copy"}
+
+
+def test_who_has_a_store_open_is_told_by_number(tmp_path):
+    lock = FolderLock(tmp_path)
+    with pytest.raises(StoreBusyError) as caught:
+        FolderLock(tmp_path)
+    lock.release()
+    assert caught.value.pid == os.getpid()
