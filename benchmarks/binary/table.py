@@ -95,7 +95,7 @@ def speed() -> str:
     """Queries a second over that of the float scan."""
     rows = rows_of("speed")
     settings = [(1, 1), (1, 64), (2, 1), (2, 64)]
-    heads = ["bytes", *(f"{threads} thread, {batch} at once" for threads, batch in settings)]
+    heads = ["bytes", *(f"{threads} CPU, {batch} at once" for threads, batch in settings)]
     lines = [_line(["times the float scan", *heads]), _line(["---", *["---:"] * 5])]
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = {(r["threads"], r["batch"]): r for r in rows if r["method"] == method}
