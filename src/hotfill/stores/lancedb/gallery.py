@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from threading import Lock, RLock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,20 +12,10 @@ from hotfill.errors import InputError, StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
-from hotfill.stores.lancedb.adoption import prepare, stamp_table
-from hotfill.stores.lancedb.conditions import ids_sql, is_number
+from hotfill.stores.lancedb.adoption import stamp_table
+from hotfill.stores.lancedb.conditions import is_number
 from hotfill.stores.lancedb.failures import translated
-from hotfill.stores.lancedb.layout import (
-    CEILING_NOTE,
-    ORIGIN,
-    OWN,
-    VERSION,
-    layout_of,
-    missing_columns,
-    new_schema,
-    pa,
-    vector_field,
-)
+from hotfill.stores.lancedb.layout import ORIGIN, new_schema, pa
 from hotfill.stores.lancedb.opening import (
     checked_folder,
     connect,
@@ -34,27 +23,15 @@ from hotfill.stores.lancedb.opening import (
     lock_table,
     open_table,
 )
-from hotfill.stores.lancedb.reading import Snapshot
 from hotfill.stores.lancedb.searching import search_side
-from hotfill.stores.lancedb.upkeep import (
-    build_indexes,
-    compact,
-    compaction_is_due,
-    indexed_columns,
-)
+from hotfill.stores.lancedb.table import Table
 from hotfill.stores.lancedb.walking import Walk
-from hotfill.stores.lancedb.writing import (
-    commit,
-    metadata_columns,
-    moved_columns,
-    replaced,
-    written_rows,
-)
-from hotfill.stores.room import check_room
+from hotfill.stores.lancedb.writing import metadata_columns, moved_columns, replaced, written_rows
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Self
 
@@ -62,10 +39,10 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Metadata, Where
     from hotfill.stores.folder_lock import FolderLock
+    from hotfill.stores.lancedb.reading import Snapshot
     from hotfill.types import ModelId, Vectors
 
 _CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
-_DELETED_AT_ONCE = 2_000  # ids in one statement
 
 
 class LanceDBGallery(Gallery):
@@ -81,17 +58,13 @@ class LanceDBGallery(Gallery):
 
     def __init__(self, folder: Path, table: str, lock: FolderLock, *, exact: bool) -> None:
         """Use `create`, `adopt` or `open`."""
-        self._folder, self._name = folder, table
+        self._where = f"the table {table} in {folder}"
         self._folder_lock = lock
         self._exact = exact
         self._closed = False
         self._lock = RLock()  # held by everything but searches and reads of states and vectors
-        self._optimising, self._building = Lock(), False
         self._walk = Walk()
-        self._commits = self._rows_written = 0  # since the last compaction
-        self._database = connect(folder)
-        self._table = open_table(self._database, folder, table)
-        self._seen = self._look(indexed=None)
+        self._table = Table(folder, table, exact=exact)
         self._clock = VersionClock(floor=self._seen.layout.ceiling)
 
     @classmethod
@@ -189,14 +162,9 @@ class LanceDBGallery(Gallery):
         """Add a stamped column for the vectors; to an adopted table first hotfill's own."""
         with self._lock:
             self._check_open()
-            check_room(self._folder, 0)
-            if not self._seen.layout.prepared:
-                prepare(self._table, self._seen.layout)
-                self._seen = self._look(indexed=self._seen.indexed)
+            self._table.prepare()
             if model not in self.spaces:
-                with translated("add a column"):
-                    self._table.add_columns(vector_field(model, self._seen.layout.next_number))
-                self._seen = self._look(indexed=self._seen.indexed)
+                self._table.add_space(model)
 
     def drop_space(self, model: ModelId) -> None:
         """Remove the column of an unsearched space."""
@@ -208,10 +176,7 @@ class LanceDBGallery(Gallery):
                 raise StoreError(
                     f"cannot drop {model}: {searched} items are searched there; move them first"
                 )
-            self._check_prepared()
-            with translated("drop a column"):
-                self._table.drop_columns([self._seen.layout.columns[model]])
-            self._seen = self._look(indexed=None)
+            self._table.drop_space(model)
 
     def upsert(
         self,
@@ -230,7 +195,7 @@ class LanceDBGallery(Gallery):
                 versions = self._take_versions(len(item_ids))
                 if not len(item_ids):
                     return versions
-                self._make_columns(metadata)
+                self._table.make_columns(metadata)
                 layout = self._seen.layout
                 before = self._seen.rows(item_ids, layout.beside())
                 fresh = written_rows(
@@ -243,7 +208,7 @@ class LanceDBGallery(Gallery):
                     vectors={space: rows, **old_rows},
                     metadata=metadata,
                 )
-                commit(self._table, layout, fresh, new=not len(before))
+                self._table.write(fresh, new=not len(before))
             return versions
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
@@ -251,13 +216,13 @@ class LanceDBGallery(Gallery):
         check_ids(item_ids)
         check_metadata(metadata, len(item_ids))
         with self._lock, self._writing(0, len(item_ids)):
-            self._make_columns(metadata)
+            self._table.make_columns(metadata)
             layout = self._seen.layout
             rows = self._seen.rows(item_ids, layout.schema.names, layout.items())
             if len(rows):
                 given = dict(zip(item_ids, metadata, strict=True))
                 fresh = metadata_columns(layout, [given[name] for name in self._seen.places(rows)])
-                commit(self._table, layout, replaced(rows, fresh), new=False)
+                self._table.write(replaced(rows, fresh), new=False)
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove items from every space. Very many at once go in several commits."""
@@ -266,9 +231,7 @@ class LanceDBGallery(Gallery):
             layout = self._seen.layout
             rows = self._seen.rows(item_ids, [layout.item_id], layout.items())
             there = list(self._seen.places(rows))
-            for start in range(0, len(there), _DELETED_AT_ONCE):
-                with translated("delete items"):
-                    self._table.delete(ids_sql(layout, there[start : start + _DELETED_AT_ONCE]))
+            self._table.delete(there)
             return len(there)
 
     def move(
@@ -300,7 +263,7 @@ class LanceDBGallery(Gallery):
                         seen.layout, int(going.sum()), space, origin, ready[order[going]]
                     )
                     fresh = replaced(rows.filter(pa.array(going)), columns)
-                    commit(self._table, seen.layout, fresh, new=False)
+                    self._table.write(fresh, new=False)
                     moved[order[going]] = True
             return moved
 
@@ -354,21 +317,8 @@ class LanceDBGallery(Gallery):
         Searches go on; writes wait while files are put together, and go on while an index of the
         vectors of 50,000 items or more is built. Writes see to the same from time to time.
         """
-        with self._optimising:
-            with self._lock:
-                self._check_open()
-                check_room(self._folder, 0)
-                self._compact()
-                self._building = True  # the engine cannot compact meanwhile
-            try:
-                build_indexes(
-                    open_table(self._database, self._folder, self._name), exact=self._exact
-                )
-            finally:
-                self._building = False
-            with self._lock:
-                self._check_open()
-                self._seen = self._look(indexed=None)
+        self._check_open()
+        self._table.optimise(self._lock)
 
     def close(self) -> None:
         """Release the folder."""
@@ -377,53 +327,20 @@ class LanceDBGallery(Gallery):
                 self._closed = True
                 self._folder_lock.release()
 
+    @property
+    def _seen(self) -> Snapshot:
+        return self._table.seen
+
     # Inside the lock
 
-    @contextmanager
-    def _writing(self, n_bytes: int, n_items: int) -> Iterator[None]:
-        """Prepare for one commit, and let readers see it afterwards."""
+    def _writing(self, n_bytes: int, n_items: int) -> AbstractContextManager[None]:
         self._check_open()
-        self._check_prepared()
-        check_room(self._folder, n_bytes)
-        if not self._building and compaction_is_due(self._table, self._commits, self._rows_written):
-            self._compact()
-            build_indexes(self._table, exact=self._exact)
-            self._seen = self._look(indexed=None)
-        self._commits += 1
-        self._rows_written += n_items
-        try:
-            yield
-        finally:
-            self._seen = self._look(indexed=self._seen.indexed)
-
-    def _compact(self) -> None:
-        compact(self._table)
-        self._commits = self._rows_written = 0
-
-    def _look(self, *, indexed: Mapping[str, int] | None) -> Snapshot:
-        """Open the table as it is now. indexed: the columns with an index, if that is known."""
-        table = open_table(self._database, self._folder, self._name)
-        layout = layout_of(table.schema, self._name)
-        return Snapshot(
-            table, layout, indexed_columns(table, layout) if indexed is None else indexed
-        )
-
-    def _make_columns(self, metadata: Sequence[Metadata] | None) -> None:
-        fresh = missing_columns(self._seen.layout, metadata or ())
-        if fresh:
-            with translated("add columns"):
-                self._table.add_columns(pa.schema(fresh))
-            self._seen = self._look(indexed=self._seen.indexed)
+        return self._table.writing(n_bytes, n_items)
 
     def _take_versions(self, n: int) -> NDArray[np.int64]:
         versions = self._clock.take(n)
         if self._clock.last > self._seen.layout.ceiling:
-            ceiling = str(self._clock.last + _CEILING_STEP)
-            with translated("note the versions given out"):
-                self._table.update_field_metadata(
-                    {"path": VERSION, "metadata": {CEILING_NOTE: ceiling}}
-                )
-            self._seen = self._look(indexed=self._seen.indexed)
+            self._table.raise_ceiling(self._clock.last + _CEILING_STEP)
         return versions
 
     def _check_fit(self, item_ids: Sequence[str]) -> None:
@@ -432,13 +349,6 @@ class LanceDBGallery(Gallery):
                 if not is_number(item_id):
                     raise InputError(f"the table's ids are whole numbers; {item_id!r} is none")
 
-    def _check_prepared(self) -> None:
-        if not self._seen.layout.prepared:
-            raise StoreError(
-                f"the table {self._name} is still as it was found, and hotfill's columns "
-                f"{', '.join(OWN)} are not in it: `add_space` or `hotfill start` adds them"
-            )
-
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreError(f"the table {self._name} in {self._folder} is closed: open it again")
+            raise StoreError(f"{self._where} is closed: open it again")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.stores.lancedb.failures import translated
 from hotfill.stores.lancedb.layout import ORIGIN, SPACE, VERSION, kind_of, pa
 from hotfill.stores.lancedb.reading import vector_array
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Metadata, Scalar
     from hotfill.stores.lancedb.layout import Layout
     from hotfill.types import ModelId, Vectors
-
-
-_EMPTY_IS_FINE = "null"  # the client looks into columns called "vector", and minds empty ones
 
 
 def written_rows(
@@ -97,17 +93,6 @@ def metadata_columns(layout: Layout, metadata: Sequence[Metadata]) -> dict[str, 
         for key, kinds in layout.metadata.items()
         for kind, name in kinds.items()
     }
-
-
-def commit(table: Any, layout: Layout, rows: Any, *, new: bool) -> None:
-    """Write rows in one commit. new: none of the items is in the table."""
-    with translated("write items"):
-        if new:
-            table.add(rows, on_bad_vectors=_EMPTY_IS_FINE)
-        else:
-            merge = table.merge_insert(layout.item_id)
-            merge.when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(rows, on_bad_vectors=_EMPTY_IS_FINE)
 
 
 def _of_kind(value: Scalar | None, kind: str) -> Scalar | None:

@@ -1,0 +1,172 @@
+"""The table as hotfill writes to it: what goes before and after each commit."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from hotfill.errors import StoreError
+from hotfill.stores.lancedb.adoption import prepare
+from hotfill.stores.lancedb.conditions import ids_sql
+from hotfill.stores.lancedb.failures import translated
+from hotfill.stores.lancedb.layout import (
+    CEILING_NOTE,
+    OWN,
+    VERSION,
+    layout_of,
+    missing_columns,
+    pa,
+    vector_field,
+)
+from hotfill.stores.lancedb.opening import connect, open_table
+from hotfill.stores.lancedb.reading import Snapshot
+from hotfill.stores.lancedb.upkeep import (
+    build_indexes,
+    compact,
+    compaction_is_due,
+    indexed_columns,
+)
+from hotfill.stores.room import check_room
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from hotfill.stores.base import Metadata
+    from hotfill.types import ModelId
+
+_DELETED_AT_ONCE = 2_000  # ids in one statement
+_EMPTY_IS_FINE = "null"  # the client looks into columns called "vector", and minds empty ones
+
+
+class Table:
+    """The table. All but `seen` needs the gallery's lock.
+
+    seen: the newest version, for readers. It is replaced after each commit, never changed.
+    """
+
+    def __init__(self, folder: Path, name: str, *, exact: bool) -> None:
+        self._folder, self._name, self._exact = folder, name, exact
+        self._database = connect(folder)
+        self._handle = open_table(self._database, folder, name)
+        self._commits = self._rows_written = 0  # since the last compaction
+        self._optimising, self._building = Lock(), False
+        self.seen = self._newest(indexed=None)
+
+    # Spaces and columns
+
+    def prepare(self) -> None:
+        """Add hotfill's columns to a table that was adopted and is as it was found."""
+        if not self.seen.layout.prepared:
+            prepare(self._handle, self.seen.layout)
+            self._look()
+
+    def add_space(self, model: ModelId) -> None:
+        """Add a stamped column for vectors of a model."""
+        check_room(self._folder, 0)
+        with translated("add a column"):
+            self._handle.add_columns(vector_field(model, self.seen.layout.next_number))
+        self._look()
+
+    def drop_space(self, model: ModelId) -> None:
+        """Remove the column of a space with its index."""
+        self._check_prepared()
+        with translated("drop a column"):
+            self._handle.drop_columns([self.seen.layout.columns[model]])
+        self.seen = self._newest(indexed=None)
+
+    def make_columns(self, metadata: Sequence[Metadata] | None) -> None:
+        """Add the columns that metadata needs and the table lacks."""
+        fresh = missing_columns(self.seen.layout, metadata or ())
+        if fresh:
+            with translated("add columns"):
+                self._handle.add_columns(pa.schema(fresh))
+            self._look()
+
+    def raise_ceiling(self, version: int) -> None:
+        """Note durably that content versions up to this one may have been given out."""
+        with translated("note the versions given out"):
+            self._handle.update_field_metadata(
+                {"path": VERSION, "metadata": {CEILING_NOTE: str(version)}}
+            )
+        self._look()
+
+    # Rows
+
+    @contextmanager
+    def writing(self, n_bytes: int, n_items: int) -> Iterator[None]:
+        """Prepare for one commit, and let readers see it afterwards."""
+        self._check_prepared()
+        check_room(self._folder, n_bytes)
+        if not self._building and compaction_is_due(
+            self._handle, self._commits, self._rows_written
+        ):
+            self._compact()
+            build_indexes(self._handle, exact=self._exact)
+            self.seen = self._newest(indexed=None)
+        self._commits += 1
+        self._rows_written += n_items
+        try:
+            yield
+        finally:
+            self._look()
+
+    def write(self, rows: Any, *, new: bool) -> None:
+        """Write whole rows in one commit. new: none of the items is in the table."""
+        with translated("write items"):
+            if new:
+                self._handle.add(rows, on_bad_vectors=_EMPTY_IS_FINE)
+            else:
+                merge = self._handle.merge_insert(self.seen.layout.item_id)
+                merge.when_matched_update_all().when_not_matched_insert_all()
+                merge.execute(rows, on_bad_vectors=_EMPTY_IS_FINE)
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Delete rows; very many in several commits."""
+        for start in range(0, len(item_ids), _DELETED_AT_ONCE):
+            part = item_ids[start : start + _DELETED_AT_ONCE]
+            with translated("delete items"):
+                self._handle.delete(ids_sql(self.seen.layout, part))
+
+    # Upkeep
+
+    def optimise(self, lock: AbstractContextManager[object]) -> None:
+        """Compact under the gallery's lock, and build indexes without it."""
+        with self._optimising:
+            with lock:
+                check_room(self._folder, 0)
+                self._compact()
+                self._building = True  # the engine cannot compact meanwhile
+            try:
+                table = open_table(self._database, self._folder, self._name)
+                build_indexes(table, exact=self._exact)
+            finally:
+                self._building = False
+            with lock:
+                self.seen = self._newest(indexed=None)
+
+    def _compact(self) -> None:
+        compact(self._handle)
+        self._commits = self._rows_written = 0
+
+    # Versions
+
+    def _look(self) -> None:
+        self.seen = self._newest(indexed=self.seen.indexed)
+
+    def _newest(self, *, indexed: Mapping[str, int] | None) -> Snapshot:
+        """Open the table as it is now. indexed: the columns with an index, if that is known."""
+        table = open_table(self._database, self._folder, self._name)
+        layout = layout_of(table.schema, self._name)
+        if indexed is None:
+            indexed = indexed_columns(table, layout)
+        return Snapshot(table, layout, indexed)
+
+    def _check_prepared(self) -> None:
+        if not self.seen.layout.prepared:
+            raise StoreError(
+                f"the table {self._name} is still as it was found, and hotfill's columns "
+                f"{', '.join(OWN)} are not in it: `add_space` or `hotfill start` adds them"
+            )
