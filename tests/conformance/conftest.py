@@ -194,8 +194,8 @@ STORES = {
 }
 SLOW = {"milvus_server"}
 """Left out of the default run: a server that takes seconds to load each collection."""
-UNHURRIED = {"qdrant", "milvus", "milvus_server"}
-"""Tried on fewer examples in the default run: their engines are for small sets, or on a server."""
+UNHURRIED = {"qdrant", "milvus", "milvus_server", "lancedb"}
+"""Tried on fewer examples: small engines, servers, and LanceDB, where each read opens files."""
 
 
 def named(names: Iterable[str]) -> list[ParameterSet]:

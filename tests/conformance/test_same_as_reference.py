@@ -151,7 +151,7 @@ class SameAsReference(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-EXAMPLES = {**dict.fromkeys(UNHURRIED, 4), "lancedb": 4}  # there each read opens files
+EXAMPLES = dict.fromkeys(UNHURRIED, 4)
 
 
 @pytest.mark.parametrize("name", PERSISTENT)
