@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,14 +24,14 @@ from hotfill.stores.inputs import (
 from hotfill.stores.milvus import adoption, repair
 from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.conditions import quoted, where_expression
-from hotfill.stores.milvus.pending import Pending, Searches
+from hotfill.stores.milvus.items import Items, is_number
 from hotfill.stores.milvus.rows import Row, metadata_of
-from hotfill.stores.milvus.server import MOST_HITS, Server
+from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS, Server
 from hotfill.stores.milvus.stamp import Stamp
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -43,9 +41,6 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 TIMEOUT_SECONDS = 60.0
-_MOST_PENDING = 8_000  # items; then they are settled
-_LONGEST_PENDING = 1.0  # seconds; then the next write settles
-_ID_BYTES = 65_535
 
 
 class MilvusGallery(Gallery):
@@ -92,13 +87,9 @@ class MilvusGallery(Gallery):
         self._server, self._claim, self._name = server, claim, name
         self._exact, self._fresh = exact, fresh
         text = claim.stamp
-        self._stamp = Stamp((), 1) if text is None else Stamp.from_json(text, name)
-        self._lock = RLock()  # held by everything but searches
-        self._searches = Searches()
-        self._pending = Pending(server, self._searches)
-        self._pending_since = 0.0
+        stamp = Stamp((), 1) if text is None else Stamp.from_json(text, name)
+        self._items = Items(server, claim, stamp)
         self._clock = VersionClock()
-        self._torn = False  # whether a write failed, and may have been done in part
         self._closed = False
 
     @classmethod
@@ -249,7 +240,7 @@ class MilvusGallery(Gallery):
 
     def add_space(self, model: ModelId) -> None:
         """Make a collection for a model's vectors, then stamp the gallery."""
-        with self._lock:
+        with self._items.lock:
             if model not in self.spaces:
                 self._claim.check()
                 stamp = self._stamp.with_space(model, self._name)
@@ -258,7 +249,7 @@ class MilvusGallery(Gallery):
 
     def drop_space(self, model: ModelId) -> None:
         """Drop the collection of an unsearched space. Its retired vectors are void from then on."""
-        with self._lock:
+        with self._items.lock:
             if model not in self.spaces:
                 return
             self._claim.check()
@@ -280,12 +271,12 @@ class MilvusGallery(Gallery):
         retired: Mapping[ModelId, Vectors] | None = None,
     ) -> NDArray[np.int64]:
         """Write items with new content, each as one whole row."""
-        with self._writing(item_ids):
+        with self._items.writing(item_ids):
             rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
             self._check_possible(item_ids)
             target = self._stamp.space(space)
             versions = self._clock.take(len(item_ids))
-            before = self._where(item_ids)
+            before = self._items.find(item_ids)
             written = []
             for i, item_id in enumerate(item_ids):
                 content: Mapping[str, object] = {}
@@ -301,15 +292,15 @@ class MilvusGallery(Gallery):
                 written.append(
                     Row(item_id, version, space.fingerprint, version, content, kept, rows[i])
                 )
-            self._put(target, written, before)
+            self._items.put(target, written, before)
             return versions
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist."""
         check_ids(item_ids)
         check_metadata(metadata, len(item_ids))
-        with self._writing(item_ids):
-            there = self._where(item_ids, vectors=True)
+        with self._items.writing(item_ids):
+            there = self._items.find(item_ids, vectors=True)
             for space in self._stamp.spaces:
                 changed = [
                     replace(there[item_id][1], content=row)
@@ -317,17 +308,16 @@ class MilvusGallery(Gallery):
                     if item_id in there and there[item_id][0] == space
                 ]
                 if changed:
-                    self._put(space, changed, {})
+                    self._items.put(space, changed, {})
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove rows."""
         check_ids(item_ids)
-        with self._writing(item_ids):
-            there = self._where(item_ids)
+        with self._items.writing(item_ids):
+            there = self._items.find(item_ids)
             for space in self._stamp.spaces:
                 if gone := [item_id for item_id, (side, _) in there.items() if side == space]:
-                    self._server.remove(space, gone)
-                    self._noted(space, gone)
+                    self._items.remove(space, gone)
             return len(there)
 
     def move(
@@ -341,10 +331,10 @@ class MilvusGallery(Gallery):
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`: write the new row, later remove the earlier one."""
         origin, own = origin or space.fingerprint, space.fingerprint
-        with self._writing(item_ids):
+        with self._items.writing(item_ids):
             rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
             target, now = self._stamp.space(space), time.time_ns()
-            before = self._where(item_ids, vectors=True)
+            before = self._items.find(item_ids, vectors=True)
             moved = np.zeros(len(item_ids), dtype=np.bool_)
             written = []
             for i, item_id in enumerate(item_ids):
@@ -360,7 +350,7 @@ class MilvusGallery(Gallery):
                 since = max(now, row.since + 1)
                 written.append(replace(row, origin=origin, since=since, kept=kept, vector=rows[i]))
                 moved[i] = True
-            self._put(target, written, before)
+            self._items.put(target, written, before)
             return moved
 
     def search(
@@ -368,13 +358,13 @@ class MilvusGallery(Gallery):
     ) -> dict[ModelId, Hits]:
         """Search side by side."""
         if self._fresh:
-            with self._lock:
-                self._settle()
+            with self._items.lock:
+                self._items.settle()
         stamp = self._stamp
         ready = check_search(stamp.models, queries, k, where)
         if k > MOST_HITS:
             raise InputError(f"k: Milvus gives at most {MOST_HITS} hits for a query, got {k}")
-        with self._searches.one():
+        with self._items.searches.one():
             return {
                 model: self._search_side(stamp.space(model), rows, k, where)
                 for model, rows in ready.items()
@@ -390,8 +380,8 @@ class MilvusGallery(Gallery):
 
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items."""
-        with self._reading(item_ids):
-            there = self._where(item_ids)
+        with self._items.reading(item_ids):
+            there = self._items.find(item_ids)
         return [
             ItemState(
                 item_id=item_id,
@@ -407,10 +397,10 @@ class MilvusGallery(Gallery):
 
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         """Read searched or retired vectors: both are in the item's row."""
-        with self._reading(item_ids):
+        with self._items.reading(item_ids):
             check_space(self.spaces, space)
             where = self._stamp.space(space)
-            there = self._where(item_ids, vectors=True)
+            there = self._items.find(item_ids, vectors=True)
         found = {}
         for item_id, (side, row) in there.items():
             kept = row.kept.get(str(where.number))
@@ -431,7 +421,7 @@ class MilvusGallery(Gallery):
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
         """List items searched in `space`, in the order of their keys."""
         check_limit(limit)
-        with self._reading(None):
+        with self._items.reading(None):
             check_space(self.spaces, space)
             rows = self._server.page(self._stamp.space(space), after, limit)
         full = len(rows) == min(limit, MOST_HITS)
@@ -444,7 +434,7 @@ class MilvusGallery(Gallery):
 
     def count(self, space: ModelId, *, origin: str | None = None) -> int:
         """Count the items searched in `space`."""
-        with self._reading(None):
+        with self._items.reading(None):
             check_space(self.spaces, space)
             where = self._stamp.space(space)
             if origin is None:
@@ -457,115 +447,47 @@ class MilvusGallery(Gallery):
 
     def optimise(self) -> None:
         """Settle what is pending; let a server seal and index what it holds in memory."""
-        with self._lock:
-            self._settle()
+        with self._items.lock:
+            self._items.settle()
             spaces = self._stamp.spaces
         for space in spaces:
             self._server.flush(space)
 
     def close(self) -> None:
         """Settle what is pending, let other processes have the gallery, disconnect."""
-        with self._lock:
+        with self._items.lock:
             if self._closed:
                 return
             self._closed = True
             settled = False
             try:
-                self._settle()
-                settled = not self._torn
+                self._items.settle()
+                settled = not self._items.torn
             finally:
                 try:
                     self._claim.end(settled=settled)
                 finally:
                     self._server.close()
 
-    @contextmanager
-    def _reading(self, item_ids: Sequence[str] | None) -> Iterator[None]:
-        """See what was written to these items, to all when None."""
-        with self._lock:
-            self._mend()
-            if item_ids is None or self._pending.touches(item_ids):
-                self._settle()
-            yield
-
-    @contextmanager
-    def _writing(self, item_ids: Sequence[str]) -> Iterator[None]:
-        """Be the only one that writes, and see what was written to these items."""
-        with self._lock:
-            self._claim.check()
-            self._mend()
-            waited = time.monotonic() - self._pending_since
-            if waited > _LONGEST_PENDING or self._pending.touches(item_ids):
-                self._settle()
-            yield
-            if len(self._pending) > _MOST_PENDING or self._server.lite:
-                self._settle()
-
     # Inside the lock
 
-    def _where(
-        self, item_ids: Sequence[str], *, vectors: bool = False
-    ) -> dict[str, tuple[Space, Row]]:
-        """Find items: the side each is on, and its row."""
-        found: dict[str, tuple[Space, Row]] = {}
-        missing = [item_id for item_id in item_ids if len(item_id.encode()) <= _ID_BYTES]
-        for space in reversed(self._stamp.spaces):
-            possible = [i for i in missing if not space.number_ids or _is_number(i)]
-            if possible:
-                rows = self._server.read(space, possible, vectors=vectors)
-                found.update((item_id, (space, row)) for item_id, row in rows.items())
-                missing = [item_id for item_id in missing if item_id not in found]
-        return found
-
-    def _put(
-        self, target: Space, rows: Sequence[Row], before: Mapping[str, tuple[Space, Row]]
-    ) -> None:
-        """Write rows; those on other sides are to be removed."""
-        if not rows:
-            return
-        item_ids = [row.item_id for row in rows]
-        self._noted(target, item_ids)
-        self._torn = True
-        self._server.write(target, rows)
-        self._torn = False
-        for item_id in item_ids:
-            side = before[item_id][0] if item_id in before else target
-            if side != target:
-                self._pending.leaves(side, [item_id])
-
-    def _noted(self, space: Space, item_ids: Iterable[str]) -> None:
-        if not len(self._pending):
-            self._pending_since = time.monotonic()
-        self._pending.wrote(space, item_ids)
-
-    def _settle(self) -> None:
-        if len(self._pending):
-            self._pending.settle()
-
-    def _mend(self) -> None:
-        """Bring items to one side each after a write that failed, perhaps half-way."""
-        if self._torn:
-            self._settle()
-            repair.one_side_each(self._server, self._stamp, time.time())
-            self._torn = False
-
     def _restamp(self, stamp: Stamp) -> None:
-        self._settle()
+        self._items.settle()
         self._claim.stamp = stamp.to_json()
-        self._stamp = stamp
+        self._items.stamp = stamp
+
+    @property
+    def _stamp(self) -> Stamp:
+        return self._items.stamp
 
     def _check_possible(self, item_ids: Sequence[str]) -> None:
         for item_id in item_ids:
-            if len(item_id.encode()) > _ID_BYTES:
-                raise InputError(f"item id {item_id[:50]!r}...: Milvus takes {_ID_BYTES} bytes")
-            if self._stamp.spaces[0].number_ids and not _is_number(item_id):
+            if len(item_id.encode()) > ID_BYTES:
+                raise InputError(f"item id {item_id[:50]!r}...: Milvus takes {ID_BYTES} bytes")
+            if self._stamp.spaces[0].number_ids and not is_number(item_id):
                 raise InputError(
                     f"item id {item_id!r}: the keys of the adopted collection are whole numbers"
                 )
-
-
-def _is_number(item_id: str) -> bool:
-    return item_id.lstrip("-").isdecimal() and item_id.isascii() and str(int(item_id)) == item_id
 
 
 def _scores(distances: Sequence[float], metric: str) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_HITS = 16_384  # that a server gives for one query
 _AT_ONCE = 1000  # rows in one request
-_ID_BYTES = 65_535  # longest text that can be a primary key
+ID_BYTES = 65_535  # longest text that can be a primary key
 _LOADING_SECONDS = 120.0
 _open_files: Counter[str] = Counter()  # Milvus Lite: galleries of this process in one file
 _files_lock = Lock()
@@ -75,7 +75,7 @@ class Server:
 
         def make(client: MilvusClient) -> None:
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
-            schema.add_field(space.key, DataType.VARCHAR, is_primary=True, max_length=_ID_BYTES)
+            schema.add_field(space.key, DataType.VARCHAR, is_primary=True, max_length=ID_BYTES)
             schema.add_field(space.vector, DataType.FLOAT_VECTOR, dim=space.model.dimension)
             schema.add_field("version", DataType.INT64)
             schema.add_field("origin", DataType.VARCHAR, max_length=1024)

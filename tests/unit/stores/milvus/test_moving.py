@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.milvus import MilvusGallery, claim
-from hotfill.stores.milvus import gallery as module
+from hotfill.stores.milvus import MilvusGallery, claim, items
 from hotfill.stores.milvus.pending import Searches
 from hotfill.stores.milvus.server import Server
 from tests.unit.stores.milvus.models import NAMES, NEW, NEW_ROWS, OLD, ROWS
@@ -68,7 +67,7 @@ def test_an_item_that_is_not_settled_can_be_read_and_written(location):
 
 
 def test_many_pending_items_are_settled_without_being_asked(location, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_PENDING", 2)
+    monkeypatch.setattr(items, "_MOST_PENDING", 2)
     gallery = opened(location)
     versions = gallery.upsert(NAMES, ROWS, space=OLD)
     gallery.move(NAMES[:3], NEW_ROWS[:3], space=NEW, expected_versions=versions[:3])
