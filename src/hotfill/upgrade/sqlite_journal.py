@@ -8,17 +8,14 @@ done again.
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
 from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal import Batch, DeadLetter, Fact, Journal, Tally
 from hotfill.upgrade.lock import running_lock
 from hotfill.upgrade.phases import Phase, advance
+from hotfill.upgrade.sqlite_file import JournalFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,28 +25,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.holds import HoldKind
     from hotfill.upgrade.journal import Stage
     from hotfill.upgrade.phases import Step
-
-_FORMAT = 1  # of the tables below; kept in SQLite's user_version
-_APPLICATION = 0x686F7466  # "hotf": marks the file as ours in SQLite's application_id
-_BUSY_SECONDS = 30.0
-
-_TABLES = """
-CREATE TABLE facts (number INTEGER PRIMARY KEY, at REAL, kind TEXT, body TEXT);
-CREATE INDEX facts_by_kind ON facts (kind, number);
-CREATE TABLE holds (kind TEXT, about TEXT, since REAL, measured REAL, required REAL,
-                    PRIMARY KEY (kind, about));
-CREATE TABLE batches (number INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT, state TEXT,
-                      item_ids TEXT, items INTEGER, attempts INTEGER, owner TEXT,
-                      leased_until REAL, moved INTEGER DEFAULT 0,
-                      skipped INTEGER DEFAULT 0);
-CREATE INDEX batches_to_do ON batches (stage, number) WHERE state != 'done';
-CREATE INDEX batches_leased ON batches (owner) WHERE state = 'leased';
-CREATE INDEX batches_by_stage ON batches (stage, number, items, moved, skipped);
-CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
-                           at REAL);
-CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE beat (only INTEGER PRIMARY KEY CHECK (only = 0), body TEXT);
-"""
 
 
 class SqliteJournal(Journal):
@@ -61,63 +36,7 @@ class SqliteJournal(Journal):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.RLock()
-        with self._translated():
-            self._db = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._open()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _open(self) -> None:
-        run = self._db.execute
-        if not self._is_blank():
-            self._check_marks()  # before anything is written to a file that is not ours
-        self._log_ahead()
-        run("PRAGMA synchronous = NORMAL")
-        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("the quick check failed")
-        if self._is_blank():
-            with self._transaction():
-                if self._is_blank():  # still: another process may have been quicker
-                    for statement in _TABLES.split(";")[:-1]:
-                        run(statement)
-                    run(f"PRAGMA application_id = {_APPLICATION}")
-                    run(f"PRAGMA user_version = {_FORMAT}")
-        self._check_marks()
-
-    def _check_marks(self) -> None:
-        run = self._db.execute
-        (application,) = run("PRAGMA application_id").fetchone()
-        (form,) = run("PRAGMA user_version").fetchone()
-        if application != _APPLICATION:
-            raise sqlite3.DatabaseError("it is a database, but not a journal")
-        if form != _FORMAT:
-            raise JournalError(
-                f"{self._path} has journal format {form}, this hotfill reads {_FORMAT}; "
-                "use the version of hotfill that started the upgrade"
-            )
-
-    def _log_ahead(self) -> None:
-        # Alone of all statements this one does not wait while another process makes the file.
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
-    def _is_blank(self) -> bool:
-        run = self._db.execute
-        marks = (run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone())
-        return marks == ((0,), (0,)) and not run("SELECT 1 FROM sqlite_master").fetchone()
+        self._file = JournalFile(path)
 
     # What was decided and what happened ------------------------------------------------------
 
@@ -129,27 +48,27 @@ class SqliteJournal(Journal):
 
     def enter(self, phase: Phase) -> None:
         """Record a new phase."""
-        with self._transaction():
+        with self._file.transaction():
             if self.phase is not phase:
                 self.record("phase", phase=str(phase))
 
     def advance(self, step: Step) -> Phase:
         """Enter the phase that a step leads to, and return it."""
-        with self._transaction():
+        with self._file.transaction():
             phase = advance(self.phase, step)
             self.enter(phase)
         return phase
 
     def record(self, kind: str, **body: Any) -> None:
         """Append a fact."""
-        self._write(
+        self._file.write(
             "INSERT INTO facts (at, kind, body) VALUES (?, ?, ?)",
             (time.time(), kind, json.dumps(body)),
         )
 
     def facts(self, kind: str | None = None) -> Iterator[Fact]:
         """Read facts, oldest first."""
-        rows = self._read(
+        rows = self._file.read(
             "SELECT number, at, kind, body FROM facts WHERE ?1 IS NULL OR kind = ?1 "
             "ORDER BY number",
             (kind,),
@@ -159,7 +78,7 @@ class SqliteJournal(Journal):
 
     def last(self, kind: str) -> Fact | None:
         """Read the newest fact of a kind."""
-        rows = self._read(
+        rows = self._file.read(
             "SELECT number, at, kind, body FROM facts WHERE kind = ? ORDER BY number DESC LIMIT 1",
             (kind,),
         )
@@ -171,7 +90,7 @@ class SqliteJournal(Journal):
 
     def hold(self, hold: Hold) -> None:
         """Add a hold."""
-        self._write(
+        self._file.write(
             "INSERT INTO holds VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, about) "
             "DO UPDATE SET measured = excluded.measured, required = excluded.required",
             (hold.kind, hold.about, hold.since, hold.measured, hold.required),
@@ -180,11 +99,11 @@ class SqliteJournal(Journal):
     def release(self, kind: HoldKind, about: str | None = None) -> bool:
         """End holds of a kind."""
         statement = "DELETE FROM holds WHERE kind = ?1 AND (?2 IS NULL OR about = ?2)"
-        return self._write(statement, (kind, about)) > 0
+        return self._file.write(statement, (kind, about)) > 0
 
     def holds(self) -> tuple[Hold, ...]:
         """Read the holds, oldest first."""
-        rows = self._read(
+        rows = self._file.read(
             "SELECT kind, about, since, measured, required FROM holds ORDER BY since, kind", ()
         )
         return tuple(Hold(*row) for row in rows)
@@ -195,26 +114,28 @@ class SqliteJournal(Journal):
         self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
         """Cut items into batches, lowest rank first."""
-        with self._transaction():
+        with self._file.transaction():
             # SQLite sorts on disk, so the list of items never has to fit into memory.
-            self._db.execute("CREATE TEMP TABLE staging (item_id TEXT, rank REAL)")
+            self._file.db.execute("CREATE TEMP TABLE staging (item_id TEXT, rank REAL)")
             try:
                 for item_ids, ranks in pages:
-                    self._db.executemany(
+                    self._file.db.executemany(
                         "INSERT INTO staging VALUES (?, ?)",
                         zip(item_ids, (float(rank) for rank in ranks), strict=True),
                     )
-                ordered = self._db.execute("SELECT item_id FROM staging ORDER BY rank, item_id")
+                ordered = self._file.db.execute(
+                    "SELECT item_id FROM staging ORDER BY rank, item_id"
+                )
                 added = 0
                 while rows := ordered.fetchmany(batch_size):
                     self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
                     added += len(rows)
             finally:
-                self._db.execute("DROP TABLE staging")
+                self._file.db.execute("DROP TABLE staging")
         return added
 
     def _insert_batch(self, stage: Stage, item_ids: Sequence[str], attempts: int) -> None:
-        self._db.execute(
+        self._file.db.execute(
             "INSERT INTO batches (stage, state, item_ids, items, attempts) "
             "VALUES (?, 'to do', ?, ?, ?)",
             (stage, json.dumps(list(item_ids)), len(item_ids), attempts),
@@ -223,8 +144,8 @@ class SqliteJournal(Journal):
     def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
         """Take the next batch, for a while."""
         now = time.time()
-        with self._transaction():
-            row = self._db.execute(
+        with self._file.transaction():
+            row = self._file.db.execute(
                 "SELECT number, item_ids, attempts FROM batches WHERE stage = ? AND "
                 "state != 'done' AND (state = 'to do' OR leased_until < ?) "
                 "ORDER BY number LIMIT 1",
@@ -232,7 +153,7 @@ class SqliteJournal(Journal):
             ).fetchone()
             if row is None:
                 return None
-            self._db.execute(
+            self._file.db.execute(
                 "UPDATE batches SET state = 'leased', owner = ?, leased_until = ? WHERE number = ?",
                 (owner, now + seconds, row[0]),
             )
@@ -240,14 +161,14 @@ class SqliteJournal(Journal):
 
     def prolong(self, owner: str, seconds: float) -> int:
         """Let the leases of an owner last that long from now."""
-        return self._write(
+        return self._file.write(
             "UPDATE batches SET leased_until = ? WHERE state = 'leased' AND owner = ?",
             (time.time() + seconds, owner),
         )
 
     def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
         """Record that a batch is done."""
-        self._write(
+        self._file.write(
             "UPDATE batches SET state = 'done', moved = ?, skipped = ? "
             "WHERE number = ? AND state != 'done'",
             (moved, skipped, batch.number),
@@ -255,8 +176,8 @@ class SqliteJournal(Journal):
 
     def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
         """Put a failed batch back as one or several smaller ones."""
-        with self._transaction():
-            put_back = self._db.execute(
+        with self._file.transaction():
+            put_back = self._file.db.execute(
                 "DELETE FROM batches WHERE number = ? AND state != 'done'", (batch.number,)
             ).rowcount
             # None: its lease ran out, and another owner did it or put it back already.
@@ -266,51 +187,51 @@ class SqliteJournal(Journal):
     def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         """Take items out of a batch and list them as dead letters."""
         buried = set(item_ids)
-        with self._transaction():
-            row = self._db.execute(
+        with self._file.transaction():
+            row = self._file.db.execute(
                 "SELECT item_ids FROM batches WHERE number = ?", (batch.number,)
             ).fetchone()
             kept = [item for item in (json.loads(row[0]) if row else ()) if item not in buried]
-            self._db.executemany(
+            self._file.db.executemany(
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
                 [(item, batch.stage, error, batch.attempts + 1, time.time()) for item in item_ids],
             )
-            self._db.execute(
+            self._file.db.execute(
                 "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
                 (json.dumps(kept), len(kept), batch.number),
             )
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Read the dead letters."""
-        rows = self._read(
+        rows = self._file.read(
             "SELECT item_id, stage, error, attempts, at FROM dead_letters ORDER BY at, item_id", ()
         )
         return tuple(DeadLetter(*row) for row in rows)
 
     def mend(self, item_ids: Sequence[str]) -> None:
         """Take items off the dead letters."""
-        self._write(
+        self._file.write(
             "DELETE FROM dead_letters WHERE item_id IN (SELECT value FROM json_each(?))",
             (json.dumps(list(item_ids)),),
         )
 
     def revive(self, batch_size: int) -> int:
         """Turn the dead letters into work again."""
-        with self._transaction():
+        with self._file.transaction():
             revived = 0
             for stage in ("prefill", "embed", "revert"):
-                letters = self._db.execute(
+                letters = self._file.db.execute(
                     "SELECT item_id FROM dead_letters WHERE stage = ? ORDER BY item_id", (stage,)
                 )
                 while rows := letters.fetchmany(batch_size):
                     self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
                     revived += len(rows)
-            self._db.execute("DELETE FROM dead_letters")
+            self._file.db.execute("DELETE FROM dead_letters")
         return revived
 
     def release_leases(self, owner: str | None = None) -> int:
         """Give leased batches back."""
-        return self._write(
+        return self._file.write(
             "UPDATE batches SET state = 'to do' WHERE state = 'leased' "
             "AND (?1 IS NULL OR owner = ?1)",
             (owner,),
@@ -318,11 +239,11 @@ class SqliteJournal(Journal):
 
     def drop_work(self, stage: Stage) -> None:
         """Forget the batches of a stage that are not done."""
-        self._write("DELETE FROM batches WHERE stage = ? AND state != 'done'", (stage,))
+        self._file.write("DELETE FROM batches WHERE stage = ? AND state != 'done'", (stage,))
 
     def tally(self, stage: Stage) -> Tally:
         """Count the items of a stage."""
-        ((total, moved, skipped),) = self._read(
+        ((total, moved, skipped),) = self._file.read(
             "SELECT COALESCE(SUM(items), 0), COALESCE(SUM(moved), 0), COALESCE(SUM(skipped), 0) "
             "FROM batches WHERE stage = ?",
             (stage,),
@@ -332,7 +253,7 @@ class SqliteJournal(Journal):
     def worked_ids(self, stage: Stage) -> Iterator[tuple[str, ...]]:
         """Read the item ids of all batches of a stage."""
         number = 0
-        while rows := self._read(
+        while rows := self._file.read(
             "SELECT number, item_ids FROM batches WHERE stage = ? AND number > ? "
             "ORDER BY number LIMIT 16",
             (stage, number),
@@ -344,15 +265,15 @@ class SqliteJournal(Journal):
 
     def bury_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
-        with self._transaction():
-            self._db.executemany(
+        with self._file.transaction():
+            self._file.db.executemany(
                 "INSERT OR IGNORE INTO deleted VALUES (?)", [(item_id,) for item_id in item_ids]
             )
             self.mend(item_ids)
 
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
         """Tell which of these were deleted on purpose."""
-        rows = self._read(
+        rows = self._file.read(
             "SELECT item_id FROM deleted WHERE item_id IN (SELECT value FROM json_each(?))",
             (json.dumps(list(item_ids)),),
         )
@@ -361,15 +282,15 @@ class SqliteJournal(Journal):
     def forget(self, item_ids: Sequence[str]) -> bool:
         """Forget that items were deleted or failed."""
         ids = json.dumps(list(item_ids))
-        found = self._read(
+        found = self._file.read(
             "SELECT item_id FROM deleted WHERE item_id IN (SELECT value FROM json_each(?1)) "
             "UNION SELECT item_id FROM dead_letters "
             "WHERE item_id IN (SELECT value FROM json_each(?1)) LIMIT 1",
             (ids,),
         )
         if found:  # rarely; and only then does this wait for other writers
-            with self._transaction():
-                self._db.execute(
+            with self._file.transaction():
+                self._file.db.execute(
                     "DELETE FROM deleted WHERE item_id IN (SELECT value FROM json_each(?))", (ids,)
                 )
                 self.mend(item_ids)
@@ -380,11 +301,11 @@ class SqliteJournal(Journal):
     def beat(self, **values: Any) -> None:
         """Replace the running process's sign of life."""
         body = json.dumps({**values, "at": time.time()})
-        self._write("INSERT OR REPLACE INTO beat VALUES (0, ?)", (body,))
+        self._file.write("INSERT OR REPLACE INTO beat VALUES (0, ?)", (body,))
 
     def last_beat(self) -> dict[str, Any]:
         """Read the newest sign of life."""
-        rows = self._read("SELECT body FROM beat", ())
+        rows = self._file.read("SELECT body FROM beat", ())
         values: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
         return values
 
@@ -394,54 +315,4 @@ class SqliteJournal(Journal):
 
     def close(self) -> None:
         """Release the journal."""
-        with self._lock:
-            self._db.close()
-
-    # ------------------------------------------------------------------------------------------
-
-    def _read(self, statement: str, values: Sequence[Any]) -> list[Any]:
-        with self._lock, self._translated():
-            return self._db.execute(statement, values).fetchall()
-
-    def _write(self, statement: str, values: Sequence[Any]) -> int:
-        with self._lock, self._translated():
-            return self._db.execute(statement, values).rowcount
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Run a block as a whole or not at all; a block inside another joins it."""
-        with self._lock, self._translated():
-            if self._db.in_transaction:
-                yield
-                return
-            # IMMEDIATE: take the write lock now, so that what is read here is still true when
-            # this block writes, even with a second process at work.
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk may have ended it already
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise StoreFullError(
-                    f"no space left for the journal {self._path}; free some and run the same "
-                    "command again: nothing is lost"
-                ) from error
-            raise JournalError(f"the journal {self._path} cannot be used: {error}") from error
-        except sqlite3.ProgrammingError as error:
-            raise JournalError(f"the journal {self._path} is closed") from error
-        except sqlite3.DatabaseError as error:
-            raise JournalCorruptError(
-                f"{self._path} is not a readable journal ({error}); nothing was changed. The items "
-                "themselves are safe in the store: move this file away and run `hotfill start` "
-                "again, items already moved are recognised and not embedded twice"
-            ) from error
+        self._file.close()

@@ -21,13 +21,13 @@ def test_nothing_reads_through_all_batches_or_sorts_them(tmp_path, name):
     ids = [f"{number:04}" for number in range(400)]
     journal.add_work("embed", [(ids, [0.0] * len(ids))], 4)
     said = []
-    journal._db.set_trace_callback(said.append)
+    journal._file.db.set_trace_callback(said.append)
     OFTEN[name](journal)
-    journal._db.set_trace_callback(None)
+    journal._file.db.set_trace_callback(None)
     asked = [text for text in said if text.split()[0] in ("SELECT", "UPDATE") and "batches" in text]
     assert asked
     for text in asked:
-        plan = [row[3] for row in journal._db.execute(f"EXPLAIN QUERY PLAN {text}")]
+        plan = [row[3] for row in journal._file.db.execute(f"EXPLAIN QUERY PLAN {text}")]
         for step in plan:
             assert "TEMP B-TREE" not in step, (text, plan)
             assert not step.startswith("SCAN batches") or "batches_leased" in step, (text, plan)

@@ -93,7 +93,7 @@ def test_an_empty_file_becomes_a_journal(tmp_path):
 
 def test_what_is_read_only_can_still_be_looked_at_or_is_refused_clearly(path, monkeypatch):
     journal = SqliteJournal(path)
-    journal._db.execute("PRAGMA query_only = 1")
+    journal._file.db.execute("PRAGMA query_only = 1")
     assert journal.phase is Phase.BACKFILLING
     with pytest.raises(JournalError, match="readonly"):
         journal.record("x")
