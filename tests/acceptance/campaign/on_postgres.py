@@ -162,7 +162,7 @@ class PostgresWorld(World):
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, "waited too long"
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     def _asked(self, text, *values):
         return self._ask_server(text.format(f"{self._schema}_journal"), *values)

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-_PAUSE_SECONDS = 0.03  # the machine has other things to do
+_PAUSE_SECONDS = 0.1  # the machine has other things to do
 
 
 @dataclass(slots=True)

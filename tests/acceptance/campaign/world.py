@@ -21,6 +21,7 @@ from tests.acceptance.campaign.searches import Searches
 from tests.unit.cli.models import NEW, WIDTH, contents
 
 ITEMS, BATCH = 960, 8
+_POLL_SECONDS = 0.1  # each look opens the journal anew
 QUERY = np.random.default_rng(5).normal(size=WIDTH).astype(np.float32)
 UPGRADE = {"batch_size": BATCH, "fit_items": 110, "verify_items": 50}
 SERVICE = {"max_k": ITEMS, "requests_per_second": 1e6}
@@ -146,7 +147,7 @@ class World(ABC):
         while not condition():
             self.lead(command)
             assert time.monotonic() < deadline, ("waited too long", self.what_was_said())
-            time.sleep(0.02)
+            time.sleep(_POLL_SECONDS)
 
     def to_the_end(self, command: str) -> None:
         """Let the backfill end, and every process with it."""
