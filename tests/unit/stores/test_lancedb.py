@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -289,6 +290,25 @@ def test_many_small_writes_do_not_leave_as_many_files(tmp_path, monkeypatch):
             <= upkeep._FEW_COMMITS + 1
         )
         assert gallery.count(OLD) == 3 * upkeep._FEW_COMMITS
+
+
+def test_old_versions_are_removed_unless_the_table_has_a_tag(tmp_path, monkeypatch):
+    monkeypatch.setattr(upkeep, "_READERS_FINISH_IN", timedelta(milliseconds=1))
+    with LanceDBGallery.create(tmp_path / "db", OLD) as gallery:
+        gallery.upsert(["a"], np.ones((1, 3)), space=OLD)
+        table = gallery._table._handle
+        for rounds in ("removed", "kept"):
+            for _ in range(3):
+                gallery.upsert(["a"], np.ones((1, 3)), space=OLD)
+            if rounds == "kept":
+                table.tags.create("mine", table.version)
+                gallery.upsert(["a", "b"], np.ones((2, 3)), space=OLD)
+            gallery.optimise()
+            left = [each["version"] for each in table.list_versions()]
+            assert (len(left) > 3) == (rounds == "kept")
+    found = lancedb.connect(str(tmp_path / "db")).open_table("items")
+    found.checkout("mine")
+    assert found.count_rows() == 1
 
 
 # Columns of metadata --------------------------------------------------------------------------

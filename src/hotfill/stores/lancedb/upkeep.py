@@ -17,6 +17,7 @@ INDEXED_FROM = 50_000  # items of a side; below, comparing with all of them is q
 _IDS_INDEXED_FROM = 10_000  # rows
 _LOOKED_INTO, _LEAST_LOOKED_INTO = 16, 20  # one part of an index in so many, at least so many
 _READERS_FINISH_IN = timedelta(minutes=5)
+_FOR_EVER = timedelta(days=100 * 365)
 _FEW_COMMITS, _MANY_COMMITS = 32, 256
 _SHARE_WRITTEN = 0.1  # of the rows: a compaction writes them anew, which must be worth its while
 
@@ -30,9 +31,14 @@ def compaction_is_due(table: Any, commits: int, rows_written: int) -> bool:
 
 
 def compact(table: Any) -> None:
-    """Put small files together, bring indexes up to date, remove versions older than minutes."""
+    """Put small files together, bring indexes up to date, remove versions older than minutes.
+
+    A table with a tag keeps all its versions: the engine refuses to clean up beside a tag, and who
+    sets one has a use for versions.
+    """
     with translated("compact the table"):
-        table.optimize(cleanup_older_than=_READERS_FINISH_IN)
+        tagged = bool(table.tags.list())
+        table.optimize(cleanup_older_than=_FOR_EVER if tagged else _READERS_FINISH_IN)
 
 
 def build_indexes(table: Any, *, exact: bool) -> None:
