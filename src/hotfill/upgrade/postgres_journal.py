@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from hotfill.errors import JournalError, StoreError, StoreFullError
-from hotfill.stores.postgres.connections import Connections
-from hotfill.stores.postgres.names import check_name
 from hotfill.upgrade import postgres_tables as tables
 from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal import Batch, DeadLetter, Fact, Journal, Tally
 from hotfill.upgrade.lock import busy
 from hotfill.upgrade.phases import Phase, advance
+from hotfill.upgrade.postgres_schema import STEPS, JournalSchema, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,17 +34,8 @@ T = TypeVar("T")
 _NEWEST = (
     "SELECT number, at, kind, body FROM {schema}.facts WHERE kind = %s ORDER BY number DESC LIMIT 1"
 )
-_CONNECTIONS = 4
-_TIMEOUT_SECONDS = 60.0
-_RETRY_SECONDS = (0.2, 1.0, 5.0)  # waits between tries when the server is away for a moment
 _POLL_SECONDS = 0.1
-_STEPS, _RUNNING = 0x686F7468, 0x686F7469  # advisory locks: to change the phase; to run the upgrade
-# A coordinator's machine that vanishes is noticed within half a minute, and its lock is freed.
-_ALIVE = {
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "4",
-}
+_RUNNING = 0x686F7469  # advisory lock: to run the upgrade
 
 
 class PostgresJournal(Journal):
@@ -58,51 +47,17 @@ class PostgresJournal(Journal):
     """
 
     def __init__(self, dsn: str, schema: str = "hotfill_upgrade") -> None:
-        check_name("the journal's schema", schema)
-        self._schema = schema
-        with _translated(self._schema):
-            self._connections = Connections(
-                dsn, most=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS, settings=_ALIVE
-            )
-            try:
-                self._connections.run("open the journal", self._open)
-            except BaseException:
-                self._connections.close()
-                raise
+        self._schema = JournalSchema(dsn, schema)
 
     @classmethod
     def is_there(cls, dsn: str, schema: str) -> bool:
         """Tell whether a schema holds a journal. Makes nothing. Raises JournalError."""
-        with _translated(schema), psycopg.connect(dsn) as connection:
+        with translated(schema), psycopg.connect(dsn) as connection:
             row = connection.execute(
                 "SELECT to_regclass(%s) IS NOT NULL",
                 (sql.Identifier(schema, "journal").as_string(),),
             ).fetchone()
         return row == (True,)
-
-    def _open(self, connection: Connection) -> None:
-        with connection.transaction():
-            self._lock(connection, _STEPS)
-            connection.execute(self._sql("CREATE SCHEMA IF NOT EXISTS {schema}"))
-            made = connection.execute(
-                "SELECT relname = 'journal' FROM pg_class WHERE relnamespace = to_regnamespace(%s) "
-                "AND relkind = 'r' ORDER BY 1 DESC LIMIT 1",
-                (sql.Identifier(self._schema).as_string(),),
-            ).fetchone()
-            if made is None:
-                text = tables.TABLES.replace("%(format)s", str(tables.FORMAT))
-                connection.execute(self._sql(text))
-            elif not made[0]:
-                raise JournalError(
-                    f"the schema {self._schema!r} holds other tables: give the journal its own"
-                )
-            form = connection.execute(self._sql("SELECT format FROM {schema}.journal")).fetchone()
-            if form != (tables.FORMAT,):
-                raise JournalError(
-                    f"the schema {self._schema!r} has journal format {form and form[0]}, this "
-                    f"hotfill reads {tables.FORMAT}; use the version of hotfill that started the "
-                    "upgrade"
-                )
 
     # What was decided and what happened ------------------------------------------------------
 
@@ -123,28 +78,30 @@ class PostgresJournal(Journal):
     def _step(self, next_phase: Callable[[Phase], Phase]) -> Phase:
         def work(connection: Connection) -> Phase:
             with connection.transaction():
-                self._lock(connection, _STEPS)
-                row = connection.execute(self._sql(_NEWEST), ("phase",)).fetchone()
+                self._schema.lock(connection, STEPS)
+                row = connection.execute(self._schema.sql(_NEWEST), ("phase",)).fetchone()
                 now = Phase(_fact(row).body["phase"]) if row else Phase.PLANNED
                 phase = next_phase(now)
                 if phase is not now:
                     connection.execute(
-                        self._sql("INSERT INTO {schema}.facts (kind, body) VALUES ('phase', %s)"),
+                        self._schema.sql(
+                            "INSERT INTO {schema}.facts (kind, body) VALUES ('phase', %s)"
+                        ),
                         (json.dumps({"phase": str(phase)}),),
                     )
                 return phase
 
-        return self._run(work)
+        return self._schema.run(work)
 
     def record(self, kind: str, **body: Any) -> None:
         """Append a fact."""
-        self._write(
+        self._schema.write(
             "INSERT INTO {schema}.facts (kind, body) VALUES (%s, %s)", (kind, json.dumps(body))
         )
 
     def facts(self, kind: str | None = None) -> Iterator[Fact]:
         """Read facts, oldest first."""
-        rows = self._read(
+        rows = self._schema.read(
             "SELECT number, at, kind, body FROM {schema}.facts "
             "WHERE %(kind)s::text IS NULL OR kind = %(kind)s ORDER BY number",
             {"kind": kind},
@@ -154,14 +111,14 @@ class PostgresJournal(Journal):
 
     def last(self, kind: str) -> Fact | None:
         """Read the newest fact of a kind."""
-        rows = self._read(_NEWEST, (kind,))
+        rows = self._schema.read(_NEWEST, (kind,))
         return _fact(rows[0]) if rows else None
 
     # Why it may not move ---------------------------------------------------------------------
 
     def hold(self, hold: Hold) -> None:
         """Add a hold."""
-        self._write(
+        self._schema.write(
             "INSERT INTO {schema}.holds VALUES (%s, %s, %s, %s, %s) ON CONFLICT (kind, about) "
             "DO UPDATE SET measured = excluded.measured, required = excluded.required",
             (hold.kind, hold.about, hold.since, hold.measured, hold.required),
@@ -169,7 +126,7 @@ class PostgresJournal(Journal):
 
     def release(self, kind: HoldKind, about: str | None = None) -> bool:
         """End holds of a kind."""
-        gone = self._write(
+        gone = self._schema.write(
             "DELETE FROM {schema}.holds WHERE kind = %(kind)s "
             "AND (%(about)s::text IS NULL OR about = %(about)s)",
             {"kind": kind, "about": about},
@@ -178,7 +135,7 @@ class PostgresJournal(Journal):
 
     def holds(self) -> tuple[Hold, ...]:
         """Read the holds, oldest first."""
-        rows = self._read(
+        rows = self._schema.read(
             "SELECT kind, about, since, measured, required FROM {schema}.holds "
             "ORDER BY since, kind, about",
             (),
@@ -204,23 +161,23 @@ class PostgresJournal(Journal):
                         for item_id, rank in zip(item_ids, ranks, strict=True):
                             copy.write_row((_encoded(item_id), float(rank)))
                 added = connection.execute(
-                    self._sql(tables.ADD_WORK), {"stage": stage, "size": batch_size}
+                    self._schema.sql(tables.ADD_WORK), {"stage": stage, "size": batch_size}
                 )
                 return sum(items for (items,) in added)
 
-        with _translated(self._schema):  # once: pages cannot be read again
-            return self._connections.run("add work", work)
+        with translated(self._schema.name):  # once: pages cannot be read again
+            return self._schema.connections.run("add work", work)
 
     def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
         """Take the next batch, for a while."""
-        rows = self._read(tables.LEASE, {"stage": stage, "owner": owner, "seconds": seconds})
+        rows = self._schema.read(tables.LEASE, {"stage": stage, "owner": owner, "seconds": seconds})
         for number, item_ids, attempts in rows:
             return Batch(number, stage, _texts(item_ids), attempts)
         return None
 
     def prolong(self, owner: str, seconds: float) -> int:
         """Let the leases of an owner last that long from now. Returns how many it has."""
-        return self._write(
+        return self._schema.write(
             "UPDATE {schema}.batches "
             "SET leased_until = clock_timestamp() + make_interval(secs => %s) "
             "WHERE state = 'leased' AND owner = %s",
@@ -229,7 +186,7 @@ class PostgresJournal(Journal):
 
     def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
         """Record that a batch is done."""
-        self._write(
+        self._schema.write(
             "UPDATE {schema}.batches SET state = 'done', moved = %s, skipped = %s "
             "WHERE number = %s AND state <> 'done'",
             (moved, skipped, batch.number),
@@ -241,20 +198,22 @@ class PostgresJournal(Journal):
         def work(connection: Connection) -> None:
             with connection.transaction():
                 put_back = connection.execute(
-                    self._sql("DELETE FROM {schema}.batches WHERE number = %s AND state <> 'done'"),
+                    self._schema.sql(
+                        "DELETE FROM {schema}.batches WHERE number = %s AND state <> 'done'"
+                    ),
                     (batch.number,),
                 ).rowcount
                 # None: its lease ran out, and another owner did it or put it back already.
                 for part in parts if put_back else ():
                     connection.execute(
-                        self._sql(
+                        self._schema.sql(
                             "INSERT INTO {schema}.batches (stage, state, item_ids, items, attempts)"
                             " VALUES (%s, 'to do', %s, %s, %s)"
                         ),
                         (batch.stage, _bytes(part), len(part), batch.attempts + 1),
                     )
 
-        self._run(work)
+        self._schema.run(work)
 
     def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         """Take items out of a batch and list them as dead letters."""
@@ -268,14 +227,14 @@ class PostgresJournal(Journal):
 
         def work(connection: Connection) -> None:
             with connection.transaction():
-                connection.execute(self._sql(tables.DEAD_LETTERS), values)
-                connection.execute(self._sql(tables.BURY), values)
+                connection.execute(self._schema.sql(tables.DEAD_LETTERS), values)
+                connection.execute(self._schema.sql(tables.BURY), values)
 
-        self._run(work)
+        self._schema.run(work)
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Read the dead letters."""
-        rows = self._read(
+        rows = self._schema.read(
             "SELECT item_id, stage, error, attempts, at FROM {schema}.dead_letters "
             "ORDER BY at, item_id",
             (),
@@ -284,17 +243,17 @@ class PostgresJournal(Journal):
 
     def mend(self, item_ids: Sequence[str]) -> None:
         """Take items off the dead letters."""
-        self._write(
+        self._schema.write(
             "DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%s)", (_bytes(item_ids),)
         )
 
     def revive(self, batch_size: int) -> int:
         """Turn the dead letters into work again."""
-        return sum(items for (items,) in self._read(tables.REVIVE, {"size": batch_size}))
+        return sum(items for (items,) in self._schema.read(tables.REVIVE, {"size": batch_size}))
 
     def release_leases(self, owner: str | None = None) -> int:
         """Give leased batches back, all or those of one owner."""
-        return self._write(
+        return self._schema.write(
             "UPDATE {schema}.batches SET state = 'to do' WHERE state = 'leased' "
             "AND (%(owner)s::text IS NULL OR owner = %(owner)s)",
             {"owner": owner},
@@ -302,14 +261,14 @@ class PostgresJournal(Journal):
 
     def drop_work(self, stage: Stage) -> None:
         """Forget the batches of a stage that are not done."""
-        self._write(
+        self._schema.write(
             "DELETE FROM {schema}.batches WHERE stage = %s AND state <> 'done'",
             (stage,),
         )
 
     def tally(self, stage: Stage) -> Tally:
         """Count the items of a stage."""
-        ((total, moved, skipped),) = self._read(
+        ((total, moved, skipped),) = self._schema.read(
             "SELECT coalesce(sum(items), 0), coalesce(sum(moved), 0), coalesce(sum(skipped), 0) "
             "FROM {schema}.batches WHERE stage = %s",
             (stage,),
@@ -319,7 +278,7 @@ class PostgresJournal(Journal):
     def worked_ids(self, stage: Stage) -> Iterator[tuple[str, ...]]:
         """Read the item ids of all batches of a stage."""
         number = 0
-        while rows := self._read(
+        while rows := self._schema.read(
             "SELECT number, item_ids FROM {schema}.batches WHERE stage = %s AND number > %s "
             "ORDER BY number LIMIT 16",
             (stage, number),
@@ -331,7 +290,7 @@ class PostgresJournal(Journal):
 
     def bury_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
-        self._write(
+        self._schema.write(
             "WITH mended AS (DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s)) "
             "INSERT INTO {schema}.deleted SELECT DISTINCT unnest(%(ids)s::bytea[]) "
             "ON CONFLICT DO NOTHING",
@@ -340,7 +299,7 @@ class PostgresJournal(Journal):
 
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
         """Tell which of these were deleted on purpose."""
-        rows = self._read(
+        rows = self._schema.read(
             "SELECT item_id FROM {schema}.deleted WHERE item_id = ANY (%s::bytea[])",
             (_bytes(item_ids),),
         )
@@ -348,7 +307,7 @@ class PostgresJournal(Journal):
 
     def forget(self, item_ids: Sequence[str]) -> bool:
         """Forget that items were deleted or failed."""
-        gone = self._read(
+        gone = self._schema.read(
             "WITH mended AS "
             "(DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s) RETURNING 1), "
             "back AS (DELETE FROM {schema}.deleted WHERE item_id = ANY (%(ids)s) RETURNING 1) "
@@ -361,7 +320,7 @@ class PostgresJournal(Journal):
 
     def beat(self, **values: Any) -> None:
         """Replace the coordinating process's sign of life."""
-        self._write(
+        self._schema.write(
             "INSERT INTO {schema}.beat (body, at) "
             "VALUES (%s, extract(epoch FROM clock_timestamp())) "
             "ON CONFLICT (is_only) DO UPDATE SET body = excluded.body, at = excluded.at",
@@ -370,7 +329,7 @@ class PostgresJournal(Journal):
 
     def last_beat(self) -> dict[str, Any]:
         """Read the newest sign of life; its time is by this machine's clock."""
-        rows = self._read(
+        rows = self._schema.read(
             "SELECT body, extract(epoch FROM clock_timestamp())::float8 - at FROM {schema}.beat", ()
         )
         return {**json.loads(rows[0][0]), "at": time.time() - rows[0][1]} if rows else {}
@@ -379,9 +338,9 @@ class PostgresJournal(Journal):
     def coordinating(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the one process, on any machine, that takes the upgrade through its phases."""
         deadline = time.monotonic() + wait_seconds
-        key = (_RUNNING, self._schema)
-        with _translated(self._schema):  # the server frees the lock when this connection ends
-            held = psycopg.connect(self._connections.conninfo, autocommit=True)
+        key = (_RUNNING, self._schema.name)
+        with translated(self._schema.name):  # the server frees the lock when this connection ends
+            held = psycopg.connect(self._schema.connections.conninfo, autocommit=True)
         try:
             while not self._taken(held, key):
                 if time.monotonic() >= deadline:
@@ -393,52 +352,16 @@ class PostgresJournal(Journal):
 
     def close(self) -> None:
         """Release the journal."""
-        self._connections.close()
+        self._schema.connections.close()
 
     # ------------------------------------------------------------------------------------------
 
     def _taken(self, connection: Connection, key: tuple[int, str]) -> bool:
-        with _translated(self._schema):
+        with translated(self._schema.name):
             row = connection.execute(
                 "SELECT pg_try_advisory_lock(%s, hashtext(%s))", key
             ).fetchone()
         return row == (True,)
-
-    def _lock(self, connection: Connection, which: int) -> None:
-        connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (which, self._schema))
-
-    def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema))
-
-    def _read(self, statement: str, values: Any) -> list[tuple[Any, ...]]:
-        return self._run(lambda c: c.execute(self._sql(statement), values).fetchall())
-
-    def _write(self, statement: str, values: Any) -> int:
-        return self._run(lambda c: c.execute(self._sql(statement), values).rowcount)
-
-    def _run(self, work: Callable[[Connection], T]) -> T:
-        """Do some work, and again while the server is away; doing it twice is harmless."""
-        with _translated(self._schema):
-            for seconds in _RETRY_SECONDS:
-                try:
-                    return self._connections.run("use the journal", work)
-                except StoreFullError:
-                    raise
-                except StoreError as error:
-                    if not error.retryable:
-                        raise
-                    time.sleep(seconds)
-            return self._connections.run("use the journal", work)
-
-
-@contextmanager
-def _translated(schema: str) -> Iterator[None]:
-    try:
-        yield
-    except StoreFullError:
-        raise
-    except (StoreError, psycopg.Error) as error:
-        raise JournalError(f"the journal {schema!r}: {error}") from error
 
 
 def _fact(row: tuple[Any, ...]) -> Fact:
