@@ -151,7 +151,7 @@ class SameAsReference(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-EXAMPLES = dict.fromkeys(UNHURRIED, 4)
+EXAMPLES = {**dict.fromkeys(UNHURRIED, 4), "milvus": 2, "milvus_server": 1}
 
 
 @pytest.mark.parametrize("name", PERSISTENT)
@@ -176,7 +176,7 @@ def test_very_many_sequences_of_calls_give_the_answers_of_the_reference(name):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=10 if name in UNHURRIED else 150,
+            max_examples=2 * EXAMPLES[name] if name in UNHURRIED else 150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

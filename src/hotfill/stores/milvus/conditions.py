@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Scalar, Where
 
 _LARGEST = sys.float_info.max
-_NOTHING = "(1 == 2)"
 
 
 def quoted(text: str) -> str:
@@ -50,7 +49,7 @@ def where_expression(where: Where, *, adopted: bool) -> str:
                 else _equals(value, one)
                 for one in alternatives(wanted)
             ]
-            parts.append(f"({' or '.join(either)})" if either else _NOTHING)
+            parts.append(f"({' or '.join(either)})" if either else _nothing(value))
     return " and ".join(parts)
 
 
@@ -62,10 +61,14 @@ def _equals(value: str, wanted: Scalar) -> str:
     return f"{value} == {wanted!r}"
 
 
+def _nothing(value: str) -> str:
+    return f"({value} == 0 and {value} == 1)"  # Milvus 2.3.5 takes no bare "1 == 2"
+
+
 def _in_range(value: str, at_least: float | None, at_most: float | None) -> str:
     low = -math.inf if at_least is None else at_least
     high = math.inf if at_most is None else at_most
     if low > _LARGEST or high < -_LARGEST:
-        return _NOTHING
+        return _nothing(value)
     low, high = max(low, -_LARGEST), min(high, _LARGEST)
     return f"({value} >= {low!r} and {value} <= {high!r})"
