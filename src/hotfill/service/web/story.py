@@ -26,19 +26,19 @@ _FORWARD = (
     (Phase.CUT_OVER, "Cut over"),
     (Phase.COMPLETED, "Completed"),
 )
-_SUPERSEDED = "superseded"  # by an upgrade to a third model
-_ASIDE: dict[str, str] = {
-    _SUPERSEDED: "Superseded",
+
+_ASIDE = {
+    Phase.SUPERSEDED: "Superseded",
     Phase.ABORTING: "Going back",
     Phase.ABORTED: "Aborted",
     Phase.ROLLING_BACK: "Going back",
     Phase.ROLLED_BACK: "Rolled back",
 }
 
-_NAMES: dict[str, str] = {**dict(_FORWARD), **_ASIDE}
+_NAMES = {**dict(_FORWARD), **_ASIDE}
 
-_SENTENCES: dict[str, str] = {
-    _SUPERSEDED: "An upgrade to a third model has taken the items over. Look at that one.",
+_SENTENCES = {
+    Phase.SUPERSEDED: "An upgrade to a third model has taken the items over. Look at that one.",
     Phase.PLANNED: "Nothing has been touched. Searches use the old model.",
     Phase.PREPARED: "The store has room for new vectors. Searches use the new model, "
     "on both sides.",
@@ -69,7 +69,7 @@ def line_of(phase: Phase) -> list[Stop]:
     if phase in forward:
         here = forward.index(phase)
         return [Stop(name, _state(i, here)) for i, (_, name) in enumerate(_FORWARD)]
-    if phase == _SUPERSEDED:
+    if phase is Phase.SUPERSEDED:
         return [Stop("Planned", "done"), Stop("Prepared", "done"), Stop(_NAMES[phase], "now")]
     way = ["Planned", "Prepared", "Backfilled", "Cut over"]
     if phase in (Phase.ABORTING, Phase.ABORTED):
@@ -128,7 +128,7 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
             return "Verified. Cut over when you are ready."
         case Phase.BACKFILLED:
             return "Verify next: every id, every stamp, and a sample embedded again."
-        case "superseded":
+        case Phase.SUPERSEDED:
             return "It only goes on when the other upgrade was aborted."
         case Phase.CUT_OVER:
             return "Complete when you are sure of the new model; roll back if you are not."
