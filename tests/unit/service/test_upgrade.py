@@ -149,3 +149,19 @@ def test_a_limit_on_search_latency_throttles_the_backfill(project):
         (hold,) = client.upgrade()["holds"]
         assert (hold["kind"], hold["about"]) == ("throttled", "search_p50_milliseconds")
         assert hold["measured"] > hold["required"]
+
+
+def test_a_gate_holds_until_somebody_accepts_it_by_name(project):
+    write_config(project.parent, guard={"items": 12, "k": 3}, gate={"old_overlap": 1.0})
+    with serving(project) as client:
+        client.ok("POST", "/upgrade/start", 202)
+        wait_for(lambda: client.upgrade()["holds"])
+        held = client.ok("POST", "/upgrade/resume")
+        assert [hold["about"] for hold in held["holds"]] == ["old_overlap"]
+        assert held["next_steps"][0] == "resume --accept-gate"
+        assert held["gate"] == {"old_overlap": 1.0}
+        assert held["quality"]["canaries"] == 12
+        gone = client.ok("POST", "/upgrade/resume", json={"accept_gate": True})
+        assert (gone["holds"], gone["gate_accepted"]) == ([], ["old_overlap"])
+        client.wait()
+        assert client.upgrade()["phase"] == "backfilled"
