@@ -174,6 +174,11 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
     third(tmp_path, supersedes="former.toml", new=newest)
     with pytest.raises(ConfigError, match=r"\[old\] must be that model"):
         config.read(path).draft()
+    with (
+        pytest.raises(ConfigError, match="must be that model"),
+        config.read(path).opened(Step.START),
+    ):
+        pass
     third(tmp_path, supersedes="third.toml")
     with pytest.raises(ConfigError, match="in a circle"):
         config.read(path)

@@ -280,6 +280,7 @@ class Project:
         """End what the former upgrade does, before this one begins. Tells whether there is one."""
         if self.former is None or journal.phase is not Phase.PLANNED:
             return False
+        self._older_models()  # a wrong [old] is told before anything gives way
         self.former.give_way(str(self.path))
         return True
 
