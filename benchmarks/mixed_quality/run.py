@@ -54,6 +54,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--part", choices=["light", "heavy"], help="only what trains, or does not")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, metavar="METHOD", help="only these"
+    )
     parser.add_argument("--again", nargs="+", default=[], help="methods to measure anew")
     parser.add_argument("--minutes", type=float, help="begin nothing new after this many")
     parser.add_argument("--out", type=Path, help="another results file")
@@ -74,7 +77,11 @@ def main() -> None:
     names = arguments.pairs or list(makers)
     for part in [arguments.part] if arguments.part else ["light", "heavy"]:
         for seed, name in ((seed, name) for seed in seeds for name in names):
-            wanted = _wanted(cell_of(load(out), name, seed), part, seed, arguments.again)
+            wanted = [
+                title
+                for title in _wanted(cell_of(load(out), name, seed), part, seed, arguments.again)
+                if arguments.methods is None or title in arguments.methods
+            ]
             if not wanted or time.perf_counter() > deadline:
                 continue
             bench = Workbench(makers[name](seed), seed)
