@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := edge,plot,train,faiss,service,postgres,onnx,dev
+EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,ray,docs,dev
 
 .PHONY: demo test test-slow check format bench clean
 .DEFAULT_GOAL := test
