@@ -72,8 +72,8 @@ class Bridge(Transform):
 
     kind: ClassVar[str] = "bridge"
     overfetch: ClassVar[int] = 4
-    """How many times k hits to score exactly: 40 held 0.96 to 1 of the exact ten on real models, and
-    0.88 on the small networks of the digits."""
+    """How many times k hits to score exactly: 40 held .96 to 1 of the exact ten on real models, and
+    .88 on the small networks of the digits."""
 
     def query_features(self, queries: Vectors, /) -> Vectors:
         """Features of new-model queries: float32 (q, old.dimension + 1).

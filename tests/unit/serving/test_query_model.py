@@ -1,4 +1,4 @@
-"""A small model embeds the queries of a large one's gallery, in every phase, and may be replaced."""
+"""A small model embeds the queries of a large one's gallery, in every phase of an upgrade."""
 
 from __future__ import annotations
 
