@@ -39,8 +39,8 @@ def check_where(where: Where) -> None:
         _check_key(key)
         if isinstance(wanted, Range):
             for bound in (wanted.at_least, wanted.at_most):
-                if bound is not None and (not _is_number(bound) or math.isnan(bound)):
-                    raise InputError(f"filter on {key!r}: a bound is a number, got {bound!r}")
+                if bound is not None:
+                    _check_bound(key, bound)
         else:
             for value in alternatives(wanted):
                 _check_scalar(key, value)
@@ -84,6 +84,15 @@ def _check_key(key: Any) -> None:
             "a metadata key is a non-empty text that does not begin with an underscore and has no "
             f"double quotes; got {key!r}"
         )
+
+
+def _check_bound(key: str, bound: Any) -> None:
+    try:
+        if _is_number(bound) and not math.isnan(bound):
+            return
+    except OverflowError:  # a whole number larger than any float
+        bound = f"one of {bound.bit_length()} bits"
+    raise InputError(f"filter on {key!r}: a bound is a number, got {bound!r}")
 
 
 def _check_scalar(key: str, value: Any) -> None:
