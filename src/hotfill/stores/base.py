@@ -57,11 +57,14 @@ class Capabilities:
     atomic_move: a whole batch moves in one transaction, not only item by item.
     snapshot_reads: one search over several sides sees one moment by itself.
     many_processes: several processes may open the store at once.
+    optimise_while_moving: `optimise` may be called during a backfill. False where the indexes that
+        it builds make moves slow: then it is called once, at the end.
     """
 
     atomic_move: bool
     snapshot_reads: bool
     many_processes: bool
+    optimise_while_moving: bool = True
 
 
 @dataclass(frozen=True, slots=True)

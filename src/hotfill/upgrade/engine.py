@@ -225,6 +225,8 @@ class Upgrade:
         while self._may_work(Phase.BACKFILLING) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
         mend_letters(self.gallery, self.journal, self.plan)
+        if plan.optimise and self._may_work(Phase.BACKFILLING):
+            tidying.at_end()
         if self._may_work(Phase.BACKFILLING):
             self._enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")

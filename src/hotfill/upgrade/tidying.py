@@ -21,11 +21,15 @@ LEAST_ITEMS = 50_000
 
 @dataclass(slots=True)
 class Tidying:
-    """Calls `Gallery.optimise` in a thread of its own, one at a time; no batch waits for it."""
+    """Calls `Gallery.optimise` in a thread of its own, one at a time; no batch waits for it.
+
+    A store whose moves would suffer from it is tidied up at the end only.
+    """
 
     gallery: Gallery
     journal: Journal
     _moved: int = 0
+    _moved_in_all: int = 0
     _step: int = 0
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -34,6 +38,9 @@ class Tidying:
         """Begin when enough has moved since the last time; costs nothing otherwise."""
         with self._lock:
             self._moved += items
+            self._moved_in_all += items
+            if not self.gallery.capabilities.optimise_while_moving:
+                return
             if not self._step:
                 self._step = max(int(len(self.gallery) * EVERY_SHARE), LEAST_ITEMS)
             if self._moved < self._step:
@@ -43,6 +50,11 @@ class Tidying:
             self._moved = 0
             self._thread = threading.Thread(target=self._run, name="hotfill-tidying", daemon=True)
             self._thread.start()
+
+    def at_end(self) -> None:
+        """Tidy up what a long backfill has left, before its end is told."""
+        if self._moved_in_all >= LEAST_ITEMS:
+            self._run()
 
     def finish(self) -> None:
         """Wait for a call that is under way: the store must not be closed meanwhile."""

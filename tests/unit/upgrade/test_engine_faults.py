@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.base import Capabilities
 from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import backfill, control, gate, tidying, worker
@@ -185,6 +186,28 @@ def test_it_tidies_after_every_tenth_and_can_be_told_not_to(tmp_path, often):
     quiet = upgrade(tmp_path, gallery=gallery, source=source, optimise=False)
     quiet.start()
     assert len(gallery.calls) == 10
+
+
+def test_where_an_index_slows_moves_the_store_is_tidied_up_once_at_the_end(tmp_path, often):
+    source = contents(100)
+
+    class Late(Tidied):
+        capabilities = Capabilities(
+            atomic_move=True,
+            snapshot_reads=True,
+            many_processes=False,
+            optimise_while_moving=False,
+        )
+
+        def optimise(self):
+            assert self.count(OLD) == 0
+            super().optimise()
+
+    gallery = filled(source, Late(OLD))
+    gallery.gate.set()
+    up = upgrade(tmp_path, gallery=gallery, source=source)
+    assert up.start().phase is Phase.BACKFILLED
+    assert len(gallery.calls) == 1
 
 
 def test_a_store_that_cannot_tidy_up_does_not_stop_the_upgrade(tmp_path, often):

@@ -181,7 +181,12 @@ class PostgresGallery(Gallery):
     @property
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, many processes."""
-        return Capabilities(atomic_move=True, snapshot_reads=True, many_processes=True)
+        return Capabilities(
+            atomic_move=True,
+            snapshot_reads=True,
+            many_processes=True,
+            optimise_while_moving=False,
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:
