@@ -22,11 +22,12 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.demo  ## upgrade a live gallery of real drawings, killed once on the way
 	$(BIN)/python -m demo
 
+# One thread of arithmetic in each of the two processes: more would only wait for each other.
 test: $(VENV)/.dev  ## the default suite
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-slow: $(VENV)/.dev  ## the long campaigns too
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev  ## formatting, lint, strict types
 	$(BIN)/ruff format --check .
