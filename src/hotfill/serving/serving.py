@@ -188,6 +188,13 @@ class Serving:
             self._journal.bury_deleted(item_ids)
         return deleted
 
+    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+        """Replace the metadata of items that exist; others are ignored. Nothing is embedded.
+
+        Raises InputError (ids twice, another number of metadata, what no store can hold).
+        """
+        self._gallery.set_metadata(item_ids, metadata)
+
     # ------------------------------------------------------------------------------------------
 
     def _view(self, phase: Phase) -> View:

@@ -314,3 +314,22 @@ def test_a_delete_and_a_write_at_once_never_leave_a_missing_item_unexplained(par
     assert meanwhile
     assert up.gallery.get([name]) == [None]
     assert up.journal.deleted([name]) == {name}
+
+
+def test_metadata_changes_in_every_phase_and_moves_keep_it(parts):
+    up, serving = parts
+    serving.set_metadata(["item-00000", "nobody"], [{"colour": "red"}, {"colour": "red"}])
+    half_done(up)
+    serving.set_metadata(["item-00001"], [{"colour": "red"}])
+    up.start()
+    query = contents(1, seed=3)["item-00000"]
+    (found,) = serving.search([query], ITEMS, where={"colour": "red"})
+    assert set(found.item_ids) == {"item-00000", "item-00001"}
+    assert {hit.model for hit in found.hits} == {NEW}
+    up.verify()
+    up.cutover()
+    serving.set_metadata(["item-00000"], [{"colour": "blue"}])
+    (found,) = serving.search([query], ITEMS, where={"colour": "red"})
+    assert found.item_ids == ("item-00001",)
+    with pytest.raises(InputError):
+        serving.set_metadata(["item-00000"], [])
