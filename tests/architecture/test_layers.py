@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "src" / "hotfill"
 
 LAYERS = {
-    **dict.fromkeys(["_version", "errors", "types", "checks", "extras"], 0),
+    **dict.fromkeys(["_version", "errors", "types", "checks", "extras", "sqlite"], 0),
     **dict.fromkeys(
         ["metrics", "transforms", "scoring", "losses", "binary", "stores", "embedders"], 1
     ),

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, EmbedError
+from hotfill.sqlite import BUSY_SECONDS, log_ahead, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_BUSY_SECONDS = 30.0
 
 
 class SqliteFile:
@@ -39,14 +37,8 @@ class SqliteFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Give the connection for a block whose changes are kept whole or not at all."""
-        with self._connection() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        with self._connection() as db, transaction(db):
+            yield db
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -79,7 +71,7 @@ class SqliteFile:
         self._process = os.getpid()
         try:
             self._db = sqlite3.connect(
-                self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
                 self._make_ready()
@@ -98,37 +90,19 @@ class SqliteFile:
         run = self._db.execute
         if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._check_mark()  # before anything is written to a file that is not ours
-        self._log_ahead()
+        log_ahead(self._db)
         run("PRAGMA synchronous = FULL")
-        run("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             if not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in self._tables.split(";"):
                     run(statement)
                 run(f"PRAGMA application_id = {self._application}")
-        except BaseException:
-            run("ROLLBACK")
-            raise
-        run("COMMIT")
         self._check_mark()
 
     def _check_mark(self) -> None:
         (mark,) = self._db.execute("PRAGMA application_id").fetchone()
         if mark != self._application:
             raise sqlite3.DatabaseError("it is a database of another kind")
-
-    def _log_ahead(self) -> None:
-        # Alone of all statements this one does not wait while another process makes the file.
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
 
     def _damaged(self, error: sqlite3.DatabaseError) -> ConfigError:
         return ConfigError(

@@ -23,8 +23,8 @@ from hotfill.service.steps import Steps
 from hotfill.service.watch import Watch
 from hotfill.serving.fitting import load_scorer
 from hotfill.serving.serving import Serving
+from hotfill.serving.view import NEW_ONLY, OLD_ONLY
 from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
 
 _SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something
-_OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
-_NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +126,9 @@ def _models(plan: Plan) -> Iterator[ModelId]:
 
 
 def _sides(found: SearchResult) -> Sides:
-    if found.phase in _OLD_ONLY:
+    if found.phase in OLD_ONLY:
         return "old"
-    return "new" if found.phase in _NEW_ONLY else "both"
+    return "new" if found.phase in NEW_ONLY else "both"
 
 
 @contextmanager

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from hotfill.scoring import Scorer
     from hotfill.types import ModelId
 
-_OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
-_NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
+OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
+"""Phases in which only the old side is searched."""
+
+NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
+"""Phases in which only the new side is searched."""
+
 _GOING_BACK = frozenset({Phase.ABORTING, Phase.ROLLING_BACK})
 
 
@@ -69,12 +73,12 @@ def view_of(
 
     before: in a chain, how the gallery is searched where the old side alone is meant.
     """
-    if phase in _OLD_ONLY:
+    if phase in OLD_ONLY:
         if before is not None:
             return View(phase, old_model, old_model, before.kept_model, before.load_scorer())
         return View(phase, old_model, old_model, None, None)
     kept = old_model if phase in WAY_BACK_OPEN else None
-    if phase in _NEW_ONLY:
+    if phase in NEW_ONLY:
         return View(phase, new_model, new_model, kept, None)
     write_model = old_model if phase in _GOING_BACK else new_model
     return View(phase, new_model, write_model, kept, load_scorer())

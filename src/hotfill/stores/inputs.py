@@ -27,6 +27,14 @@ def check_space(spaces: Sequence[ModelId], model: ModelId) -> None:
         raise ModelMismatchError("unknown space", spaces[-1], model)
 
 
+def check_unsearched(model: ModelId, searched: int) -> None:
+    """Raise StoreError while items are searched in a space that is to be dropped."""
+    if searched:
+        raise StoreError(
+            f"cannot drop {model}: {searched} items are searched there; move them first"
+        )
+
+
 def check_upsert(
     spaces: Sequence[ModelId],
     item_ids: Sequence[str],

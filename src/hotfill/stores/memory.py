@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.checks import check_ids
-from hotfill.errors import StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata, matches
-from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.inputs import (
+    check_limit,
+    check_move,
+    check_search,
+    check_space,
+    check_unsearched,
+    check_upsert,
+)
 from hotfill.stores.rows import Rows, best
 from hotfill.stores.versions import VersionClock
 
@@ -64,10 +70,7 @@ class MemoryGallery(Gallery):
         with self._lock:
             if model not in self._sides:
                 return
-            if searched := len(self._sides[model].ids):
-                raise StoreError(
-                    f"cannot drop {model}: {searched} items are searched there; move them first"
-                )
+            check_unsearched(model, len(self._sides[model].ids))
             del self._sides[model]
             for item in self._items.values():
                 item.retired.pop(model, None)

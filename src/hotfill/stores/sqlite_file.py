@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError, StoreError, StoreFullError
+from hotfill.sqlite import transaction as whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +25,8 @@ def connect(path: Path) -> sqlite3.Connection:
 @contextmanager
 def transaction(db: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
     """Do all that is done inside, or nothing of it."""
-    with translated(path):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # a full disk may have ended it already
-                db.execute("ROLLBACK")
-            raise
+    with translated(path), whole(db):
+        yield db
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
+from hotfill.sqlite import BUSY_SECONDS, log_ahead, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _FORMAT = 1  # of the tables below; kept in SQLite's user_version
 _APPLICATION = 0x686F7466  # "hotf": marks the file as ours in SQLite's application_id
-_BUSY_SECONDS = 30.0
 
 _TABLES = """
 CREATE TABLE facts (number INTEGER PRIMARY KEY, at REAL, kind TEXT, body TEXT);
@@ -49,7 +48,7 @@ class JournalFile:
         self._lock = threading.RLock()
         with self._translated():
             self.db = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
                 self._open()
@@ -61,7 +60,7 @@ class JournalFile:
         run = self.db.execute
         if not self._is_blank():
             self._check_marks()  # before anything is written to a file that is not ours
-        self._log_ahead()
+        log_ahead(self.db)
         run("PRAGMA synchronous = NORMAL")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("the quick check failed")
@@ -85,19 +84,6 @@ class JournalFile:
                 f"{self._path} has journal format {form}, this hotfill reads {_FORMAT}; "
                 "use the version of hotfill that started the upgrade"
             )
-
-    def _log_ahead(self) -> None:
-        # Alone of all statements this one does not wait while another process makes the file.
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self.db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
 
     def _is_blank(self) -> bool:
         run = self.db.execute
@@ -128,14 +114,8 @@ class JournalFile:
                 return
             # IMMEDIATE: take the write lock now, so that what is read here is still true when
             # this block writes, even with a second process at work.
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self.db):
                 yield
-                self.db.execute("COMMIT")
-            except BaseException:
-                if self.db.in_transaction:  # a full disk may have ended it already
-                    self.db.execute("ROLLBACK")
-                raise
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hotfill.service.web.words import percent
-from hotfill.upgrade.phases import Phase
+from hotfill.serving.view import OLD_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ _WORDS = {
     "first_kept": "Old first hit still found",
     "flips": "Answers lost",
 }
-_OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
 _AT_MOST = frozenset({"flips"})  # the others must be at least what is required
 _LEFT, _TOP, _WIDTH, _HEIGHT = 40, 10, 400, 150
 
@@ -81,7 +80,7 @@ def canary_plot(quality: Sequence[Fact]) -> Markup:
 
 def expected_now(rehearsed: Rehearsed, seen: Snapshot) -> float:
     """Say what was rehearsed for this moment: of the old model alone while only it searches."""
-    if seen.status.phase in _OLD_ONLY:
+    if seen.status.phase in OLD_ONLY:
         return rehearsed.old
     return rehearsed.expected(seen.coverage)
 

@@ -24,7 +24,14 @@ from hotfill.stores.index_files.loading import (
 )
 from hotfill.stores.index_files.side import Side
 from hotfill.stores.index_files.truth import Truth, make
-from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.inputs import (
+    check_limit,
+    check_move,
+    check_search,
+    check_space,
+    check_unsearched,
+    check_upsert,
+)
 from hotfill.stores.room import check_room
 from hotfill.stores.turns import Turns
 from hotfill.stores.versions import VersionClock
@@ -188,10 +195,7 @@ class IndexFilesGallery(Gallery):
             self._check_open()
             if model not in self.spaces:
                 return
-            if searched := self.count(model):
-                raise StoreError(
-                    f"cannot drop {model}: {searched} items are searched there; move them first"
-                )
+            check_unsearched(model, self.count(model))
             self._truth.drop_space(model)
             self._change(lambda: self._sides.pop(model))
             remove_other_files(self._folder, self._truth)

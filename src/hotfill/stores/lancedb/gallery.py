@@ -11,7 +11,14 @@ from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.inputs import (
+    check_limit,
+    check_move,
+    check_search,
+    check_space,
+    check_unsearched,
+    check_upsert,
+)
 from hotfill.stores.lancedb.adoption import stamp_table
 from hotfill.stores.lancedb.conditions import is_number
 from hotfill.stores.lancedb.failures import translated
@@ -172,10 +179,7 @@ class LanceDBGallery(Gallery):
             self._check_open()
             if model not in self.spaces:
                 return
-            if searched := self.count(model):
-                raise StoreError(
-                    f"cannot drop {model}: {searched} items are searched there; move them first"
-                )
+            check_unsearched(model, self.count(model))
             self._table.drop_space(model)
 
     def upsert(

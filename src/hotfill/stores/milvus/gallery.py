@@ -18,6 +18,7 @@ from hotfill.stores.inputs import (
     check_move,
     check_search,
     check_space,
+    check_unsearched,
     check_upsert,
     ready_vectors,
 )
@@ -253,10 +254,7 @@ class MilvusGallery(Gallery):
             if model not in self.spaces:
                 return
             self._claim.check()
-            if searched := self.count(model):
-                raise StoreError(
-                    f"cannot drop {model}: {searched} items are searched there; move them first"
-                )
+            check_unsearched(model, self.count(model))
             space = self._stamp.space(model)
             self._restamp(self._stamp.without_space(model))
             self._server.drop(space)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from hotfill.errors import StoreError
+from hotfill.stores.inputs import check_unsearched
 from hotfill.stores.postgres import names, reading
 from hotfill.stores.postgres import schema as ddl
 from hotfill.stores.postgres.table import check_prepared
@@ -48,10 +48,7 @@ def drop(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names.items(stamp)))
     text, values = reading.count(stamp, space, None).whole(stamp)
     ((_, searched),) = connection.execute(text, values).fetchall()
-    if searched:
-        raise StoreError(
-            f"cannot drop {model}: {searched} items are searched there; move them first"
-        )
+    check_unsearched(model, searched)
     fewer = stamp.without_space(model)
     ddl.renew_functions(connection, fewer)
     ddl.drop_column(connection, stamp, space)

@@ -18,6 +18,7 @@ from hotfill.stores.inputs import (
     check_move,
     check_search,
     check_space,
+    check_unsearched,
     check_upsert,
     ready_vectors,
 )
@@ -245,10 +246,7 @@ class QdrantGallery(Gallery):
         with self._collection.alone:
             if model not in self._reload().models:
                 return
-            if searched := self.count(model):
-                raise StoreError(
-                    f"cannot drop {model}: {searched} items are searched there; move them first"
-                )
+            check_unsearched(model, self.count(model))
             self._collection.drop_space(self._stamp.space(model))
             self._reload()
 

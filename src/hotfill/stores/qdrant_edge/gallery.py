@@ -14,7 +14,14 @@ from hotfill.errors import StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.folder_lock import FolderLock
-from hotfill.stores.inputs import check_limit, check_move, check_search, check_space, check_upsert
+from hotfill.stores.inputs import (
+    check_limit,
+    check_move,
+    check_search,
+    check_space,
+    check_unsearched,
+    check_upsert,
+)
 from hotfill.stores.qdrant_edge.moving import carry_over, may_move
 from hotfill.stores.qdrant_edge.points import (
     ID,
@@ -151,10 +158,7 @@ class QdrantEdgeGallery(Gallery):
             self._settle()
             if model not in self.spaces:
                 return
-            if searched := self.count(model):
-                raise StoreError(
-                    f"cannot drop {model}: {searched} items are searched there; move them first"
-                )
+            check_unsearched(model, self.count(model))
             self._retired.drop_space(model.fingerprint)
             remaining = tuple(space for space in self.spaces if space != model)
             self._restamp(Stamp(remaining, self._stamp.data))
