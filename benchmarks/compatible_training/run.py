@@ -176,9 +176,9 @@ def main(arguments: list[str] | None = None) -> None:
         runs.append((QUICK, omniglot(classes=60, test_classes=40)))
     else:
         if options.only != "cifar100":
-            runs.append((OMNIGLOT, omniglot(classes=400, test_classes=150)))
+            runs.append((OMNIGLOT, omniglot(classes=300, test_classes=150)))
         if folder is not None and options.only != "omniglot":
-            runs.append((CIFAR100, cifar100(folder, shards=1)))
+            runs.append((CIFAR100, cifar100(folder, shards=1, classes=50)))
 
     figures, met, complete = {}, {}, True
     for plan, task in runs:
