@@ -63,7 +63,7 @@ class AccessLog:
                 detail = "an unexpected error; the log of the service has the details"
                 await problem(500, {"kind": "unexpected", "detail": detail})(scope, receive, noting)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             self._requested(route, status)
             if _access.isEnabledFor(logging.INFO):
                 self._note(_line(scope, route, status, time.perf_counter() - began))

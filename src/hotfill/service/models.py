@@ -138,6 +138,19 @@ class ItemsIn(_In):
         return self
 
 
+class ItemMetadataIn(_In):
+    """An item, and what is kept beside its vector from now on."""
+
+    item_id: ItemName
+    metadata: dict[str, ScalarValue]
+
+
+class MetadataIn(_In):
+    """Items whose metadata is replaced."""
+
+    items: Annotated[list[ItemMetadataIn], Field(min_length=1)]
+
+
 class ItemsOut(_In):
     """Ids of items to remove."""
 

@@ -111,7 +111,7 @@ def answer_of(error: Exception, method: str, route: str) -> ProblemResponse:
 
 
 async def _on_error(request: Request, error: Exception) -> ProblemResponse:
-    route = str(getattr(request.scope.get("route"), "path", "?"))
+    route = str(getattr(request.scope.get("route"), "path_format", "?"))
     return answer_of(error, request.method, route)
 
 

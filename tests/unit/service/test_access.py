@@ -20,6 +20,7 @@ NEEDS = [
     ("read", "GET", "/events", None),
     ("read", "POST", "/search", {"content": [1.0] * 8}),
     ("write", "PUT", "/items", {"items": [{"item_id": "a", "content": [1.0] * 8}]}),
+    ("write", "PATCH", "/items", {"items": [{"item_id": "a", "metadata": {}}]}),
     ("write", "DELETE", "/items/item-00001", None),
     ("write", "POST", "/items/delete", {"item_ids": ["item-00002"]}),
     *(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from tests.unit.cli.models import NEW, OLD
@@ -50,9 +52,49 @@ def test_many_are_removed_at_once(client):
     assert client.ok("POST", "/items/delete", json=body) == {"items": 2}
 
 
-def test_ids_may_look_like_paths(client):
-    put(client, {"item_id": "a/b c?d", "content": CONTENT})
-    assert client.ok("GET", "/items/a%2Fb%20c%3Fd")["item_id"] == "a/b c?d"
+@pytest.mark.parametrize(
+    "item_id", ["a/b c?d", "two\nlines", "ends\n", "\r\n", "a\x85b", "..", "delete", "é"]
+)
+def test_an_id_may_be_any_text(client, item_id):
+    put(client, {"item_id": item_id, "content": CONTENT})
+    path = "/items/" + quote(item_id, safe="").replace(".", "%2E")
+    assert client.ok("GET", path)["item_id"] == item_id
+    assert client.ok("DELETE", path) == {"items": 1}
+    assert client.ok("GET", path, 404)["kind"] == "not_found"
+
+
+def test_no_item_has_an_empty_id(untouched):
+    assert untouched.ok("GET", "/items/", 404)["kind"] == "not_found"
+    assert "non-empty" in untouched.ok("DELETE", "/items/", 422)["detail"]
+
+
+def test_metadata_is_replaced_without_embedding_anything(client):
+    def set_metadata(**metadata):
+        items = [{"item_id": name, "metadata": metadata} for name in ("item-00001", "nobody")]
+        assert client.ok("PATCH", "/items", json={"items": items}) == {"items": 1}
+
+    for shelf in (4, 5):  # before the upgrade, and after the item moved
+        before = client.ok("GET", "/items/item-00001")
+        set_metadata(shelf=shelf)
+        assert client.ok("GET", "/items/item-00001") == {**before, "metadata": {"shelf": shelf}}
+        found = client.search(content=CONTENT, k=3, where={"shelf": shelf})
+        assert [hit["item_id"] for hit in found["hits"]] == ["item-00001"]
+        client.do("start")
+    client.ok("GET", "/items/nobody", 404)
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([], "body.items"),
+        ([{"item_id": "a"}], "metadata"),
+        ([{"item_id": "a", "metadata": {"_x": 1}}], "underscore"),
+        ([{"item_id": "a", "metadata": {}}] * 2, "more than once"),
+        ([{"item_id": str(i), "metadata": {}} for i in range(501)], "at most 500 items"),
+    ],
+)
+def test_metadata_that_cannot_be_kept_is_a_problem_that_says_why(untouched, items, said):
+    assert said in untouched.ok("PATCH", "/items", 422, json={"items": items})["detail"]
 
 
 def test_nothing_is_written_when_one_of_them_is_wrong(untouched):

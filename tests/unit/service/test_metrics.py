@@ -57,5 +57,5 @@ def test_requests_are_counted_by_route_and_status(client):
     client.get("/items/one")
     client.get("/items/two")
     seen = samples(client)
-    route = ("route", "/items/{item_id:path}")
+    route = ("route", "/items/{item_id}")
     assert seen["hotfill_requests_total", route, ("status", "404")] == 2

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from hotfill.errors import InputError
 from hotfill.service.access import may_read, may_write
-from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut
+from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut, MetadataIn
 from hotfill.service.routes.parts import Served, problems
 
 router = APIRouter(prefix="/items", tags=["items"])
 
 
-@router.put("", dependencies=[Depends(may_write)], responses=problems(400, 409, 413, 422, 502, 503))
+class _AnyText(Convertor[str]):
+    """Whatever an id may be; Starlette's own `path` stops at a line break."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any_text", _AnyText())
+
+
+@router.put(
+    "", dependencies=[Depends(may_write)], responses=problems(400, 409, 413, 422, 502, 503, 507)
+)
 def write(items: ItemsIn, service: Served) -> Counted:
     """Write items: new ones, or new content of known ones. The next search finds them.
 
@@ -30,8 +48,22 @@ def write(items: ItemsIn, service: Served) -> Counted:
     return Counted(items=len(items.items))
 
 
+@router.patch(
+    "", dependencies=[Depends(may_write)], responses=problems(400, 409, 413, 422, 503, 507)
+)
+def set_metadata(items: MetadataIn, service: Served) -> Counted:
+    """Replace the metadata of items; nothing is embedded. The next search filters by it.
+
+    Tells how many of the items there are; the others are passed over.
+    """
+    _check_number(len(items.items), service)
+    item_ids = [item.item_id for item in items.items]
+    service.serving.set_metadata(item_ids, [item.metadata for item in items.items])
+    return Counted(items=sum(state is not None for state in service.gallery.get(item_ids)))
+
+
 @router.post(
-    "/delete", dependencies=[Depends(may_write)], responses=problems(400, 409, 413, 422, 503)
+    "/delete", dependencies=[Depends(may_write)], responses=problems(400, 409, 413, 422, 503, 507)
 )
 def delete_many(items: ItemsOut, service: Served) -> Counted:
     """Remove items for good. Tells how many there were."""
@@ -39,7 +71,9 @@ def delete_many(items: ItemsOut, service: Served) -> Counted:
     return Counted(items=service.serving.delete(items.item_ids))
 
 
-@router.get("/{item_id:path}", dependencies=[Depends(may_read)], responses=problems(404, 422, 503))
+@router.get(
+    "/{item_id:any_text}", dependencies=[Depends(may_read)], responses=problems(404, 422, 503)
+)
 def look(item_id: str, service: Served) -> Item:
     """Tell what is known of an item: its side, its version, its metadata."""
     (state,) = service.gallery.get([item_id])
@@ -56,7 +90,7 @@ def look(item_id: str, service: Served) -> Item:
 
 
 @router.delete(
-    "/{item_id:path}", dependencies=[Depends(may_write)], responses=problems(409, 422, 503)
+    "/{item_id:any_text}", dependencies=[Depends(may_write)], responses=problems(409, 422, 503, 507)
 )
 def delete(item_id: str, service: Served) -> Counted:
     """Remove an item for good; again is harmless."""

@@ -28,6 +28,7 @@ _SAID = {
     429: "too many calls",
     502: "the embedder or the source failed",
     503: "the store cannot be used",
+    507: "there is no room left",
 }
 
 
