@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes, user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.plan import plan_lines
 from hotfill.cli.running import running
+from hotfill.errors import PhaseError
+
+if TYPE_CHECKING:
+    from hotfill.config import Project
 
 
 def start(
@@ -34,9 +38,15 @@ def start(
     """
     with output.reporting(config, as_json) as report:
         from hotfill.config import read
-        from hotfill.upgrade.phases import Phase, Step
+        from hotfill.upgrade.phases import ENDED, Phase, Step
 
-        with read(config).opened(Step.START) as upgrade:
+        project = read(config)
+        try:
+            project.check(Step.START)
+        except PhaseError as error:
+            anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
+            raise PhaseError(error.step, error.phase, anew) from error
+        with project.opened(Step.START) as upgrade:
             fresh = upgrade.journal.phase is Phase.PLANNED
             if fresh and not yes and output.interactive():
                 for line in plan_lines(upgrade.plan):
@@ -51,3 +61,14 @@ def start(
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
             report.code = ExitCode.STOPPED
         report.status(status)
+
+
+def _anew(project: Project, phase: str) -> str:
+    """Say how to upgrade again after an upgrade that has ended."""
+    if phase == "completed":
+        return (
+            "a new upgrade by a file of its own, in which [old] is the model that this one led to"
+        )
+    if project.settings.journal.kind == "postgres":
+        return "a new upgrade with another `name` under [journal] and another `folder`"
+    return f"a new upgrade, once this one's folder is moved away: {project.folder}"

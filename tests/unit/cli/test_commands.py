@@ -137,6 +137,21 @@ def test_abort_leads_back_to_the_old_model(started):
     assert "nothing, this has ended" in started("status").stdout
 
 
+def test_after_the_way_back_start_says_how_to_begin_again(started):
+    started("abort", "--yes")
+    said = started("start", code=5).stderr
+    folder = started.config.parent / "upgrade.upgrade"
+    assert f"once this one's folder is moved away: {folder}" in said
+    folder.rename(folder.with_name("first"))
+    assert started.json("start")["phase"] == "backfilled"
+
+
+def test_after_the_end_start_says_that_the_next_upgrade_has_another_old_model(started):
+    for words in (["verify"], ["cutover"], ["complete", "--yes"]):
+        started(*words)
+    assert "[old] is the model that this one led to" in started("start", code=5).stderr
+
+
 @pytest.mark.parametrize("name", ["complete", "abort"])
 def test_what_cannot_be_undone_is_refused_where_nobody_can_answer(started, name):
     if name == "complete":

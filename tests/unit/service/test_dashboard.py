@@ -166,6 +166,8 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLED, dead=3), "3 items failed for good"),
         (seen(Phase.BACKFILLED, run=running("verify")), "Verify is running"),
         (seen(Phase.CUT_OVER), "roll back if you are not"),
+        (seen(Phase.ABORTED), "begin a new upgrade"),
+        (seen(Phase.ROLLED_BACK), "begin a new upgrade"),
     ],
 )
 def test_it_says_what_to_do_next(snapshot, said):

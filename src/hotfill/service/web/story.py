@@ -134,6 +134,8 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
             return "Complete when you are sure of the new model; roll back if you are not."
         case Phase.ABORTING | Phase.ROLLING_BACK if not working:
             return "It was interrupted. Continue: it goes on where it ended."
+        case Phase.ABORTED | Phase.ROLLED_BACK:
+            return "To upgrade again, begin a new upgrade with a journal and a folder of its own."
         case _:
             return ""
 
