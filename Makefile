@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,ray,docs,dev
 
-.PHONY: demo test test-slow check format bench clean
+.PHONY: demo test test-slow check format docs bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -38,8 +38,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.dev  ## the pages as a site: build/site/index.html
+	$(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.dev  ## every benchmark, quick form; `make bench ARGS=--data=DIR` passes arguments on
 	@for run in benchmarks/*/run.py; do echo "== $$run"; $(BIN)/python $$run --quick $(ARGS) || exit 1; done
 
 clean:
-	rm -rf $(VENV) demo-report .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build demo-report .pytest_cache .mypy_cache .ruff_cache
