@@ -18,11 +18,15 @@ ORDERS: Mapping[str, str] = MappingProxyType(
         "popularity_uncertainty": "popular_uncertain",
     }
 )
-TRANSFORMS: Mapping[str, str] = MappingProxyType(
-    {"bridge": "bridge", "kernel bridge": "kernel_bridge"}
+TRANSFORMS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("merge", "bridge"): "bridge",
+        ("merge", "kernel bridge"): "kernel_bridge",
+        ("prefill", "ridge up"): "bridge",
+        ("prefill", "kernel up"): "kernel_bridge",
+    }
 )
-PREFILL = "ridge up"
-"""What an upgrade by prefill fits by itself; any other map is given to it as a file."""
+"""What an upgrade fits by itself; any other map for prefill is given to it as a file."""
 
 
 def upgrade_settings(recommendation: Recommendation) -> str | None:
@@ -31,15 +35,13 @@ def upgrade_settings(recommendation: Recommendation) -> str | None:
     Merging by two encoders, and by maps other than the two bridges, are measured for comparison.
     """
     lines = ["[upgrade]", f'strategy = "{recommendation.strategy}"']
-    match recommendation.strategy:
-        case "merge" if recommendation.transform in TRANSFORMS:
-            lines.append(f'transform = "{TRANSFORMS[recommendation.transform]}"')
-        case "prefill" if recommendation.transform != PREFILL:
-            lines.append(f'up = "up.safetensors"  # {recommendation.transform}: fit and save it')
-        case "prefill" | "compatible":
-            pass
-        case _:
-            return None
+    fitted = TRANSFORMS.get((recommendation.strategy, recommendation.transform))
+    if fitted is not None:
+        lines.append(f'transform = "{fitted}"')
+    elif recommendation.strategy == "prefill":
+        lines.append(f'up = "up.safetensors"  # {recommendation.transform}: fit and save it')
+    elif recommendation.strategy != "compatible":
+        return None
     lines.append(f'order = "{_order(recommendation)}"')
     if recommendation.order.startswith("popularity"):
         lines.append('query_log = "returned.txt"  # one item id per line and returned hit')

@@ -81,16 +81,20 @@ def test_labels_that_played_no_part_are_quoted_beside_the_recommendation() -> No
 
 def test_every_way_that_an_upgrade_offers_is_written_as_a_plan_that_is_accepted() -> None:
     old, new = ModelId("old", "1", 2), ModelId("new", "1", 2)
-    offered = [
-        ("merge", "bridge"), ("merge", "kernel bridge"), ("prefill", "ridge up"),
-        ("prefill", "kernel up"), ("compatible", "identity"),
-    ]  # fmt: skip
-    for strategy, transform in offered:
+    offered = {
+        ("merge", "bridge"): ("bridge", ""),
+        ("merge", "kernel bridge"): ("kernel_bridge", ""),
+        ("prefill", "ridge up"): ("bridge", ""),
+        ("prefill", "kernel up"): ("kernel_bridge", ""),
+        ("prefill", "procrustes up"): ("kernel_bridge", "up.safetensors"),
+        ("compatible", "identity"): ("kernel_bridge", ""),
+    }
+    for (strategy, transform), written in offered.items():
         for order in ORDERS:
             way = Recommendation(strategy, transform, "tail", order, 0.9, True, "", False)
             section = tomllib.loads(upgrade_settings(way) or "")["upgrade"]
             plan = Plan(old_model=old, new_model=new, **section)
-            assert plan.strategy == strategy
+            assert (plan.strategy, plan.transform, plan.up) == (strategy, *written)
     for transform in ("none", "slerp", "procrustes down"):
         way = Recommendation("merge", transform, "tail", "random", 0.9, True, "", False)
         assert upgrade_settings(way) is None
