@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hotfill.service.settings import ServiceSettings
 
 _GRACE_SECONDS = 10  # for requests in flight when it is told to stop
-_HANDOVER_SECONDS = 0.0005  # of Python's lock between threads; 5 ms by itself, several searches long
+_HANDOVER_SECONDS = 0.0005  # of Python's lock between threads; by itself 5 ms, several searches
 _KEPT_SECONDS = 75  # idle connections; a client that believes in a closed one sees a failure
 
 
