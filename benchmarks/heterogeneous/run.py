@@ -164,9 +164,9 @@ def main(arguments: list[str] | None = None) -> None:
         runs.append((QUICK, omniglot(classes=24, test_classes=24)))
     else:
         if options.only != "cifar100":
-            runs.append((OMNIGLOT, omniglot(classes=400, test_classes=150)))
+            runs.append((OMNIGLOT, omniglot(classes=200, test_classes=150)))
         if folder is not None and options.only != "omniglot":
-            runs.append((CIFAR100, cifar100(folder, shards=1)))
+            runs.append((CIFAR100, cifar100(folder, shards=1, classes=40)))
 
     figures, met = {}, {}
     for plan, task in runs:
