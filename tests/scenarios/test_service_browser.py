@@ -44,7 +44,8 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def service(tmp_path):
+def service(tmp_path, request):
+    """A service over 300 items; a parameter is put at the end of its configuration."""
     path = make(
         tmp_path,
         300,
@@ -55,6 +56,8 @@ def service(tmp_path):
         fit_items=120,
         verify_items=20,
     )
+    with path.open("a", encoding="utf-8") as file:
+        file.write(getattr(request, "param", ""))
     with served(path) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -110,6 +113,24 @@ def test_an_upgrade_is_started_paused_resumed_and_cut_over_by_clicking(page):
     phase(page, "Completed")
     playwright.expect(page.locator("#announcement")).to_have_text("Completed")
     playwright.expect(page.locator("button[data-step]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("service", ["\n[gate]\nold_overlap = 1.0\n"], indirect=True)
+def test_past_a_gate_somebody_goes_on_by_saying_so(page):
+    holds = page.locator("#holds")
+    press(page, "Start")
+    playwright.expect(holds).to_contain_text("gate old overlap")  # no other model answers the same
+    playwright.expect(page.locator("#now")).to_contain_text("canaries got worse than you allow")
+    press(page, "Go on anyway")
+    playwright.expect(page.locator("#confirm")).to_contain_text("It is noted who said so")
+    press(page, "No, leave it")
+    playwright.expect(holds).to_contain_text("gate old overlap")
+    press(page, "Go on anyway")
+    press(page, "Yes")
+    playwright.expect(page.locator("#journal")).to_contain_text("Gate accepted by local")
+    playwright.expect(page.locator("#quality")).to_contain_text("accepted")
+    playwright.expect(holds).to_contain_text("Nothing holds the upgrade")
+    phase(page, "Backfilled")
 
 
 def test_it_can_be_used_by_keyboard_and_on_a_phone(page):
