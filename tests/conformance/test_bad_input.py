@@ -114,6 +114,7 @@ def test_a_space_that_differs_in_one_field_only_is_unknown(gallery, rows):
         [{}, {"_hidden": 1}],
         [{}, {"": 1}],
         [{}, {'a"b': 1}],
+        [{}, {"a\\b": 1}],
         [{}, {7: 1}],
         [{}, {"n": None}],
         [{}, {"n": [1, 2]}],
@@ -134,6 +135,7 @@ def test_bad_metadata_is_refused(gallery, rows, metadata):
     "where",
     [
         {"_version": 1},
+        {"back\\": 1},
         {"n": None},
         {"n": {"a": 1}},
         {"n": [1, None]},

@@ -79,10 +79,11 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _check_key(key: Any) -> None:
-    if not isinstance(key, str) or not key or key.startswith("_") or '"' in key:
+    # In some stores a key is part of a path, where quotes and backslashes mean something.
+    if not isinstance(key, str) or not key or key.startswith("_") or {'"', "\\"} & set(key):
         raise InputError(
-            "a metadata key is a non-empty text that does not begin with an underscore and has no "
-            f"double quotes; got {key!r}"
+            "a metadata key is a non-empty text that does not begin with an underscore and has "
+            f"neither double quotes nor backslashes; got {key!r}"
         )
 
 
