@@ -12,7 +12,7 @@ import platform
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ def run_plan(
             except OutOfTimeError:
                 return rows, False
     return rows, True
+
+
+def some_of(splits: tuple[str, ...], wanted: str | None) -> tuple[str, ...]:
+    """Keep the splits named, in the plan's order."""
+    return splits if wanted is None else tuple(s for s in splits if s in wanted.split(","))
 
 
 def write(results: Path, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -151,6 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=3, help="how many, in the full run")
     parser.add_argument("--only", choices=["omniglot", "cifar100"], help="one data set only")
+    parser.add_argument("--splits", help="some of them, comma between; the rest another time")
     parser.add_argument("--device", default="cpu", help="cuda: ResNet-18 on CIFAR-100")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
     parser.add_argument(
@@ -181,7 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
             runs.append((CIFAR100, cifar100(folder, shards=1, classes=50)))
 
     figures, met, complete = {}, {}, True
-    for plan, task in runs:
+    for whole, task in runs:
+        plan = replace(whole, splits=some_of(whole.splits, options.splits))
         results = None if options.quick else HERE / "results" / f"{plan.name}.json"
         rows, finished = run_plan(plan, task, seeds, results, options.work, deadline)
         complete = complete and finished
