@@ -23,6 +23,7 @@ from hotfill.evaluation.strategies import (
     merge_up,
     rank_fusion,
     two_encoders,
+    with_own_query,
 )
 from hotfill.scoring import Uncalibrated, tail
 from hotfill.transforms import fit_kernel_bridge, fit_low_rank, uncertainty
@@ -165,7 +166,13 @@ METHODS = {
     "plain bridge, tail": Method(True, _down("plain bridge", "tail"), BOTH),
     "bridge, tail": Method(True, _down("bridge", "tail"), BOTH),
     "kernel bridge, tail": Method(True, _down("kernel bridge", "tail"), (*BOTH, "oracle")),
-    "own query and kernel bridge, tail": Method(True, lambda bench: _both(bench), BOTH),
+    "own query and kernel bridge, tail": Method(
+        True,
+        lambda bench: with_own_query(
+            _down("kernel bridge", "tail")(bench), bench.sample, bench.pairs
+        ),
+        BOTH,
+    ),
     "kernel bridge to class means, tail (labels)": Method(True, lambda bench: _class_means(bench)),
     "kernel up prefill": Method(True, _up("kernel up", "none"), BOTH),
 }
@@ -186,7 +193,6 @@ LOGGED = ("random", "uncertainty", "popularity", "popularity x uncertainty")
 
 SLERP_SHARE = 0.5  # of the new query; the paper's midpoint
 CLASS_SHARE = 0.8  # of the way to the class's mean
-OWN_SHARE = 1 / 3  # of the old query's own score
 DEPTH = 1000  # hits per side that vectormigrate's function is given
 
 
@@ -233,18 +239,6 @@ def _class_means(bench: Workbench) -> MixedGallery | None:
     fitted = Fitted("kernel bridge to class means", bridge, perf_counter() - began)
     made = merge_down(bench.sample, pairs, fitted, calibration="tail")
     return replace(made, labels_used=True)
-
-
-def _both(bench: Workbench) -> MixedGallery:
-    """The default where the old model can still embed queries: a third of each old score is its."""
-    bridged = _down("kernel bridge", "tail")(bench)
-    own = calibrated(bench, bench.old("queries"), "tail")
-
-    def sides(rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        old, new = bridged.sides(rows)
-        return (1 - OWN_SHARE) * old + OWN_SHARE * own.sides(rows)[0], new
-
-    return replace(bridged, sides=sides, query_encodings=2)
 
 
 def calibrated(bench: Workbench, queries: np.ndarray, calibration: str) -> MixedGallery:

@@ -41,12 +41,13 @@ def rehearse(
         str,
         typer.Option(
             help="How merge and prefill bring the models together; comma between. For merge: "
-            "bridge, plain bridge, kernel bridge, ridge down, low rank down, procrustes down, "
-            "two encoders, slerp. For prefill: kernel up, ridge up, low rank up, procrustes up. "
-            "Trained, minutes each (extra train): reverse query, neighbour contrast, residual mlp "
-            "down; residual mlp up, forward map."
+            "bridge, plain bridge, kernel bridge, ridge down, low rank down, procrustes down; with "
+            "queries embedded by both models: own query and kernel bridge, two encoders, slerp. "
+            "For prefill: kernel up, ridge up, low rank up, procrustes up. Trained, minutes each "
+            "(extra train): reverse query, neighbour contrast, residual mlp down; residual mlp up, "
+            "forward map."
         ),
-    ] = "bridge,kernel bridge,two encoders,ridge up,kernel up",
+    ] = "bridge,kernel bridge,own query and kernel bridge,two encoders,ridge up,kernel up",
     orders: Annotated[
         str, typer.Option(help="random, uncertainty, popularity, popularity_uncertainty.")
     ] = "random,uncertainty",

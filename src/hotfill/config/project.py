@@ -150,6 +150,10 @@ class Project:
         for which in _WHICH:
             queries = self.query_embedder(which)
             decided[f"{which}_query_model"] = None if queries is None else queries.model_id
+        if decided["own_queries"] and not (self.embedder("old") or self.query_embedder("old")):
+            raise ConfigError(
+                "own_queries has the old model embed each query too: [old] needs an embedder"
+            )
         decided["older_models"] = self._older_models()
         return Plan(
             self.model("old"), self.model("new"), **decided, limits=dict(self.settings.limits)

@@ -43,6 +43,7 @@ class UpgradeSection(_Section):
 
     strategy: Strategy = "merge"
     transform: TransformName = "kernel_bridge"
+    own_queries: bool = False
     up: str = ""
     order: OrderName = "random"
     seed: int = 0

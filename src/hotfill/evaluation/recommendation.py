@@ -6,6 +6,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from hotfill.evaluation.rehearsal import Recommendation
+from hotfill.evaluation.strategies import SLERP, TWO_ENCODERS
 from hotfill.metrics.backfill_curve import ARITHMETIC
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from hotfill.evaluation.model_signs import ModelSigns
     from hotfill.evaluation.rehearsal import MeasuredCurve
 
-BASELINES = ("naive_merge", "rrf", "slerp")
+BASELINES = ("naive_merge", "rrf", SLERP, TWO_ENCODERS)
 """Strategies and transforms measured for comparison, never recommended."""
 
 CLOSE = 0.02  # of the way from old to new: curves this near the best are equally good
@@ -61,7 +62,7 @@ def _best_by_labels(curves: Sequence[MeasuredCurve], slack: float) -> MeasuredCu
     safe = [curve for curve in curves if curve.floor >= -slack] or list(curves)
     best = max(curve.auc for curve in safe)
     good = [curve for curve in safe if curve.auc >= best - slack]
-    return min(good, key=lambda curve: (curve.query_encodings, curve.vectors_rewritten, -curve.auc))
+    return min(good, key=lambda curve: (*_cost(curve), -curve.auc))
 
 
 def _best_without_labels(curves: Sequence[MeasuredCurve], slack: float) -> MeasuredCurve:
@@ -69,8 +70,9 @@ def _best_without_labels(curves: Sequence[MeasuredCurve], slack: float) -> Measu
 
     By that truth every moved item is an improvement, so areas say little. What counts is the start,
     where nothing has moved: how well old vectors alone answer as the new model would. A curve that
-    falls on the way although everything favours a rise is out. Of ways that start alike the
-    cheapest wins, and an informed order before the random one. [on the pairs of
+    falls on the way although everything favours a rise is out, and so is one that another of no
+    greater cost lies above. Of ways that start alike the cheapest wins, and an informed order
+    before the random one. [on the pairs of
     `benchmarks/mixed_quality` this named the best or nearly the best way by labels]
     """
 
@@ -81,19 +83,34 @@ def _best_without_labels(curves: Sequence[MeasuredCurve], slack: float) -> Measu
         steps = zip(curve.points, curve.points[1:], strict=False)
         return any(later.quality.map < earlier.quality.map - slack for earlier, later in steps)
 
-    safe = [curve for curve in curves if not falls(curve)] or list(curves)
+    def beaten(curve: MeasuredCurve) -> bool:
+        return any(_cost(other) <= _cost(curve) and _above(other, curve, slack) for other in curves)
+
+    safe = [curve for curve in curves if not falls(curve) and not beaten(curve)] or list(curves)
     best = max(start(curve) for curve in safe)
     good = [curve for curve in safe if start(curve) >= best - slack]
     return min(
         good,
         key=lambda curve: (
-            curve.query_encodings,
-            curve.vectors_rewritten,
+            *_cost(curve),
             -start(curve),
             curve.order == "random",
             -curve.auc,
         ),
     )
+
+
+def _cost(curve: MeasuredCurve) -> tuple[int, int]:
+    return curve.query_encodings, curve.vectors_rewritten
+
+
+def _above(one: MeasuredCurve, other: MeasuredCurve, slack: float) -> bool:
+    """Tell whether a curve starts clearly above another and never lies below it."""
+    ahead = [
+        point.quality.map - beside.quality.map
+        for point, beside in zip(one.points, other.points, strict=True)
+    ]
+    return ahead[0] > slack and min(ahead) >= 0
 
 
 def _judged(old: PerQuery, new: PerQuery) -> tuple[bool, str]:

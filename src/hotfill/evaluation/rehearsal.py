@@ -50,10 +50,8 @@ class MeasuredCurve:
 
     @property
     def name(self) -> str:
-        """Strategy and how it is done: "merge (bridge, tail)", "merge (two encoders, tail)"."""
+        """Strategy and how it is done: "merge (bridge, tail)", "naive_merge"."""
         parts = [part for part in (self.transform, self.calibration) if part != "none"]
-        if self.strategy == "merge" and self.query_encodings == 2:
-            parts.insert(0, "two encoders")
         return f"{self.strategy} ({', '.join(parts)})" if parts else self.strategy
 
     def to_dict(self) -> dict[str, Any]:

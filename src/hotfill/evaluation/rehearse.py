@@ -88,7 +88,8 @@ def rehearse(
     strategies: of naive_merge, merge, prefill, compatible (only measured where both models have
         one dimension), rrf.
     transforms: how merge and prefill bring the two models together: names of `MAPS` and of
-        more_maps, "two encoders" and "slerp" (both embed a query twice). A map that goes down is
+        more_maps, "own query and kernel bridge", "two encoders" and "slerp" (these embed a query
+        twice). A map that goes down is
         measured as merge, one that goes up as prefill, where the strategy is asked for.
     orders: of random, uncertainty, popularity, popularity_uncertainty.
     returned: (n,) >= 0, how often each item was returned, from a query log, for the orders by

@@ -6,15 +6,17 @@
 | `rrf`         | old model's, ranks fused       | untouched          | 2                    |
 | `merge`       | new model's, carried down; or  | untouched          | 1                    |
 |               | old model's, calibrated; or    | untouched          | 2                    |
-|               | half-way between both (SLERP)  | untouched          | 2                    |
+|               | half-way between both (SLERP); | untouched          | 2                    |
+|               | or both, scores added up       | untouched          | 2                    |
 | `prefill`     | new model's                    | rewritten by `up`  | 1                    |
 | `compatible`  | new model's                    | untouched          | 1                    |
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,8 @@ from hotfill.evaluation.fitting import fit_calibration
 from hotfill.evaluation.mapped_gallery import MappedGallery
 from hotfill.evaluation.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.evaluation.sample import cosines
-from hotfill.scoring.scorer import Bridge
+from hotfill.scoring.own_view import OWN_SHARE
+from hotfill.scoring.side import Bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,24 +35,43 @@ if TYPE_CHECKING:
     from hotfill.evaluation.sample import Sample
     from hotfill.types import Vectors
 
+    OldSide: TypeAlias = Callable[[slice], Scores]
+    """For some queries, calibrated scores of all items as old ones."""
+
+TWO_ENCODERS, SLERP = "two encoders", "slerp"
+OWN_QUERY = "own query and kernel bridge"
+"""Ways to merge that embed each query by both models; their names stand among the transforms."""
+
 RANK_CONSTANT = 60.0  # Cormack, Clarke, Büttcher 2009
 
 
 def two_encoders(sample: Sample, pairs: Pairs, *, calibration: str) -> MixedGallery:
     """Distance rank merge of two complete systems. Uncalibrated, it is SEO's untrained baseline."""
 
-    def old_side(rows: slice) -> tuple[Scores, Scores]:
-        queries = sample.old.queries.read(rows)
-        return cosines(queries, sample.old.gallery), queries @ pairs.old_reference.T
-
-    within = pairs.old_reference @ pairs.old_reference.T
     return MixedGallery(
         strategy="naive_merge" if calibration == "none" else "merge",
-        transform="none",
+        transform="none" if calibration == "none" else TWO_ENCODERS,
         calibration=calibration,
-        sides=_calibrated(sample, pairs, old_side, within, calibration),
+        sides=_sides(sample, _own_view(sample, pairs, calibration)),
         query_encodings=2,
     )
+
+
+def with_own_query(
+    merged: MixedGallery, sample: Sample, pairs: Pairs, *, share: float = OWN_SHARE
+) -> MixedGallery:
+    """Beside a query carried down, what the old model's own query says: a share of each old score.
+
+    merged: of `merge_down`. It is what the scorer serves for a side with an `own_share`.
+    """
+    own = _own_view(sample, pairs, merged.calibration)
+
+    def sides(rows: slice) -> tuple[Scores, Scores]:
+        old, new = merged.sides(rows)
+        return (1 - share) * old + share * own(rows), new
+
+    name = f"own query and {merged.transform}"
+    return replace(merged, transform=name, sides=sides, query_encodings=2)
 
 
 def slerp(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> MixedGallery:
@@ -69,9 +91,9 @@ def slerp(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> 
     within = between(pairs.old_reference, pairs.new_reference) @ pairs.old_reference.T
     return MixedGallery(
         strategy="merge",
-        transform="slerp",
+        transform=SLERP,
         calibration=calibration,
-        sides=_calibrated(sample, pairs, old_side, within, calibration),
+        sides=_sides(sample, _calibrated(sample, pairs, old_side, within, calibration)),
         query_encodings=2,
         fit_seconds=fitted.seconds,
     )
@@ -116,13 +138,12 @@ def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str
         queries = carried(sample.new.queries.read(rows))
         return scores(queries), queries @ reference.T
 
+    within = carried(pairs.new_reference) @ reference.T
     return MixedGallery(
         strategy="merge",
         transform=fitted.name,
         calibration=calibration,
-        sides=_calibrated(
-            sample, pairs, old_side, carried(pairs.new_reference) @ reference.T, calibration
-        ),
+        sides=_sides(sample, _calibrated(sample, pairs, old_side, within, calibration)),
         fit_seconds=fitted.seconds,
     )
 
@@ -147,7 +168,7 @@ def merge_up(
         strategy=strategy,
         transform=fitted.name,
         calibration=calibration,
-        sides=_calibrated(sample, pairs, old_side, within, calibration),
+        sides=_sides(sample, _calibrated(sample, pairs, old_side, within, calibration)),
         vectors_rewritten=len(sample.old.gallery) if strategy == "prefill" else 0,
         fit_seconds=fitted.seconds,
     )
@@ -164,26 +185,46 @@ def fuse_ranks(old: Scores, new: Scores, moved: NDArray[np.bool_]) -> Scores:
     return fused
 
 
+def _own_view(sample: Sample, pairs: Pairs, calibration: str) -> OldSide:
+    """The old side as the old model itself sees it."""
+
+    def old_side(rows: slice) -> tuple[Scores, Scores]:
+        queries = sample.old.queries.read(rows)
+        return cosines(queries, sample.old.gallery), queries @ pairs.old_reference.T
+
+    within = pairs.old_reference @ pairs.old_reference.T
+    return _calibrated(sample, pairs, old_side, within, calibration)
+
+
 def _calibrated(
     sample: Sample,
     pairs: Pairs,
     old_side: Callable[[slice], tuple[Scores, Scores]],
     within: Scores,
     name: str,
-) -> Sides:
-    """Score both sides and bring the old one to the scale of the new one.
+) -> OldSide:
+    """Bring the scores of the old side to the scale of the new one.
 
     old_side: scores (q, n) with the gallery and (q, r) with the reference items. within: scores of
     the reference items as queries, (r, r).
     """
     calibration = fit_calibration(name, within, pairs.new_reference @ pairs.new_reference.T)
 
-    def sides(rows: slice) -> tuple[Scores, Scores]:
-        queries = sample.new.queries.read(rows)
+    def calibrated(rows: slice) -> Scores:
         old, old_reference = old_side(rows)
-        prepared = calibration.prepare(old_reference, queries @ pairs.new_reference.T)
+        new_reference = sample.new.queries.read(rows) @ pairs.new_reference.T
+        prepared = calibration.prepare(old_reference, new_reference)
         for row in range(len(old)):
             old[row] = prepared(row, old[row])
-        return old, cosines(queries, sample.new.gallery)
+        return old
+
+    return calibrated
+
+
+def _sides(sample: Sample, old_side: OldSide) -> Sides:
+    """Score both sides, the new one as it is."""
+
+    def sides(rows: slice) -> tuple[Scores, Scores]:
+        return old_side(rows), cosines(sample.new.queries.read(rows), sample.new.gallery)
 
     return sides

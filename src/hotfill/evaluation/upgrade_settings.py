@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from hotfill.evaluation.strategies import OWN_QUERY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ TRANSFORMS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("merge", "bridge"): "bridge",
         ("merge", "kernel bridge"): "kernel_bridge",
+        ("merge", OWN_QUERY): "kernel_bridge",
         ("prefill", "ridge up"): "bridge",
         ("prefill", "kernel up"): "kernel_bridge",
     }
@@ -32,12 +35,14 @@ TRANSFORMS: Mapping[tuple[str, str], str] = MappingProxyType(
 def upgrade_settings(recommendation: Recommendation) -> str | None:
     """Write the section, TOML; None for a way that an upgrade does not offer.
 
-    Merging by two encoders, and by maps other than the two bridges, are measured for comparison.
+    Merging by two encoders alone, and by maps other than the bridges, are measured for comparison.
     """
     lines = ["[upgrade]", f'strategy = "{recommendation.strategy}"']
     fitted = TRANSFORMS.get((recommendation.strategy, recommendation.transform))
     if fitted is not None:
         lines.append(f'transform = "{fitted}"')
+        if recommendation.transform == OWN_QUERY:
+            lines.append("own_queries = true")
     elif recommendation.strategy == "prefill":
         lines.append(f'up = "up.safetensors"  # {recommendation.transform}: fit and save it')
     elif recommendation.strategy != "compatible":

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError
-from hotfill.evaluation.strategies import merge_down, merge_up, rank_fusion, slerp, two_encoders
+from hotfill.evaluation.strategies import (
+    OWN_QUERY,
+    SLERP,
+    TWO_ENCODERS,
+    merge_down,
+    merge_up,
+    rank_fusion,
+    slerp,
+    two_encoders,
+    with_own_query,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +28,10 @@ if TYPE_CHECKING:
 STRATEGIES = ("naive_merge", "merge", "prefill", "compatible", "rrf")
 DEFAULT_STRATEGIES = ("naive_merge", "merge", "prefill", "compatible")
 
-TWO_ENCODERS, SLERP = "two encoders", "slerp"
-"""Ways to merge that embed each query by both models; they stand among the transforms."""
+DEFAULT_TRANSFORMS = ("bridge", "kernel bridge", OWN_QUERY, TWO_ENCODERS, "ridge up", "kernel up")
 
-DEFAULT_TRANSFORMS = ("bridge", "kernel bridge", TWO_ENCODERS, "ridge up", "kernel up")
+BOTH_MODELS = (OWN_QUERY, TWO_ENCODERS, SLERP)
+"""They embed each query by both models."""
 
 
 def ways(
@@ -34,22 +45,25 @@ def ways(
 ) -> Iterator[MixedGallery]:
     """Make a mixed gallery of every strategy, with each of the transforms that it takes.
 
-    `merge` takes maps that go down and the two that embed by both models, all with tail
-    calibration; `prefill` takes maps that go up, uncalibrated, because one index has one scale.
+    `merge` takes maps that go down and those that embed by both models, all with tail calibration;
+    `prefill` takes maps that go up, uncalibrated, because one index has one scale.
     """
     if "naive_merge" in strategies:
         yield two_encoders(sample, pairs, calibration="none")
     if "rrf" in strategies:
         yield rank_fusion(sample)
+    merged = cache(lambda name: merge_down(sample, pairs, fitted(name), calibration="tail"))
     for name in transforms:
-        direction = "down" if name in (TWO_ENCODERS, SLERP) else maps[name][0]
+        direction = "down" if name in BOTH_MODELS else maps[name][0]
         if direction == "down" and "merge" in strategies:
             if name == TWO_ENCODERS:
                 yield two_encoders(sample, pairs, calibration="tail")
             elif name == SLERP:
                 yield slerp(sample, pairs, fitted("procrustes down"), calibration="tail")
+            elif name == OWN_QUERY:
+                yield with_own_query(merged("kernel bridge"), sample, pairs)
             else:
-                yield merge_down(sample, pairs, fitted(name), calibration="tail")
+                yield merged(name)
         if direction == "up" and "prefill" in strategies:
             up = fitted(name)
             yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
@@ -60,7 +74,7 @@ def ways(
 
 def transform_names(maps: Maps) -> list[str]:
     """Name all that can be asked for, in the order of the catalogue."""
-    return [*(name for name in maps if name != "identity"), TWO_ENCODERS, SLERP]
+    return [*(name for name in maps if name != "identity"), *BOTH_MODELS]
 
 
 def check_names(what: str, given: Sequence[str], possible: Sequence[str]) -> None:

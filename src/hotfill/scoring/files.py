@@ -12,7 +12,8 @@ import numpy as np
 from hotfill.errors import InputError, ModelMismatchError
 from hotfill.scoring.calibration import Calibration, Uncalibrated
 from hotfill.scoring.isotonic import Isotonic
-from hotfill.scoring.scorer import Scorer, Side
+from hotfill.scoring.scorer import Scorer
+from hotfill.scoring.side import Side
 from hotfill.scoring.tail import Tail
 from hotfill.scoring.z_score import ZScore
 from hotfill.types import ModelId
@@ -51,6 +52,7 @@ def save(scorer: Scorer, folder: str | Path) -> None:
                 "model": side.model.to_dict(),
                 "calibration": side.calibration.kind,
                 "transform": None if side.transform is None else side.transform.fingerprint,
+                "own_share": side.own_share,
             }
         )
     stamp = {"format": _FORMAT, "new_model": scorer.new_model.to_dict(), "sides": sides}
@@ -123,6 +125,7 @@ def _side(
         transform,
         KINDS[entry["calibration"]](**parameters),
         arrays[f"{number}/reference"],
+        float(entry.get("own_share", 0.0)),
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
-from hotfill.scoring.scorer import Scorer, Side
+from hotfill.scoring.scorer import Scorer
+from hotfill.scoring.side import Side
 from hotfill.scoring.tail import tail
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def fit_scorer(
     old_model: ModelId,
     new_model: ModelId,
     fit_transform: FitTransform,
+    own_share: float = 0.0,
     seed: int = 0,
 ) -> Scorer:
     """Fit a transform and its tail calibration: no labels, no training loop, no item rewritten.
@@ -45,6 +47,7 @@ def fit_scorer(
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 100; 2,000 or
         more serve well. Quality must not be measured on these items afterwards.
     fit_transform: `hotfill.transforms.fit_bridge` is the one to use.
+    own_share: what queries embedded by the old model have to say beside; see `Side`.
     seed: draws the reference items, 500 or a quarter of the pairs where there are fewer.
     Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs).
     """
@@ -61,4 +64,5 @@ def fit_scorer(
     references = min(REFERENCES, len(old) // 4)
     kept, fitted = drawn[:references], drawn[references:]
     transform = fit_transform(new[fitted], old[fitted], new_model=new_model, old_model=old_model)
-    return Scorer(new_model, new[kept], [Side(old_model, transform, tail(), old[kept])])
+    side = Side(old_model, transform, tail(), old[kept], own_share)
+    return Scorer(new_model, new[kept], [side])

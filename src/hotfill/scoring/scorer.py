@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
-from hotfill.scoring.calibration import Calibrated, Calibration, Scores
+from hotfill.scoring.calibration import Calibrated, Scores
+from hotfill.scoring.compare import compare_as_they_are, of_unit_length
+from hotfill.scoring.own_view import OwnView, own_queries_of, searching_vectors
 from hotfill.scoring.rank_merge import RankedHits, SideHits, rank_merge
+from hotfill.scoring.side import Bridge, Side, checked_side, frozen_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hotfill.types import ModelId, Transform, Vectors
+    from hotfill.types import ModelId, Vectors
 
 
 class HitLists(Protocol):
@@ -56,48 +59,10 @@ class FoundVectors(Protocol):
         ...
 
 
+_NONE = np.empty((0, 0), dtype=np.float32)
+
 Read: TypeAlias = "Callable[[Sequence[str], ModelId], FoundVectors]"
 """Reads stored vectors of some items in a space, as `Gallery.vectors`."""
-
-
-@runtime_checkable
-class Bridge(Protocol):
-    """A transform of queries that can also score stored old vectors exactly.
-
-    Called, it gives the vectors to search with, whose scores only approximate. The exact score is
-    the inner product of the two features.
-    """
-
-    @property
-    def overfetch(self) -> int:
-        """How many times k hits to search for, so that the exact k best are among them."""
-        ...
-
-    def query_features(self, queries: Vectors, /) -> Vectors:
-        """Features of new-model queries: float32 (q, f)."""
-        ...
-
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
-        """Features of old vectors: float32 (n, f)."""
-        ...
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Side:
-    """One old side of the gallery and how it is searched with a query of the new model.
-
-    model: the old space.
-    transform: new model's queries to vectors that search this side; None where the caller embeds
-        each query with the old model too. A `Bridge` scores the best hits a second time, exactly.
-    calibration: the side's scores to the new side's scale.
-    reference: vectors of the reference items in this space, float32 (r, dimension).
-    """
-
-    model: ModelId
-    transform: Transform | None
-    calibration: Calibration
-    reference: Vectors
 
 
 @final
@@ -112,8 +77,8 @@ class Scorer:
 
     def __init__(self, new_model: ModelId, new_reference: Vectors, sides: Sequence[Side]) -> None:
         self.new_model = new_model
-        self.new_reference = _frozen(new_reference, new_model)
-        self.sides = tuple(_checked(side, new_model, len(self.new_reference)) for side in sides)
+        self.new_reference = frozen_reference(new_reference, new_model)
+        self.sides = tuple(checked_side(side, new_model, len(self.new_reference)) for side in sides)
         # Asked once: a check against a protocol costs a tenth of preparing a query.
         self._bridges = [
             side.transform if isinstance(side.transform, Bridge) else None for side in self.sides
@@ -141,9 +106,10 @@ class Scorer:
         """Make q queries of the new model ready for every side.
 
         queries: float32 (q, new_model.dimension).
-        own_queries: the same queries embedded by old models, for the sides without a transform.
+        own_queries: the same queries embedded by old models: needed for sides without a transform,
+            of use for those with an `own_share`, ignored for others.
         refine: whether the best hits of sides with a `Bridge` are to be scored exactly.
-        Raises ShapeError, VectorError, InputError (a side's own queries are missing).
+        Raises ShapeError, VectorError, InputError (a side without a transform lacks its queries).
         """
         new = check_vectors(queries, self.new_model.dimension, what="queries")
         vectors: dict[ModelId, Vectors] = {}
@@ -151,21 +117,26 @@ class Scorer:
         refined: dict[ModelId, Refined] = {}
         new_scores = _NONE
         if any(side.calibration.per_query for side in self.sides):
-            queries_as_compared = _of_unit_length(new, self.new_model)
-            new_scores = _compare(queries_as_compared, self.new_reference, self.new_model)
+            queries_as_compared = of_unit_length(new, self.new_model)
+            new_scores = compare_as_they_are(
+                queries_as_compared, self.new_reference, self.new_model
+            )
         for side, bridge, reference in zip(
             self.sides, self._bridges, self._reference_features, strict=True
         ):
-            vectors[side.model] = searching = _queries_of(side, new, own_queries or {})
+            own = own_queries_of(side, len(new), own_queries or {})
+            searching = searching_vectors(side, new, own)
+            vectors[side.model] = searching
             old_scores = _NONE
             if side.calibration.per_query:
-                searching_as_compared = _of_unit_length(searching, side.model)
-                old_scores = _compare(searching_as_compared, side.reference, side.model)
+                searching_as_compared = of_unit_length(searching, side.model)
+                old_scores = compare_as_they_are(searching_as_compared, side.reference, side.model)
             calibrated[side.model] = side.calibration.prepare(old_scores, new_scores)
             if refine and bridge is not None:
                 features = bridge.query_features(new)
                 line = side.calibration.prepare(features @ reference.T, new_scores)
-                refined[side.model] = Refined(bridge, features, line)
+                beside = None if own is None else OwnView.of(side, own, new_scores)
+                refined[side.model] = Refined(bridge, features, line, beside)
         vectors[self.new_model] = new
         return Prepared(vectors, calibrated, refined)
 
@@ -173,11 +144,21 @@ class Scorer:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Refined:
-    """How one side's hits are scored exactly: features of the q queries, and their calibration."""
+    """How one side's hits are scored exactly: features of the q queries, and their calibration.
+
+    own_view: what the side's own model says of them beside, if it was asked.
+    """
 
     bridge: Bridge
     features: Vectors
     calibrated: Calibrated
+    own_view: OwnView | None
+
+    def __call__(self, query: int, stored: Vectors) -> Scores:
+        """Score stored vectors (n, dimension) for one query, on the new side's scale: (n,)."""
+        exact = self.bridge.gallery_features(stored) @ self.features[query]
+        scores = self.calibrated(query, exact)
+        return scores if self.own_view is None else self.own_view.blend(query, stored, scores)
 
 
 @final
@@ -235,74 +216,6 @@ class Prepared:
         refined, stored = self.refined[space], read(item_ids, space)
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         rows = [row_of[item_id] for item_id in stored.item_ids]
-        exact = refined.bridge.gallery_features(stored.vectors) @ refined.features[query]
-        scores[rows] = refined.calibrated(query, exact)
+        scores[rows] = refined(query, stored.vectors)
         order = np.argsort(-scores, kind="stable")
         return SideHits([item_ids[row] for row in order], scores[order], raw[order])
-
-
-_NONE = np.empty((0, 0), dtype=np.float32)
-
-
-def compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
-    """Score each query with each vector as a store does: (q, n) float32, higher is better."""
-    return _compare(_of_unit_length(queries, model), _of_unit_length(vectors, model), model)
-
-
-def _of_unit_length(vectors: Vectors, model: ModelId) -> Vectors:
-    if model.metric != "cosine":
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths, dtype=np.float32)
-
-
-def _compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
-    """Compare rows that are of unit length already where the cosine wants them so."""
-    scores = queries @ vectors.T
-    if model.metric == "l2":
-        squares = np.square(queries).sum(axis=1)[:, None] + np.square(vectors).sum(axis=1)
-        scores = -np.sqrt(np.maximum(squares - 2 * scores, 0))
-    return np.asarray(scores, dtype=np.float32)
-
-
-def _queries_of(side: Side, new: Vectors, own_queries: Mapping[ModelId, Vectors]) -> Vectors:
-    if side.transform is not None:
-        return side.transform(new)
-    if side.model not in own_queries:
-        raise InputError(
-            f"the side of {side.model} has no transform: pass the queries embedded by that model "
-            "as own_queries"
-        )
-    own = check_vectors(
-        own_queries[side.model], side.model.dimension, what=f"queries of {side.model.name}"
-    )
-    if len(own) != len(new):
-        raise ShapeError(f"expected {len(new)} queries of {side.model}, got {len(own)}")
-    return own
-
-
-def _checked(side: Side, new_model: ModelId, references: int) -> Side:
-    if side.transform is not None:
-        for what, expected, received in (
-            ("the source of a side's transform", new_model, side.transform.source),
-            ("the target of a side's transform", side.model, side.transform.target),
-        ):
-            if expected != received:
-                raise ModelMismatchError(what, expected, received)
-    reference = _frozen(side.reference, side.model)
-    if len(reference) != references:
-        raise ShapeError(
-            f"expected {references} reference items on every side, got {len(reference)} "
-            f"of {side.model}"
-        )
-    return Side(side.model, side.transform, side.calibration, reference)
-
-
-def _frozen(vectors: Any, model: ModelId) -> Vectors:
-    checked = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
-    lengths = np.linalg.norm(checked, axis=1)
-    if np.any(np.abs(lengths - 1) > 1e-6):  # so that a saved scorer comes back bit for bit
-        checked = _of_unit_length(checked, model)  # once, not for every query
-    copy = checked.copy()
-    copy.flags.writeable = False
-    return copy

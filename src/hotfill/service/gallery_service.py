@@ -74,7 +74,7 @@ class GalleryService:
 
         vectors: by fingerprint of the model, numbers or the base64 of little-endian float32; one
         of them must be what the phase wants. Whoever sends both the old and the new model's never
-        notices a change of phase.
+        notices a change of phase; an upgrade with `own_queries` makes use of both.
         Raises ModelMismatchError when none is, and as `Serving.search_vectors`.
         """
         known = self.models
@@ -91,7 +91,12 @@ class GalleryService:
                 # The journal may know better than the view: let Serving look.
                 model = known[next(iter(vectors))]
                 vector = vectors[model.fingerprint]
-            return self.serving.search_vectors(_row(vector), model, k, where=where)[0]
+            others = {
+                known[name]: _row(other) for name, other in vectors.items() if known[name] != model
+            }
+            return self.serving.search_vectors(
+                _row(vector), model, k, where=where, own_queries=others
+            )[0]
 
         def find_again() -> SearchResult:
             try:

@@ -14,10 +14,12 @@ import numpy as np
 from hotfill import scoring, transforms
 from hotfill.errors import ConfigError
 from hotfill.scoring import Scorer, Side
+from hotfill.scoring.own_view import OWN_SHARE
 from hotfill.transforms.agreement import neighbours_kept
 from hotfill.upgrade.fit import Fitting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -59,9 +61,11 @@ class ModelFit:
             raise ConfigError("queries are embedded by both models, so there is no map to compare")
         return neighbours_kept(new_vectors, scores)
 
-    def prepare(self, queries: Vectors) -> Prepared:
+    def prepare(
+        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None
+    ) -> Prepared:
         """Make queries of the new model ready to search all sides, as searches do."""
-        return self.scorer.prepare(queries)
+        return self.scorer.prepare(queries, own_queries)
 
     def save(self, folder: Path) -> None:
         """Write to a folder that exists."""
@@ -86,7 +90,8 @@ def fitting_for(plan: Plan) -> Fitting:
         return Fitting(fit=lambda first, second: _compatible(old, new), load=load_fit)
 
     def fit(first: Vectors, second: Vectors) -> ModelFit:
-        found = fit_models(first, second, old, new, transform=plan.transform)
+        share = OWN_SHARE if plan.own_queries else 0.0
+        found = fit_models(first, second, old, new, transform=plan.transform, own_share=share)
         given = given_map(plan)
         return found if given is None else replace(found, up=given)
 
@@ -118,12 +123,14 @@ def fit_models(
     new_model: ModelId,
     *,
     transform: TransformName = "kernel_bridge",
+    own_share: float = 0.0,
 ) -> ModelFit:
     """Fit a bridge with per-query tail calibration for searches, and `up`.
 
     old_vectors (n, d_old), new_vectors (n, d_new): row i of both is the same item; n >= 100.
     transform: how new queries meet old vectors; see `Plan`. `up` goes with it: the kernel map
         within a kernel bridge, ridge beside a bridge.
+    own_share: of an old item's score, what the old model's own query has to say.
     Raises InputError when there are too few pairs.
     """
     scorer = scoring.fit_scorer(
@@ -132,6 +139,7 @@ def fit_models(
         old_model=old_model,
         new_model=new_model,
         fit_transform=_FITS[transform],
+        own_share=own_share,
     )
     bridge = scorer.sides[0].transform
     if isinstance(bridge, transforms.KernelBridge):

@@ -108,8 +108,10 @@ class Serving:
     def search(
         self, contents: Sequence[Any], k: int, *, where: Where | None = None
     ) -> list[SearchResult]:
-        """Find the k best items for each content, embedded once, by the model of the phase.
+        """Find the k best items for each content, embedded by the model of the phase.
 
+        It is embedded once; by the old model too where the plan has `own_queries`, while old items
+        are left.
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
 
@@ -118,15 +120,24 @@ class Serving:
 
         def search(view: View) -> list[SearchResult]:
             queries = self._embed_queries(view.query_model, contents)
-            return self._search(view, queries, k, where)
+            own = {space: self._embed_queries(space, contents) for space in self._asked_too(view)}
+            return self._search(view, queries, k, where, own)
 
         return self._follow_and(search)
 
     def search_vectors(
-        self, queries: Vectors, query_model: ModelId, k: int, *, where: Where | None = None
+        self,
+        queries: Vectors,
+        query_model: ModelId,
+        k: int,
+        *,
+        where: Where | None = None,
+        own_queries: Mapping[ModelId, Vectors] | None = None,
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
+        own_queries: the same queries embedded by other models. Where the plan has `own_queries`,
+            the old model's count, and without them the new model's have to do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model (`query_model` says
         which; the gallery's own model will do, too), InputError, ShapeError, VectorError.
         """
@@ -135,7 +146,14 @@ class Serving:
             encoder = self._encoder(view.query_model)
             if query_model not in (encoder, view.query_model):
                 raise ModelMismatchError("the query", encoder, query_model)
-            return self._search(view, queries, k, where)
+            given = own_queries or {}
+            own = {
+                space: given[model]
+                for space in self._asked_too(view)
+                for model in (space, self._encoder(space))
+                if model in given
+            }
+            return self._search(view, queries, k, where, own)
 
         return self._follow_and(search)
 
@@ -243,14 +261,25 @@ class Serving:
                 ["serve by the configuration of the upgrade that superseded this one"],
             )
 
+    def _asked_too(self, view: View) -> list[ModelId]:
+        """List the old models that have a say of their own in what a query finds."""
+        if view.scorer is None or self._all_moved(view):
+            return []
+        return [side.model for side in view.scorer.sides if side.own_share]
+
     def _search(
-        self, view: View, queries: Vectors, k: int, where: Where | None
+        self,
+        view: View,
+        queries: Vectors,
+        k: int,
+        where: Where | None,
+        own_queries: Mapping[ModelId, Vectors],
     ) -> list[SearchResult]:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
         if view.scorer is None or self._all_moved(view):
             return self._search_one_side(view, queries, k, where)
-        prepared = view.scorer.prepare(queries)
+        prepared = view.scorer.prepare(queries, own_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
         models = tuple(found)
         return [

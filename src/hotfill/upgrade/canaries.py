@@ -41,7 +41,8 @@ _FOLDER = "canaries"
 class Canaries:
     """Queries, and what they found before.
 
-    queries: of the new model, float32 (q, dimension).
+    queries: of the new model, float32 (q, dimension). old_queries: the same of the old model, where
+        it was asked.
     item_ids: the item that each query was made of, which no ranking counts; "" for a given query.
     relevant: per query the items judged to answer it; empty where nobody judged.
     before: per query what the old model found, best first; empty where it was not asked.
@@ -53,6 +54,7 @@ class Canaries:
     relevant: tuple[tuple[str, ...], ...]
     before: tuple[tuple[str, ...], ...]
     watched: tuple[str, ...]
+    old_queries: Vectors | None = None
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -129,7 +131,9 @@ def draw_canaries(
     drawn = sample_ids(gallery, gallery.spaces, WATCHED + len(used), plan.seed + _SEED)
     fresh = [item_id for item_id in drawn if item_id not in used]
     watched = [*fresh, *(item_id for item_id in drawn if item_id in used)][:WATCHED]
-    return Canaries(queries, tuple(names), tuple(relevant), tuple(before), tuple(watched))
+    return Canaries(
+        queries, tuple(names), tuple(relevant), tuple(before), tuple(watched), old_queries
+    )
 
 
 def without(ranked: Sequence[str], item_id: str, k: int) -> tuple[str, ...]:
@@ -190,6 +194,8 @@ def keep_canaries(folder: Path, journal: Journal, canaries: Canaries) -> None:
     shutil.rmtree(place, ignore_errors=True)  # what a kill left half written
     place.mkdir()
     np.save(place / "queries.npy", canaries.queries, allow_pickle=False)
+    if canaries.old_queries is not None:
+        np.save(place / "old_queries.npy", canaries.old_queries, allow_pickle=False)
     lists = {
         "item_ids": canaries.item_ids,
         "relevant": canaries.relevant,
@@ -209,6 +215,8 @@ def kept_canaries(folder: Path, journal: Journal) -> Canaries | None:
     try:
         lists = json.loads((place / "lists.json").read_text(encoding="utf-8"))
         queries = np.load(place / "queries.npy", allow_pickle=False)
+        old = place / "old_queries.npy"
+        old_queries = np.load(old, allow_pickle=False) if old.exists() else None
     except (OSError, ValueError) as error:
         raise JournalError(f"the canaries of this upgrade cannot be read: {error}") from error
     return Canaries(
@@ -217,4 +225,5 @@ def kept_canaries(folder: Path, journal: Journal) -> Canaries | None:
         tuple(tuple(row) for row in lists["relevant"]),
         tuple(tuple(row) for row in lists["before"]),
         tuple(lists["watched"]),
+        old_queries,
     )

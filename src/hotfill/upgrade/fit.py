@@ -53,8 +53,13 @@ class Fit(Protocol):
         """Tell how well old vectors are ranked for new queries, 0 to 1, on held-out pairs."""
         ...
 
-    def prepare(self, queries: Vectors, /) -> Prepared:
-        """Make queries of the new model ready to search all sides."""
+    def prepare(
+        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None, /
+    ) -> Prepared:
+        """Make queries of the new model ready to search all sides.
+
+        own_queries: the same embedded by old models, which may have a say of their own.
+        """
         ...
 
     def save(self, folder: Path, /) -> None:

@@ -66,6 +66,8 @@ class Plan:
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
         kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
         For `prefill` it names the map as well: the kernel regression, or ridge.
+    own_queries: for `merge`, whether the old model embeds each query too while old items are left,
+        and has a third of their scores to itself. For queries of another kind than the items.
     up: a file with a trained map from the old space to the new one, for `prefill`; by default one
         is fitted.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
@@ -98,6 +100,7 @@ class Plan:
     new_query_model: ModelId | None = None
     strategy: Strategy = "merge"
     transform: TransformName = "kernel_bridge"
+    own_queries: bool = False
     up: str = ""
     order: OrderName = "random"
     seed: int = 0
@@ -167,6 +170,11 @@ class Plan:
                     f"queries for {gallery} need {gallery.dimension} dimensions; they are "
                     f"embedded by {queries}"
                 )
+        if self.own_queries and (self.strategy != "merge" or self.older_models):
+            raise ConfigError(
+                "own_queries belongs to searches of one old side with old vectors, which only "
+                f'strategy = "merge" has, and a chain has several; this is "{self.strategy}"'
+            )
         if self.up and self.strategy != "prefill":
             raise ConfigError(
                 f'up = "{self.up}" carries old vectors to the new space, which only '

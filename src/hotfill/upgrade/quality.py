@@ -67,7 +67,11 @@ class Quality:
 
 def measure(gallery: Gallery, fit: Fit, canaries: Canaries, new_model: ModelId, k: int) -> Quality:
     """Search the canaries as everybody does, and compare. Reads the gallery only."""
-    prepared = fit.prepare(canaries.queries) if len(canaries) else None
+    prepared = None
+    if len(canaries):
+        old_spaces = [space for space in gallery.spaces if space != new_model]
+        own = {} if canaries.old_queries is None else {old_spaces[-1]: canaries.old_queries}
+        prepared = fit.prepare(canaries.queries, own)
     found, from_new = _searched(gallery, prepared, canaries, new_model, k)
     before = _still_there(gallery, canaries.before)
     relevant = _still_there(gallery, canaries.relevant)

@@ -18,11 +18,13 @@ def system(level, queries=50):
     return PerQuery(values, np.zeros(queries, dtype=bool), values)
 
 
-def curve(name, values, *, order="random", rewritten=0, encodings=1, old=0.2, new=0.6):
+def curve(
+    name, values, *, transform="none", order="random", rewritten=0, encodings=1, old=0.2, new=0.6
+):
     shares = tuple(np.linspace(0, 1, len(values)).tolist())
     measured = BackfillCurve(shares, tuple(values), old, new)
     return MeasuredCurve(
-        strategy=name, transform="none", calibration="none", order=order, labels_used=False,
+        strategy=name, transform=transform, calibration="none", order=order, labels_used=False,
         points=tuple(
             Point(share, Quality(value, 0.0, 0.0), 0.0)
             for share, value in zip(shares, values, strict=True)
@@ -85,6 +87,31 @@ def test_without_labels_a_curve_that_falls_on_the_way_is_out() -> None:
         [curve("prefill", [0.5, 0.3, 0.6]), curve("merge", [0.4, 0.5, 0.6])], labels_used=False
     )
     assert found.strategy == "merge"
+
+
+def test_without_labels_a_curve_that_another_lies_above_is_out() -> None:
+    found = chosen(
+        [curve("merge", [0.5, 0.44, 0.6]), curve("compatible", [0.1, 0.3, 0.6])], labels_used=False
+    )
+    assert found.strategy == "merge"
+
+
+def test_without_labels_a_cheaper_curve_is_not_out_for_a_dearer_one_above() -> None:
+    found = chosen(
+        [curve("prefill", [0.5, 0.4, 0.6], rewritten=9), curve("merge", [0.3, 0.3, 0.6])],
+        labels_used=False,
+    )
+    assert found.strategy == "merge"
+
+
+def test_two_encoders_alone_are_a_baseline() -> None:
+    ways = [
+        curve("merge", [0.5, 0.55, 0.6], transform="two encoders", encodings=2),
+        curve("merge", [0.3, 0.4, 0.6], transform="own query and kernel bridge", encodings=2),
+    ]
+    for labels_used in (True, False):
+        found = chosen(ways, labels_used=labels_used)
+        assert found.transform == "own query and kernel bridge"
 
 
 def test_without_labels_an_informed_order_comes_before_the_random_one() -> None:

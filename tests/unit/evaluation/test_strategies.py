@@ -14,12 +14,14 @@ from hotfill.evaluation.model_signs import NEIGHBOURS, model_signs
 from hotfill.evaluation.popularity import old_popularity
 from hotfill.evaluation.sample import cosines, draw_sample
 from hotfill.evaluation.strategies import (
+    OWN_QUERY,
     fuse_ranks,
     interpolated,
     merge_down,
     merge_up,
     slerp,
     two_encoders,
+    with_own_query,
 )
 from hotfill.scoring import Scorer, Side, compare, tail
 
@@ -43,8 +45,7 @@ def test_a_merge_scores_as_the_scorer_does(sample, name) -> None:
     for row in range(5):
         if prepared.refined:
             refined = prepared.refined[sample.old.model]
-            features = refined.bridge.gallery_features(sample.old.gallery.read())
-            expected = refined.calibrated(row, features @ refined.features[row])
+            expected = refined(row, sample.old.gallery.read())
         else:
             searching = prepared.vectors[sample.old.model][row : row + 1]
             raw = compare(searching, sample.old.gallery.read(), sample.old.model)[0]
@@ -57,6 +58,26 @@ def test_two_encoders_score_with_the_old_models_own_queries(sample) -> None:
     old, _ = two_encoders(sample, pairs_of(sample), calibration="none").sides(slice(0, 4))
     expected = sample.old.queries.read(slice(0, 4)) @ sample.old.gallery.read().T
     np.testing.assert_allclose(old, expected, atol=1e-6)
+
+
+def test_an_own_query_beside_scores_as_the_scorer_does(sample) -> None:
+    pairs = pairs_of(sample)
+    fitted = fit_transform("kernel bridge", sample, pairs)
+    merged = merge_down(sample, pairs, fitted, calibration="tail")
+    both = with_own_query(merged, sample, pairs, share=0.3)
+    assert (both.query_encodings, both.transform) == (2, OWN_QUERY)
+    old, new = both.sides(slice(3, 8))
+
+    side = Side(sample.old.model, fitted.transform, tail(), pairs.old_reference, 0.3)
+    scorer = Scorer(sample.new.model, pairs.new_reference, [side])
+    rows = slice(3, 8)
+    own = {sample.old.model: sample.old.queries.read(rows)}
+    prepared = scorer.prepare(sample.new.queries.read(rows), own)
+    stored = sample.old.gallery.read()
+    for row in range(5):
+        expected = prepared.refined[sample.old.model](row, stored)
+        np.testing.assert_allclose(old[row], expected, atol=1e-4)
+    np.testing.assert_allclose(new, merged.sides(rows)[1])
 
 
 def test_prefill_scores_what_the_new_index_would_hold(sample) -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, ShapeError, VectorError
-from hotfill.scoring import Scorer, fit_scorer, rank_merge
-from hotfill.scoring.scorer import SideHits
+from hotfill.scoring import Scorer, SideHits, fit_scorer, rank_merge
 from hotfill.transforms import fit_bridge
 from hotfill.types import ModelId
 

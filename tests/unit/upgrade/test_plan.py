@@ -112,6 +112,7 @@ def test_any_other_decision_makes_another_plan(name, value):
         ({"limits": {"lag_seconds": math.nan}}, "limit of 'lag_seconds' is not a number"),
         ({"order": "priority"}, "needs priority_key, the metadata key to order by"),
         ({"strategy": "compatible"}, 'models of one dimension, got 4 and 6; use "merge"'),
+        ({"own_queries": True, "strategy": "prefill"}, 'only strategy = "merge" has'),
         ({"batch_size": "8"}, "batch_size must be a whole number, got '8'"),
         ({"duty_cycle": "all"}, "duty_cycle must be a number, got 'all'"),
     ],
