@@ -14,7 +14,7 @@ from demo.oracle import Oracle
 from demo.traffic import Traffic
 from hotfill import config
 from hotfill.serving.fitting import load_scorer
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hotfill import ModelId
 from hotfill.serving.fitting import fitting_for
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
 from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 OLD = ModelId("old", "1", 128)
 NEW = ModelId("new", "1", 128)

@@ -17,8 +17,8 @@ from hotfill import ModelId
 from hotfill.serving.fitting import fitting_for
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.engine import Upgrade
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 HERE = Path(__file__).parent
 OLD = ModelId("old", "1", 128)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from hotfill.upgrade import sqlite_journal
+from hotfill.upgrade.journal import sqlite
 
 PAGE, BATCH, WORKERS = 1000, 256, 200
 SECONDS_PER_ITEM, LEASE_SECONDS = 0.001, 60.0
@@ -73,12 +73,12 @@ def peak_megabytes() -> float:
 def main() -> None:
     items = int(sys.argv[1])
     clock = Clock()
-    sqlite_journal.time = SimpleNamespace(
+    sqlite.time = SimpleNamespace(
         time=lambda: clock.now, monotonic=time.monotonic, sleep=time.sleep
     )
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "journal.sqlite"
-        journal = sqlite_journal.SqliteJournal(path)
+        journal = sqlite.SqliteJournal(path)
         before = peak_megabytes()
         began = time.perf_counter()
         added = journal.add_work("embed", pages(items), BATCH)

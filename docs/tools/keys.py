@@ -12,7 +12,7 @@ from typing import Any, get_args
 from hotfill.config import settings
 from hotfill.service.settings import ServiceSettings, TokenSettings
 from hotfill.stores.section import StoreSection
-from hotfill.upgrade.journal_section import JournalSection
+from hotfill.upgrade.journal.section import JournalSection
 from hotfill.upgrade.plan import Plan
 
 SECTIONS: dict[str, type] = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from tests.acceptance.campaign import page
 from tests.acceptance.campaign.examination import examine
 from tests.acceptance.campaign.outages import Outages

@@ -11,7 +11,7 @@ import numpy as np
 from hotfill import config
 from hotfill.serving.fitting import load_scorer
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
 from tests.acceptance.processes import moved, started, wait_for
 from tests.unit.cli.models import NEW, OLD, WIDTH, contents, new_model, old_model
 from tests.unit.cli.project import call, fill, write_config

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 import numpy as np
 
 from hotfill import config
-from hotfill.upgrade.postgres_journal import PostgresJournal
+from hotfill.upgrade.journal.postgres import PostgresJournal
 from tests.acceptance.postgres_project import asked, make_project
 from tests.acceptance.processes import PATIENCE_SECONDS, started, wait_for, worker
 from tests.postgres import server

@@ -30,10 +30,10 @@ from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan, Strategy
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 OLD, NEW = ModelId("shop", "1", 32), ModelId("shop", "2", 48)
 ITEMS, ASKED, K = 600, 80, 10

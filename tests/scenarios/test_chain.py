@@ -18,13 +18,15 @@ from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
-from hotfill.upgrade import control, gate, guard
+from hotfill.upgrade import control
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.guard import quality_curve
+from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.guard import watch
+from hotfill.upgrade.guard.gate import quality_curve
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.work import pace
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled
 
 FIRST, SECOND, THIRD = OLD, NEW, ModelId("third", "1", 7)
@@ -34,8 +36,8 @@ QUERIES = list(contents(3, seed=77).values())
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(gate, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(guard, "EVERY_SHARE", 0.2)
+    monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "EVERY_SHARE", 0.2)
 
 
 @pytest.fixture(params=["memory", "qdrant-edge"])

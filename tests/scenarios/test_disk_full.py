@@ -19,9 +19,9 @@ import pytest
 from hotfill.errors import JournalError, StoreFullError
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.stores.room import MIN_FREE_BYTES
-from hotfill.upgrade import backfill
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.work import retrying
 from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(backfill, "RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", (0.0,))
 
 
 def moved(gallery):
@@ -188,7 +188,7 @@ def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, 
 CHILD = """
 import resource, signal, sys
 from pathlib import Path
-from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = SqliteJournal(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

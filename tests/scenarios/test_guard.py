@@ -19,13 +19,14 @@ from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
-from hotfill.upgrade import gate, guard
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.guard import quality_curve
+from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.guard import watch
+from hotfill.upgrade.guard.gate import quality_curve
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.work import pace
 
 OLD = ModelId("digits-pca", "1", 16)
 NEW = ModelId("digits-pixels", "1", 64)
@@ -56,8 +57,8 @@ def noise(rows):
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(gate, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(guard, "EVERY_SHARE", 0.1)
+    monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "EVERY_SHARE", 0.1)
     pictures, labels = (part[: QUERIES + ITEMS] for part in load_digits(return_X_y=True))
     mean = pictures.mean(axis=0)
     axes = np.linalg.svd(pictures - mean, full_matrices=False)[2][:16]

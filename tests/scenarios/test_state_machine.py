@@ -30,13 +30,14 @@ from hotfill.serving.fitting import fit_models
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.postgres import PostgresGallery
-from hotfill.upgrade import control, gate
+from hotfill.upgrade import control
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fit import Fitting
+from hotfill.upgrade.fitting.base import Fitting
+from hotfill.upgrade.journal.postgres import PostgresJournal
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.postgres_journal import PostgresJournal
-from hotfill.upgrade.sqlite_journal import SqliteJournal
+from hotfill.upgrade.work import pace
 from tests.postgres import fresh_schema, server
 from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, contents, filled
 
@@ -470,7 +471,7 @@ def scorer():
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(gate, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
 
 
 def explore(store, scorer, examples, steps, *, shrink=True):

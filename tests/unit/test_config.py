@@ -9,7 +9,7 @@ from hotfill.config import project as project_module
 from hotfill.errors import ConfigError, HotfillError, PhaseError
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade import control
-from hotfill.upgrade.lock import running_lock
+from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.phases import Phase, Step
 from hotfill.upgrade.plan import Plan
 from tests.unit.cli.models import NEW, OLD, THIRD

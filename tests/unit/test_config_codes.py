@@ -15,7 +15,7 @@ from hotfill.errors import ModelMismatchError
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.stored_vectors import StoredVectors
+from hotfill.upgrade.work.stored_vectors import StoredVectors
 
 MODEL = ModelId("rows", "1", 32)
 NAMES = [str(number) for number in range(120)]

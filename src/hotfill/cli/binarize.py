@@ -186,7 +186,7 @@ def _to_fit_on(vectors: Path, name: str | None, revision: str, seed: int) -> tup
     if name is not None:
         raise ConfigError(f"--name is not wanted here: {vectors} says which the old model is")
     from hotfill.config import read
-    from hotfill.upgrade.sample import sample_ids
+    from hotfill.upgrade.work.sample import sample_ids
 
     project = read(vectors)
     model = project.model("old")

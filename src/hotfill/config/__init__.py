@@ -7,7 +7,7 @@
     kind = "qdrant-edge"               # an embedded store on disk
     path = "gallery"
 
-    [journal]                          # see `hotfill.upgrade.journal_section`
+    [journal]                          # see `hotfill.upgrade.journal.section`
     kind = "sqlite"                    # in the folder above; "postgres" for many machines
 
     [source]

@@ -20,13 +20,13 @@ from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.coverage import Current, current_of, current_told
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.lock import busy, holder
+from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.journal.lock import busy, holder
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.planning import make_plan
 from hotfill.upgrade.status import take_status
-from hotfill.upgrade.stored_vectors import StoredVectors
+from hotfill.upgrade.work.stored_vectors import StoredVectors
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from hotfill.scoring import Scorer
     from hotfill.stores.base import Gallery
     from hotfill.types import Source, Vectors
-    from hotfill.upgrade.canaries import SearchBefore
-    from hotfill.upgrade.journal import DeadLetter, Journal
+    from hotfill.upgrade.guard.canaries import SearchBefore
+    from hotfill.upgrade.journal.base import DeadLetter, Journal
     from hotfill.upgrade.status import Status
 
 _WHICH: tuple[Literal["old"], Literal["new"]] = ("old", "new")

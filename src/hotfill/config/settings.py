@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hotfill.stores.section import StoreSection
-from hotfill.upgrade.journal_section import JournalSection
+from hotfill.upgrade.journal.section import JournalSection
 from hotfill.upgrade.plan import OrderName, Strategy, TransformName
 
 

@@ -24,7 +24,7 @@ from hotfill.service.watch import Watch
 from hotfill.serving.fitting import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.serving.view import NEW_ONLY, OLD_ONLY
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hotfill.serving.results import SearchResult
     from hotfill.stores.base import Gallery, Where
     from hotfill.types import ModelId, Vectors
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
 
 _SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hotfill.service.steps import Run, Steps
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
-    from hotfill.upgrade.journal import DeadLetter, Fact, Journal
+    from hotfill.upgrade.journal.base import DeadLetter, Fact, Journal
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.status import Status
 

@@ -21,7 +21,7 @@ from hotfill.serving.fitting import ModelFit
 if TYPE_CHECKING:
     from hotfill.scoring.fit import FitTransform
     from hotfill.types import ModelId
-    from hotfill.upgrade.fit import ChainPairs
+    from hotfill.upgrade.fitting.base import ChainPairs
     from hotfill.upgrade.plan import TransformName
 
 _FITS: dict[TransformName, FitTransform] = {

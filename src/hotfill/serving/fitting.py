@@ -16,7 +16,7 @@ from hotfill.errors import ConfigError
 from hotfill.scoring import Scorer, Side
 from hotfill.scoring.own_view import OWN_SHARE
 from hotfill.transforms.agreement import neighbours_kept
-from hotfill.upgrade.fit import Fitting
+from hotfill.upgrade.fitting.base import Fitting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hotfill.scoring.fit import FitTransform
     from hotfill.transforms import Transform
     from hotfill.types import ModelId, Vectors
-    from hotfill.upgrade.fit import ChainPairs
+    from hotfill.upgrade.fitting.base import ChainPairs
     from hotfill.upgrade.plan import Plan, TransformName
 
 

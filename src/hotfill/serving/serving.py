@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hotfill.scoring import Scorer
     from hotfill.stores.base import Gallery, Metadata, Where
     from hotfill.types import Embedder, ModelId, Vectors
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
 
 T = TypeVar("T")

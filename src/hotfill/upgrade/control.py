@@ -13,7 +13,7 @@ from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.phases import ENDED, Phase, Step, next_steps
 
 if TYPE_CHECKING:
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
 
 
 def pause(journal: Journal, by: str) -> None:

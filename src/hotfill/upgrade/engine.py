@@ -12,25 +12,33 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HeldError, HotfillError
-from hotfill.upgrade import control, stages
-from hotfill.upgrade.backfill import Backfill, Progress
-from hotfill.upgrade.canaries import kept_canaries
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.gate import Gate
-from hotfill.upgrade.guard import Guard
+from hotfill.upgrade import control
+from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.fitting.refit import Refit
+from hotfill.upgrade.guard.canaries import kept_canaries
+from hotfill.upgrade.guard.watch import Guard
 from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.holds import HoldKind, hold_of_error
-from hotfill.upgrade.leftover import dead_items, items_to_revert, left_over, mend_letters, sweep
 from hotfill.upgrade.notice import give_notice
-from hotfill.upgrade.order import RandomOrder, pages_of
-from hotfill.upgrade.ordering import order_of
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.preparing import agree_on_plan, check_no_strangers, prepare
-from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Status, take_status
 from hotfill.upgrade.switch_holds import holds_of_cutover
-from hotfill.upgrade.tidying import Tidying
 from hotfill.upgrade.verify import Verification, verify
+from hotfill.upgrade.work import stages
+from hotfill.upgrade.work.backfill import Backfill, Progress
+from hotfill.upgrade.work.leftover import (
+    dead_items,
+    items_to_revert,
+    left_over,
+    mend_letters,
+    sweep,
+)
+from hotfill.upgrade.work.order import RandomOrder
+from hotfill.upgrade.work.ordering import order_of
+from hotfill.upgrade.work.pace import Pace
+from hotfill.upgrade.work.pages import pages_of
+from hotfill.upgrade.work.tidying import Tidying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,13 +46,13 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
-    from hotfill.upgrade.backfill import Work
-    from hotfill.upgrade.canaries import SearchBefore
-    from hotfill.upgrade.fit import Fit, Fitting
+    from hotfill.upgrade.fitting.base import Fit, Fitting
+    from hotfill.upgrade.guard.canaries import SearchBefore
     from hotfill.upgrade.hooks import Hooks, Moment
-    from hotfill.upgrade.journal import Journal
-    from hotfill.upgrade.order import Order
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.work.backfill import Work
+    from hotfill.upgrade.work.order import Order
 
 _OWNER = "coordinator"  # of leases; other workers have names of their own
 _POLL_SECONDS = 0.2
@@ -185,9 +193,8 @@ class Upgrade:
         size = self.plan.batch_size
         if self.plan.strategy == "prefill":
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
-        self.journal.add_work(
-            "embed", self._ranked(self._others(), order_of(self.plan, self.gallery, fit)), size
-        )
+        order = order_of(self.plan, self.gallery, fit.uncertainty)
+        self.journal.add_work("embed", self._ranked(self._others(), order), size)
         give_notice(self.gallery, self.stop)  # of `prepared`: workers begin with the next phase
         self._enter(Step.BEGIN_BACKFILL)
 
@@ -248,7 +255,7 @@ class Upgrade:
             self._run(work, after_batch)
 
     def _run(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
-        gate = Gate(
+        pace = Pace(
             journal=self.journal,
             probes=self.probes,
             limits=self.plan.limits,
@@ -262,7 +269,7 @@ class Upgrade:
                 self.gallery,
                 self.journal,
                 owner=_OWNER,
-                gate=gate,
+                pace=pace,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,

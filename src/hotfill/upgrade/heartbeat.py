@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hotfill.stores.base import Gallery
-    from hotfill.upgrade.backfill import Progress
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.status import Status
+    from hotfill.upgrade.work.backfill import Progress
 
 _BEAT_SECONDS = 1.0
 _RATE_SECONDS = 30.0  # the rate is an average over this long

@@ -84,7 +84,7 @@ class Plan:
     limits: probe name to highest value allowed, units in the names.
     verify_items: items embedded again by `verify`.
     verification_lasts_seconds: age at which a verification is stale.
-    canary_queries: a file of queries that are measured while the upgrade runs (`canaries.py`).
+    canary_queries: a file of queries that are measured while the upgrade runs (see `guard`).
     canary_items: without such a file, how many items are used as queries; 0 measures nothing.
     canary_k: the first so many hits count. guard_seconds: measured at least so often.
     gate: metric name to required value; while one is not met the upgrade is held.

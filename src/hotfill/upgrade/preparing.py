@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, PlanError
-from hotfill.upgrade.canaries import draw_canaries, keep_canaries
-from hotfill.upgrade.chain_sample import chain_pairs, sample_of_all_sides
-from hotfill.upgrade.fits import keep_fit
-from hotfill.upgrade.guard import change_gate
+from hotfill.upgrade.fitting.chain import chain_pairs, sample_of_all_sides
+from hotfill.upgrade.fitting.kept import keep_fit
+from hotfill.upgrade.fitting.pairs import paired_vectors
+from hotfill.upgrade.guard.canaries import draw_canaries, keep_canaries
+from hotfill.upgrade.guard.gate import change_gate
 from hotfill.upgrade.plan import BINDING, Plan
-from hotfill.upgrade.sample import paired_vectors, sample_ids
+from hotfill.upgrade.work.sample import sample_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Vectors
     from hotfill.upgrade.engine import Upgrade
-    from hotfill.upgrade.fit import Fit
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.fitting.base import Fit
+    from hotfill.upgrade.journal.base import Journal
 
 
 def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> None:

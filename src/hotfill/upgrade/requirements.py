@@ -10,8 +10,6 @@ from hotfill.upgrade.holds import Hold
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from hotfill.upgrade.quality import Quality
-
 GatedMetric: TypeAlias = Literal["agreement", "old_overlap", "first_kept", "flips"]
 """Figures of `Quality` that a gate may be set on."""
 
@@ -38,19 +36,19 @@ def is_met(name: str, measured: float, required: float) -> bool:
 
 
 def violations(
-    quality: Quality, gate: Mapping[str, float], accepted: Collection[str], now: float
+    measured: Mapping[str, Any], gate: Mapping[str, float], accepted: Collection[str], now: float
 ) -> tuple[Hold, ...]:
     """Compare a measurement with the gate: one hold for each value that is not met.
 
-    accepted: metrics that somebody let pass. A value that could not be measured does not hold.
+    measured: the fields of `Quality`; a value that is None could not be measured and does not hold.
+    accepted: metrics that somebody let pass.
     """
-    values: Mapping[str, Any] = quality.to_dict()
     return tuple(
-        Hold("gate", name, now, measured=values[name], required=required)
+        Hold("gate", name, now, measured=measured[name], required=required)
         for name, required in sorted(gate.items())
-        if values[name] is not None
+        if measured[name] is not None
         and name not in accepted
-        and not is_met(name, values[name], required)
+        and not is_met(name, measured[name], required)
     )
 
 

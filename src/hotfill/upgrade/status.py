@@ -11,14 +11,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hotfill.upgrade.guard import accepted_metrics, gate_in_force
+from hotfill.upgrade.guard.gate import accepted_metrics, gate_in_force
 from hotfill.upgrade.phases import Phase, next_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hotfill.upgrade.holds import Hold
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
 
 _ETA_FROM_SHARE = 0.01  # an estimate of time left means nothing before this share is done

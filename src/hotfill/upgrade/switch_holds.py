@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.leftover import dead_items, left_over
+from hotfill.upgrade.work.leftover import dead_items, left_over
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
-    from hotfill.upgrade.journal import Fact, Journal
+    from hotfill.upgrade.journal.base import Fact, Journal
     from hotfill.upgrade.plan import Plan
 
 

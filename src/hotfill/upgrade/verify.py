@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.upgrade.dead import still_dead
-from hotfill.upgrade.order import pages_of
-from hotfill.upgrade.sample import sample_ids
-from hotfill.upgrade.stages import is_redone
+from hotfill.upgrade.work.dead import still_dead
+from hotfill.upgrade.work.pages import pages_of
+from hotfill.upgrade.work.sample import sample_ids
+from hotfill.upgrade.work.stages import is_redone
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
 
 _AGREES_FROM = 0.999  # cosine; float16 storage and other batch sizes stay above it

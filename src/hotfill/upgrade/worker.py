@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ModelMismatchError, StoreError, StoreFullError
-from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, Progress
-from hotfill.upgrade.gate import Gate
 from hotfill.upgrade.holds import hold_of_error
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.stages import embed_work
+from hotfill.upgrade.work.backfill import LEASE_SECONDS, Backfill, Progress
+from hotfill.upgrade.work.pace import Pace
+from hotfill.upgrade.work.stages import embed_work
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, Source
-    from hotfill.upgrade.backfill import Work
-    from hotfill.upgrade.journal import Journal
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.work.backfill import Work
 
 _POLL_SECONDS = 0.5
 _BEFORE = frozenset({Phase.PLANNED, Phase.PREPARED})  # nothing to embed yet
@@ -100,7 +100,7 @@ class Worker:
             self.gallery,
             self.journal,
             owner=self.owner,
-            gate=Gate(
+            pace=Pace(
                 journal=self.journal,
                 probes={},
                 limits={},

@@ -19,8 +19,8 @@ from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.training import Settings, embed, model_embedder, read_arrays, train_compatible
 from hotfill.types import ModelId
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 
 def command(*words, code=0):

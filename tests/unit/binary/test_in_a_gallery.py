@@ -14,10 +14,10 @@ from hotfill.binary.codes import CodeFormat, levels_from_values, pack
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fit import Fitting
+from hotfill.upgrade.fitting.base import Fitting
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 FLOAT = ModelId("text", "3", 24)
 ITEMS = [f"item-{number:03}" for number in range(120)]

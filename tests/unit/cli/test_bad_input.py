@@ -11,7 +11,7 @@ import pytest
 import tomli_w
 
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.upgrade.lock import running_lock
+from hotfill.upgrade.journal.lock import running_lock
 from tests.unit.cli.models import OLD
 from tests.unit.cli.project import ITEMS, environment, write_config
 

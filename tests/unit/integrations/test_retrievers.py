@@ -10,7 +10,7 @@ import pytest
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, upgrade
 
 ITEMS = 200

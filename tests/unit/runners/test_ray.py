@@ -16,7 +16,7 @@ from hotfill.cli.exit_codes import ExitCode
 from hotfill.errors import ConfigError
 from hotfill.runners.ray import run_on_ray
 from hotfill.upgrade import control
-from hotfill.upgrade.postgres_journal import PostgresJournal
+from hotfill.upgrade.journal.postgres import PostgresJournal
 from tests.acceptance.postgres_project import asked, make_project
 from tests.acceptance.processes import PATIENCE_SECONDS, started, wait_for, worker
 from tests.acceptance.test_workers import ITEMS, LEASE, check

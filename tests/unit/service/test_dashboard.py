@@ -15,7 +15,7 @@ from hotfill.service.web import charts, quality, story, words
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
 from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.journal import DeadLetter, Fact
+from hotfill.upgrade.journal.base import DeadLetter, Fact
 from hotfill.upgrade.phases import Phase, next_steps
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status

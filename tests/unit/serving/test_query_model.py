@@ -11,7 +11,7 @@ from hotfill.errors import ConfigError, ModelMismatchError
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.types import ModelId
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade

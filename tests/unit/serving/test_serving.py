@@ -16,7 +16,7 @@ from hotfill.errors import (
 )
 from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade
 

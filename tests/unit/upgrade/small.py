@@ -13,9 +13,9 @@ from hotfill.stores.base import Gallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fit import Fitting
+from hotfill.upgrade.fitting.base import Fitting
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 
 OLD = ModelId("old", "1", 4)
 NEW = ModelId("new", "1", 6)

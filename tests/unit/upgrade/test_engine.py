@@ -15,9 +15,10 @@ from hotfill.errors import (
     ShapeError,
     UpgradeBusyError,
 )
-from hotfill.upgrade import backfill, control
-from hotfill.upgrade.lock import running_lock
+from hotfill.upgrade import control
+from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.work import retrying
 from tests.unit.upgrade.small import (
     NEW,
     OLD,
@@ -169,7 +170,7 @@ def test_an_old_embedder_that_fails_for_one_item_does_not_keep_the_others_from_g
 
 
 def test_after_a_failed_run_the_way_back_is_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(backfill, "RETRY_SECONDS", ())
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", ())
     up = upgrade(tmp_path, fit_items=0)
 
     def fail(rows):
@@ -250,7 +251,7 @@ class _Calling:
 
 
 def test_the_same_command_goes_on_where_it_stopped_and_embeds_nothing_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(backfill, "RETRY_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", (0.01, 0.01))
     up = upgrade(tmp_path, fit_items=0, strategy="merge")
     first = Projection(NEW)
 

@@ -11,18 +11,19 @@ from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullErro
 from hotfill.stores.base import Capabilities
 from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade import backfill, control, gate, tidying, worker
+from hotfill.upgrade import control, worker
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.tidying import Tidying
+from hotfill.upgrade.work import pace, retrying, tidying
+from hotfill.upgrade.work.tidying import Tidying
 from hotfill.upgrade.worker import Worker
 from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(gate, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(worker, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(backfill, "RETRY_SECONDS", ())
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", ())
 
 
 class Calling:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotfill.errors import ConfigError
+from hotfill.upgrade.guard.quality import Quality
 from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.quality import Quality
 from hotfill.upgrade.requirements import check_gate, is_met, judged_again, violations
 
 GOOD = Quality(0.5, 10, 1.0, 100, 0.0, 10, 1.0, 1.0, 0.5)
@@ -37,7 +37,7 @@ def slowly(quality, gate, accepted):
 )
 def test_exactly_the_values_that_are_not_met_and_not_accepted_hold(values, gate, accepted):
     quality = replace(GOOD, **values)
-    holds = violations(quality, gate, accepted, now=7.0)
+    holds = violations(quality.to_dict(), gate, accepted, now=7.0)
     found = [(hold.about, hold.measured, hold.required) for hold in holds]
     assert found == slowly(quality, gate, accepted)
     assert all((hold.kind, hold.since) == ("gate", 7.0) for hold in holds)
@@ -45,9 +45,9 @@ def test_exactly_the_values_that_are_not_met_and_not_accepted_hold(values, gate,
 
 def test_a_hold_says_what_was_measured_and_what_is_required():
     low, high = replace(GOOD, agreement=0.31), replace(GOOD, flips=0.5)
-    (hold,) = violations(low, {"agreement": 0.8}, (), 0.0)
+    (hold,) = violations(low.to_dict(), {"agreement": 0.8}, (), 0.0)
     assert str(hold) == "gate agreement=0.31 < 0.8"
-    (hold,) = violations(high, {"flips": 0.02}, (), 0.0)
+    (hold,) = violations(high.to_dict(), {"flips": 0.02}, (), 0.0)
     assert str(hold) == "gate flips=0.5 > 0.02"
 
 
@@ -60,10 +60,10 @@ def test_at_the_required_value_the_gate_is_met():
 )
 def test_another_gate_keeps_exactly_the_holds_it_would_have_made_of_the_same_figures(first, then):
     quality = replace(GOOD, agreement=0.5, old_overlap=0.5, first_kept=0.5, flips=0.5)
-    before = violations(quality, first, (), 3.0)
+    before = violations(quality.to_dict(), first, (), 3.0)
     stay = judged_again([*before, Hold("paused", "anna", 0.0)], then)
     common = {name: then[name] for name in then if name in {hold.about for hold in before}}
-    assert list(stay) == list(violations(quality, common, (), 3.0))
+    assert list(stay) == list(violations(quality.to_dict(), common, (), 3.0))
 
 
 @pytest.mark.parametrize(

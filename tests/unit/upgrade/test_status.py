@@ -13,9 +13,9 @@ import pytest
 from hotfill.errors import StoreFullError
 from hotfill.upgrade import control
 from hotfill.upgrade.heartbeat import Heartbeat
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 from hotfill.upgrade.status import take_status
 from tests.unit.upgrade.small import NEW, OLD
 

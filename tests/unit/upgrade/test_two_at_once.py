@@ -11,8 +11,8 @@ import pytest
 
 from hotfill.errors import PhaseError
 from hotfill.upgrade import control
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase, Step
-from hotfill.upgrade.sqlite_journal import SqliteJournal
 from tests.unit.upgrade.small import NEW, OLD, Projection, upgrade
 
 
@@ -81,7 +81,7 @@ class _Calling:
 def test_a_journal_may_be_made_by_several_processes_at_once(tmp_path):
     code = (
         "import sys; from pathlib import Path; "
-        "from hotfill.upgrade.sqlite_journal import SqliteJournal; "
+        "from hotfill.upgrade.journal.sqlite import SqliteJournal; "
         "print(flush=True); sys.stdin.readline(); SqliteJournal(Path(sys.argv[1])).close()"
     )
     children = [

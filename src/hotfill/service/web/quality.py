@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hotfill.service.rehearsed import Rehearsed
     from hotfill.service.watch import Snapshot
-    from hotfill.upgrade.journal import Fact
+    from hotfill.upgrade.journal.base import Fact
 
 _WORDS = {
     "agreement": "Agreement with the new model",

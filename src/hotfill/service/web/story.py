@@ -12,7 +12,7 @@ from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
     from hotfill.service.watch import Snapshot
-    from hotfill.upgrade.journal import Fact
+    from hotfill.upgrade.journal.base import Fact
 
 _RATES_FOR_A_RANGE = 10  # looks; before, nothing is known of how much the rate varies
 

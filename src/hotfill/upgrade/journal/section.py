@@ -1,0 +1,56 @@
+"""[journal] of a configuration file: where the record of the upgrade is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hotfill.errors import ConfigError
+from hotfill.upgrade.journal.sqlite import SqliteJournal
+
+if TYPE_CHECKING:
+    from hotfill.upgrade.journal.base import Journal
+
+
+class JournalSection(BaseModel):
+    """Where the journal is.
+
+    kind: `sqlite`, a file in the upgrade's folder, for one machine; or `postgres`, for workers on
+        many machines. dsn: of the server; by default that of the store.
+    name: of the schema that holds the journal; each upgrade needs its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["sqlite", "postgres"] = "sqlite"
+    dsn: str | None = None
+    name: str = "hotfill_upgrade"
+
+    def opened(self, folder: Path, store_dsn: str | None) -> Journal:
+        """Open the journal, making it when missing."""
+        if self.kind == "postgres":
+            from hotfill.upgrade.journal.postgres import PostgresJournal  # needs an extra
+
+            return PostgresJournal(self._server(store_dsn), self.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return SqliteJournal(folder / "journal.sqlite")
+
+    def looked_at(self, folder: Path, store_dsn: str | None) -> Journal:
+        """Open the journal to read it; where there is none, an empty one. Makes nothing."""
+        if self.kind == "postgres":
+            from hotfill.upgrade.journal.postgres import PostgresJournal  # needs an extra
+
+            server = self._server(store_dsn)
+            if PostgresJournal.is_there(server, self.name):
+                return PostgresJournal(server, self.name)
+            return SqliteJournal(Path(":memory:"))
+        path = folder / "journal.sqlite"
+        return SqliteJournal(path if path.exists() else Path(":memory:"))
+
+    def _server(self, store_dsn: str | None) -> str:
+        server = self.dsn or store_dsn
+        if server is None:
+            raise ConfigError("[journal] of kind \"postgres\" needs 'dsn'")
+        return server

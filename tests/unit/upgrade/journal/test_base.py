@@ -1,0 +1,601 @@
+"""What every journal promises, whatever it is made of."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from hotfill.errors import JournalError, PhaseError
+from hotfill.upgrade.holds import Hold
+from hotfill.upgrade.journal.base import Batch, Tally
+from hotfill.upgrade.phases import Phase, Step
+from tests.unit.upgrade.journal.journals import JOURNALS
+
+ROOT = Path(__file__).parents[4]
+CHILD = "tests.unit.upgrade.journal.add_work_child"
+
+
+@pytest.fixture(params=list(JOURNALS))
+def opened(request, tmp_path):
+    """Opens the same journal again and again, each time as another process would."""
+    made = []
+
+    def open_one():
+        made.append(JOURNALS[request.param](tmp_path))
+        return made[-1]
+
+    open_one.kind = request.param
+    yield open_one
+    for journal in made:
+        journal.close()
+
+
+def work(journal, item_ids, batch_size=2, stage="embed"):
+    return journal.add_work(stage, [(item_ids, range(len(item_ids)))], batch_size)
+
+
+def batches(journal, stage="embed"):
+    """Lease everything."""
+    return list(iter(lambda: journal.lease(stage, "test", 60.0), None))
+
+
+# Facts and the phase --------------------------------------------------------------------------
+
+
+def test_facts_are_read_in_order_and_by_kind_also_by_others(opened):
+    journal, other = opened(), opened()
+    before = time.time()
+    journal.record("verified", passed=False, ids=["ä", "b"])
+    journal.record("started")
+    other.record("verified", passed=True, ids=[])
+    kinds = [(fact.kind, fact.body) for fact in journal.facts()]
+    assert kinds == [
+        ("verified", {"passed": False, "ids": ["ä", "b"]}),
+        ("started", {}),
+        ("verified", {"passed": True, "ids": []}),
+    ]
+    assert [fact.body["passed"] for fact in other.facts("verified")] == [False, True]
+    assert journal.last("verified").body["passed"]
+    assert journal.last("backfilled") is None
+    numbers = [fact.number for fact in journal.facts()]
+    assert numbers == sorted(set(numbers))
+    assert all(before <= fact.at <= time.time() for fact in journal.facts())
+
+
+def test_a_fresh_journal_is_planned_and_empty(opened):
+    journal = opened()
+    assert journal.phase is Phase.PLANNED
+    assert list(journal.facts()) == []
+    assert journal.holds() == ()
+    assert journal.dead_letters() == ()
+    assert journal.last_beat() == {}
+    assert journal.tally("embed") == Tally()
+    assert journal.lease("embed", "test", 1.0) is None
+
+
+def test_a_phase_is_entered_once_and_survives_the_process(opened):
+    journal = opened()
+    for phase in (Phase.PREPARED, Phase.PREPARED, Phase.BACKFILLING):
+        journal.enter(phase)
+    journal.close()
+    again = opened()
+    assert again.phase is Phase.BACKFILLING
+    assert [fact.body["phase"] for fact in again.facts("phase")] == ["prepared", "backfilling"]
+
+
+def test_a_step_out_of_turn_writes_nothing(opened):
+    journal = opened()
+    with pytest.raises(PhaseError):
+        journal.advance(Step.CUTOVER)
+    assert list(journal.facts()) == []
+    assert journal.advance(Step.START) is Phase.PREPARED
+    assert journal.advance(Step.START) is Phase.PREPARED
+    assert len(list(journal.facts("phase"))) == 1
+
+
+# Holds ----------------------------------------------------------------------------------------
+
+
+def test_a_hold_of_the_same_kind_and_subject_is_replaced_and_keeps_its_time(opened):
+    journal = opened()
+    journal.hold(Hold("throttled", "lag", 5.0, measured=2.0, required=1.0))
+    journal.hold(Hold("paused", "anna", 3.0))
+    journal.hold(Hold("throttled", "lag", 9.0, measured=4.0, required=1.5))
+    assert opened().holds() == (
+        Hold("paused", "anna", 3.0),
+        Hold("throttled", "lag", 5.0, measured=4.0, required=1.5),
+    )
+
+
+def test_holds_end_one_by_one_or_by_kind(opened):
+    journal = opened()
+    for about in ("a", "b", "c"):
+        journal.hold(Hold("throttled", about, 1.0))
+    journal.hold(Hold("paused", "anna", 2.0))
+    assert journal.release("throttled", "b")
+    assert not journal.release("throttled", "b")
+    assert [hold.about for hold in journal.holds()] == ["a", "c", "anna"]
+    assert journal.release("throttled")
+    assert not journal.release("gate")
+    assert [hold.kind for hold in journal.holds()] == ["paused"]
+
+
+# Work -----------------------------------------------------------------------------------------
+
+items = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True)
+ranks = st.floats(allow_nan=False) | st.sampled_from([0.0, 1.0, math.inf])
+
+
+@pytest.mark.parametrize("kind", list(JOURNALS))
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_work_is_cut_in_the_order_of_ranks_and_then_of_ids(kind, data):
+    names = data.draw(items)
+    rank_of = {name: data.draw(ranks) for name in names}
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(names)), max_size=3)))
+    batch_size = data.draw(st.integers(1, 5))
+    parts = [names[a:b] for a, b in zip([0, *cuts], [*cuts, len(names)], strict=True)]
+    with TemporaryDirectory() as folder:
+        journal = JOURNALS[kind](Path(folder))
+        pages = [(part, [rank_of[name] for name in part]) for part in parts]
+        assert journal.add_work("embed", pages, batch_size) == len(names)
+        found = [batch.item_ids for batch in batches(journal)]
+        journal.close()
+    expected = sorted(names, key=lambda name: (rank_of[name], name.encode()))
+    assert [name for batch in found for name in batch] == expected
+    assert all(len(batch) == batch_size for batch in found[:-1])
+
+
+def test_an_error_in_the_pages_adds_nothing_and_the_next_try_is_whole(opened):
+    journal = opened()
+    work(journal, ["first"])
+
+    def broken():
+        yield [f"item-{i}" for i in range(50)], [0.0] * 50
+        raise KeyError("the store went away")
+
+    with pytest.raises(KeyError):
+        journal.add_work("embed", broken(), 7)
+    with pytest.raises(ValueError, match="zip"):  # more ids than ranks
+        journal.add_work("embed", [(["a", "b"], [0.0])], 7)
+    assert journal.tally("embed").total == 1
+    assert work(journal, ["a", "b", "c"]) == 3
+    assert [batch.item_ids for batch in batches(journal)] == [("first",), ("a", "b"), ("c",)]
+
+
+def test_a_kill_in_the_middle_of_adding_work_leaves_all_of_before_and_none_of_it(opened, tmp_path):
+    journal = opened()
+    work(journal, ["first"])
+    journal.close()
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            CHILD,
+            opened.kind,
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as child:
+        assert [child.stdout.readline() for _ in range(3)] == ["0\n", "1\n", "2\n"]
+        child.kill()
+    again = opened()
+    assert [batch.item_ids for batch in batches(again)] == [("first",)]
+    assert work(again, ["a"]) == 1
+
+
+def test_stages_do_not_know_each_other(opened):
+    journal = opened()
+    work(journal, ["a", "b"], stage="prefill")
+    work(journal, ["a", "b", "c"], stage="embed")
+    (batch,) = batches(journal, "prefill")
+    journal.finish(batch, moved=2, skipped=0)
+    assert (journal.tally("prefill"), journal.tally("embed")) == (Tally(2, 2, 0), Tally(3, 0, 0))
+    journal.drop_work("embed")
+    assert (journal.tally("prefill").total, journal.tally("embed").total) == (2, 0)
+    assert journal.lease("revert", "test", 1.0) is None
+
+
+def test_two_connections_never_lease_the_same_batch(opened):
+    journals = [opened(), opened()]
+    work(journals[0], [f"item-{i:03}" for i in range(200)])
+    taken: list[list[Batch]] = [[], []]
+
+    def take(number):
+        taken[number] += batches(journals[number])
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    numbers = [batch.number for each in taken for batch in each]
+    assert len(numbers) == len(set(numbers)) == 100
+
+
+def test_a_lease_that_ran_out_is_given_to_the_next_who_asks(opened):
+    journal, other = opened(), opened()
+    work(journal, ["a", "b", "c"])
+    first = journal.lease("embed", "dies", 0.0)
+    second = other.lease("embed", "lives", 60.0)
+    assert second == first
+    assert other.lease("embed", "lives", 60.0).item_ids == ("c",)
+    assert other.lease("embed", "lives", 60.0) is None
+
+
+def test_whoever_knows_to_be_alone_gets_all_leases_back(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c"])
+    done, _ = batches(journal)
+    journal.finish(done, moved=2, skipped=0)
+    again = opened()
+    assert again.release_leases() == 1
+    assert [batch.item_ids for batch in batches(again)] == [("c",)]
+    assert again.release_leases() == 1
+
+
+def test_finishing_twice_counts_once(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c"], batch_size=3)
+    (batch,) = batches(journal)
+    journal.finish(batch, moved=2, skipped=1)
+    journal.finish(batch, moved=0, skipped=3)
+    assert journal.tally("embed") == Tally(3, 2, 1)
+    assert journal.tally("embed").left == 0
+
+
+def test_a_failed_batch_comes_back_in_parts_with_one_more_attempt(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d", "e"], batch_size=4)
+    batch = journal.lease("embed", "test", 60.0)
+    journal.retry(batch, [["a", "b", "d"], ["c"]])
+    parts = batches(journal)
+    assert [(part.item_ids, part.attempts) for part in parts] == [
+        (("e",), 0),
+        (("a", "b", "d"), 1),
+        (("c",), 1),
+    ]
+    assert journal.tally("embed").total == 5
+    journal.retry(parts[2], [["c"]])
+    assert journal.lease("embed", "test", 60.0).attempts == 2
+
+
+def test_putting_a_batch_back_that_is_done_or_was_put_back_already_changes_nothing(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d"])
+    first, second = batches(journal)
+    journal.finish(first, moved=2, skipped=0)
+    journal.retry(first, [["a"], ["b"]])  # by the owner of a lease that had run out
+    journal.retry(second, [["c"], ["d"]])
+    journal.retry(second, [["c"], ["d"]])
+    assert journal.tally("embed") == Tally(4, 2, 0)
+    assert [batch.item_ids for batch in batches(journal)] == [("c",), ("d",)]
+
+
+def test_buried_items_leave_their_batch_and_are_listed_with_the_reason(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c"], batch_size=3)
+    (batch,) = batches(journal)
+    journal.bury(batch, ["b"], "cannot be read")
+    assert journal.tally("embed").total == 2
+    journal.release_leases()
+    assert batches(journal)[0].item_ids == ("a", "c")
+    (letter,) = opened().dead_letters()
+    assert (letter.item_id, letter.stage, letter.error, letter.attempts) == (
+        "b",
+        "embed",
+        "cannot be read",
+        1,
+    )
+
+
+def test_items_of_one_batch_may_be_buried_one_after_the_other(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c"], batch_size=3)
+    (batch,) = batches(journal)
+    journal.bury(batch, ["b"], "x")
+    journal.bury(batch, ["c"], "x")
+    assert journal.tally("embed").total == 1
+    journal.release_leases()
+    assert batches(journal)[0].item_ids == ("a",)
+
+
+def test_dead_letters_become_work_again_at_their_stage(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d"], batch_size=4)
+    (batch,) = batches(journal)
+    journal.bury(batch, ["a", "b", "c"], "x")
+    work(journal, ["z"], stage="revert")
+    (other,) = batches(journal, "revert")
+    journal.bury(other, ["z"], "x")
+    assert journal.revive(batch_size=2) == 4
+    assert journal.dead_letters() == ()
+    assert [(each.item_ids, each.attempts) for each in batches(journal)] == [
+        (("a", "b"), 0),
+        (("c",), 0),
+    ]
+    assert [each.item_ids for each in batches(journal, "revert") if each.item_ids] == [("z",)]
+    assert journal.revive(batch_size=2) == 0
+
+
+def test_forgetting_work_keeps_what_is_done(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d"])
+    first, _ = batches(journal)
+    journal.finish(first, moved=2, skipped=0)
+    journal.drop_work("embed")
+    assert journal.tally("embed") == Tally(2, 2, 0)
+    assert batches(journal) == []
+
+
+def test_all_items_ever_worked_on_can_be_read_even_while_it_grows(opened):
+    journal = opened()
+    names = [f"item-{i:03}" for i in range(100)]
+    work(journal, names, batch_size=1)
+    reading = journal.worked_ids("embed")
+    first = [next(reading) for _ in range(20)]
+    for batch in batches(journal):
+        journal.finish(batch, moved=1, skipped=0)
+    assert [*first, *reading] == [(name,) for name in names]
+
+
+# Deletes and signs of life ----------------------------------------------------------------------
+
+
+def test_what_is_written_anew_was_not_deleted_and_did_not_fail(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d"], batch_size=4)
+    (batch,) = batches(journal)
+    journal.bury(batch, ["a", "b", "c"], "no content")
+    journal.bury_deleted(["x", "y"])
+    assert journal.forget(["a", "x", "z"]) is True
+    assert journal.forget(["a", "x", "z"]) is False
+    assert [each.item_id for each in opened().dead_letters()] == ["b", "c"]
+    assert opened().deleted(["x", "y"]) == {"y"}
+    journal.bury_deleted(["b"])  # deleted, so it need not be embedded
+    assert [each.item_id for each in journal.dead_letters()] == ["c"]
+    journal.mend(["c", "d"])
+    assert opened().dead_letters() == ()
+    assert opened().deleted(["b", "c"]) == {"b"}
+    assert journal.forget([]) is False
+
+
+def test_deleted_items_are_told_from_missing_ones(opened):
+    journal = opened()
+    journal.bury_deleted(["a", "ö"])
+    journal.bury_deleted(["a"])
+    journal.bury_deleted([])
+    many = [f"item-{i}" for i in range(5000)]
+    assert opened().deleted(["a", "b", "ö", *many]) == {"a", "ö"}
+    assert journal.deleted([]) == frozenset()
+
+
+def test_only_the_newest_sign_of_life_is_kept_with_its_time(opened):
+    journal = opened()
+    before = time.time()
+    journal.beat(pid=1, written=3)
+    journal.beat(pid=2)
+    beat = opened().last_beat()
+    assert before <= beat.pop("at") <= time.time()
+    assert beat == {"pid": 2}
+
+
+def test_a_closed_journal_says_so_and_closing_again_is_harmless(opened):
+    journal = opened()
+    journal.close()
+    journal.close()
+    for use in (journal.holds, lambda: journal.record("x"), lambda: work(journal, ["a"])):
+        with pytest.raises(JournalError, match="closed"):
+            use()
+
+
+def test_many_threads_may_use_one_journal(opened):
+    journal = opened()
+    work(journal, [f"item-{i:03}" for i in range(120)], batch_size=1)
+    faults = []
+
+    def use(number):
+        try:
+            while (batch := journal.lease("embed", str(number), 60.0)) is not None:
+                journal.beat(number=number)
+                journal.finish(batch, moved=1, skipped=0)
+                journal.record("batch", number=batch.number)
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert journal.tally("embed") == Tally(120, 120, 0)
+    done = [fact.body["number"] for fact in journal.facts("batch")]
+    assert len(done) == len(set(done)) == 120
+
+
+# Against plain dictionaries ---------------------------------------------------------------------
+
+STAGES = ["prefill", "embed", "revert"]
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """A journal against dictionaries; it is closed and opened again in between."""
+
+    kind: str
+
+    def __init__(self):
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.journal = JOURNALS[self.kind](Path(self.folder.name))
+        self.todo = {stage: [] for stage in STAGES}  # (item ids, attempts), next first
+        self.leased: list[Batch] = []
+        self.total = dict.fromkeys(STAGES, 0)
+        self.done = {stage: [0, 0] for stage in STAGES}
+        self.dead: dict[str, str] = {}
+        self.held: dict[tuple[str, str], float | None] = {}
+        self.phase = Phase.PLANNED
+        self.names = 0
+
+    def teardown(self):
+        self.journal.close()
+        self.folder.cleanup()
+
+    @rule(
+        stage=st.sampled_from(STAGES),
+        ranks=st.lists(st.integers(0, 3), max_size=9),
+        batch_size=st.integers(1, 4),
+    )
+    def add(self, stage, ranks, batch_size):
+        names = [f"{self.names + i:05}" for i in range(len(ranks))]
+        self.names += len(ranks)
+        self.journal.add_work(stage, [(names, ranks)], batch_size)
+        ordered = [name for _, name in sorted(zip(ranks, names, strict=True))]
+        for begin in range(0, len(ordered), batch_size):
+            self.todo[stage].append((tuple(ordered[begin : begin + batch_size]), 0))
+        self.total[stage] += len(ranks)
+
+    @rule(stage=st.sampled_from(STAGES))
+    def lease(self, stage):
+        batch = self.journal.lease(stage, "machine", 1000.0)
+        if not self.todo[stage]:
+            assert batch is None
+            return
+        assert (batch.item_ids, batch.attempts) == self.todo[stage].pop(0)
+        self.leased.append(batch)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def finish(self, data):
+        batch = data.draw(st.sampled_from(self.leased))
+        self.leased.remove(batch)
+        moved = data.draw(st.integers(0, len(batch.item_ids)))
+        skipped = len(batch.item_ids) - moved
+        for _ in range(data.draw(st.integers(1, 2))):
+            self.journal.finish(batch, moved=moved, skipped=skipped)
+        self.done[batch.stage][0] += moved
+        self.done[batch.stage][1] += skipped
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def retry(self, data):
+        batch = data.draw(st.sampled_from(self.leased))
+        self.leased.remove(batch)
+        cut = data.draw(st.integers(0, len(batch.item_ids)))
+        parts = [part for part in (batch.item_ids[:cut], batch.item_ids[cut:]) if part]
+        self.journal.retry(batch, parts)
+        self.todo[batch.stage] += [(part, batch.attempts + 1) for part in parts]
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def bury(self, data):
+        batch = data.draw(st.sampled_from(self.leased))
+        self.leased.remove(batch)
+        some = data.draw(st.lists(st.sampled_from(batch.item_ids), unique=True))
+        self.journal.bury(batch, some, "x")
+        kept = len(batch.item_ids) - len(some)
+        self.journal.finish(batch, moved=kept, skipped=0)
+        self.total[batch.stage] -= len(some)
+        self.done[batch.stage][0] += kept
+        self.dead.update(dict.fromkeys(some, batch.stage))
+
+    @rule(batch_size=st.integers(1, 3))
+    def revive(self, batch_size):
+        assert self.journal.revive(batch_size) == len(self.dead)
+        for stage in STAGES:
+            names = sorted(name for name, where in self.dead.items() if where == stage)
+            for begin in range(0, len(names), batch_size):
+                self.todo[stage].append((tuple(names[begin : begin + batch_size]), 0))
+            self.total[stage] += len(names)
+        self.dead = {}
+
+    @rule(stage=st.sampled_from(STAGES))
+    def drop(self, stage):
+        self.journal.drop_work(stage)
+        gone = [batch for batch in self.leased if batch.stage == stage]
+        self.leased = [batch for batch in self.leased if batch.stage != stage]
+        self.total[stage] -= sum(len(batch.item_ids) for batch in gone)
+        self.total[stage] -= sum(len(names) for names, _ in self.todo[stage])
+        self.todo[stage] = []
+
+    @rule(
+        kind=st.sampled_from(["paused", "throttled"]),
+        about=st.sampled_from("ab"),
+        measured=st.none() | st.integers(0, 3),
+    )
+    def hold(self, kind, about, measured):
+        self.journal.hold(Hold(kind, about, 1.0, measured=measured))
+        self.held[kind, about] = measured
+
+    @rule(kind=st.sampled_from(["paused", "throttled"]), about=st.none() | st.sampled_from("ab"))
+    def release(self, kind, about):
+        gone = [key for key in self.held if key[0] == kind and about in (None, key[1])]
+        assert self.journal.release(kind, about) == bool(gone)
+        for key in gone:
+            del self.held[key]
+
+    @rule(phase=st.sampled_from(list(Phase)))
+    def enter(self, phase):
+        self.journal.enter(phase)
+        self.phase = phase
+
+    @rule(release=st.booleans())
+    def open_again(self, release):
+        self.journal.close()
+        self.journal = JOURNALS[self.kind](Path(self.folder.name))
+        if release:
+            assert self.journal.release_leases() == len(self.leased)
+            for stage in STAGES:
+                back = [each for each in self.leased if each.stage == stage]
+                # They were made before everything that still waits, unless by a later retry.
+                self.todo[stage] += [(each.item_ids, each.attempts) for each in back]
+                self.reorder(stage)
+            self.leased = []
+
+    def reorder(self, stage):
+        """Put what waits into the order of the journal, which only its numbers tell."""
+        order = list(self.journal.worked_ids(stage))
+        self.todo[stage].sort(key=lambda each: order.index(each[0]))
+
+    @invariant()
+    def counts_agree(self):
+        assert self.journal.phase is self.phase
+        letters = {each.item_id: each.stage for each in self.journal.dead_letters()}
+        assert letters == self.dead
+        holds = {(hold.kind, hold.about): hold.measured for hold in self.journal.holds()}
+        assert holds == self.held
+        for stage in STAGES:
+            tally = self.journal.tally(stage)
+            assert [tally.total, tally.moved, tally.skipped] == [
+                self.total[stage],
+                *self.done[stage],
+            ]
+
+
+@pytest.mark.parametrize("kind", list(JOURNALS))
+def test_a_journal_agrees_with_dictionaries_whatever_is_done_to_it(kind):
+    class Machine(JournalMachine):
+        pass
+
+    Machine.kind = kind
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None)
+    )

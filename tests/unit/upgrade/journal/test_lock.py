@@ -1,0 +1,85 @@
+"""One process at a time; a real second process holds the lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from hotfill.errors import UpgradeBusyError
+from hotfill.upgrade.journal.lock import holder, running_lock
+
+CODE = """
+import sys
+from pathlib import Path
+from hotfill.upgrade.journal.lock import running_lock
+with running_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the lock until it gets a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE, str(tmp_path / "running")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_named(tmp_path, other):
+    with (
+        pytest.raises(UpgradeBusyError, match=f"process {other.pid} is running") as caught,
+        running_lock(tmp_path / "running"),
+    ):
+        pass
+    assert caught.value.pid == other.pid
+    assert holder(tmp_path / "running") == other.pid
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path, other):
+    other.kill()
+    other.wait()
+    assert holder(tmp_path / "running") is None
+    with running_lock(tmp_path / "running"):
+        assert holder(tmp_path / "running") == os.getpid()
+
+
+def test_one_can_wait_for_the_other_to_end(tmp_path, other):
+    entered = threading.Event()
+
+    def wait():
+        with running_lock(tmp_path / "running", wait_seconds=60):
+            entered.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert not entered.wait(0.2)
+    other.communicate("go\n")
+    waiting.join(60)
+    assert entered.is_set()
+
+
+def test_the_lock_is_free_after_the_block_however_it_ends(tmp_path):
+    path = tmp_path / "running"
+    assert holder(path) is None
+    with pytest.raises(KeyError), running_lock(path):
+        raise KeyError
+    assert holder(path) is None
+    with running_lock(path):
+        pass
+
+
+def test_two_threads_of_one_process_exclude_each_other_too(tmp_path):
+    path = tmp_path / "running"
+    with running_lock(path), pytest.raises(UpgradeBusyError), running_lock(path):
+        pass

@@ -1,0 +1,34 @@
+"""What is asked again and again costs the same at a hundred batches and at a hundred thousand."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotfill.upgrade.journal.sqlite import SqliteJournal
+
+OFTEN = {
+    "lease": lambda journal: journal.lease("embed", "me", 60.0),
+    "prolong": lambda journal: journal.prolong("me", 60.0),
+    "release_leases": lambda journal: journal.release_leases("me"),
+    "tally": lambda journal: journal.tally("embed"),
+    "worked_ids": lambda journal: next(journal.worked_ids("embed"), None),
+}
+
+
+@pytest.mark.parametrize("name", OFTEN)
+def test_nothing_reads_through_all_batches_or_sorts_them(tmp_path, name):
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    ids = [f"{number:04}" for number in range(400)]
+    journal.add_work("embed", [(ids, [0.0] * len(ids))], 4)
+    said = []
+    journal._file.db.set_trace_callback(said.append)
+    OFTEN[name](journal)
+    journal._file.db.set_trace_callback(None)
+    asked = [text for text in said if text.split()[0] in ("SELECT", "UPDATE") and "batches" in text]
+    assert asked
+    for text in asked:
+        plan = [row[3] for row in journal._file.db.execute(f"EXPLAIN QUERY PLAN {text}")]
+        for step in plan:
+            assert "TEMP B-TREE" not in step, (text, plan)
+            assert not step.startswith("SCAN batches") or "batches_leased" in step, (text, plan)
+    journal.close()
