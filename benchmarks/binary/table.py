@@ -6,13 +6,16 @@ python benchmarks/binary/table.py --into docs/benchmarks.md   # replace them the
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.page import line, main
+
 RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- binary: begin -->", "<!-- binary: end -->"
 Row = dict[str, Any]
 
 # Column title: method in the results. The first ones are ours.
@@ -31,18 +34,9 @@ METHODS = {
 FOR_SCALE = ("scalar quantiser 8 bits", "usearch i8", "usearch b1", "HNSW32 float")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--into", type=Path)
-    arguments = parser.parse_args()
-    text = "\n\n".join([quality(), scale(), speed(), compatibility()])
-    if arguments.into is None:
-        print(text)
-        return
-    page = arguments.into.read_text()
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    arguments.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+def text() -> str:
+    """All tables."""
+    return "\n\n".join([quality(), scale(), speed(), compatibility()])
 
 
 def rows_of(part: str) -> list[Row]:
@@ -55,7 +49,7 @@ def quality() -> str:
     """recall@10 of every method, by set and budget."""
     rows = rows_of("quality")
     heads = ["set", "bits", *METHODS, "of 50, by float", "map / float's"]
-    lines = [_line(heads), _line(["---", "---:", *["---:"] * (len(heads) - 2)])]
+    lines = [line(heads), line(["---", "---:", *["---:"] * (len(heads) - 2)])]
     for name in dict.fromkeys(row["set"] for row in rows):
         floats = _found(rows, name, 1, "float flat")
         for bits in (4, 2, 1):
@@ -65,7 +59,7 @@ def quality() -> str:
                 continue
             best = max(row["recall@10"] for row in found.values() if row is not None)
             lines.append(
-                _line(
+                line(
                     [
                         name,
                         bits,
@@ -83,11 +77,11 @@ def quality() -> str:
 def scale() -> str:
     """What has no budget, for scale."""
     rows = rows_of("quality")
-    lines = [_line(["recall@10, for scale", *FOR_SCALE]), _line(["---", *["---:"] * 4])]
+    lines = [line(["recall@10, for scale", *FOR_SCALE]), line(["---", *["---:"] * 4])]
     for name in dict.fromkeys(row["set"] for row in rows):
         found = [_found(rows, name, 1, method) for method in FOR_SCALE]
         if any(row is not None for row in found):
-            lines.append(_line([name, *(_recall(row, 2.0) for row in found)]))
+            lines.append(line([name, *(_recall(row, 2.0) for row in found)]))
     return "\n".join(lines)
 
 
@@ -96,12 +90,12 @@ def speed() -> str:
     rows = rows_of("speed")
     settings = [(1, 1), (1, 64), (2, 1), (2, 64)]
     heads = ["bytes", *(f"{threads} CPU, {batch} at once" for threads, batch in settings)]
-    lines = [_line(["times the float scan", *heads]), _line(["---", *["---:"] * 5])]
+    lines = [line(["times the float scan", *heads]), line(["---", *["---:"] * 5])]
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = {(r["threads"], r["batch"]): r for r in rows if r["method"] == method}
         size = next(iter(mine.values()))["bytes_per_item"]
         ratios = [f"{mine[setting]['times_float_flat']:.1f}" for setting in settings]
-        lines.append(_line([method, f"{size:g}", *ratios]))
+        lines.append(line([method, f"{size:g}", *ratios]))
     return "\n".join(lines)
 
 
@@ -109,8 +103,8 @@ def compatibility() -> str:
     """map of each version's codes as queries and as gallery."""
     path = RESULTS / "compatibility.json"
     cells = json.loads(path.read_text())["compatibility"] if path.exists() else {}
-    lines = [_line(["query to gallery", "map"]), _line(["---", "---:"])]
-    lines += [_line([name, f"{value:.4f}"]) for name, value in cells.items()]
+    lines = [line(["query to gallery", "map"]), line(["---", "---:"])]
+    lines += [line([name, f"{value:.4f}"]) for name, value in cells.items()]
     return "\n".join(lines)
 
 
@@ -126,9 +120,5 @@ def _recall(row: Row | None, best: float) -> str:
     return f"**{value}**" if row["recall@10"] == best else value
 
 
-def _line(parts: list[Any]) -> str:
-    return f"| {' | '.join(str(part) for part in parts)} |"
-
-
 if __name__ == "__main__":
-    main()
+    main("binary", text, __doc__)

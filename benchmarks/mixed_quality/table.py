@@ -6,7 +6,6 @@ python benchmarks/mixed_quality/table.py --into docs/benchmarks.md   # replace t
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,9 @@ from benchmarks.mixed_quality.aims import by_pair, conclude, mean_gain
 from benchmarks.mixed_quality.methods import LOGGED, METHODS
 from benchmarks.mixed_quality.results import load
 from benchmarks.mixed_quality.run import LOG, RESULTS
-
-BEGIN, END = "<!-- mixed_quality: begin -->", "<!-- mixed_quality: end -->"
+from benchmarks.page import line, main
 
 Cells = list[dict[str, Any]]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--into", type=Path)
-    arguments = parser.parse_args()
-    text = page(load(RESULTS))
-    if arguments.into is None:
-        print(text)
-        return
-    former = arguments.into.read_text()
-    before, rest = former.split(BEGIN)
-    _, after = rest.split(END)
-    arguments.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def page(cells: Cells) -> str:
@@ -48,10 +32,10 @@ def table(cells: Cells) -> str:
     """One row per method and order, one column per pair: gain of map, mean and spread."""
     pairs = list(dict.fromkeys(cell["pair"] for cell in cells))
     heads = ["method", "order", *pairs, "mean gain", "lowest floor", "dips", "beyond noise"]
-    lines = [_line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
+    lines = [line(heads), line(["---", "---", *["---:"] * (len(heads) - 2)])]
     for side in ("old", "new"):
         ends = [_ends(cells, pair, side) for pair in pairs]
-        lines.append(_line([f"{side} model's map", "", *ends, "", "", "", ""]))
+        lines.append(line([f"{side} model's map", "", *ends, "", "", "", ""]))
     for method, one in METHODS.items():
         for order in one.orders:
             title = f"{method} | {order}"
@@ -67,7 +51,7 @@ def table(cells: Cells) -> str:
             if not figures:
                 continue
             lines.append(
-                _line(
+                line(
                     [
                         f"**{method}**" if one.ours else method,
                         order,
@@ -104,24 +88,24 @@ def logged(cells: Cells) -> str:
         "The default under a made-up query log (classes weighed 1 / rank, 2,000 queries drawn; "
         "what is measured is weighed alike):",
         "",
-        _line(["order", *pairs, "mean gain"]),
-        _line(["---", *["---:"] * (len(pairs) + 1)]),
+        line(["order", *pairs, "mean gain"]),
+        line(["---", *["---:"] * (len(pairs) + 1)]),
     ]
     for order, found in rows:
         mean = np.mean([np.mean(found[pair]) for pair in pairs])
-        lines.append(_line([order, *(_spread(found[pair]) for pair in pairs), f"{mean:.2f}"]))
+        lines.append(line([order, *(_spread(found[pair]) for pair in pairs), f"{mean:.2f}"]))
     return "\n".join(lines)
 
 
 def aims(cells: Cells) -> str:
     """The aims of the run's last line."""
-    lines = [_line(["aim", "wanted", "measured", "met"]), _line(["---", "---", "---:", "---"])]
+    lines = [line(["aim", "wanted", "measured", "met"]), line(["---", "---", "---:", "---"])]
     for name, aim in conclude(cells)["aims"].items():
         words = name.replace("_", " ")
         if "method" in aim:
             words += f" ({aim['method'].replace(' | ', ', ')})"
         met = "yes" if aim["met"] else "**no**"
-        lines.append(_line([words, aim["aim"], f"{aim['value']:.3g}", met]))
+        lines.append(line([words, aim["aim"], f"{aim['value']:.3g}", met]))
     return "\n".join(lines)
 
 
@@ -137,9 +121,5 @@ def _spread(gains: list[float]) -> str:
     return f"{np.mean(gains):.2f} ± {np.std(gains):.2f}"
 
 
-def _line(parts: list[str]) -> str:
-    return f"| {' | '.join(parts)} |"
-
-
 if __name__ == "__main__":
-    main()
+    main("mixed_quality", lambda: page(load(RESULTS)), __doc__ or "")

@@ -6,7 +6,6 @@ python benchmarks/mixed_toy/table.py --into docs/benchmarks.md   # replace it th
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -17,9 +16,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.mixed_toy.noted import expected
+from benchmarks.page import line, main
 
 RESULTS = Path(__file__).parent / "results" / "mixed_toy.json"
-BEGIN, END = "<!-- mixed_toy: begin -->", "<!-- mixed_toy: end -->"
 COLUMNS = (
     ("synthetic", "normalised"),
     ("synthetic", "raw l2"),
@@ -31,30 +30,17 @@ COLUMNS = (
 Cells = list[dict[str, Any]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--into", type=Path)
-    arguments = parser.parse_args()
-    text = table(json.loads(RESULTS.read_text())["cells"])
-    if arguments.into is None:
-        print(text)
-        return
-    before, rest = arguments.into.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    arguments.into.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-
-
 def table(cells: Cells) -> str:
     """One row per method and order, one column per toy and way of comparing."""
     lines = [
-        _line(["method", "order", *(f"{toy}, {way}" for toy, way in COLUMNS)]),
-        _line(["---", "---", *["---:"] * len(COLUMNS)]),
+        line(["method", "order", *(f"{toy}, {way}" for toy, way in COLUMNS)]),
+        line(["---", "---", *["---:"] * len(COLUMNS)]),
     ]
     for method in dict.fromkeys(cell["method"] for cell in cells):
         of_method = [cell for cell in cells if cell["method"] == method]
         for order in dict.fromkeys(order for cell in of_method for order in cell["curves"]):
             row = [_cell(of_method, toy, way, method, order) for toy, way in COLUMNS]
-            lines.append(_line([method, order, *row]))
+            lines.append(line([method, order, *row]))
     return "\n".join([*lines, "", _note(cells)])
 
 
@@ -86,9 +72,5 @@ def _note(cells: Cells) -> str:
     )
 
 
-def _line(parts: list[str]) -> str:
-    return f"| {' | '.join(parts)} |"
-
-
 if __name__ == "__main__":
-    main()
+    main("mixed_toy", lambda: table(json.loads(RESULTS.read_text())["cells"]), __doc__ or "")

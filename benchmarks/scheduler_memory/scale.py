@@ -6,12 +6,15 @@ python benchmarks/scheduler_memory/scale.py --into docs/operations/scale.md   # 
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.page import main
+
 BENCHMARKS = Path(__file__).parents[1]
-BEGIN, END = "<!-- scale: begin -->", "<!-- scale: end -->"
 SIZES = {"100 M": 100_000_000, "1 B": 1_000_000_000}
 RATES = (100, 1000, 5000)  # items a second that one worker embeds
 WORKERS = (1, 8, 64)
@@ -113,17 +116,5 @@ def _room(n_bytes: float) -> str:
     return f"{n_bytes / 1e9:,.0f} GB" if n_bytes < 1e12 else f"{n_bytes / 1e12:,.1f} TB"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--into", type=Path)
-    asked = parser.parse_args()
-    if asked.into is None:
-        print(tables())
-        return
-    before, rest = asked.into.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    asked.into.write_text(f"{before}{BEGIN}\n{tables()}\n{END}{after}")
-
-
 if __name__ == "__main__":
-    main()
+    main("scale", tables, __doc__)

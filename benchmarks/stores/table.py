@@ -6,12 +6,15 @@ python benchmarks/stores/table.py --into docs/benchmarks.md   # replace it there
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.page import main
+
 RESULTS = Path(__file__).parent / "results" / "10k.json"
-BEGIN, END = "<!-- stores: begin -->", "<!-- stores: end -->"
 
 
 def table() -> str:
@@ -36,17 +39,5 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--into", type=Path)
-    asked = parser.parse_args()
-    if asked.into is None:
-        print(table())
-        return
-    before, rest = asked.into.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    asked.into.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
-
-
 if __name__ == "__main__":
-    main()
+    main("stores", table, __doc__)

@@ -1,0 +1,83 @@
+"""Turn results/*.json into the tables of docs/benchmarks.md; the pictures of the search go beside.
+
+python benchmarks/heterogeneous/table.py                             # print them
+python benchmarks/heterogeneous/table.py --into docs/benchmarks.md   # replace them there
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT
+from benchmarks.heterogeneous.run import aims, table
+from benchmarks.page import main
+from benchmarks.page import table as as_table
+
+RESULTS = Path(__file__).parent / "results"
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+TITLES = {"omniglot": "Omniglot", "cifar100": "CIFAR-100"}
+HEADS = ("query/large", "query/query", "hit_rate@1", "MFLOPs", "ms a query", "seeds")
+
+Rows = list[dict[str, Any]]
+
+
+def text() -> str:
+    """The table and the picture of every data set that was run, and the aims."""
+    parts, met = [], {}
+    for plan in (OMNIGLOT, CIFAR100):
+        path = RESULTS / f"{plan.name}.json"
+        if path.exists():
+            rows = json.loads(path.read_text())["rows"]
+            parts += [of_data_set(TITLES[plan.name], rows), picture(plan.name)]
+            met |= aims(plan.name, table(rows))
+    verdicts = [
+        [name, aim["value"], aim["aim"], "yes" if aim["met"] else "**no**"]
+        for name, aim in met.items()
+    ]
+    return "\n\n".join([*parts, as_table(["aim", "value", "wanted", "met"], verdicts)])
+
+
+def of_data_set(title: str, rows: Rows) -> str:
+    """One row per system."""
+    lines = []
+    for system in dict.fromkeys(row["system"] for row in rows):
+        some = [row for row in rows if row["system"] == system]
+        lines.append(
+            [
+                system,
+                _spread([row["query/large"]["map"] for row in some]),
+                _spread([row["query/query"]["map"] for row in some]),
+                _spread([row["query/large"]["hit_rate@1"] for row in some]),
+                f"{np.mean([row['flops'] for row in some]) / 1e6:.2f}",
+                f"{np.mean([row['latency_ms']['p50'] for row in some]):.2f}",
+                len(some),
+            ]
+        )
+    return as_table([title, *HEADS], lines)
+
+
+def picture(name: str) -> str:
+    """Put the picture of the search beside the pages, and show it."""
+    drawn = RESULTS / f"{name}.svg"
+    shutil.copyfile(drawn, PICTURES / f"search-{name}.svg")
+    return (
+        f"![{TITLES[name]}: reward of every candidate of the r3 search against its FLOPs, and the "
+        f"Pareto front](pictures/search-{name}.svg)"
+    )
+
+
+def _spread(values: list[float]) -> str:
+    spread = f" ± {np.std(values):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+if __name__ == "__main__":
+    main("heterogeneous", text, __doc__ or "")
