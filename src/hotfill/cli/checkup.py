@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
 
 _LOOKED_AT = 3  # items whose content is read
-_BYTES_PER_NUMBER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def _content(project: Project, gallery: Gallery) -> str:
 def _space(project: Project, gallery: Gallery) -> str:
     new = project.model("new")
     items = len(gallery) - (gallery.count(new) if new in gallery.spaces else 0)
-    needed = items * new.dimension * _BYTES_PER_NUMBER
+    needed = items * gallery.vector_bytes(new)
     free = project.free_bytes
     if free is None:
         return f"{needed / 1e9:.3f} GB of new vectors to write; how much is free is not known here"

@@ -239,6 +239,10 @@ class Gallery(ABC):
     def __len__(self) -> int:
         return sum(self.count(space) for space in self.spaces)
 
+    def vector_bytes(self, space: ModelId) -> int:
+        """Tell what one vector of a space takes, in bytes, without index and metadata."""
+        return 4 * space.dimension  # float32
+
     @abstractmethod
     def optimise(self) -> None:
         """Let the store tidy up (build indexes, compact). Searches and writes go on meanwhile."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
-_BYTES_PER_NUMBER = 4
 
 
 def make_plan(
@@ -60,7 +59,7 @@ def make_plan(
         sampled, seconds = _time_sample(gallery, draft, source, embedder)
     except HotfillError as error:
         blockers.append(f"embedding a sample failed: {error}")
-    bytes_to_write = items * new.dimension * _BYTES_PER_NUMBER
+    bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
             f"the new vectors need {_size(bytes_to_write)}, {_size(free_bytes)} are free where "

@@ -14,6 +14,7 @@ from hotfill.errors import ConfigError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits
 from hotfill.stores.coded.pointers import is_pointer_space, pointer_space, to_pointers, to_slots
 from hotfill.stores.coded.side import CodeSide
+from hotfill.stores.coded.slot_file import record_of
 from hotfill.stores.filters import matches
 from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.inputs import check_move, check_search, check_space, check_upsert
@@ -87,6 +88,13 @@ class CodedGallery(Gallery):
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
         return tuple(self._outer(space) for space in self._inner.spaces)
+
+    def vector_bytes(self, space: ModelId) -> int:
+        """As the store underneath; a code takes its record and the pointer to it."""
+        if space not in self._codecs:
+            return self._inner.vector_bytes(space)
+        record = record_of(self._codecs[space].row_bytes)
+        return record.itemsize + self._inner.vector_bytes(pointer_space(space))
 
     def add_space(self, model: ModelId) -> None:
         """Make room for vectors, or for codes where there is a codec of the model."""

@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 _LEAST_SLOTS = 1024
 
 
+def record_of(row_bytes: int) -> np.dtype[np.void]:
+    """Lay out a record: a code of so many bytes, and its sum."""
+    return np.dtype([("code", "u1", (row_bytes,)), ("sum", "<u4")])
+
+
 class SlotFile:
     """Rows of bytes by slot number. Callers see to it that nobody writes while others read."""
 
     def __init__(self, path: Path, row_bytes: int) -> None:
         """Open the file, or make it."""
         self.path = path
-        self._record = np.dtype([("code", "u1", (row_bytes,)), ("sum", "<u4")])
+        self._record = record_of(row_bytes)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._map: mmap.mmap | None = None
         self._records = np.empty(0, self._record)

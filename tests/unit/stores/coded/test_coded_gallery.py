@@ -73,6 +73,9 @@ def test_a_code_takes_a_sixteenth_of_a_float_vector_on_disk(
     (path,) = (tmp_path / "codes").glob("*.codes")
     used = path.stat().st_blocks * 512  # what is reserved but not written takes none
     assert used <= N * (64 * 4 / 16 + 4) + 4096  # the sum, and the last page
+    # With the two numbers that the store underneath keeps; a float vector takes its own size.
+    assert gallery.vector_bytes(CODES) == 64 * 4 // 16 + 4 + 8
+    assert gallery.vector_bytes(FLOAT) == 64 * 4
 
 
 def test_slots_of_items_that_left_are_used_again(gallery: CodedGallery, tmp_path: Path) -> None:
