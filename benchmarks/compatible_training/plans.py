@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.compatible_training.experiment import Plan
 from benchmarks.compatible_training.splits import KINDS
 from hotfill.training import RECIPE_NAMES, Settings
@@ -41,17 +43,7 @@ OMNIGLOT = Plan(
     options=OPTIONS,
 )
 
-CIFAR100 = Plan(
-    "cifar100",
-    recipes=RECIPES,
-    splits=KINDS,
-    backbone="small",
-    larger="medium",
-    dimension=64,
-    settings=Settings(epochs=8, batch=128),
-    old_epochs=20,
-    options=OPTIONS,
-)
+CIFAR100 = replace(OMNIGLOT, name="cifar100")
 
 # For one GPU: about the usual CIFAR recipe, in steps of some minutes (--minutes).
 RESNET18 = Plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hotfill.architecture_search.evolution import Evolution
 from hotfill.training import Settings
@@ -66,20 +66,7 @@ OMNIGLOT = Plan(
     calibration_batches=4,
 )
 
-CIFAR100 = Plan(
-    "cifar100",
-    large_width=16,
-    dimension=64,
-    large=Settings(epochs=12, batch=64),
-    query=Settings(epochs=14, batch=64),
-    super_training=Settings(epochs=16, batch=64),
-    warm_up_epochs=2,
-    evolution=Evolution(generations=6, population=12, crossover=8, parents=6),
-    stem=12,
-    share=1 / 20,
-    held_out=20,
-    calibration_batches=4,
-)
+CIFAR100 = replace(OMNIGLOT, name="cifar100", held_out=20)
 
 
 def on_a_gpu(device: str) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.fitting.kept import fit_folder
-from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, half_done, upgrade
 
 ITEMS = 200
 pytestmark = pytest.mark.filterwarnings("default")  # of the libraries' own dependencies
@@ -67,22 +65,6 @@ def world(tmp_path):
     )
     up.on_phase = serving.follow
     return up, serving
-
-
-def half_done(up) -> None:
-    embedder = up.new_embedder
-
-    class Stopping:
-        model_id = NEW
-
-        def __call__(self, contents):
-            if up.journal.tally("embed").moved > ITEMS // 2:
-                up.stop.set()
-            return embedder(contents)
-
-    up.new_embedder = Stopping()
-    up.start()
-    up.new_embedder, up.stop = embedder, threading.Event()
 
 
 def langchain(serving, source, **options):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 import tomli_w
@@ -15,7 +13,7 @@ from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase
-from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
 
 ITEMS = 300
 
@@ -48,19 +46,7 @@ def half_way(tmp_path):
         poll_seconds=0.0,
     )
     up.on_phase = serving.follow
-    embed = up.new_embedder
-
-    class Stopping:
-        model_id = NEW
-
-        def __call__(self, rows):
-            if up.journal.tally("embed").moved > ITEMS // 2:
-                up.stop.set()
-            return embed(rows)
-
-    up.new_embedder = Stopping()
-    up.start()
-    up.new_embedder, up.stop = embed, threading.Event()
+    half_done(up)
     assert up.journal.phase is Phase.BACKFILLING
     return up, serving, embedders
 

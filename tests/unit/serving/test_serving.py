@@ -18,7 +18,7 @@ from hotfill.serving.fitting import fitting_for, load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase
-from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
 
 ITEMS = 300
 
@@ -44,23 +44,6 @@ def exact(model, source, content, k):
     scores = Projection(model)([source[i] for i in ids]) @ Projection(model)([content])[0]
     best = np.argsort(-scores)[:k]
     return [ids[row] for row in best], scores[best]
-
-
-def half_done(up):
-    """Stop the upgrade about half-way."""
-    embedder = up.new_embedder
-
-    class Stopping:
-        model_id = NEW
-
-        def __call__(self, rows):
-            if up.journal.tally("embed").moved > ITEMS // 2:
-                up.stop.set()
-            return embedder(rows)
-
-    up.new_embedder = Stopping()
-    up.start()
-    up.new_embedder, up.stop = embedder, threading.Event()
 
 
 def test_before_the_start_the_old_model_answers(parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from hotfill.errors import EmbedError
 from hotfill.stores.base import Gallery
 from hotfill.stores.memory import MemoryGallery
-from hotfill.types import ModelId
+from hotfill.types import ModelId, Vectors
 from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.fitting.base import Fitting
 from hotfill.upgrade.journal.sqlite import SqliteJournal
@@ -124,6 +125,23 @@ def upgrade(folder: Path, n: int = 100, **changes: Any) -> Upgrade:
         fitting=parts.pop("fitting", FITTING),
         **parts,
     )
+
+
+def half_done(up: Upgrade) -> None:
+    """Run an upgrade until about half of its items have moved."""
+    embedder, items = up.new_embedder, len(up.gallery)
+
+    class Stopping:
+        model_id = embedder.model_id
+
+        def __call__(self, contents: Any) -> Vectors:
+            if up.journal.tally("embed").moved > items // 2:
+                up.stop.set()
+            return embedder(contents)
+
+    up.new_embedder = Stopping()
+    up.start()
+    up.new_embedder, up.stop = embedder, threading.Event()
 
 
 def assert_redone(gallery: Gallery, source: Contents) -> None:
