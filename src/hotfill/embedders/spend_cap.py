@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from hotfill.embedders.sqlite_file import SqliteFile
 from hotfill.errors import ConfigError, EmbedError
+from hotfill.sqlite import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
 
 PriceUnit: TypeAlias = Literal["tokens", "items"]
 
-_APPLICATION = 0x68667370  # "hfsp"
-_TABLES = """
+_LAYOUT = Layout(
+    application=0x68667370,  # "hfsp"
+    form=0,
+    tables="""
 CREATE TABLE spent (only INTEGER PRIMARY KEY CHECK (only = 0), amount REAL);
 INSERT INTO spent VALUES (0, 0)
-"""
+""",
+)
 # A tokeniser makes at most one token of a byte, and a few that mark beginning and end.
 _TOKENS_BESIDE_TEXT = 8
 
@@ -48,9 +52,7 @@ class SpendCap:
         self._per_1000 = per_1000
         self._unit = unit
         self.counts_items = unit == "items"
-        self._file = SqliteFile(
-            path, what="spend cap's file", application=_APPLICATION, tables=_TABLES
-        )
+        self._file = SqliteFile(path, what="spend cap's file", layout=_LAYOUT)
 
     @property
     def spent(self) -> float:

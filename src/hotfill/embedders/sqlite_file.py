@@ -9,28 +9,29 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, EmbedError
-from hotfill.sqlite import BUSY_SECONDS, log_ahead, transaction
+from hotfill.sqlite import connect, make_ready, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hotfill.sqlite import Layout
+
 
 class SqliteFile:
     """One file with its tables, made when missing.
 
-    what: its word in messages. application: four bytes that mark files of this kind. tables: SQL.
+    what: its word in messages. layout: what it holds.
     Raises ConfigError when the file is something else or is damaged. Using it raises a retryable
     EmbedError when the disk is full or the file stays locked.
 
     Write-ahead logging lets readers and a writer work at once; every commit reaches the disk.
     """
 
-    def __init__(self, path: Path, *, what: str, application: int, tables: str) -> None:
+    def __init__(self, path: Path, *, what: str, layout: Layout) -> None:
         self.path = path
         self._what = what
-        self._application = application
-        self._tables = tables
+        self._layout = layout
         self._lock = threading.RLock()
         self._connect()
 
@@ -70,11 +71,10 @@ class SqliteFile:
     def _connect(self) -> None:
         self._process = os.getpid()
         try:
-            self._db = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._db = connect(self.path)
             try:
-                self._make_ready()
+                make_ready(self._db, self._layout)
+                self._db.execute("PRAGMA synchronous = FULL")
             except BaseException:
                 self._db.close()
                 raise
@@ -85,24 +85,6 @@ class SqliteFile:
             ) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
-
-    def _make_ready(self) -> None:
-        run = self._db.execute
-        if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            self._check_mark()  # before anything is written to a file that is not ours
-        log_ahead(self._db)
-        run("PRAGMA synchronous = FULL")
-        with transaction(self._db):
-            if not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in self._tables.split(";"):
-                    run(statement)
-                run(f"PRAGMA application_id = {self._application}")
-        self._check_mark()
-
-    def _check_mark(self) -> None:
-        (mark,) = self._db.execute("PRAGMA application_id").fetchone()
-        if mark != self._application:
-            raise sqlite3.DatabaseError("it is a database of another kind")
 
     def _damaged(self, error: sqlite3.DatabaseError) -> ConfigError:
         return ConfigError(

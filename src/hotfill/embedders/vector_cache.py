@@ -12,6 +12,7 @@ import numpy as np
 
 from hotfill.embedders.sqlite_file import SqliteFile
 from hotfill.errors import ConfigError
+from hotfill.sqlite import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
 
 Precision: TypeAlias = Literal["float32", "float16"]
 
-_APPLICATION = 0x68667663  # "hfvc"
-_TABLES = """
+_LAYOUT = Layout(
+    application=0x68667663,  # "hfvc"
+    form=0,
+    tables="""
 CREATE TABLE models (number INTEGER PRIMARY KEY, model TEXT UNIQUE);
 CREATE TABLE vectors (model INTEGER, content BLOB, vector BLOB, UNIQUE (model, content));
 CREATE TABLE claims (model INTEGER, content BLOB, owner TEXT, host TEXT, process INTEGER,
                      until REAL, PRIMARY KEY (model, content)) WITHOUT ROWID
-"""
+""",
+)
 _PAGE = 500  # keys in one statement
 _HOST = platform.node()
 
@@ -53,9 +57,7 @@ class VectorCache:
             raise ConfigError(f"precision: expected float32 or float16, got {precision!r}")
         self.precision = precision
         self._claim_seconds = claim_seconds
-        self._file = SqliteFile(
-            path, what="embedding cache", application=_APPLICATION, tables=_TABLES
-        )
+        self._file = SqliteFile(path, what="embedding cache", layout=_LAYOUT)
 
     def get(self, model: ModelId, hashes: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
         """Read the vectors that are there, by content hash; float32 (dimension,) each."""

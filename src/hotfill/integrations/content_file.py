@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.checks import check_ids
 from hotfill.errors import DuplicateItemError, InputError, SourceError
+from hotfill.sqlite import BUSY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,7 +138,7 @@ def open_source(*, path: str) -> ContentFile:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=30.0, check_same_thread=False)
+    return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
 
 
 def _check_contents(item_ids: Sequence[str], contents: Sequence[object]) -> None:

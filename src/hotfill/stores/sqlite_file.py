@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError, StoreError, StoreFullError
+from hotfill.sqlite import connect as new_connection
+from hotfill.sqlite import log_ahead
 from hotfill.sqlite import transaction as whole
 
 if TYPE_CHECKING:
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a file, or make it, so that a commit survives the end of the process and of power."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
+    db = new_connection(path)
+    log_ahead(db)
     db.execute("PRAGMA synchronous = FULL")
     return db
 

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
-from hotfill.sqlite import BUSY_SECONDS, log_ahead, transaction
+from hotfill.sqlite import Layout, OtherFormError, connect, make_ready, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_FORMAT = 1  # of the tables below; kept in SQLite's user_version
-_APPLICATION = 0x686F7466  # "hotf": marks the file as ours in SQLite's application_id
-
-_TABLES = """
+_LAYOUT = Layout(
+    application=0x686F7466,  # "hotf"
+    form=1,
+    tables="""
 CREATE TABLE facts (number INTEGER PRIMARY KEY, at REAL, kind TEXT, body TEXT);
 CREATE INDEX facts_by_kind ON facts (kind, number);
 CREATE TABLE holds (kind TEXT, about TEXT, since REAL, measured REAL, required REAL,
@@ -33,7 +33,8 @@ CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, att
                            at REAL);
 CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE beat (only INTEGER PRIMARY KEY CHECK (only = 0), body TEXT);
-"""
+""",
+)
 
 
 class JournalFile:
@@ -47,9 +48,7 @@ class JournalFile:
         self._path = path
         self._lock = threading.RLock()
         with self._translated():
-            self.db = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self.db = connect(path)
             try:
                 self._open()
             except BaseException:
@@ -57,38 +56,10 @@ class JournalFile:
                 raise
 
     def _open(self) -> None:
-        run = self.db.execute
-        if not self._is_blank():
-            self._check_marks()  # before anything is written to a file that is not ours
-        log_ahead(self.db)
-        run("PRAGMA synchronous = NORMAL")
-        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        make_ready(self.db, _LAYOUT)
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        if self.db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("the quick check failed")
-        if self._is_blank():
-            with self.transaction():
-                if self._is_blank():  # still: another process may have been quicker
-                    for statement in _TABLES.split(";")[:-1]:
-                        run(statement)
-                    run(f"PRAGMA application_id = {_APPLICATION}")
-                    run(f"PRAGMA user_version = {_FORMAT}")
-        self._check_marks()
-
-    def _check_marks(self) -> None:
-        run = self.db.execute
-        (application,) = run("PRAGMA application_id").fetchone()
-        (form,) = run("PRAGMA user_version").fetchone()
-        if application != _APPLICATION:
-            raise sqlite3.DatabaseError("it is a database, but not a journal")
-        if form != _FORMAT:
-            raise JournalError(
-                f"{self._path} has journal format {form}, this hotfill reads {_FORMAT}; "
-                "use the version of hotfill that started the upgrade"
-            )
-
-    def _is_blank(self) -> bool:
-        run = self.db.execute
-        marks = (run("PRAGMA application_id").fetchone(), run("PRAGMA user_version").fetchone())
-        return marks == ((0,), (0,)) and not run("SELECT 1 FROM sqlite_master").fetchone()
 
     def close(self) -> None:
         """Release the file. Again is harmless."""
@@ -131,6 +102,11 @@ class JournalFile:
             raise JournalError(f"the journal {self._path} cannot be used: {error}") from error
         except sqlite3.ProgrammingError as error:
             raise JournalError(f"the journal {self._path} is closed") from error
+        except OtherFormError as error:
+            raise JournalError(
+                f"{self._path} has journal format {error.form}, this hotfill reads {_LAYOUT.form}; "
+                "use the version of hotfill that started the upgrade"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise JournalCorruptError(
                 f"{self._path} is not a readable journal ({error}); nothing was changed. The items "

@@ -69,7 +69,7 @@ def test_a_database_of_something_else_is_refused(tmp_path, mode):
         other.execute(f"PRAGMA journal_mode = {mode}")
         other.execute("CREATE TABLE users (name TEXT)")
         other.commit()
-    refused(path, JournalCorruptError, "it is a database, but not a journal")
+    refused(path, JournalCorruptError, "it is a database of another kind")
 
 
 def test_a_journal_of_a_newer_hotfill_is_refused_by_its_format(path):
