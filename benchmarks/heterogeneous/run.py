@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def run_plan(
         rows = found["rows"]
     for seed in seeds:
         done = {str(row["system"]) for row in rows if row["seed"] == seed}
-        experiment = Experiment(plan, task, seed, work)
+        compared = plan if seed == 0 else replace(plan, distillations=())
+        experiment = Experiment(compared, task, seed, work)
         for row in experiment.rows(done):
             rows.append(row)
             print(summary(row), file=sys.stderr, flush=True)
