@@ -326,7 +326,7 @@ def test_an_adoption_that_was_cut_off_begins_again(tmp_path, monkeypatch):
 
 # Filters --------------------------------------------------------------------------------------
 
-KEYS = st.sampled_from(["a", "a.b", "ä b", "x\\y'`[0]", "\n", "$", "id"])
+KEYS = st.sampled_from(["a", "a.b", "ä b", "xy'`[0]", "\n", "$", "id"])
 SCALARS = (
     st.booleans()
     | st.integers(-(2**63) + 1, 2**63 - 1)
