@@ -303,6 +303,37 @@ def test_a_rollback_after_the_cutover_leads_back_to_both_old_sides(tmp_path):
     assert world.former.start().phase is Phase.BACKFILLED
 
 
+def _moved_once_more(world):
+    """Do what a worker of the former upgrade does that hung inside a move until now."""
+    names = sorted(world.source)[:9]
+    states = world.gallery.get(names)
+    moved = world.gallery.move(
+        names,
+        _direct(SECOND, {name: world.source[name] for name in names}),
+        space=SECOND,
+        expected_versions=np.array([state.version for state in states]),
+    )
+    assert moved.all()
+    assert world.gallery.count(SECOND) == len(names)
+
+
+@pytest.mark.parametrize("command", ["cutover", "complete"])
+def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_redone(
+    tmp_path, command
+):
+    world = World(tmp_path, MemoryGallery(FIRST))
+    up = world.third()
+    up.start()
+    up.verify()
+    up.cutover()
+    _moved_once_more(world)
+    getattr(up, command)()
+    assert world.gallery.count(THIRD) == ITEMS
+    assert up.verify().passed if command == "cutover" else up.gallery.spaces == (THIRD,)
+    found = world.gallery.vectors(sorted(world.source), THIRD)
+    np.testing.assert_allclose(found.vectors, _direct(THIRD, world.source), atol=1e-5)
+
+
 def test_searches_by_the_superseded_configuration_refuse_rather_than_miss_items(tmp_path):
     world = World(tmp_path, MemoryGallery(FIRST))
     former = Serving(

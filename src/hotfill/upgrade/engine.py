@@ -151,6 +151,8 @@ class Upgrade:
     def cutover(self) -> Status:
         """Read the new side only, from now on. It happens completely or not at all.
 
+        Again: items that somebody put back to an old side since, where nobody finds them, are
+        redone.
         Raises HeldError when something holds it (no fresh verification, dead letters, a gate ...).
         """
         with self._running():
@@ -171,8 +173,13 @@ class Upgrade:
         return self.status()
 
     def complete(self) -> Status:
-        """Remove the old vectors. There is no way back afterwards."""
+        """Remove the old vectors. There is no way back afterwards.
+
+        Items that somebody put back to an old side since the cutover are redone before.
+        """
         with self._running():
+            advance(self.journal.phase, Step.COMPLETE)
+            self._redo_left_over(self._embed_work())
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self._enter(Step.COMPLETE)
             for space in self._others():
@@ -212,7 +219,7 @@ class Upgrade:
         plan = self.plan
         if plan.strategy == "prefill":
             self._run_out(stages.prefill_work(self.gallery, plan.old_model, fit.up))
-        embed = stages.embed_work(plan.new_model, self.source, self.new_embedder)
+        embed = self._embed_work()
         refit = Refit(
             self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
         )
@@ -228,9 +235,7 @@ class Upgrade:
         finally:
             refit.finish()
             tidying.finish()
-        # Writers that had not yet heard of the upgrade may have written to the old side.
-        while self._may_work(Phase.BACKFILLING) and sweep(self.gallery, self.journal, self.plan):
-            self._run_out(embed)
+        self._redo_left_over(embed)  # of writers that had not yet heard of the upgrade
         mend_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
@@ -238,6 +243,15 @@ class Upgrade:
             self._enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
             self._fire("on_backfilled")
+
+    def _embed_work(self) -> Work:
+        return stages.embed_work(self.plan.new_model, self.source, self.new_embedder)
+
+    def _redo_left_over(self, embed: Work) -> None:
+        """Embed what the store says the new model has not embedded, until there is no more."""
+        phase = self.journal.phase
+        while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
+            self._run_out(embed)
 
     def _guard(self) -> Guard | None:
         canaries = kept_canaries(self.folder, self.journal)
@@ -270,6 +284,7 @@ class Upgrade:
                 self.journal,
                 owner=_OWNER,
                 pace=pace,
+                is_over=pace.is_over,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
@@ -297,6 +312,7 @@ class Upgrade:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
+            self._redo_left_over(self._embed_work())
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])

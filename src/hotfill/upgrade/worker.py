@@ -96,20 +96,22 @@ class Worker:
             self.journal.hold(hold_of_error(error, time.time()))
 
     def _backfill(self) -> Backfill:
+        pace = Pace(
+            journal=self.journal,
+            probes={},
+            limits={},
+            duty_cycle=self.plan.duty_cycle,
+            phase=Phase.BACKFILLING,
+            progress=self.progress,
+            measures=False,  # the leading process does, and all obey its holds
+            stop=self.stop,
+        )
         return Backfill(
             self.gallery,
             self.journal,
             owner=self.owner,
-            pace=Pace(
-                journal=self.journal,
-                probes={},
-                limits={},
-                duty_cycle=self.plan.duty_cycle,
-                phase=Phase.BACKFILLING,
-                progress=self.progress,
-                measures=False,  # the leading process does, and all obey its holds
-                stop=self.stop,
-            ),
+            pace=pace,
+            is_over=pace.is_over,
             max_attempts=self.plan.max_attempts,
             max_dead_letters=self.plan.max_dead_letters,
             lease_seconds=self.lease_seconds,

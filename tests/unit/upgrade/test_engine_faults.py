@@ -126,6 +126,27 @@ def test_a_worker_that_meets_a_full_store_holds_everybody_until_there_is_room(tm
     assert_redone(gallery, source)
 
 
+@pytest.mark.parametrize("phase", [Phase.SUPERSEDED, Phase.ABORTING, Phase.BACKFILLED])
+def test_a_worker_that_wakes_up_when_its_work_is_over_moves_nothing(tmp_path, phase):
+    source = contents(60)
+    gallery = filled(source, ManyProcesses(OLD))
+    gallery.full = 0
+    up = upgrade(tmp_path, gallery=gallery, source=source)
+    up.on_phase = lambda phase: up.stop.set()  # prepared, and no more
+    up.start()
+    up.journal.add_work("embed", [(list(source), [0.0] * 60)], 8)
+    up.journal.enter(Phase.BACKFILLING)
+
+    def hang(rows):
+        up.journal.enter(phase)
+        return Projection(NEW)(rows)
+
+    one = Worker(gallery, up.journal, up.plan, source, Calling(hang))
+    assert one.run() is phase
+    assert gallery.count(NEW) == 0
+    assert up.journal.lease("embed", "another", 60.0) is not None  # it kept nothing to itself
+
+
 def test_the_status_does_not_count_dead_letters_that_were_mended(tmp_path):
     source = contents(40)
     names = ["item-00003", "item-00007", "item-00011"]

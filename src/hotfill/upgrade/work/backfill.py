@@ -78,6 +78,7 @@ class Backfill:
     """Runs the batches of a stage until none is left.
 
     pace: asked before every batch: 0 to go on, seconds to wait before asking again, None to stop.
+    is_over: asked before every move: True when the work is no longer wanted, and nothing may move.
     after_batch: called when a batch has been written, with its number of items.
     lease_seconds: after so long without a sign of life others may take a batch.
     max_attempts: tries of a single item. max_dead_letters: more of them stop the run, because
@@ -88,6 +89,7 @@ class Backfill:
     journal: Journal
     owner: str
     pace: Callable[[], float | None] = lambda: 0.0
+    is_over: Callable[[], bool] = lambda: False
     after_batch: Callable[[int], None] = lambda items: None
     max_attempts: int = 3
     max_dead_letters: int = 100
@@ -175,6 +177,8 @@ class Backfill:
 
     def _finish(self, work: Work, loaded: _Loaded) -> None:
         batch = loaded.batch
+        if self.is_over():
+            return  # this process may have hung for hours; meanwhile others decided otherwise
         if loaded.without_content:
             self._bury(batch, loaded.without_content, work.absent)
         moved = 0

@@ -44,7 +44,7 @@ class Pace:
 
     def __call__(self) -> float | None:
         """Return 0 to go on, seconds to wait before asking again, or None to stop."""
-        if self.stop.is_set() or self.journal.phase is not self.phase:
+        if self.stop.is_set() or self.is_over():
             return None
         if rest := self._rest():
             return rest
@@ -54,6 +54,10 @@ class Pace:
             return _POLL_SECONDS
         self._opened = time.monotonic()
         return 0.0
+
+    def is_over(self) -> bool:
+        """Tell whether the upgrade has left the phase of the work, so that nothing may be moved."""
+        return self.journal.phase is not self.phase
 
     def _rest(self) -> float:
         """Account for the time since the last batch was let through; the other share is rest."""
