@@ -109,6 +109,16 @@ class Found:
     versions: NDArray[np.int64]
     vectors: Vectors
 
+    @classmethod
+    def of(cls, rows: Sequence[tuple[str, int, NDArray[np.floating]]], dimension: int) -> Found:
+        """Make one of the id, version and vector of each item."""
+        vectors = np.array([vector for _, _, vector in rows], dtype=np.float32)
+        return cls(
+            item_ids=tuple(item_id for item_id, _, _ in rows),
+            versions=np.array([version for _, version, _ in rows], dtype=np.int64),
+            vectors=vectors.reshape(-1, dimension),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:

@@ -1,15 +1,17 @@
-"""One process at a time in a folder."""
+"""One process at a time in a folder of ours."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotfill.errors import StoreBusyError
+from hotfill.errors import StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 class FolderLock:
@@ -41,3 +43,23 @@ class FolderLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[FolderLock]:
+    """Take the lock of a folder for what the block opens there; if that fails, let it go again."""
+    lock = FolderLock(folder)
+    try:
+        yield lock
+    except BaseException:
+        lock.release()
+        raise
+
+
+def new_folder(path: str | Path) -> Path:
+    """Make a folder for a gallery. Raises StoreError when there is something in it."""
+    folder = Path(path)
+    if folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty: open it, or name a folder that is")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -198,13 +198,7 @@ class MemoryGallery(Gallery):
                     found.append((item_id, item.version, self._sides[space].row(item_id)))
                 elif item is not None and space in item.retired:
                     found.append((item_id, item.version, item.retired[space]))
-            return Found(
-                item_ids=tuple(item_id for item_id, _, _ in found),
-                versions=np.array([version for _, version, _ in found], dtype=np.int64),
-                vectors=np.array([row for _, _, row in found], dtype=np.float32).reshape(
-                    -1, space.dimension
-                ),
-            )
+            return Found.of(found, space.dimension)
 
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
         """List items searched in `space`, in the order of their ids."""

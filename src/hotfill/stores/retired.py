@@ -103,8 +103,8 @@ class RetiredVectors:
             row = self._db.execute("SELECT value FROM facts WHERE name = 'ceiling'").fetchone()
         return 0 if row is None else int(row[0])
 
-    @version_ceiling.setter
-    def version_ceiling(self, version: int) -> None:
+    def raise_ceiling(self, version: int) -> None:
+        """Note durably that versions up to this one may have been given out."""
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO facts VALUES ('ceiling', ?)", (version,))
 

@@ -79,16 +79,7 @@ class StoreSection(BaseModel):
         if self.kind == "postgres":
             from hotfill.stores.postgres import PostgresGallery  # an extra
 
-            schema, table = self.schema_and_table
-            return PostgresGallery.open(
-                self.dsn or "",
-                schema=schema,
-                table=table,
-                exact=self.exact,
-                ef=self.ef,
-                connections=self.connections,
-                timeout_seconds=self.timeout_seconds,
-            )
+            return PostgresGallery.open(self.dsn or "", **self._postgres_options)
         if self.kind == "qdrant":
             from hotfill.stores.qdrant import QdrantGallery  # an extra
 
@@ -151,15 +142,13 @@ class StoreSection(BaseModel):
             raise ConfigError(f'a store of kind "{self.kind}" is stamped when it is made')
         from hotfill.stores.postgres import PostgresGallery  # an extra
 
-        schema, table = self.schema_and_table
         return PostgresGallery.adopt(
             self.dsn or "",
             model,
-            schema=schema,
-            table=table,
             id_column=existing.id_column,
             vector_column=existing.vector_column,
             metadata_column=existing.metadata_column,
+            **self._postgres_options,
         )
 
     def _stamped_collection(self, location: str, model: ModelId, existing: Existing) -> Gallery:
@@ -180,6 +169,18 @@ class StoreSection(BaseModel):
         return MilvusGallery.adopt(
             location, model, vector=existing.vector_column, **self._milvus_options
         )
+
+    @property
+    def _postgres_options(self) -> dict[str, Any]:
+        schema, table = self.schema_and_table
+        return {
+            "schema": schema,
+            "table": table,
+            "exact": self.exact,
+            "ef": self.ef,
+            "connections": self.connections,
+            "timeout_seconds": self.timeout_seconds,
+        }
 
     @property
     def _qdrant_options(self) -> dict[str, Any]:

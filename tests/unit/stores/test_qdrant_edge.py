@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
-from hotfill.stores.qdrant_edge import QdrantEdgeGallery, gallery, rebuild
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery, current, rebuild
 from hotfill.stores.qdrant_edge.failures import translated
 from hotfill.types import ModelId
 
@@ -86,14 +86,14 @@ def test_a_move_that_stops_at_any_step_leaves_each_item_whole_on_one_side(
 
 def test_a_search_that_began_on_an_empty_side_looks_again_when_items_came(edge, monkeypatch):
     versions = filled(edge)
-    search = gallery.Shard.search
+    search = current.Shard.search
 
     def move_meanwhile(shard, queries, k, where):
         monkeypatch.undo()
         edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
         return search(shard, queries, k, where)
 
-    monkeypatch.setattr(gallery.Shard, "search", move_meanwhile)
+    monkeypatch.setattr(current.Shard, "search", move_meanwhile)
     hits = edge.search({OLD: rows(1, OLD), NEW: rows(1, NEW)}, 100)
     assert sorted(hits[OLD].item_ids[0] + hits[NEW].item_ids[0]) == sorted(NAMES)
 
@@ -101,7 +101,7 @@ def test_a_search_that_began_on_an_empty_side_looks_again_when_items_came(edge, 
 @pytest.fixture
 def rebuilt_apart(monkeypatch):
     """Small galleries are rebuilt in a process of their own too."""
-    monkeypatch.setattr(gallery, "SMALL_BYTES", 0)
+    monkeypatch.setattr(current, "SMALL_BYTES", 0)
 
 
 @pytest.mark.usefixtures("rebuilt_apart")
@@ -119,7 +119,7 @@ def test_what_is_written_during_a_rebuild_is_carried_over(edge, folder, monkeypa
         edge.set_metadata([NAMES[21]], [{"n": 3}])
         edge.delete([NAMES[22], NAMES[0]])
 
-    monkeypatch.setattr(gallery, "rebuild", write_meanwhile)
+    monkeypatch.setattr(current, "rebuild", write_meanwhile)
     edge.optimise()
     monkeypatch.undo()
 
@@ -282,13 +282,13 @@ def test_a_mark_goes_on_before_a_transforms_vector_is_written_and_off_after_the_
 ):
     steps = []
     for step in STEPS:
-        real = getattr(gallery.Shard, step)
+        real = getattr(current.Shard, step)
 
         def noted(*args, _real=real, _step=step, **kwargs):
             steps.append(_step)
             return _real(*args, **kwargs)
 
-        monkeypatch.setattr(gallery.Shard, step, noted)
+        monkeypatch.setattr(current.Shard, step, noted)
     versions = filled(edge)
     edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions, origin="up")
     assert steps == ["set_maker", "set_vectors", "remove_vectors"]
@@ -324,9 +324,9 @@ def test_nothing_is_written_to_a_disk_that_is_nearly_full(edge, folder, request)
 
 def test_the_log_is_shortened_now_and_then(edge, monkeypatch):
     flushes = []
-    real = gallery.Shard.flush
-    monkeypatch.setattr(gallery.Shard, "flush", lambda s: (flushes.append(1), real(s))[1])
-    monkeypatch.setattr(gallery, "_FLUSHED_AFTER", 100)
+    real = current.Shard.flush
+    monkeypatch.setattr(current.Shard, "flush", lambda s: (flushes.append(1), real(s))[1])
+    monkeypatch.setattr(current, "_FLUSHED_AFTER", 100)
     for _ in range(8):
         filled(edge)
     assert len(flushes) == 2

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from hotfill.errors import StoreError
+from hotfill.errors import StoreError, StoreFullError
 from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
-from hotfill.stores.versions import VersionClock
+from hotfill.stores.versions import LastingClock, VersionClock
 from hotfill.types import ModelId
 
 MODEL = ModelId("m", "1", 4)
@@ -21,6 +21,32 @@ def test_versions_grow_even_when_the_clock_stands_still(monkeypatch):
     monkeypatch.setattr("time.time_ns", lambda: 1000)
     assert clock.take(1).tolist() == [1000]
     assert VersionClock(floor=2000).take(1).tolist() == [2001]
+
+
+def test_no_version_is_given_out_above_the_ceiling_that_is_kept(monkeypatch):
+    now = [50]
+    monkeypatch.setattr("time.time_ns", lambda: now[0])
+    kept = []
+    clock = LastingClock(0, kept.append)
+    for now[0] in (50, 51, 10**10, 10**12, 10**12):
+        assert clock.take(3)[-1] <= kept[-1]
+    assert len(kept) == 2  # not for every write
+    now[0] = 50  # another process, whose clock was set back
+    assert LastingClock(kept[-1], kept.append).take(1)[0] > kept[1]
+
+
+def test_a_ceiling_that_could_not_be_kept_is_kept_before_the_next_version():
+    kept = []
+
+    def keep(ceiling):
+        kept.append(ceiling)
+        if len(kept) == 1:
+            raise StoreFullError("no space left")
+
+    clock = LastingClock(0, keep)
+    with pytest.raises(StoreFullError):
+        clock.take(1)
+    assert clock.take(1)[0] <= kept[1]
 
 
 def test_a_stamp_comes_back_as_written(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
@@ -13,16 +12,15 @@ from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
-from hotfill.stores.folder_lock import FolderLock
+from hotfill.stores.folder_lock import locked, new_folder
 from hotfill.stores.index_files.adoption import fill_from_index
 from hotfill.stores.index_files.loading import (
     TRUTH,
     build_index,
-    load_side,
     remove_other_files,
     wants_index,
 )
-from hotfill.stores.index_files.side import Side
+from hotfill.stores.index_files.sides import Sides
 from hotfill.stores.index_files.truth import Truth, make
 from hotfill.stores.inputs import (
     check_limit,
@@ -33,16 +31,16 @@ from hotfill.stores.inputs import (
     check_upsert,
 )
 from hotfill.stores.room import check_room
-from hotfill.stores.turns import Turns
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.folder_lock import FolderLock
     from hotfill.stores.index_files.built import Kind
     from hotfill.types import ModelId, Vectors
 
@@ -63,8 +61,6 @@ class IndexFilesGallery(Gallery):
         self._closed = False
         self._lock = RLock()  # held by everything but searches: the truth is theirs
         self._optimising = Lock()
-        self._turns = Turns()  # searches read the sides, changes write them
-        self._behind = False  # whether a change of the sides failed after one of the truth
         self._truth = Truth(folder / TRUTH)
         try:
             if not self._truth.spaces:
@@ -72,7 +68,7 @@ class IndexFilesGallery(Gallery):
             self._filters, self._filtering = Truth(folder / TRUTH), Lock()
             self._clock = VersionClock(floor=self._truth.last_version)
             remove_other_files(folder, self._truth)
-            self._sides = self._load()
+            self._sides = Sides(folder, self._truth, kind)
         except BaseException:
             self._truth.close()
             raise
@@ -95,20 +91,13 @@ class IndexFilesGallery(Gallery):
         ef: how many candidates a walk along a graph keeps; 64 when None.
         Raises StoreError when the folder holds something.
         """
-        folder = Path(path)
-        if folder.exists() and any(folder.iterdir()):
-            raise StoreError(f"{folder} is not empty: open it, or name a folder that is")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
-        try:
+        folder = new_folder(path)
+        with locked(folder) as lock:
             make(folder / TRUTH)
             truth = Truth(folder / TRUTH)
             truth.add_space(model)
             truth.close()
             return cls(folder, lock, kind="flat" if exact else index, ef=ef)
-        except BaseException:
-            lock.release()
-            raise
 
     @classmethod
     def open(
@@ -126,13 +115,9 @@ class IndexFilesGallery(Gallery):
         folder = Path(path)
         if not (folder / TRUTH).is_file():
             raise StoreError(f"{folder} is not a hotfill gallery: it has no {TRUTH}; create one")
-        lock = FolderLock(folder)
-        try:
+        with locked(folder) as lock:
             check_room(folder, 0)
             return cls(folder, lock, kind="flat" if exact else index, ef=ef)
-        except BaseException:
-            lock.release()
-            raise
 
     @classmethod
     def adopt(
@@ -187,7 +172,7 @@ class IndexFilesGallery(Gallery):
             self._ready_to_write(0)
             if model not in self.spaces:
                 self._truth.add_space(model)
-                self._change(lambda: self._sides.update({model: Side(model)}))
+                self._sides.add(model)
 
     def drop_space(self, model: ModelId) -> None:
         """Remove an unsearched space with its retired vectors."""
@@ -197,7 +182,7 @@ class IndexFilesGallery(Gallery):
                 return
             check_unsearched(model, self.count(model))
             self._truth.drop_space(model)
-            self._change(lambda: self._sides.pop(model))
+            self._sides.drop(model)
             remove_other_files(self._folder, self._truth)
 
     def upsert(
@@ -215,7 +200,7 @@ class IndexFilesGallery(Gallery):
             self._ready_to_write(rows.nbytes * (1 + len(old_rows)))
             versions = self._clock.take(len(item_ids))
             self._truth.write(item_ids, versions, space, {space: rows, **old_rows}, metadata)
-            self._change(lambda: self._put(item_ids, rows, space))
+            self._sides.put(item_ids, rows, space)
             return versions
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
@@ -233,7 +218,7 @@ class IndexFilesGallery(Gallery):
             self._ready_to_write(0)
             there = self._truth.rows(item_ids)
             self._truth.delete([row.number for row in there.values()])
-            self._change(lambda: self._remove(there))
+            self._sides.remove(there)
             return len(there)
 
     def move(
@@ -262,7 +247,7 @@ class IndexFilesGallery(Gallery):
             if going:
                 numbers = [found[item_id].number for item_id in going]
                 self._truth.move(numbers, space, origin, rows[moved])
-                self._change(lambda: self._put(going, rows[moved], space))
+                self._sides.put(going, rows[moved], space)
             return moved
 
     def search(
@@ -275,16 +260,10 @@ class IndexFilesGallery(Gallery):
         if where:
             with self._filtering:
                 passing = self._filters.passing(where)
-        if self._behind:
+        if self._sides.behind:
             with self._lock:
-                self._catch_up()
-        with self._turns.reading():
-            for space in ready:
-                check_space(tuple(self._sides), space)  # it may have been dropped just now
-            return {
-                space: self._sides[space].search(rows, k, self._ef, passing)
-                for space, rows in ready.items()
-            }
+                self._sides.catch_up()
+        return self._sides.search(ready, k, self._ef, passing)
 
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items."""
@@ -305,13 +284,10 @@ class IndexFilesGallery(Gallery):
             check_space(self.spaces, space)
             rows = self._truth.rows(item_ids)
             found = self._truth.vectors([row.number for row in rows.values()], space)
-        there = [name for name in item_ids if name in rows and rows[name].number in found]
-        return Found(
-            item_ids=tuple(there),
-            versions=np.array([rows[name].version for name in there], dtype=np.int64),
-            vectors=np.array([found[rows[name].number] for name in there], np.float32).reshape(
-                -1, space.dimension
-            ),
+        there = [(name, rows[name]) for name in item_ids if name in rows]
+        return Found.of(
+            [(name, row.version, found[row.number]) for name, row in there if row.number in found],
+            space.dimension,
         )
 
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
@@ -337,8 +313,8 @@ class IndexFilesGallery(Gallery):
         with self._lock:
             self._check_open()
             check_space(self.spaces, space)
-            self._catch_up()
-            return len(self._sides[space]) if origin is None else self._truth.count(space, origin)
+            self._sides.catch_up()
+            return self._sides.size(space) if origin is None else self._truth.count(space, origin)
 
     def optimise(self) -> None:
         """Build indexes over large sides, and give unused pages of the truth back to the disk.
@@ -359,8 +335,7 @@ class IndexFilesGallery(Gallery):
                     self._check_open()
                     if space in self.spaces:
                         self._truth.note_built(space, name, at)
-                        fresh = {space: load_side(self._folder, self._truth, space, self._kind)}
-                        self._change(partial(self._sides.update, fresh))
+                        self._sides.renew(space)
             with self._lock:
                 self._check_open()
                 remove_other_files(self._folder, self._truth)
@@ -377,39 +352,10 @@ class IndexFilesGallery(Gallery):
 
     # Inside the lock
 
-    def _load(self) -> dict[ModelId, Side]:
-        return {
-            space: load_side(self._folder, self._truth, space, self._kind)
-            for space in self._truth.spaces
-        }
-
-    def _put(self, item_ids: Sequence[str], rows: Vectors, space: ModelId) -> None:
-        for model, side in self._sides.items():
-            if model != space:
-                side.remove(item_ids)
-        self._sides[space].put(item_ids, rows)
-
-    def _remove(self, item_ids: Iterable[str]) -> None:
-        for side in self._sides.values():
-            side.remove(item_ids)
-
-    def _change(self, change: Callable[[], object]) -> None:
-        """Change the sides as the truth was changed. If that fails, they are loaded again."""
-        with self._turns.writing():
-            self._behind = True
-            change()
-            self._behind = False
-
-    def _catch_up(self) -> None:
-        if self._behind:
-            fresh = self._load()
-            with self._turns.writing():
-                self._sides, self._behind = fresh, False
-
     def _ready_to_write(self, n_bytes: int) -> None:
         self._check_open()
         check_room(self._folder, n_bytes)
-        self._catch_up()
+        self._sides.catch_up()
 
     def _check_open(self) -> None:
         if self._closed:

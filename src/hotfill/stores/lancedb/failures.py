@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HotfillError, InputError, StoreError, StoreFullError
+from hotfill.stores.failures import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stands in the message, what it means, and whether the same call may succeed later.
-_TABLE: tuple[tuple[str, type[StoreError], bool], ...] = (
+    from hotfill.stores.failures import Sayings
+
+_SAYINGS: Sayings = (
     ("No space left on device", StoreFullError, True),
     ("StorageFull", StoreFullError, True),
-    ("ommit conflict", StoreError, True),  # another program wrote to the table
+    ("commit conflict", StoreError, True),  # another program wrote to the table
     ("concurrent", StoreError, True),
     ("Too many open files", StoreError, True),
 )
@@ -30,7 +32,4 @@ def translated(doing: str) -> Iterator[None]:
     except UnicodeError as error:
         raise InputError(f"could not {doing}: only valid Unicode is stored: {error}") from error
     except Exception as error:
-        for part, kind, retryable in _TABLE:
-            if part in str(error):
-                raise kind(f"could not {doing}: {error}", retryable=retryable) from error
-        raise StoreError(f"could not {doing}: {error}") from error
+        raise told(doing, str(error), _SAYINGS) from error

@@ -11,6 +11,7 @@ from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
+from hotfill.stores.folder_lock import locked
 from hotfill.stores.inputs import (
     check_limit,
     check_move,
@@ -27,14 +28,14 @@ from hotfill.stores.lancedb.opening import (
     checked_folder,
     connect,
     has_table,
-    lock_table,
+    lock_folder,
     open_table,
 )
 from hotfill.stores.lancedb.searching import search_side
 from hotfill.stores.lancedb.table import Table
 from hotfill.stores.lancedb.walking import Walk
 from hotfill.stores.lancedb.writing import metadata_columns, moved_columns, replaced, written_rows
-from hotfill.stores.versions import VersionClock
+from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from hotfill.stores.folder_lock import FolderLock
     from hotfill.stores.lancedb.reading import Snapshot
     from hotfill.types import ModelId, Vectors
-
-_CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
 
 
 class LanceDBGallery(Gallery):
@@ -72,7 +71,7 @@ class LanceDBGallery(Gallery):
         self._lock = RLock()  # held by everything but searches and reads of states and vectors
         self._walk = Walk()
         self._table = Table(folder, table, exact=exact)
-        self._clock = VersionClock(floor=self._seen.layout.ceiling)
+        self._clock = LastingClock(self._seen.layout.ceiling, self._table.raise_ceiling)
 
     @classmethod
     def create(
@@ -90,17 +89,13 @@ class LanceDBGallery(Gallery):
         """
         folder = checked_folder(path)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = lock_table(folder, table)
-        try:
+        with locked(lock_folder(folder, table)) as lock:
             database = connect(folder)
             with translated("create the table"):
                 if has_table(folder, table):
                     raise StoreError(f"{folder} has a table {table!r}: open it, or name another")
                 database.create_table(table, schema=new_schema(model))
             return cls(folder, table, lock, exact=exact)
-        except BaseException:
-            lock.release()
-            raise
 
     @classmethod
     def adopt(
@@ -124,14 +119,10 @@ class LanceDBGallery(Gallery):
         folder = checked_folder(path)
         if not folder.is_dir():
             raise StoreError(f"there is no folder {folder}")
-        lock = lock_table(folder, table)
-        try:
+        with locked(lock_folder(folder, table)) as lock:
             found = open_table(connect(folder), folder, table)
             stamp_table(found, model, name=table, id_column=id_column, vector_column=vector_column)
             return cls(folder, table, lock, exact=exact)
-        except BaseException:
-            lock.release()
-            raise
 
     @classmethod
     def open(
@@ -148,12 +139,8 @@ class LanceDBGallery(Gallery):
         folder = checked_folder(path)
         if not folder.is_dir():
             raise StoreError(f"there is no folder {folder}")
-        lock = lock_table(folder, table)
-        try:
+        with locked(lock_folder(folder, table)) as lock:
             return cls(folder, table, lock, exact=exact)
-        except BaseException:
-            lock.release()
-            raise
 
     @property
     def capabilities(self) -> Capabilities:
@@ -196,7 +183,7 @@ class LanceDBGallery(Gallery):
             rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
             self._check_fit(item_ids)
             with self._writing(rows.nbytes * (1 + len(old_rows)), len(item_ids)):
-                versions = self._take_versions(len(item_ids))
+                versions = self._clock.take(len(item_ids))
                 if not len(item_ids):
                     return versions
                 self._table.make_columns(metadata)
@@ -340,12 +327,6 @@ class LanceDBGallery(Gallery):
     def _writing(self, n_bytes: int, n_items: int) -> AbstractContextManager[None]:
         self._check_open()
         return self._table.writing(n_bytes, n_items)
-
-    def _take_versions(self, n: int) -> NDArray[np.int64]:
-        versions = self._clock.take(n)
-        if self._clock.last > self._seen.layout.ceiling:
-            self._table.raise_ceiling(self._clock.last + _CEILING_STEP)
-        return versions
 
     def _check_fit(self, item_ids: Sequence[str]) -> None:
         if self._seen.layout.ids_are_numbers:

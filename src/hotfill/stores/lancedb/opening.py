@@ -7,7 +7,6 @@ from typing import Any
 
 from hotfill.errors import InputError, StoreError
 from hotfill.extras import need
-from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.lancedb.failures import translated
 
 
@@ -21,11 +20,11 @@ def checked_folder(path: str | Path) -> Path:
     return Path(path)
 
 
-def lock_table(folder: Path, table: str) -> FolderLock:
-    """Take the lock beside a table. Raises StoreBusyError when another process has it."""
+def lock_folder(folder: Path, table: str) -> Path:
+    """Make the folder beside a table in which its lock lies."""
     beside = folder / f"{table}.hotfill"
     beside.mkdir(exist_ok=True)
-    return FolderLock(beside)
+    return beside
 
 
 def connect(folder: Path) -> Any:

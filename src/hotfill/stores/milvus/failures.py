@@ -9,12 +9,14 @@ import grpc
 from pymilvus.exceptions import MilvusException
 
 from hotfill.errors import HotfillError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.failures import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stands in the message, what it means, and whether the same call may succeed later.
-_TABLE: tuple[tuple[str, type[StoreError], bool], ...] = (
+    from hotfill.stores.failures import Sayings
+
+_SAYINGS: Sayings = (
     ("No space left on device", StoreFullError, True),
     ("disk quota exceeded", StoreFullError, True),
     ("memory quota exceeded", StoreFullError, True),
@@ -48,7 +50,4 @@ def _ours(doing: str, error: Exception) -> Exception:
     lowered = text.lower()
     if "collection" in lowered and ("not found" in lowered or "does not exist" in lowered):
         return MissingCollectionError(text)
-    for part, kind, later in _TABLE:
-        if part.lower() in lowered:
-            return kind(f"could not {doing}: {text}", retryable=later)
-    return StoreError(f"could not {doing}: {text}", retryable=isinstance(error, grpc.RpcError))
+    return told(doing, text, _SAYINGS, retryable=isinstance(error, grpc.RpcError))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
+from hotfill.stores.base import Capabilities, Gallery
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.inputs import (
     check_limit,
@@ -20,15 +18,12 @@ from hotfill.stores.inputs import (
     check_space,
     check_unsearched,
     check_upsert,
-    ready_vectors,
 )
-from hotfill.stores.milvus import adoption, repair
+from hotfill.stores.milvus import adoption, opening, reading, writing
 from hotfill.stores.milvus.claim import Claim
-from hotfill.stores.milvus.conditions import quoted, where_expression
-from hotfill.stores.milvus.items import Items, is_number
-from hotfill.stores.milvus.rows import Row, metadata_of
-from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS, Server
-from hotfill.stores.milvus.stamp import Stamp
+from hotfill.stores.milvus.items import Items
+from hotfill.stores.milvus.searching import search_side
+from hotfill.stores.milvus.server import MOST_HITS
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -37,8 +32,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.milvus.stamp import Space
+    from hotfill.stores.base import Found, Hits, ItemState, Metadata, Page, Where
+    from hotfill.stores.milvus.server import Server
+    from hotfill.stores.milvus.stamp import Space, Stamp
     from hotfill.types import ModelId, Vectors
 
 TIMEOUT_SECONDS = 60.0
@@ -87,9 +83,7 @@ class MilvusGallery(Gallery):
         """Use `create`, `adopt` or `open`."""
         self._server, self._claim, self._name = server, claim, name
         self._exact, self._fresh = exact, fresh
-        text = claim.stamp
-        stamp = Stamp((), 1) if text is None else Stamp.from_json(text, name)
-        self._items = Items(server, claim, stamp)
+        self._items = Items(server, claim, opening.stamp_of(claim, name))
         self._clock = VersionClock()
         self._closed = False
 
@@ -117,18 +111,12 @@ class MilvusGallery(Gallery):
             walk keeps. fresh: see the class. timeout_seconds: of one call.
         Raises StoreError when there is such a gallery, or when the server cannot be used.
         """
-        _check_name(collection)
-        server = Server(
-            location, token=token, database=database, timeout_seconds=timeout_seconds, ef=ef
-        )
-        try:
-            gallery = cls(
-                server, Claim.make(server, collection), collection, exact=exact, fresh=fresh
-            )
-        except BaseException:
-            server.close()
-            raise
-        return gallery._beginning(lambda: gallery.add_space(model))
+        with opening.connected(
+            location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
+        ) as server:
+            claim = Claim.make(server, collection)
+            gallery = cls(server, claim, collection, exact=exact, fresh=fresh)
+            return gallery._beginning(lambda: gallery.add_space(model))
 
     @classmethod
     def adopt(
@@ -160,21 +148,16 @@ class MilvusGallery(Gallery):
         Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
         of it, and a vector that was changed meanwhile would be taken for the old one.
         """
-        _check_name(collection)
-        server = Server(
-            location, token=token, database=database, timeout_seconds=timeout_seconds, ef=ef
-        )
-        try:
+        with opening.connected(
+            location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
+        ) as server:
             space = adoption.look(server, collection, model, vector)
             try:
                 claim = Claim.make(server, collection)
             except StoreError:
                 claim = Claim.take(server, collection)
             gallery = cls(server, claim, collection, exact=exact, fresh=fresh)
-        except BaseException:
-            server.close()
-            raise
-        return gallery._beginning(lambda: gallery._adopted(space))
+            return gallery._beginning(lambda: gallery._adopted(space))
 
     @classmethod
     def open(
@@ -194,17 +177,12 @@ class MilvusGallery(Gallery):
         Options: as for `create`; `exact` is for spaces added from now on.
         Raises StoreError when there is none, StoreBusyError when a process has it.
         """
-        _check_name(collection)
-        server = Server(
-            location, token=token, database=database, timeout_seconds=timeout_seconds, ef=ef
-        )
-        try:
+        with opening.connected(
+            location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
+        ) as server:
             claim = Claim.take(server, collection)
             gallery = cls(server, claim, collection, exact=exact, fresh=fresh)
-        except BaseException:
-            server.close()
-            raise
-        return gallery._beginning(gallery._loaded)
+            return gallery._beginning(gallery._loaded)
 
     def _beginning(self, begin: Callable[[], None]) -> Self:
         """Do the first thing; close if it fails."""
@@ -216,18 +194,13 @@ class MilvusGallery(Gallery):
         return self
 
     def _adopted(self, space: Space) -> None:
-        if not self._stamp.spaces:
-            self._restamp(Stamp((space,), 2))
-        elif space.model not in self._stamp.models:
-            held = ", ".join(map(str, self._stamp.models))
-            raise StoreError(f"{self._name} is stamped already: it holds {held}; open it")
+        stamp = opening.stamp_with(self._stamp, space, self._name)
+        if stamp != self._stamp:
+            self._restamp(stamp)
         self._loaded()
 
     def _loaded(self) -> None:
-        for space in self._stamp.spaces:
-            self._server.load(space)
-        if self._claim.torn:
-            repair.one_side_each(self._server, self._stamp, self._claim.last_beat)
+        opening.load(self._server, self._claim, self._stamp)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -271,26 +244,20 @@ class MilvusGallery(Gallery):
         """Write items with new content, each as one whole row."""
         with self._items.writing(item_ids):
             rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            self._check_possible(item_ids)
-            target = self._stamp.space(space)
+            writing.check_possible(item_ids, self._stamp)
             versions = self._clock.take(len(item_ids))
             before = self._items.find(item_ids)
-            written = []
-            for i, item_id in enumerate(item_ids):
-                content: Mapping[str, object] = {}
-                if metadata is not None:
-                    content = metadata[i]
-                elif item_id in before:
-                    content = before[item_id][1].content
-                version = int(versions[i])
-                kept = {
-                    str(self._stamp.space(model).number): kind[i].tobytes()
-                    for model, kind in old_rows.items()
-                }
-                written.append(
-                    Row(item_id, version, space.fingerprint, version, content, kept, rows[i])
-                )
-            self._items.put(target, written, before)
+            written = writing.written(
+                item_ids,
+                rows,
+                metadata,
+                old_rows,
+                versions,
+                space=space,
+                stamp=self._stamp,
+                before=before,
+            )
+            self._items.put(self._stamp.space(space), written, before)
             return versions
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
@@ -300,13 +267,7 @@ class MilvusGallery(Gallery):
         with self._items.writing(item_ids):
             there = self._items.find(item_ids, vectors=True)
             for space in self._stamp.spaces:
-                changed = [
-                    replace(there[item_id][1], content=row)
-                    for item_id, row in zip(item_ids, metadata, strict=True)
-                    if item_id in there and there[item_id][0] == space
-                ]
-                if changed:
-                    self._items.put(space, changed, {})
+                self._items.put(space, writing.described(item_ids, metadata, space, there), {})
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove rows."""
@@ -328,28 +289,22 @@ class MilvusGallery(Gallery):
         origin: str | None = None,
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`: write the new row, later remove the earlier one."""
-        origin, own = origin or space.fingerprint, space.fingerprint
         with self._items.writing(item_ids):
             rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
             target, now = self._stamp.space(space), time.time_ns()
             before = self._items.find(item_ids, vectors=True)
-            moved = np.zeros(len(item_ids), dtype=np.bool_)
-            written = []
-            for i, item_id in enumerate(item_ids):
-                side, row = before.get(item_id, (None, None))
-                if side is None or row is None or row.version != versions[i]:
-                    continue
-                if side == target and row.origin == own != origin:
-                    continue  # the model's own vector is better than any transform's
-                kept = {k: v for k, v in row.kept.items() if k != str(target.number)}
-                if side != target:
-                    ready = ready_vectors(row.vector[None], side.model, None)
-                    kept[str(side.number)] = ready[0].tobytes()
-                since = max(now, row.since + 1)
-                written.append(replace(row, origin=origin, since=since, kept=kept, vector=rows[i]))
-                moved[i] = True
-            self._items.put(target, written, before)
-            return moved
+            moved = writing.moved(
+                item_ids,
+                rows,
+                versions,
+                target=target,
+                origin=origin or space.fingerprint,
+                now=now,
+                before=before,
+            )
+            self._items.put(target, moved, before)
+            there = {row.item_id for row in moved}
+            return np.array([item_id in there for item_id in item_ids], dtype=np.bool_)
 
     def search(
         self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
@@ -364,34 +319,15 @@ class MilvusGallery(Gallery):
             raise InputError(f"k: Milvus gives at most {MOST_HITS} hits for a query, got {k}")
         with self._items.searches.one():
             return {
-                model: self._search_side(stamp.space(model), rows, k, where)
+                model: search_side(self._server, stamp.space(model), rows, k, where)
                 for model, rows in ready.items()
             }
-
-    def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
-        condition = where_expression(where, adopted=space.adopted) if where else ""
-        lists = self._server.search(space, queries, k, condition) if len(queries) else []
-        return Hits(
-            item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
-            scores=tuple(_scores([d for _, d in found], space.metric) for found in lists),
-        )
 
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items."""
         with self._items.reading(item_ids):
             there = self._items.find(item_ids)
-        return [
-            ItemState(
-                item_id=item_id,
-                version=there[item_id][1].version,
-                space=there[item_id][0].model,
-                origin=there[item_id][1].origin,
-                metadata=metadata_of(there[item_id][1].content),
-            )
-            if item_id in there
-            else None
-            for item_id in item_ids
-        ]
+        return reading.states(item_ids, there)
 
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         """Read searched or retired vectors: both are in the item's row."""
@@ -399,49 +335,20 @@ class MilvusGallery(Gallery):
             check_space(self.spaces, space)
             where = self._stamp.space(space)
             there = self._items.find(item_ids, vectors=True)
-        found = {}
-        for item_id, (side, row) in there.items():
-            kept = row.kept.get(str(where.number))
-            if side == where:
-                found[item_id] = row.vector
-            elif kept is not None:
-                found[item_id] = np.frombuffer(kept, dtype=np.float32)
-        names = [item_id for item_id in item_ids if item_id in found]
-        rows = np.array([found[name] for name in names], dtype=np.float32)
-        rows = rows.reshape(-1, space.dimension)
-        return Found(
-            item_ids=tuple(names),
-            versions=np.array([there[name][1].version for name in names], dtype=np.int64),
-            # An adopted collection may hold vectors of any length.
-            vectors=ready_vectors(rows, space, names) if where.adopted and names else rows,
-        )
+        return reading.vectors(item_ids, there, where)
 
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
         """List items searched in `space`, in the order of their keys."""
         check_limit(limit)
         with self._items.reading(None):
             check_space(self.spaces, space)
-            rows = self._server.page(self._stamp.space(space), after, limit)
-        full = len(rows) == min(limit, MOST_HITS)
-        return Page(
-            item_ids=tuple(row.item_id for row in rows),
-            versions=np.array([row.version for row in rows], dtype=np.int64),
-            origins=tuple(row.origin for row in rows),
-            cursor=rows[-1].item_id if full else None,
-        )
+            return reading.page(self._server, self._stamp.space(space), after, limit)
 
     def count(self, space: ModelId, *, origin: str | None = None) -> int:
         """Count the items searched in `space`."""
         with self._items.reading(None):
             check_space(self.spaces, space)
-            where = self._stamp.space(space)
-            if origin is None:
-                return self._server.count(where, "")
-            field = '$meta["hotfill_origin"]' if where.adopted else "origin"
-            if where.adopted and origin == space.fingerprint:  # rows that say nothing are its own
-                others = f"exists {field} and {field} != {quoted(origin)}"
-                return self._server.count(where, "") - self._server.count(where, others)
-            return self._server.count(where, f"{field} == {quoted(origin)}")
+            return reading.count(self._server, self._stamp.space(space), origin)
 
     def optimise(self) -> None:
         """Settle what is pending; let a server seal and index what it holds in memory."""
@@ -477,25 +384,3 @@ class MilvusGallery(Gallery):
     @property
     def _stamp(self) -> Stamp:
         return self._items.stamp
-
-    def _check_possible(self, item_ids: Sequence[str]) -> None:
-        for item_id in item_ids:
-            if len(item_id.encode()) > ID_BYTES:
-                raise InputError(f"item id {item_id[:50]!r}...: Milvus takes {ID_BYTES} bytes")
-            if self._stamp.spaces[0].number_ids and not is_number(item_id):
-                raise InputError(
-                    f"item id {item_id!r}: the keys of the adopted collection are whole numbers"
-                )
-
-
-def _scores(distances: Sequence[float], metric: str) -> NDArray[np.float32]:
-    values = np.array(distances, dtype=np.float32)
-    # Milvus's L2 is the square of the distance.
-    return -np.sqrt(np.maximum(values, 0)) if metric == "L2" else values
-
-
-def _check_name(collection: str) -> None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,149}", collection):
-        raise InputError(
-            f"collection: letters, digits and underscores, at most 150, got {collection!r}"
-        )

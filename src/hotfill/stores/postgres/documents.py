@@ -5,8 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from hotfill.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hotfill.stores.base import Metadata, Scalar
+    from hotfill.stores.postgres.stamp import Stamp
+
+
+def documents_of(metadata: Sequence[Metadata], stamp: Stamp) -> list[str]:
+    """Return a JSON object per item. Raises InputError where the table has no place for them."""
+    if stamp.metadata_column is None and any(metadata):
+        raise InputError(
+            f"{stamp.table} was adopted without a metadata column; nothing was written"
+        )
+    return [document(row) for row in metadata]
 
 
 def document(metadata: Metadata) -> str:

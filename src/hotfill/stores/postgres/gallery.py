@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.checks import check_ids
-from hotfill.errors import InputError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.inputs import (
@@ -28,22 +27,21 @@ from hotfill.stores.postgres import (
 )
 from hotfill.stores.postgres import schema as _schema
 from hotfill.stores.postgres.connections import Connections
-from hotfill.stores.postgres.documents import document, metadata_of
+from hotfill.stores.postgres.documents import documents_of, metadata_of
 from hotfill.stores.postgres.failures import translated
 from hotfill.stores.postgres.hits import hits_of
-from hotfill.stores.postgres.ids import check_fit, fits
+from hotfill.stores.postgres.ids import check_fit, fits, in_order
 from hotfill.stores.postgres.stamp import Stamp
-from hotfill.stores.postgres.table import Table, known
+from hotfill.stores.postgres.table import Table
 from hotfill.stores.postgres.wire import vector_array, vectors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.postgres.connections import Connection
     from hotfill.stores.postgres.stamp import Space
     from hotfill.stores.postgres.statement import Statement
     from hotfill.stores.postgres.wire import Binary
@@ -93,12 +91,9 @@ class PostgresGallery(Gallery):
         connections: most at a time. timeout_seconds: of one statement; 0 for none.
         Raises StoreError when the table exists, or when the server cannot be used.
         """
-        opened = opening.connect(dsn, ef, connections, timeout_seconds, schema, table)
-
-        def make(connection: Connection) -> Stamp:
-            return opening.create(connection, model, schema=schema, table=table, half=half)
-
-        return cls._made(opened, f"make the table {schema}.{table}", schema, make, exact)
+        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            stamp = opening.create(opened, model, schema=schema, table=table, half=half)
+            return cls(opened, stamp, exact=exact)
 
     @classmethod
     def adopt(
@@ -129,13 +124,10 @@ class PostgresGallery(Gallery):
         Others: as for `create`. Again is harmless. Raises StoreError when the table does not fit,
         or was stamped otherwise before.
         """
-        opened = opening.connect(dsn, ef, connections, timeout_seconds, schema, table)
         columns = adoption.Columns(id_column, vector_column, metadata_column)
-
-        def make(connection: Connection) -> Stamp:
-            return opening.adopt(connection, model, columns, schema=schema, table=table, half=half)
-
-        return cls._made(opened, f"adopt the table {schema}.{table}", schema, make, exact)
+        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            stamp = opening.adopt(opened, model, columns, schema=schema, table=table, half=half)
+            return cls(opened, stamp, exact=exact)
 
     @classmethod
     def open(
@@ -153,30 +145,8 @@ class PostgresGallery(Gallery):
 
         Raises StoreError when there is none, or when the server cannot be used.
         """
-        opened = opening.connect(dsn, ef, connections, timeout_seconds, schema, table)
-        return cls._made(
-            opened,
-            f"open the table {schema}.{table}",
-            schema,
-            lambda connection: known(_schema.read_stamp(connection, schema, table), schema, table),
-            exact,
-        )
-
-    @classmethod
-    def _made(
-        cls,
-        connections: Connections,
-        doing: str,
-        schema: str,
-        make: Callable[[Connection], Stamp],
-        exact: bool,
-    ) -> Self:
-        try:
-            stamp = connections.run(doing, lambda c: _schema.alone(c, schema, lambda: make(c)))
-            return cls(connections, stamp, exact=exact)
-        except BaseException:
-            connections.close()
-            raise
+        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            return cls(opened, opening.stamp_of(opened, schema=schema, table=table), exact=exact)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -220,9 +190,9 @@ class PostgresGallery(Gallery):
         stamp = self._table.stamp_with(space, *(retired or {}))
         rows, old_rows = check_upsert(stamp.models, item_ids, vectors, space, metadata, retired)
         check_fit(item_ids, stamp.id_type)
-        documents = self._documents(metadata)
+        documents = None if metadata is None else documents_of(metadata, stamp)
         models = (space, *old_rows)
-        order = _sorted(item_ids)
+        order = in_order(item_ids)
 
         def write(stamp: Stamp) -> Statement:
             arrays = {
@@ -244,7 +214,7 @@ class PostgresGallery(Gallery):
         """Replace the metadata of items that exist."""
         check_ids(item_ids)
         check_metadata(metadata, len(item_ids))
-        documents = self._documents(metadata) or []
+        documents = documents_of(metadata, self._table.stamp)
         order = self._fitting(item_ids)
         if len(order):
             self._table.write(
@@ -398,20 +368,5 @@ class PostgresGallery(Gallery):
     def _fitting(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
         """Return the places of ids that the table can hold, in the order of the ids."""
         id_type = self._table.stamp.id_type
-        order = _sorted(item_ids)
+        order = in_order(item_ids)
         return np.array([i for i in order if fits(item_ids[i], id_type)], dtype=np.intp)
-
-    def _documents(self, metadata: Sequence[Metadata] | None) -> list[str] | None:
-        if metadata is None:
-            return None
-        if self._table.stamp.metadata_column is None and any(metadata):
-            raise InputError(
-                f"{self._table.stamp.table} was adopted without a metadata column; nothing was "
-                "written"
-            )
-        return [document(row) for row in metadata]
-
-
-def _sorted(item_ids: Iterable[str]) -> NDArray[np.intp]:
-    ids = list(item_ids)
-    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import numpy as np
+
 from hotfill.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 _WHOLE_NUMBERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 ID_TYPES = ("text", "character varying", "uuid", *_WHOLE_NUMBERS)
@@ -37,3 +41,9 @@ def check_fit(item_ids: Sequence[str], id_type: str) -> None:
     for item_id in item_ids:
         if not fits(item_id, id_type):
             raise InputError(f"the table's ids are of type {id_type}; {item_id!r} is none")
+
+
+def in_order(item_ids: Iterable[str]) -> NDArray[np.intp]:
+    """Return the places of ids in the order of the ids, in which writers do not deadlock."""
+    ids = list(item_ids)
+    return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)

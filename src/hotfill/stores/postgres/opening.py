@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import StoreError
@@ -9,17 +10,24 @@ from hotfill.stores.postgres import adoption, names
 from hotfill.stores.postgres import schema as ddl
 from hotfill.stores.postgres.connections import Connections
 from hotfill.stores.postgres.stamp import Stamp
+from hotfill.stores.postgres.table import known
 from hotfill.stores.postgres.triggers import OWN_SESSION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from hotfill.stores.postgres.connections import Connection
     from hotfill.types import ModelId
 
 
-def connect(
+@contextmanager
+def connected(
     dsn: str, ef: int | None, most: int, timeout_seconds: float, schema: str, table: str
-) -> Connections:
-    """Connect with the settings that a gallery needs."""
+) -> Iterator[Connections]:
+    """Connect, with the settings that a gallery needs, for what the block opens.
+
+    If that fails, disconnect.
+    """
     names.check_name("the schema", schema)
     names.check_name("the table", table)
     settings = {
@@ -32,7 +40,12 @@ def connect(
     }
     if ef is not None:
         settings["hnsw.ef_search"] = str(ef)
-    return Connections(dsn, most=most, timeout_seconds=timeout_seconds, settings=settings)
+    connections = Connections(dsn, most=most, timeout_seconds=timeout_seconds, settings=settings)
+    try:
+        yield connections
+    except BaseException:
+        connections.close()
+        raise
 
 
 def types(connection: Connection) -> dict[str, int]:
@@ -45,10 +58,11 @@ def types(connection: Connection) -> dict[str, int]:
     )
 
 
-def create(connection: Connection, model: ModelId, *, schema: str, table: str, half: bool) -> Stamp:
+def create(
+    connections: Connections, model: ModelId, *, schema: str, table: str, half: bool
+) -> Stamp:
     """Make an empty table and stamp it."""
-    ddl.make_bookkeeping(connection, schema)
-    stamp = Stamp(
+    empty = Stamp(
         schema=schema,
         table=table,
         id_column="item_id",
@@ -60,13 +74,18 @@ def create(connection: Connection, model: ModelId, *, schema: str, table: str, h
         counted=True,
         half=half,
     ).with_space(model)
-    ddl.create_table(connection, stamp)
-    ddl.add_column(connection, stamp, stamp.spaces[0])
-    return ddl.write_stamp(connection, ddl.prepare(connection, stamp))
+
+    def make(connection: Connection) -> Stamp:
+        ddl.make_bookkeeping(connection, schema)
+        ddl.create_table(connection, empty)
+        ddl.add_column(connection, empty, empty.spaces[0])
+        return ddl.write_stamp(connection, ddl.prepare(connection, empty))
+
+    return _alone(connections, f"make the table {schema}.{table}", schema, make)
 
 
 def adopt(
-    connection: Connection,
+    connections: Connections,
     model: ModelId,
     columns: adoption.Columns,
     *,
@@ -75,12 +94,32 @@ def adopt(
     half: bool,
 ) -> Stamp:
     """Stamp a table that is there, without altering it."""
-    known = ddl.read_stamp(connection, schema, table)
-    if known is None:
-        fresh = adoption.look(connection, model, columns, schema=schema, table=table, half=half)
-        ddl.make_bookkeeping(connection, schema)
-        return ddl.write_stamp(connection, fresh)
-    if model not in known.models:
-        held = ", ".join(map(str, known.models)) or "nothing"
-        raise StoreError(f"{schema}.{table} is stamped already: it holds {held}; open it")
-    return known
+
+    def make(connection: Connection) -> Stamp:
+        stamp = ddl.read_stamp(connection, schema, table)
+        if stamp is None:
+            fresh = adoption.look(connection, model, columns, schema=schema, table=table, half=half)
+            ddl.make_bookkeeping(connection, schema)
+            return ddl.write_stamp(connection, fresh)
+        if model not in stamp.models:
+            held = ", ".join(map(str, stamp.models)) or "nothing"
+            raise StoreError(f"{schema}.{table} is stamped already: it holds {held}; open it")
+        return stamp
+
+    return _alone(connections, f"adopt the table {schema}.{table}", schema, make)
+
+
+def stamp_of(connections: Connections, *, schema: str, table: str) -> Stamp:
+    """Read the stamp of a gallery. Raises StoreError where there is none."""
+    return _alone(
+        connections,
+        f"open the table {schema}.{table}",
+        schema,
+        lambda connection: known(ddl.read_stamp(connection, schema, table), schema, table),
+    )
+
+
+def _alone(
+    connections: Connections, doing: str, schema: str, make: Callable[[Connection], Stamp]
+) -> Stamp:
+    return connections.run(doing, lambda c: ddl.alone(c, schema, lambda: make(c)))

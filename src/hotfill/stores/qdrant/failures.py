@@ -13,16 +13,18 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
-from hotfill.errors import HotfillError, StoreBusyError, StoreError, StoreFullError
+from hotfill.errors import HotfillError, StoreBusyError, StoreFullError
+from hotfill.stores.failures import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stands in the message, and what it means; the same call may succeed later.
-_TABLE: tuple[tuple[str, type[StoreError]], ...] = (
-    ("No space left on device", StoreFullError),
-    ("database or disk is full", StoreFullError),
-    ("already accessed by another instance", StoreBusyError),
+    from hotfill.stores.failures import Sayings
+
+_SAYINGS: Sayings = (
+    ("No space left on device", StoreFullError, True),
+    ("database or disk is full", StoreFullError, True),
+    ("already accessed by another instance", StoreBusyError, True),
 )
 _LATER = (408, 429, 500, 502, 503, 504)  # HTTP: busy, restarting, overloaded
 
@@ -48,13 +50,10 @@ def _ours(doing: str, error: Exception) -> Exception:
     text = _text(error)
     if _names_missing_point(error, text):
         return MissingPointError(text)
-    for part, kind in _TABLE:
-        if part in text:
-            return kind(f"could not {doing}: {text}", retryable=True)
     later = isinstance(error, (ResponseHandlingException, QdrantException)) or (
         isinstance(error, UnexpectedResponse) and error.status_code in _LATER
     )
-    return StoreError(f"could not {doing}: {text}", retryable=later)
+    return told(doing, text, _SAYINGS, retryable=later)
 
 
 def _names_missing_point(error: Exception, text: str) -> bool:

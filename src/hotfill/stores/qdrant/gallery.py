@@ -7,10 +7,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qdrant_client import models
 
 from hotfill.checks import check_ids
-from hotfill.errors import StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.inputs import (
@@ -22,24 +20,20 @@ from hotfill.stores.inputs import (
     check_upsert,
     ready_vectors,
 )
-from hotfill.stores.qdrant import adoption, moving, searching
+from hotfill.stores.qdrant import moving, opening, searching, writing
 from hotfill.stores.qdrant import stamp as stamps
-from hotfill.stores.qdrant.collection import Collection, named, new_space, parts, rows_of
+from hotfill.stores.qdrant.collection import Collection, named, new_space, rows_of
 from hotfill.stores.qdrant.conditions import (
     made_by_model,
     made_by_transform,
     searched_in,
-    these,
     where_filter,
 )
 from hotfill.stores.qdrant.points import (
     SIDE,
     VERSION,
-    foreign,
     made_by,
     metadata_of,
-    path,
-    payload,
 )
 from hotfill.stores.versions import VersionClock
 
@@ -121,17 +115,10 @@ class QdrantGallery(Gallery):
         collection with them and `adopt` it.
         Raises StoreError when the collection exists, or when the server cannot be used.
         """
-        opened = Collection(
-            location, collection, api_key=api_key, exact=exact, ef=ef,
-            timeout_seconds=timeout_seconds,
-        )  # fmt: skip
-        try:
-            space = new_space(model, time.time_ns())
-            opened.create(space)
-            return cls(opened, stamps.Stamp((space,), adopted=False))
-        except BaseException:
-            opened.close()
-            raise
+        with opening.connected(
+            location, collection, api_key=api_key, exact=exact, ef=ef, timeout=timeout_seconds
+        ) as opened:
+            return cls(opened, opening.create(opened, model))
 
     @classmethod
     def adopt(
@@ -162,26 +149,10 @@ class QdrantGallery(Gallery):
         payload that it replaces says nothing of hotfill, so the item is on the adopted side again,
         but a vector that it changes in place may be moved over. Let it write through hotfill.
         """
-        opened = Collection(
-            location, collection, api_key=api_key, exact=exact, ef=ef,
-            timeout_seconds=timeout_seconds,
-        )  # fmt: skip
-        try:
-            config = opened.describe()
-            stamp = stamps.read(config.metadata, collection)
-            if stamp is None:
-                space = adoption.look(config, collection, model, vector, time.time_ns())
-                opened.write_stamp(stamps.heading(adopted=True), stamps.entry(space))
-                stamp = stamps.Stamp((space,), adopted=True)
-            elif model not in stamp.models:
-                held = ", ".join(map(str, stamp.models)) or "nothing"
-                raise StoreError(
-                    f"collection {collection!r} is stamped already: it holds {held}; open it"
-                )
-            return cls(opened, stamp)
-        except BaseException:
-            opened.close()
-            raise
+        with opening.connected(
+            location, collection, api_key=api_key, exact=exact, ef=ef, timeout=timeout_seconds
+        ) as opened:
+            return cls(opened, opening.adopt(opened, model, vector))
 
     @classmethod
     def open(
@@ -199,20 +170,10 @@ class QdrantGallery(Gallery):
         Raises StoreError when there is none, StoreBusyError when another process has the folder of
         the local engine open.
         """
-        opened = Collection(
-            location, collection, api_key=api_key, exact=exact, ef=ef,
-            timeout_seconds=timeout_seconds,
-        )  # fmt: skip
-        try:
-            stamp = opened.read_stamp()
-            if stamp is None:
-                raise StoreError(
-                    f"collection {collection!r} is no hotfill gallery: stamp it, or create one"
-                )
-            return cls(opened, stamp)
-        except BaseException:
-            opened.close()
-            raise
+        with opening.connected(
+            location, collection, api_key=api_key, exact=exact, ef=ef, timeout=timeout_seconds
+        ) as opened:
+            return cls(opened, opening.known(opened))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -262,70 +223,28 @@ class QdrantGallery(Gallery):
         """Write items with new content, each as one whole point."""
         stamp = self._stamp_with(space, *(retired or {}))
         rows, old_rows = check_upsert(stamp.models, item_ids, vectors, space, metadata, retired)
-        points = [self._collection.point(item_id) for item_id in item_ids]
         side = stamp.space(space)
         kinds = {side.vector: rows, **{stamp.space(m).vector: kind for m, kind in old_rows.items()}}
         with self._collection.alone:
             versions = self._take_versions(len(item_ids))
-            if metadata is None:
-                before = self._collection.read(item_ids, keys=None)
-                metadata = [
-                    foreign(before[item_id].payload) if item_id in before else {}
-                    for item_id in item_ids
-                ]
-            for part in parts(len(item_ids), sum(kind.shape[1] for kind in kinds.values())):
-                lists = {name: kind[part].tolist() for name, kind in kinds.items()}
-                written = [
-                    models.PointStruct(
-                        id=points[place],
-                        vector={name: kind[i] for name, kind in lists.items()},
-                        payload=payload(
-                            item_ids[place], int(versions[place]), side.side, metadata[place]
-                        ),
-                    )
-                    for i, place in enumerate(range(*part.indices(len(item_ids))))
-                ]
-                self._collection.update(
-                    [models.UpsertOperation(upsert=models.PointsList(points=written))]
-                )
+            writing.write(self._collection, item_ids, kinds, metadata, versions, side.side)
         return versions
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist. New values first, then what has to go."""
+        """Replace the metadata of items that exist."""
         check_ids(item_ids)
         check_metadata(metadata, len(item_ids))
         with self._collection.alone:
             there = self._collection.read(self._possible(item_ids), keys=None)
-            operations: list[Any] = []
-            for item_id, row in zip(item_ids, metadata, strict=True):
-                if item_id not in there:
-                    continue
-                item = these([self._collection.point(item_id)])
-                if row:
-                    operations.append(
-                        models.SetPayloadOperation(
-                            set_payload=models.SetPayload(payload=dict(row), filter=item)
-                        )
-                    )
-                if gone := [path(k) for k in foreign(there[item_id].payload) if k not in row]:
-                    operations.append(
-                        models.DeletePayloadOperation(
-                            delete_payload=models.DeletePayload(keys=gone, filter=item)
-                        )
-                    )
-            for part in parts(len(operations), 1):
-                self._collection.update(operations[part])
+            rows = dict(zip(item_ids, metadata, strict=True))
+            writing.set_metadata(self._collection, rows, there)
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove points."""
         check_ids(item_ids)
         with self._collection.alone:
             there = list(self._collection.read(self._possible(item_ids), keys=[]))
-            for part in parts(len(there), 1):
-                points: list[Any] = [self._collection.point(item_id) for item_id in there[part]]
-                self._collection.update(
-                    [models.DeleteOperation(delete=models.PointIdsList(points=points))]
-                )
+            writing.delete(self._collection, there)
             return len(there)
 
     def move(

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.failures import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stands in the message, what it means, and whether the same call may succeed later.
-_TABLE: tuple[tuple[str, type[StoreError], bool], ...] = (
+    from hotfill.stores.failures import Sayings
+
+_SAYINGS: Sayings = (
     ("No space left on device", StoreFullError, True),
     ("StorageFull", StoreFullError, True),
     ("WouldBlock", StoreBusyError, True),
@@ -27,15 +29,8 @@ def translated(doing: str) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:
-        raise _ours(doing, error) from error
+        raise told(doing, str(error), _SAYINGS) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # the engine's own bug; not an Exception
             raise
-        raise _ours(doing, error) from error
-
-
-def _ours(doing: str, error: BaseException) -> StoreError:
-    for part, kind, retryable in _TABLE:
-        if part in str(error):
-            return kind(f"could not {doing}: {error}", retryable=retryable)
-    return StoreError(f"could not {doing}: {error}")
+        raise told(doing, str(error), _SAYINGS) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from threading import Lock, RLock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from hotfill.checks import check_ids
 from hotfill.errors import StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
-from hotfill.stores.folder_lock import FolderLock
+from hotfill.stores.folder_lock import locked, new_folder
 from hotfill.stores.inputs import (
     check_limit,
     check_move,
@@ -22,6 +22,7 @@ from hotfill.stores.inputs import (
     check_unsearched,
     check_upsert,
 )
+from hotfill.stores.qdrant_edge.current import Current, data_name
 from hotfill.stores.qdrant_edge.moving import carry_over, may_move
 from hotfill.stores.qdrant_edge.points import (
     ID,
@@ -32,27 +33,22 @@ from hotfill.stores.qdrant_edge.points import (
     payload,
     state_of,
 )
-from hotfill.stores.qdrant_edge.rebuild import copy_shard, rebuild
 from hotfill.stores.qdrant_edge.shard import Shard
-from hotfill.stores.qdrant_edge.sides import Sides
 from hotfill.stores.retired import RetiredVectors
 from hotfill.stores.room import check_room
 from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
-from hotfill.stores.versions import VersionClock
+from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.folder_lock import FolderLock
+    from hotfill.stores.qdrant_edge.sides import Sides
     from hotfill.types import ModelId, Vectors
-
-SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
-_CEILING_STEP = 60 * 10**9  # versions are nanoseconds: the record of them is renewed once a minute
-_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most so many, in seconds
-_CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 
 
 class QdrantEdgeGallery(Gallery):
@@ -71,22 +67,13 @@ class QdrantEdgeGallery(Gallery):
         self, folder: Path, stamp: Stamp, lock: FolderLock, *, exact: bool, ef: int | None
     ) -> None:
         """Use `create` or `open`."""
-        self._folder = folder
-        self._stamp = stamp
-        self._folder_lock = lock
-        self._exact, self._ef = exact, ef
+        self._folder, self._folder_lock = folder, lock
         self._closed = False
         # Held by everything but searches. They look at the engine alone, which answers at once.
         self._lock = RLock()
-        self._optimising = Lock()
-        self._written: set[str] | None = None  # what to carry over to a shard being rebuilt
-        self._unflushed = 0  # items written since the engine's log was last shortened
-        self._sides = Sides()
         self._retired = RetiredVectors(folder / "retired.sqlite")
-        self._ceiling = self._retired.version_ceiling
-        self._clock = VersionClock(floor=self._ceiling)
-        self._shard = Shard.load(folder / stamp.data, exact=exact, ef=ef)
-        self._sides.settle(self._shard, stamp.spaces)
+        self._clock = LastingClock(self._retired.version_ceiling, self._retired.raise_ceiling)
+        self._current = Current(folder, stamp, self._lock, exact=exact, ef=ef)
 
     @classmethod
     def create(
@@ -99,19 +86,12 @@ class QdrantEdgeGallery(Gallery):
             and is slower.
         Raises StoreError when the folder holds something.
         """
-        folder = Path(path)
-        if folder.exists() and any(folder.iterdir()):
-            raise StoreError(f"{folder} is not empty: open it, or name a folder that is")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(folder)
-        try:
-            Shard.create(folder / _data_name(0), model)
-            stamp = Stamp(spaces=(model,), data=_data_name(0))
+        folder = new_folder(path)
+        with locked(folder) as lock:
+            Shard.create(folder / data_name(0), model)
+            stamp = Stamp(spaces=(model,), data=data_name(0))
             write_stamp(folder, stamp)  # last: a folder without it was never finished
             return cls(folder, stamp, lock, exact=exact, ef=ef)
-        except BaseException:
-            lock.release()
-            raise
 
     @classmethod
     def open(cls, path: str | Path, *, exact: bool = False, ef: int | None = None) -> Self:
@@ -122,17 +102,13 @@ class QdrantEdgeGallery(Gallery):
         """
         folder = Path(path)
         read_stamp(folder)  # before anything is made in a folder that is not ours
-        lock = FolderLock(folder)
-        try:
+        with locked(folder) as lock:
             stamp = read_stamp(folder)
-            for leftover in folder.glob(_data_name("*")):
+            for leftover in folder.glob(data_name("*")):
                 if leftover.name != stamp.data:
                     shutil.rmtree(leftover)  # a rebuild that a crash cut short
             check_room(folder, 0)  # opening plays back the log, which writes
             return cls(folder, stamp, lock, exact=exact, ef=ef)
-        except BaseException:
-            lock.release()
-            raise
 
     @property
     def capabilities(self) -> Capabilities:
@@ -142,28 +118,23 @@ class QdrantEdgeGallery(Gallery):
     @property
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
-        return self._stamp.spaces
+        return self._current.spaces
 
     def add_space(self, model: ModelId) -> None:
         """Add a named vector to the shard, then stamp the folder."""
         with self._lock:
             if model not in self.spaces:
-                self._shard.add_space(model)
-                self._restamp(Stamp((*self.spaces, model), self._stamp.data))
-                self._sides.distrust()
+                self._current.add_space(model)
 
     def drop_space(self, model: ModelId) -> None:
         """Remove an unsearched space with its retired vectors."""
         with self._lock:
-            self._settle()
+            self._current.settle()
             if model not in self.spaces:
                 return
             check_unsearched(model, self.count(model))
             self._retired.drop_space(model.fingerprint)
-            remaining = tuple(space for space in self.spaces if space != model)
-            self._restamp(Stamp(remaining, self._stamp.data))
-            self._sides.distrust()
-            self._shard.drop_space(model)
+            self._current.drop_space(model)
 
     def upsert(
         self,
@@ -177,8 +148,8 @@ class QdrantEdgeGallery(Gallery):
         """Write items with new content."""
         with self._lock:
             rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            self._before_write(rows.nbytes * (1 + len(old_rows)), len(rows))
-            versions = self._take_versions(len(item_ids))
+            self._current.before_write(rows.nbytes * (1 + len(old_rows)), len(rows))
+            versions = self._clock.take(len(item_ids))
             before = self._shard.read(item_ids, keys=None if metadata is None else [])
             if metadata is None:
                 metadata = [
@@ -196,7 +167,7 @@ class QdrantEdgeGallery(Gallery):
             ]
             leaving = self._sides.of(self._shard, list(before))
             with self._sides.changing(arriving={space: len(item_ids)}, leaving=leaving.values()):
-                self._note(item_ids)
+                self._current.note(item_ids)
                 self._shard.write(item_ids, payloads, space.fingerprint, rows)
             written = dict(zip(item_ids, versions.tolist(), strict=True))
             self._retired.forget_other_versions({name: written[name] for name in before})
@@ -207,11 +178,11 @@ class QdrantEdgeGallery(Gallery):
         check_ids(item_ids)
         check_metadata(metadata, len(item_ids))
         with self._lock:
-            self._before_write(0, len(item_ids))
+            self._current.before_write(0, len(item_ids))
             there = self._shard.read(item_ids, keys=None)
             for item_id, row in zip(item_ids, metadata, strict=True):
                 if item_id in there:
-                    self._note([item_id])
+                    self._current.note([item_id])
                     stored = there[item_id].payload
                     content = payload(item_id, stored[VERSION], row)
                     self._shard.overwrite_payload(item_id, {**content, **makers_of(stored)})
@@ -220,13 +191,13 @@ class QdrantEdgeGallery(Gallery):
         """Remove items from every space."""
         check_ids(item_ids)
         with self._lock:
-            self._before_write(0, len(item_ids))
+            self._current.before_write(0, len(item_ids))
             there = list(self._shard.read(item_ids, keys=[]))
             if there:
                 with self._sides.changing(
                     arriving={}, leaving=self._sides.of(self._shard, there).values()
                 ):
-                    self._note(there)
+                    self._current.note(there)
                     self._shard.delete(there)
                 self._retired.forget(there)
             return len(there)
@@ -244,7 +215,7 @@ class QdrantEdgeGallery(Gallery):
         transform = None if origin == space.fingerprint else origin
         with self._lock:
             rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
-            self._before_write(rows.nbytes, len(rows))
+            self._current.before_write(rows.nbytes, len(rows))
             own, mark = space.fingerprint, made_by(space.fingerprint)
             before = self._shard.read(item_ids, keys=[VERSION, mark], vectors=True)
             moved = np.array(
@@ -256,7 +227,7 @@ class QdrantEdgeGallery(Gallery):
             )
             if moved.any():
                 going = [item_id for item_id, goes in zip(item_ids, moved, strict=True) if goes]
-                self._note(going)
+                self._current.note(going)
                 carry_over(
                     {item_id: before[item_id] for item_id in going},
                     rows[moved],
@@ -276,29 +247,12 @@ class QdrantEdgeGallery(Gallery):
         if self._closed:
             raise StoreError(f"{self._folder} is closed: open it again")
         ready = check_search(self.spaces, queries, k, where)
-        while True:
-            shard, counts = self._shard, self._sides.counts
-            filled = {space: ready[space] for space in ready if counts.get(space)}
-            try:
-                found = shard.search(filled, k, where) if filled else {}
-            except StoreError:
-                if shard is self._shard:
-                    raise
-                continue  # a rebuilt shard took its place
-            # A side that was empty may have taken items from one that was searched after that.
-            counts = self._sides.counts
-            if all(space in filled or not counts.get(space) for space in ready):
-                break
-        nothing = Hits(
-            item_ids=((),) * max(map(len, ready.values()), default=0),
-            scores=(np.empty(0, dtype=np.float32),) * max(map(len, ready.values()), default=0),
-        )
-        return {space: found.get(space, nothing) for space in ready}
+        return self._current.search(ready, k, where)
 
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items."""
         with self._lock:
-            self._settle()
+            self._current.settle()
             records = self._shard.read(item_ids, keys=None)
             sides = self._sides.of(self._shard, list(records))
         return [
@@ -313,7 +267,7 @@ class QdrantEdgeGallery(Gallery):
         name = space.fingerprint
         with self._lock:
             check_space(self.spaces, space)
-            self._settle()
+            self._current.settle()
             records = self._shard.read(item_ids, keys=[VERSION], vectors=[name])
             versions = {item_id: record.payload[VERSION] for item_id, record in records.items()}
             found = {
@@ -323,13 +277,9 @@ class QdrantEdgeGallery(Gallery):
             }
             elsewhere = {key: version for key, version in versions.items() if key not in found}
             found.update(self._retired.get(name, elsewhere))
-        there = [item_id for item_id in item_ids if item_id in found]
-        return Found(
-            item_ids=tuple(there),
-            versions=np.array([versions[item_id] for item_id in there], dtype=np.int64),
-            vectors=np.array([found[item_id] for item_id in there], dtype=np.float32).reshape(
-                -1, space.dimension
-            ),
+        return Found.of(
+            [(name, versions[name], found[name]) for name in item_ids if name in found],
+            space.dimension,
         )
 
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
@@ -337,7 +287,7 @@ class QdrantEdgeGallery(Gallery):
         check_limit(limit)
         with self._lock:
             check_space(self.spaces, space)
-            self._settle()
+            self._current.settle()
             records, cursor = self._shard.page(space.fingerprint, after=after, limit=limit)
         own, mark = space.fingerprint, made_by(space.fingerprint)
         return Page(
@@ -351,7 +301,7 @@ class QdrantEdgeGallery(Gallery):
         """Count the items searched in `space`; at once without `origin`, by a filter with it."""
         with self._lock:
             check_space(self.spaces, space)
-            self._settle()
+            self._current.settle()
             if origin is None:
                 return self._sides.counts[space]
             if origin == space.fingerprint:
@@ -365,49 +315,7 @@ class QdrantEdgeGallery(Gallery):
         for a moment, at the end. Small galleries, for which the engine builds no index, are
         compacted where they are.
         """
-        with self._optimising:
-            with self._lock:
-                self._settle()
-                size = sum(4 * n * space.dimension for space, n in self._sides.counts.items())
-                if size < SMALL_BYTES:
-                    self._shard.optimise()
-                    return
-                self._shard.flush()
-                number = int(self._stamp.data.rpartition("-")[2]) + 1
-                fresh, spaces = self._folder / _data_name(number), self.spaces
-                copy_shard(self._folder / self._stamp.data, fresh)
-                self._written = set()
-            try:
-                rebuild(fresh, spaces)
-                self._change_over(fresh, spaces)
-            finally:
-                self._written = None
-                if read_stamp(self._folder).data != fresh.name:
-                    shutil.rmtree(fresh, ignore_errors=True)
-
-    def _change_over(self, fresh: Path, spaces: Sequence[ModelId]) -> None:
-        """Bring a rebuilt shard up to date, part by part, and put it in the place of the other."""
-        successor = Shard.load(fresh, exact=self._exact, ef=self._ef)
-        while True:
-            with self._lock:
-                self._settle()
-                written = self._written or set()
-                part = [written.pop() for _ in range(min(_CARRIED_AT_ONCE, len(written)))]
-                for model in self.spaces:
-                    successor.add_space(model)
-                successor.copy_items(part, self._shard)
-                if written:
-                    continue  # and let others have a turn
-                for model in spaces:
-                    if model not in self.spaces:
-                        successor.drop_space(model)
-                successor.flush()
-                before, left = self._shard, self._folder / self._stamp.data
-                self._restamp(Stamp(spaces=self.spaces, data=fresh.name))
-                self._shard, self._written = successor, None
-                before.close()
-            shutil.rmtree(left, ignore_errors=True)
-            return
+        self._current.optimise()
 
     def close(self) -> None:
         """Flush, release the folder."""
@@ -416,41 +324,17 @@ class QdrantEdgeGallery(Gallery):
                 return
             self._closed = True
             try:
-                self._shard.flush()
-                self._shard.close()
+                self._current.close()
             finally:
                 self._retired.close()
                 self._folder_lock.release()
 
     # Inside the lock
 
-    def _settle(self) -> None:
-        self._sides.settle(self._shard, self.spaces)
+    @property
+    def _shard(self) -> Shard:
+        return self._current.shard
 
-    def _before_write(self, n_bytes: int, n_items: int) -> None:
-        check_room(self._folder, n_bytes)
-        self._settle()
-        self._unflushed += n_items
-        if self._unflushed > _FLUSHED_AFTER:
-            self._shard.flush()
-            self._unflushed = n_items
-
-    def _restamp(self, stamp: Stamp) -> None:
-        write_stamp(self._folder, stamp)
-        self._stamp = stamp
-
-    def _note(self, item_ids: Iterable[str]) -> None:
-        """Remember what a shard that is being rebuilt does not have yet."""
-        if self._written is not None:
-            self._written.update(item_ids)
-
-    def _take_versions(self, n: int) -> NDArray[np.int64]:
-        versions = self._clock.take(n)
-        if self._clock.last > self._ceiling:
-            self._ceiling = self._clock.last + _CEILING_STEP
-            self._retired.version_ceiling = self._ceiling
-        return versions
-
-
-def _data_name(number: int | str) -> str:
-    return f"shard-{number}"
+    @property
+    def _sides(self) -> Sides:
+        return self._current.sides
