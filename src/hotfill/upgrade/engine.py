@@ -179,7 +179,7 @@ class Upgrade:
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
-            self._redo_left_over(self._embed_work())
+            self._redo_left_over(self._embed_work(), self.journal.phase)
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self._enter(Step.COMPLETE)
             for space in self._others():
@@ -235,7 +235,8 @@ class Upgrade:
         finally:
             refit.finish()
             tidying.finish()
-        self._redo_left_over(embed)  # of writers that had not yet heard of the upgrade
+        # Writers that had not yet heard of the upgrade may have written to the old side.
+        self._redo_left_over(embed, Phase.BACKFILLING)
         mend_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
@@ -247,9 +248,8 @@ class Upgrade:
     def _embed_work(self) -> Work:
         return stages.embed_work(self.plan.new_model, self.source, self.new_embedder)
 
-    def _redo_left_over(self, embed: Work) -> None:
-        """Embed what the store says the new model has not embedded, until there is no more."""
-        phase = self.journal.phase
+    def _redo_left_over(self, embed: Work, phase: Phase) -> None:
+        """Embed what the store says the new model has not embedded, as long as the phase lasts."""
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
 
@@ -312,7 +312,7 @@ class Upgrade:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
-            self._redo_left_over(self._embed_work())
+            self._redo_left_over(self._embed_work(), phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])
