@@ -12,7 +12,7 @@ from hotfill.evaluation.backfill_evaluation import evaluate_backfill, evaluate_s
 from hotfill.evaluation.mixed_gallery import MixedGallery
 from hotfill.evaluation.orders import random_order
 from hotfill.metrics.relevance import same_label
-from hotfill.serving.fitting import load_fit
+from hotfill.serving.model_fit import load_fit
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from demo.embeddings import read_embeddings
 from demo.oracle import Oracle
 from demo.traffic import Traffic
 from hotfill import config
-from hotfill.serving.fitting import load_scorer
+from hotfill.serving.model_fit import load_scorer
 from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from hotfill import config
-from hotfill.serving.fitting import load_scorer
+from hotfill.serving.model_fit import load_scorer
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.fitting.kept import fit_folder
 from tests.acceptance.processes import moved, started, wait_for

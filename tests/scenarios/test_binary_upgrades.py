@@ -23,7 +23,8 @@ from hotfill.binary import (
 )
 from hotfill.evaluation.rehearse import rehearse
 from hotfill.scoring import compare
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, PhaseError, PlanError
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId

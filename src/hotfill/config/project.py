@@ -14,7 +14,8 @@ from hotfill.config.factories import made_by
 from hotfill.config.settings import GuardSection, ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
-from hotfill.serving.fitting import fitting_for, given_map, load_scorer
+from hotfill.serving.fitting import fitting_for, given_map
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control

@@ -21,7 +21,7 @@ from hotfill.service.metrics import SearchMetrics
 from hotfill.service.rehearsed import Rehearsed, read_rehearsed
 from hotfill.service.steps import Steps
 from hotfill.service.watch import Watch
-from hotfill.serving.fitting import load_scorer
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.serving.view import NEW_ONLY, OLD_ONLY
 from hotfill.upgrade.fitting.kept import fit_folder

@@ -16,18 +16,12 @@ from hotfill.errors import InputError
 from hotfill.scoring import Scorer, Side
 from hotfill.scoring.fit import MIN_PAIRS, REFERENCES
 from hotfill.scoring.tail import tail
-from hotfill.serving.fitting import ModelFit
+from hotfill.serving.model_fit import FITS, ModelFit
 
 if TYPE_CHECKING:
-    from hotfill.scoring.fit import FitTransform
     from hotfill.types import ModelId
     from hotfill.upgrade.fitting.base import ChainPairs
     from hotfill.upgrade.plan import TransformName
-
-_FITS: dict[TransformName, FitTransform] = {
-    "kernel_bridge": transforms.fit_kernel_bridge,
-    "bridge": transforms.fit_bridge,
-}
 
 
 def fit_chain(
@@ -63,7 +57,7 @@ def fit_chain(
         ordered, table = rows[order], vectors[order]
         kept = np.searchsorted(ordered, references)
         fitted = rng.permutation(np.setdiff1d(np.arange(len(ordered)), kept))
-        fit = _FITS[transform](
+        fit = FITS[transform](
             pairs.new[ordered[fitted]], table[fitted], new_model=new_model, old_model=model
         )
         sides.append(Side(model, fit, tail(), table[kept]))

@@ -1,4 +1,4 @@
-"""What is fitted between two models: one folder of files that are only worth something together.
+"""Fitting what joins two models, by the strategy of a plan.
 
 Everything is fitted from paired vectors alone, without labels. A share of the pairs is kept from
 the fit; on it the sides are calibrated.
@@ -6,7 +6,7 @@ the fit; on it the sides are calibrated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,72 +15,15 @@ from hotfill import scoring, transforms
 from hotfill.errors import ConfigError
 from hotfill.scoring import Scorer, Side
 from hotfill.scoring.own_view import OWN_SHARE
-from hotfill.transforms.agreement import neighbours_kept
+from hotfill.serving.chain_fitting import fit_chain
+from hotfill.serving.model_fit import FITS, ModelFit, load_fit
 from hotfill.upgrade.fitting.base import Fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from hotfill.scoring import Prepared
-    from hotfill.scoring.fit import FitTransform
     from hotfill.transforms import Transform
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.fitting.base import ChainPairs
     from hotfill.upgrade.plan import Plan, TransformName
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFit:
-    """The `up` map and the scorer built around it."""
-
-    up: Transform
-    scorer: Scorer
-
-    def uncertainty(self, old_vectors: Vectors) -> NDArray[np.floating]:
-        """Say how doubtful the old side's scores are, (n,), highest first.
-
-        Raises ConfigError for compatible models: nothing is mapped, so nothing is in doubt.
-        """
-        doubtful = self.scorer.sides[0].transform
-        if doubtful is None:
-            raise ConfigError("queries are embedded by both models, so there is no map to doubt")
-        return transforms.uncertainty(doubtful, old_vectors)
-
-    def agreement(self, old_vectors: Vectors, new_vectors: Vectors) -> float:
-        """Compare rankings of held-out old vectors with the new model's own, 0 to 1."""
-        side = self.scorer.sides[0]
-        if isinstance(side.transform, scoring.Bridge):
-            features = side.transform.query_features(new_vectors)
-            scores = features @ side.transform.gallery_features(old_vectors).T
-        elif side.transform is not None:
-            scores = scoring.compare(side.transform(new_vectors), old_vectors, side.model)
-        else:
-            raise ConfigError("queries are embedded by both models, so there is no map to compare")
-        return neighbours_kept(new_vectors, scores)
-
-    def prepare(
-        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None
-    ) -> Prepared:
-        """Make queries of the new model ready to search all sides, as searches do."""
-        return self.scorer.prepare(queries, own_queries)
-
-    def save(self, folder: Path) -> None:
-        """Write to a folder that exists."""
-        self.up.save(folder / "up.safetensors")
-        scoring.save(self.scorer, folder / "scorer")
-
-
-def load_fit(folder: Path) -> ModelFit:
-    """Read what `ModelFit.save` wrote. Raises InputError when it is damaged."""
-    return ModelFit(transforms.load(folder / "up.safetensors"), load_scorer(folder))
-
-
-def load_scorer(folder: Path) -> Scorer:
-    """Read the scorer alone: all that searches need."""
-    return scoring.load(folder / "scorer", load_transform=transforms.load)
 
 
 def fitting_for(plan: Plan) -> Fitting:
@@ -95,12 +38,10 @@ def fitting_for(plan: Plan) -> Fitting:
         given = given_map(plan)
         return found if given is None else replace(found, up=given)
 
-    def fit_chain(pairs: ChainPairs) -> ModelFit:
-        from hotfill.serving.chain_fitting import fit_chain  # it builds on this module
-
+    def fit_sides(pairs: ChainPairs) -> ModelFit:
         return fit_chain(pairs, new, transform=plan.transform)
 
-    return Fitting(fit=fit, load=load_fit, fit_chain=fit_chain)
+    return Fitting(fit=fit, load=load_fit, fit_chain=fit_sides)
 
 
 def given_map(plan: Plan) -> Transform | None:
@@ -138,7 +79,7 @@ def fit_models(
         new_vectors,
         old_model=old_model,
         new_model=new_model,
-        fit_transform=_FITS[transform],
+        fit_transform=FITS[transform],
         own_share=own_share,
     )
     bridge = scorer.sides[0].transform
@@ -146,12 +87,6 @@ def fit_models(
         return ModelFit(bridge.kernel, scorer)
     up = transforms.fit_ridge(old_vectors, new_vectors, source=old_model, target=new_model)
     return ModelFit(up, scorer)
-
-
-_FITS: dict[TransformName, FitTransform] = {
-    "kernel_bridge": transforms.fit_kernel_bridge,
-    "bridge": transforms.fit_bridge,
-}
 
 
 def _compatible(old_model: ModelId, new_model: ModelId) -> ModelFit:

@@ -6,7 +6,7 @@ Fitted from pairs of vectors of the same items, applied and stored with numpy on
 from hotfill.transforms.affine import Affine
 from hotfill.transforms.base import Transform
 from hotfill.transforms.bridge import Bridge, BridgeForm, bridge_of, fit_bridge
-from hotfill.transforms.files import load, save
+from hotfill.transforms.files import load
 from hotfill.transforms.forward import ForwardMap, join, joint_model
 from hotfill.transforms.identity import Identity, identity
 from hotfill.transforms.kernel import KernelMap, fit_kernel
@@ -18,6 +18,7 @@ from hotfill.transforms.procrustes import fit_procrustes
 from hotfill.transforms.residual import Residual
 from hotfill.transforms.residual_mlp import ResidualMlp
 from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
+from hotfill.transforms.saving import save
 from hotfill.transforms.uncertainty import uncertainty
 
 __all__ = [

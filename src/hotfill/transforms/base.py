@@ -11,6 +11,7 @@ import numpy as np
 
 from hotfill.checks import check_vectors
 from hotfill.errors import VectorError
+from hotfill.transforms.saving import save
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,9 +97,7 @@ class Transform(ABC):
     @final
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file: weights, both model ids, facts. No pickle."""
-        from hotfill.transforms import files
-
-        files.save(self, path)
+        save(self, path)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.source} -> {self.target}, {self.fingerprint})"

@@ -1,9 +1,8 @@
-"""Transforms in files: safetensors with a stamp. Nothing from a file is executed."""
+"""Transforms from files: safetensors with a stamp. Nothing from a file is executed."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,11 @@ from hotfill.transforms.kernel_bridge import KernelBridge
 from hotfill.transforms.mlp import Mlp
 from hotfill.transforms.residual import Residual
 from hotfill.transforms.residual_mlp import ResidualMlp
+from hotfill.transforms.saving import FORMAT, STAMP
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
     from hotfill.transforms.base import Transform
-
-_STAMP = "hotfill.transform"  # the one metadata key; its value is JSON
-_FORMAT = 1
 
 KINDS: dict[str, type[Transform]] = {
     kind.kind: kind
@@ -40,28 +37,6 @@ KINDS: dict[str, type[Transform]] = {
     )
 }
 """Which class a file's kind stands for. A new transform is one entry here."""
-
-
-def save(transform: Transform, path: str | Path) -> None:
-    """Write a transform to a safetensors file, whole or not at all."""
-    from safetensors.numpy import save as to_bytes
-
-    stamp = {
-        "format": _FORMAT,
-        "kind": transform.kind,
-        "source": transform.source.to_dict(),
-        "target": transform.target.to_dict(),
-        "fingerprint": transform.fingerprint,
-        "facts": transform.facts,
-    }
-    content = to_bytes(dict(transform.arrays), metadata={_STAMP: json.dumps(stamp)})
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(target)
 
 
 def load(
@@ -112,12 +87,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from error
-    if _STAMP not in metadata:
+    if STAMP not in metadata:
         raise InputError(f"{path} is a safetensors file, but not a transform that hotfill wrote")
     try:
-        stamp = json.loads(metadata[_STAMP])
+        stamp = json.loads(metadata[STAMP])
     except ValueError as error:
         raise InputError(f"{path}: its stamp is not readable: {error}") from error
-    if not isinstance(stamp, dict) or stamp.get("format") != _FORMAT:
-        raise InputError(f"{path}: expected format {_FORMAT}; written by another hotfill version?")
+    if not isinstance(stamp, dict) or stamp.get("format") != FORMAT:
+        raise InputError(f"{path}: expected format {FORMAT}; written by another hotfill version?")
     return stamp, arrays

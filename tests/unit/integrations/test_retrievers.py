@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.fitting.kept import fit_folder

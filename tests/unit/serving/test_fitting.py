@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hotfill.serving.fitting import fit_models, load_fit
+from hotfill.serving.fitting import fit_models
+from hotfill.serving.model_fit import load_fit
 from hotfill.transforms import Affine, KernelMap
 from hotfill.types import ModelId
 

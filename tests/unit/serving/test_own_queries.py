@@ -9,7 +9,8 @@ import tomli_w
 from hotfill import config
 from hotfill.errors import ConfigError
 from hotfill.scoring.own_view import OWN_SHARE
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase

@@ -8,7 +8,8 @@ import tomli_w
 
 from hotfill import config
 from hotfill.errors import ConfigError, ModelMismatchError
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.types import ModelId
 from hotfill.upgrade.fitting.kept import fit_folder

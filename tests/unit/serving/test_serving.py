@@ -14,7 +14,8 @@ from hotfill.errors import (
     InputError,
     ModelMismatchError,
 )
-from hotfill.serving.fitting import fitting_for, load_scorer
+from hotfill.serving.fitting import fitting_for
+from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
 from hotfill.upgrade.fitting.kept import fit_folder
 from hotfill.upgrade.phases import Phase

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from hotfill.errors import HeldError, PlanError
-from hotfill.serving.fitting import fit_models, load_fit
+from hotfill.serving.fitting import fit_models
+from hotfill.serving.model_fit import load_fit
 from hotfill.upgrade import control
 from hotfill.upgrade.fitting.base import Fitting
 from hotfill.upgrade.guard import watch
