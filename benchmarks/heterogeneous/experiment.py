@@ -102,6 +102,11 @@ class Experiment:
                 architecture=architecture.to_dict()["blocks"],
                 search_seconds=seconds.get(name),
             )
+        longer = f"cmp-nas r3, {self.plan.longer_epochs} epochs"
+        if self.plan.longer_epochs and longer not in done:
+            network = Network(self.space, target)
+            self._query(network, lambda: agreeing_recipe(model), longer, self.plan.longer_epochs)
+            yield self._row(longer, network, large_gallery=gallery)
         if "hand-made" not in done:
             net = self._hand_made(budget)
             self._query(net, lambda: agreeing_recipe(model), "hand-made")
@@ -210,8 +215,16 @@ class Experiment:
         self._fit(network, recipes.independent(head), settings, "large")
         return network, head
 
-    def _query(self, network: nn.Module, build: Callable[[], Recipe], name: str) -> nn.Module:
+    def _query(
+        self,
+        network: nn.Module,
+        build: Callable[[], Recipe],
+        name: str,
+        epochs: int | None = None,
+    ) -> nn.Module:
         settings = replace(self.plan.query, seed=self.seed)
+        if epochs is not None:
+            settings = replace(settings, epochs=epochs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             for module in network.modules():
@@ -232,7 +245,7 @@ class Experiment:
             recipe,
             self.train,
             settings,
-            folder=self.work / folder.replace(" ", "-"),
+            folder=self.work / folder.replace(" ", "-").replace(",", ""),
             old_vectors=old,
             augment=self.task.augment,
         )

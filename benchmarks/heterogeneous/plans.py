@@ -17,6 +17,7 @@ class Plan:
     large_width: of the gallery model, a residual network (64 would be ResNet-18). stem: of the
     search space. share: of the gallery model's FLOPs, what a query may cost.
     held_out: items of each training class for the reward. distillations: compared with seed 0 only.
+    longer_epochs: with seed 0 the r3 architecture is also trained for so long; 0 leaves it out.
     query: how query models are trained, the
     found and the hand-made ones alike.
     """
@@ -34,6 +35,7 @@ class Plan:
     held_out: int
     calibration_batches: int
     distillations: tuple[str, ...] = DISTILLATIONS
+    longer_epochs: int = 40
 
 
 QUICK = Plan(
@@ -50,6 +52,7 @@ QUICK = Plan(
     held_out=4,
     calibration_batches=1,
     distillations=("l2",),
+    longer_epochs=0,
 )
 
 OMNIGLOT = Plan(

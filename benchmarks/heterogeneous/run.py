@@ -43,7 +43,7 @@ def run_plan(
         rows = found["rows"]
     for seed in seeds:
         done = {str(row["system"]) for row in rows if row["seed"] == seed}
-        compared = plan if seed == 0 else replace(plan, distillations=())
+        compared = plan if seed == 0 else replace(plan, distillations=(), longer_epochs=0)
         experiment = Experiment(compared, task, seed, work)
         for row in experiment.rows(done):
             rows.append(row)
