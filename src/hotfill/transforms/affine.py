@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
-from hotfill.errors import ShapeError
 from hotfill.transforms.base import Transform
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ class Affine(Transform):
             "matrix": (self.source.dimension, self.target.dimension),
             "offset": (self.target.dimension,),
         }
-        got = {name: array.shape for name, array in self._arrays.items()}
-        if got != expected:
-            raise ShapeError(f"an affine map between these spaces has {expected}, got {got}")
+        self._check_shapes("an affine map", expected)
 
     def _map(self, rows: Vectors) -> Vectors:
         return np.asarray(rows @ self.matrix + self.offset, dtype=np.float32)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 import numpy as np
 
 from hotfill.checks import check_vectors
-from hotfill.errors import VectorError
+from hotfill.errors import ShapeError, VectorError
 from hotfill.transforms.saving import save
 
 if TYPE_CHECKING:
@@ -101,6 +101,13 @@ class Transform(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.source} -> {self.target}, {self.fingerprint})"
+
+    @final
+    def _check_shapes(self, what: str, expected: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise ShapeError unless the arrays are exactly these. what: "an affine map", say."""
+        got = {name: array.shape for name, array in self._arrays.items()}
+        if got != expected:
+            raise ShapeError(f"{what} between these spaces has {expected}, got {got}")
 
     @abstractmethod
     def _check(self) -> None:

@@ -114,9 +114,7 @@ class Bridge(Transform):
             "numerator": (new, old + 1),
             "slope": (old,),
         }
-        got = {name: array.shape for name, array in self._arrays.items()}
-        if got != expected:
-            raise ShapeError(f"a bridge between these spaces has {expected}, got {got}")
+        self._check_shapes("a bridge", expected)
         if self.target.metric == "l2" and has_free_length(self.target):
             raise ShapeError(
                 f"a bridge needs an old space whose order is that of inner products; {self.target} "

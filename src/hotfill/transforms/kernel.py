@@ -79,9 +79,7 @@ class KernelMap(Transform):
             "reach": (1,),
             "weights": (count, target),
         }
-        got = {name: array.shape for name, array in self._arrays.items()}
-        if got != expected:
-            raise ShapeError(f"a kernel map between these spaces has {expected}, got {got}")
+        self._check_shapes("a kernel map", expected)
         if has_free_length(self.target):
             raise ShapeError(
                 f"a kernel map gives vectors of unit length, but length has a meaning in "

@@ -38,6 +38,21 @@ def check_pairs(
     return as_compared(first, source), as_compared(second, target)
 
 
+def varied_pairs(
+    source_vectors: Any, target_vectors: Any, *, source: ModelId, target: ModelId, least: int
+) -> tuple[Vectors, Vectors]:
+    """Do the same for what is to be learned from: neither side may be one vector again and again.
+
+    Raises as `check_pairs`, and VectorError.
+    """
+    first, second = check_pairs(
+        source_vectors, target_vectors, source=source, target=target, least=least
+    )
+    refuse_constant(first, source)
+    refuse_constant(second, target)
+    return first, second
+
+
 def refuse_constant(vectors: np.ndarray, model: ModelId) -> None:
     """Raise VectorError where all rows are one vector, from which nothing can be learned."""
     if len(vectors) and np.allclose(vectors, vectors[0], rtol=0, atol=1e-6):

@@ -14,7 +14,7 @@ import numpy as np
 
 from hotfill.transforms.affine import Affine
 from hotfill.transforms.base import BATCH_ROWS
-from hotfill.transforms.pairs import check_pairs, refuse_constant
+from hotfill.transforms.pairs import varied_pairs
 
 if TYPE_CHECKING:
     from hotfill.transforms.base import Facts
@@ -39,11 +39,9 @@ def fit_procrustes(
     Raises ShapeError, VectorError, InputError (too few pairs).
     """
     least = max(2, min(source.dimension, target.dimension))
-    first, second = check_pairs(
+    first, second = varied_pairs(
         source_vectors, target_vectors, source=source, target=target, least=least
     )
-    refuse_constant(first, source)
-    refuse_constant(second, target)
     mean_first = np.zeros(source.dimension)
     mean_second = np.zeros(target.dimension)
     if centre:

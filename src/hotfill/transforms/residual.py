@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
-from hotfill.errors import ShapeError
 from hotfill.transforms.base import Transform
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ class Residual(Transform):
             "outer_offset": (target,),
             "straight": (source, target),
         }
-        got = {name: array.shape for name, array in self._arrays.items()}
-        if got != expected:
-            raise ShapeError(f"a residual map between these spaces has {expected}, got {got}")
+        self._check_shapes("a residual map", expected)
 
     def _map(self, rows: Vectors) -> Vectors:
         arrays = self._arrays

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
-from hotfill.errors import ShapeError
 from hotfill.transforms.base import Transform
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ class ResidualMlp(Transform):
             "scale": (target,),
             "straight": (source, target),
         }
-        got = {name: array.shape for name, array in self._arrays.items()}
-        if got != expected:
-            raise ShapeError(f"a residual MLP between these spaces has {expected}, got {got}")
+        self._check_shapes("a residual MLP", expected)
 
     def _map(self, rows: Vectors) -> Vectors:
         from scipy.special import ndtr

@@ -17,7 +17,7 @@ from hotfill.training.transforms.settings import MapSettings
 from hotfill.training.transforms.spaces import as_compared, on_device
 from hotfill.transforms import ResidualMlp
 from hotfill.transforms.base import Facts
-from hotfill.transforms.pairs import check_pairs, refuse_constant
+from hotfill.transforms.pairs import varied_pairs
 from hotfill.types import ModelId
 
 
@@ -37,11 +37,9 @@ def train_residual_mlp(
     hidden: width of the bent part, 256 in the paper. No labels.
     Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs), DivergedError.
     """
-    first, second = check_pairs(
+    first, second = varied_pairs(
         source_vectors, target_vectors, source=source, target=target, least=MIN_PAIRS
     )
-    refuse_constant(first, source)
-    refuse_constant(second, target)
     settings = settings or MapSettings()
     given, true = on_device(first, settings.device), on_device(second, settings.device)
     with seeded(settings):

@@ -23,7 +23,7 @@ from hotfill.training.transforms.settings import MapSettings
 from hotfill.training.transforms.spaces import on_device
 from hotfill.transforms import ForwardMap
 from hotfill.transforms.base import Facts, has_free_length
-from hotfill.transforms.pairs import check_pairs, refuse_constant
+from hotfill.transforms.pairs import varied_pairs
 from hotfill.types import ModelId, Vectors
 
 EPOCHS = 80  # FCT's recipe
@@ -145,11 +145,9 @@ def _prepared(
     side_dimension: int | None,
     hidden: int,
 ) -> tuple[Vectors, Vectors, Callable[[bool], ForwardNetwork]]:
-    old, new = check_pairs(
+    old, new = varied_pairs(
         old_vectors, new_vectors, source=old_model, target=new_model, least=MIN_PAIRS
     )
-    refuse_constant(old, old_model)
-    refuse_constant(new, new_model)
     width = old_model.dimension - (side_dimension or 0)
     if side_dimension is not None and not (side_dimension >= 1 and width >= 1):
         raise ShapeError(

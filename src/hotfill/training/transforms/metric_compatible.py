@@ -33,7 +33,7 @@ from hotfill.training.transforms.spaces import (
 )
 from hotfill.transforms import Mlp
 from hotfill.transforms.base import Facts, has_free_length
-from hotfill.transforms.pairs import check_pairs, refuse_constant
+from hotfill.transforms.pairs import varied_pairs
 from hotfill.types import ModelId
 
 UNIT_TEMPERATURE = 0.1  # distances of unit vectors are at most 2: at 1 the softmax is almost flat
@@ -76,11 +76,9 @@ def train_metric_compatible(
     Raises ShapeError, VectorError, InputError, ConfigError (spaces compared in different ways, an
     ablation without what it trains), DivergedError.
     """
-    old, new = check_pairs(
+    old, new = varied_pairs(
         old_vectors, new_vectors, source=old_model, target=new_model, least=MIN_PAIRS
     )
-    refuse_constant(old, old_model)
-    refuse_constant(new, new_model)
     if positives.items != len(old):
         raise ShapeError(f"positives relate {positives.items} items, but {len(old)} pairs came")
     new_side = learned_model or new_model

@@ -32,7 +32,7 @@ from hotfill.training.transforms.settings import MapSettings
 from hotfill.training.transforms.spaces import as_compared, on_device
 from hotfill.transforms import Affine, Mlp
 from hotfill.transforms.base import Facts
-from hotfill.transforms.pairs import check_pairs, refuse_constant
+from hotfill.transforms.pairs import varied_pairs
 from hotfill.types import ModelId
 
 LAMBDA, ALPHA = 12.0, 1.0
@@ -99,11 +99,9 @@ def train_lambda_orthogonal(
     settings: None for the defaults with learning rate 1e-3.
     Raises ShapeError, VectorError, InputError, ConfigError, DivergedError.
     """
-    old, new = check_pairs(
+    old, new = varied_pairs(
         old_vectors, new_vectors, source=old_model, target=new_model, least=MIN_PAIRS
     )
-    refuse_constant(old, old_model)
-    refuse_constant(new, new_model)
     if positives.items != len(old):
         raise ShapeError(f"positives relate {positives.items} items, but {len(old)} pairs came")
     if unified_model.dimension != new_model.dimension:

@@ -18,7 +18,7 @@ from hotfill.training.transforms.settings import MapSettings
 from hotfill.training.transforms.spaces import as_compared, on_device
 from hotfill.transforms import Mlp
 from hotfill.transforms.base import Facts
-from hotfill.transforms.pairs import check_pairs, refuse_constant
+from hotfill.transforms.pairs import varied_pairs
 from hotfill.types import ModelId
 
 MIN_PAIRS = 20
@@ -42,11 +42,9 @@ def train_reverse_query_transform(
     It does not repair unequal scales: add a calibration, or use `train_metric_compatible`.
     Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs), DivergedError.
     """
-    old, new = check_pairs(
+    old, new = varied_pairs(
         old_vectors, new_vectors, source=old_model, target=new_model, least=MIN_PAIRS
     )
-    refuse_constant(old, old_model)
-    refuse_constant(new, new_model)
     settings = settings or MapSettings()
     old_rows, new_rows = on_device(old, settings.device), on_device(new, settings.device)
     with seeded(settings):
