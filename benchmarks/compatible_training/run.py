@@ -24,7 +24,7 @@ import torch
 from benchmarks.compatible_training.data import Task, cifar100, omniglot
 from benchmarks.compatible_training.experiment import Experiment, OutOfTimeError, Plan
 from benchmarks.compatible_training.measure import mean_of
-from benchmarks.compatible_training.plans import CIFAR100, OMNIGLOT, QUICK, RESNET18
+from benchmarks.compatible_training.plans import CIFAR100, LONGER, OMNIGLOT, QUICK, RESNET18
 
 HERE = Path(__file__).resolve().parent
 BENCHMARK = "compatible_training"
@@ -155,7 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="CIFAR-100, or a folder that holds cifar100")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=3, help="how many, in the full run")
-    parser.add_argument("--only", choices=["omniglot", "cifar100"], help="one data set only")
+    parser.add_argument(
+        "--only", choices=["omniglot", "longer", "cifar100"], help="one data set only"
+    )
     parser.add_argument("--splits", help="some of them, comma between; the rest another time")
     parser.add_argument("--device", default="cpu", help="cuda: ResNet-18 on CIFAR-100")
     parser.add_argument("--minutes", type=float, help="stop after so long; call again to go on")
@@ -181,9 +183,10 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.quick:
         runs.append((QUICK, omniglot(classes=60, test_classes=40)))
     else:
-        if options.only != "cifar100":
-            runs.append((OMNIGLOT, omniglot(classes=300, test_classes=150)))
-        if folder is not None and options.only != "omniglot":
+        for plan, name in ((OMNIGLOT, "omniglot"), (LONGER, "longer")):
+            if options.only in (None, name):
+                runs.append((plan, omniglot(classes=300, test_classes=150)))
+        if folder is not None and options.only in (None, "cifar100"):
             runs.append((CIFAR100, cifar100(folder, shards=1, classes=50)))
 
     figures, met, complete = {}, {}, True
