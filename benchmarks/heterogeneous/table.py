@@ -22,7 +22,7 @@ from benchmarks.page import main
 from benchmarks.page import table as as_table
 
 RESULTS = Path(__file__).parent / "results"
-PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "measured"
 TITLES = {"omniglot": "Omniglot", "cifar100": "CIFAR-100"}
 HEADS = ("query/large", "query/query", "hit_rate@1", "MFLOPs", "ms a query", "seeds")
 
@@ -70,7 +70,7 @@ def picture(name: str) -> str:
     shutil.copyfile(drawn, PICTURES / f"search-{name}.svg")
     return (
         f"![{TITLES[name]}: reward of every candidate of the r3 search against its FLOPs, and the "
-        f"Pareto front](pictures/search-{name}.svg)"
+        f"Pareto front](pictures/measured/search-{name}.svg)"
     )
 
 
