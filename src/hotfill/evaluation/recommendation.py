@@ -72,8 +72,8 @@ def _best_without_labels(curves: Sequence[MeasuredCurve], slack: float) -> Measu
     where nothing has moved: how well old vectors alone answer as the new model would. A curve that
     falls on the way although everything favours a rise is out, and so is one that another of no
     greater cost lies above. Of ways that start alike the cheapest wins, and an informed order
-    before the random one. [on the pairs of
-    `benchmarks/mixed_quality` this named the best or nearly the best way by labels]
+    before the random one. [on the pairs of `benchmarks/mixed_quality` this named the best or nearly
+    the best way by labels]
     """
 
     def start(curve: MeasuredCurve) -> float:

@@ -89,8 +89,8 @@ def rehearse(
         one dimension), rrf.
     transforms: how merge and prefill bring the two models together: names of `MAPS` and of
         more_maps, "own query and kernel bridge", "two encoders" and "slerp" (these embed a query
-        twice). A map that goes down is
-        measured as merge, one that goes up as prefill, where the strategy is asked for.
+        twice). A map that goes down is measured as merge, one that goes up as prefill, where the
+        strategy is asked for.
     orders: of random, uncertainty, popularity, popularity_uncertainty.
     returned: (n,) >= 0, how often each item was returned, from a query log, for the orders by
         popularity. Without it the items fitted on stand in for the queries of a log.

@@ -91,9 +91,9 @@ class GalleryService:
                 # The journal may know better than the view: let Serving look.
                 model = known[next(iter(vectors))]
                 vector = vectors[model.fingerprint]
-            others = {
-                known[name]: _row(other) for name, other in vectors.items() if known[name] != model
-            }
+            others = {}
+            if self.plan.own_queries:  # else nobody looks at them, so they are not even decoded
+                others = {known[name]: _row(each) for name, each in vectors.items()}
             return self.serving.search_vectors(
                 _row(vector), model, k, where=where, own_queries=others
             )[0]
