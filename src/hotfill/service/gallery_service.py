@@ -93,7 +93,11 @@ class GalleryService:
                 vector = vectors[model.fingerprint]
             others = {}
             if self.plan.own_queries:  # else nobody looks at them, so they are not even decoded
-                others = {known[name]: _row(each) for name, each in vectors.items()}
+                others = {
+                    known[name]: _row(each)
+                    for name, each in vectors.items()
+                    if known[name] != model
+                }
             return self.serving.search_vectors(
                 _row(vector), model, k, where=where, own_queries=others
             )[0]
