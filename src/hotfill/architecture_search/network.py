@@ -29,10 +29,11 @@ class Network(nn.Module):
         self.blocks = nn.Sequential(*(ShuffleBlock(block) for block in layers.blocks))
         self.last = convolution(layers.last)
         self.linear = nn.Linear(*layers.linear, bias=False)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed (n, channels, side, side) float pictures: (n, dimension), of any length."""
-        found = self.last(self.blocks(self.stem(images)))
+        found = self.last(self.blocks(self.stem(channels_last(images))))
         embeddings: Tensor = self.linear(found.mean(dim=(2, 3)))
         return embeddings
 
@@ -57,7 +58,15 @@ def split(images: Tensor, *, keep_size: bool) -> tuple[Tensor, Tensor]:
 
     Even and odd channels: that is the shuffle, since the branches come out one after the other.
     """
-    return (images[:, 0::2], images[:, 1::2]) if keep_size else (images, images)
+    return (images[:, 0::2], channels_last(images[:, 1::2])) if keep_size else (images, images)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same (n, channels, height, width) with the channels of a pixel side by side.
+
+    On a CPU a depthwise convolution trains two to five times as fast that way.
+    """
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def convolution(layer: Layer) -> nn.Sequential:

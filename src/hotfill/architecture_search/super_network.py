@@ -18,7 +18,7 @@ from hotfill.architecture_search.layers import (
     network_layers,
     places,
 )
-from hotfill.architecture_search.network import Network, convolutions, split
+from hotfill.architecture_search.network import Network, channels_last, convolutions, split
 from hotfill.architecture_search.space import Architecture, Block, Space
 from hotfill.errors import ConfigError
 
@@ -53,6 +53,7 @@ class SuperNetwork(nn.Module):
         self.blocks = nn.ModuleList(_SharedBlock(space, place) for place in places(space))
         self.linear = nn.Linear(*ends.linear, bias=False)
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a training batch by the warm-up or by a path of its own draw.
@@ -71,7 +72,7 @@ class SuperNetwork(nn.Module):
 
     def through(self, images: Tensor, architecture: Architecture | None) -> Tensor:
         """Embed by one architecture, or by all operations at the largest width, averaged."""
-        found = _run(images, self.stem, [self._stem])
+        found = _run(channels_last(images), self.stem, [self._stem])
         chosen = [None] * self.space.blocks if architecture is None else architecture.blocks
         for shared, block in zip(self.blocks, chosen, strict=True):
             found = shared(found, block)
