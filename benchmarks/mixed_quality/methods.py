@@ -5,18 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from time import perf_counter
 
 import numpy as np
 
 from benchmarks.mixed_quality import trained
-from benchmarks.mixed_quality.pairs import Pair
-from benchmarks.mixed_quality.query_log import log_popularity
-from hotfill.evaluation.fitting import Fitted, Pairs, fit_transform, pairs_of
+from benchmarks.mixed_quality.workbench import Workbench
+from hotfill.evaluation.fitting import Fitted
 from hotfill.evaluation.mixed_gallery import MixedGallery
-from hotfill.evaluation.orders import highest_first, popularity_times_uncertainty, random_order
-from hotfill.evaluation.sample import ModelSample, Sample, Side
 from hotfill.evaluation.strategies import (
     fuse_ranks,
     merge_down,
@@ -26,8 +22,7 @@ from hotfill.evaluation.strategies import (
     with_own_query,
 )
 from hotfill.scoring import Uncalibrated, tail
-from hotfill.transforms import fit_kernel_bridge, fit_low_rank, uncertainty
-from hotfill.types import ModelId
+from hotfill.transforms import fit_kernel_bridge, fit_low_rank
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Method:
 
     ours: whether it is hotfill's own; the others are baselines and methods of papers.
     make: from what was fitted on a pair to a gallery; None where it does not apply.
-    orders: of `Workbench.order`, in which it is measured.
+    orders: of `backfill_order`, in which it is measured.
     heavy: whether it trains a network. few_seeds: whether the first seed is enough.
     """
 
@@ -45,77 +40,6 @@ class Method:
     orders: tuple[str, ...] = ("random",)
     heavy: bool = False
     few_seeds: bool = False
-
-
-class Workbench:
-    """One pair with everything fitted on it, each thing once."""
-
-    def __init__(self, pair: Pair, seed: int = 0) -> None:
-        self.pair = pair
-        self.seed = seed
-        self.sample = sample_of(pair)
-        self.pairs: Pairs = pairs_of(self.sample)
-        self.transform: Callable[[str], Fitted] = cache(
-            lambda name: fit_transform(name, self.sample, self.pairs)
-        )
-        self.order: Callable[[str], np.ndarray] = cache(self._order)
-        self._made: dict[str, Fitted] = {}
-
-    def once(self, name: str, fit: Callable[[], Fitted]) -> Fitted:
-        """Fit what several methods or orders need."""
-        if name not in self._made:
-            self._made[name] = fit()
-        return self._made[name]
-
-    @property
-    def spaces(self) -> dict[str, ModelId]:
-        """Both models under the names that trainings take."""
-        return {"old_model": self.sample.old.model, "new_model": self.sample.new.model}
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """Classes of all pairs to fit on, 0 .. c - 1; None where there are only judgements."""
-        if self.pair.fit_labels is None:
-            return None
-        return np.unique(self.pair.fit_labels, return_inverse=True)[1]
-
-    @property
-    def old_pairs(self) -> np.ndarray:
-        """Old vectors of all pairs, for methods that calibrate nothing."""
-        return self.pair.old["fit"]
-
-    @property
-    def new_pairs(self) -> np.ndarray:
-        """New vectors of the same."""
-        return self.pair.new["fit"]
-
-    def old(self, part: str) -> np.ndarray:
-        """Old vectors of "gallery" or "queries"."""
-        return self.pair.old[part]
-
-    def new(self, part: str) -> np.ndarray:
-        """New vectors of the same."""
-        return self.pair.new[part]
-
-    def _order(self, name: str) -> np.ndarray:
-        """A backfill order by its name in the table."""
-        if name == "random":
-            return random_order(len(self.sample.gallery), seed=self.seed)
-        if name == "sigma":
-            return highest_first(trained.sigma(self), seed=self.seed)
-        bridge = self.transform("kernel bridge").transform
-        doubt = uncertainty(bridge, self.old("gallery"))
-        if name == "uncertainty":
-            return highest_first(doubt, seed=self.seed)
-        if name == "oracle":
-            mapped = bridge.gallery_features(self.old("gallery"))
-            true = bridge.query_features(self.new("gallery"))
-            return highest_first(-np.einsum("ij,ij->i", mapped, true), seed=self.seed)
-        asked = log_popularity(self.pair, self.sample, self.seed)
-        if name == "popularity":
-            return highest_first(asked, seed=self.seed)
-        rank = np.argsort(np.argsort(doubt)) / len(doubt)
-        return popularity_times_uncertainty(asked, rank, seed=self.seed)
 
 
 def _down(name: str, calibration: str) -> Callable[[Workbench], MixedGallery]:
@@ -194,19 +118,6 @@ LOGGED = ("random", "uncertainty", "popularity", "popularity x uncertainty")
 SLERP_SHARE = 0.5  # of the new query; the paper's midpoint
 CLASS_SHARE = 0.8  # of the way to the class's mean
 DEPTH = 1000  # hits per side that vectormigrate's function is given
-
-
-def sample_of(pair: Pair) -> Sample:
-    sides = []
-    for name, vectors in (("old", pair.old), ("new", pair.new)):
-        model = ModelId(name, pair.name, vectors["gallery"].shape[1])
-        parts = [
-            Side(vectors[part], np.arange(len(vectors[part])), model)
-            for part in ("fit", "gallery", "queries")
-        ]
-        sides.append(ModelSample(*parts))
-    rows = [np.arange(len(pair.old[part])) for part in ("fit", "gallery", "queries")]
-    return Sample(*sides, *rows, len(pair.old["queries"]))
 
 
 def _slerp(bench: Workbench, calibration: str) -> MixedGallery:

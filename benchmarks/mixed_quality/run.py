@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.mixed_quality.aims import conclude  # noqa: E402
-from benchmarks.mixed_quality.methods import DEFAULT, LOGGED, METHODS, Workbench  # noqa: E402
+from benchmarks.mixed_quality.backfill_orders import backfill_order  # noqa: E402
+from benchmarks.mixed_quality.methods import DEFAULT, LOGGED, METHODS  # noqa: E402
 from benchmarks.mixed_quality.pairs import all_pairs  # noqa: E402
 from benchmarks.mixed_quality.query_log import query_weights  # noqa: E402
 from benchmarks.mixed_quality.results import cell_of, load, save, with_measured  # noqa: E402
+from benchmarks.mixed_quality.workbench import Workbench  # noqa: E402
 from hotfill.evaluation.backfill_evaluation import (  # noqa: E402
     PerQuery,
     Stages,
@@ -133,13 +136,14 @@ def measure(bench: Workbench, wanted: list[str], *, quick: bool) -> Iterator[tup
         "new": new.mean.to_dict(),
     }
     shares = evenly(QUICK_POINTS if quick else POINTS)
+    order = cache(partial(backfill_order, bench))
     for title in wanted:
         method = METHODS[title]
         gallery = None if quick and method.few_seeds else method.make(bench)
         if gallery is None:
             continue
         names = {*method.orders, *(LOGGED if title == DEFAULT and weights is not None else ())}
-        orders = {name: bench.order(name) for name in sorted(names)}
+        orders = {name: order(name) for name in sorted(names)}
         stages = evaluate_backfill(gallery, relevance, orders, shares, exclude=exclude)
         about = {
             "ours": method.ours,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from benchmarks.mixed_quality.workbench import Workbench
 from hotfill.evaluation.fitting import Fitted
 from hotfill.evaluation.mixed_gallery import MixedGallery
 from hotfill.evaluation.strategies import merge_down, merge_up
@@ -31,13 +31,10 @@ from hotfill.training.transforms import (
 from hotfill.transforms import uncertainty
 from hotfill.types import ModelId
 
-if TYPE_CHECKING:
-    from benchmarks.mixed_quality.methods import Workbench
-
 HIDDEN = 256
 NEIGHBOURS = 20
 
-Make = Callable[["Workbench"], MixedGallery | None]
+Make = Callable[[Workbench], MixedGallery | None]
 
 
 def settings(bench: Workbench) -> MapSettings:

@@ -10,7 +10,8 @@ import re
 from typing import Any, get_args
 
 from hotfill.config import settings
-from hotfill.service.settings import ServiceSettings, TokenSettings
+from hotfill.service.settings import ServiceSettings
+from hotfill.service.tokens import TokenSettings
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
 from hotfill.upgrade.plan import Plan

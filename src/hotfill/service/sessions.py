@@ -14,7 +14,7 @@ from hotfill.service.tokens import hash_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hotfill.service.settings import TokenSettings
+    from hotfill.service.tokens import TokenSettings
 
 COOKIE = "hotfill_session"
 LASTS_SECONDS = 12 * 3600.0

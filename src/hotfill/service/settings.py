@@ -21,28 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hotfill.config import explained
 from hotfill.errors import ConfigError
-from hotfill.service.tokens import Role
+from hotfill.service.tokens import TokenSettings
 
 if TYPE_CHECKING:
     from hotfill.config import Project
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TokenSettings(_Section):
-    """A token that is let in. sha256: of the token, hexadecimal; the token itself is kept nowhere.
-
-    role: `read` searches and looks, `write` also writes items, `operate` also runs the upgrade.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    role: Role
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class ServiceSettings(_Section):
+class ServiceSettings(BaseModel):
     """Where the service listens, who is let in, and how much one call may ask for.
 
     rehearsal: what `hotfill rehearse --json` wrote, for the dashboard; relative to the
@@ -50,6 +35,8 @@ class ServiceSettings(_Section):
     max_items: in one write. requests_per_second: of one token, or of one address where there are
         no tokens; as many again may come at once.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hotfill.service.settings import TokenSettings
 
 Role: TypeAlias = Literal["read", "write", "operate"]
 """What a caller may do; each includes the one before."""
@@ -21,6 +21,19 @@ Role: TypeAlias = Literal["read", "write", "operate"]
 ROLES: tuple[Role, ...] = ("read", "write", "operate")
 
 _RANDOM_BYTES = 32
+
+
+class TokenSettings(BaseModel):
+    """A token that is let in. sha256: of the token, hexadecimal; the token itself is kept nowhere.
+
+    role: `read` searches and looks, `write` also writes items, `operate` also runs the upgrade.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    role: Role
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def make_token() -> str:

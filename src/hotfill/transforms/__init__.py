@@ -18,7 +18,6 @@ from hotfill.transforms.procrustes import fit_procrustes
 from hotfill.transforms.residual import Residual
 from hotfill.transforms.residual_mlp import ResidualMlp
 from hotfill.transforms.ridge import fit_ridge, fit_ridge_batches
-from hotfill.transforms.saving import save
 from hotfill.transforms.uncertainty import uncertainty
 
 __all__ = [
@@ -46,6 +45,5 @@ __all__ = [
     "join",
     "joint_model",
     "load",
-    "save",
     "uncertainty",
 ]

@@ -97,7 +97,14 @@ class Transform(ABC):
     @final
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file: weights, both model ids, facts. No pickle."""
-        save(self, path)
+        stamp = {
+            "kind": self.kind,
+            "source": self.source.to_dict(),
+            "target": self.target.to_dict(),
+            "fingerprint": self.fingerprint,
+            "facts": self.facts,
+        }
+        save(path, self.arrays, stamp)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.source} -> {self.target}, {self.fingerprint})"

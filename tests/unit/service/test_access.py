@@ -7,8 +7,8 @@ import pytest
 from hotfill.errors import ConfigError
 from hotfill.service.rate_limit import RateLimit
 from hotfill.service.sessions import LASTS_SECONDS, Sessions
-from hotfill.service.settings import ServiceSettings, TokenSettings, is_loopback
-from hotfill.service.tokens import ROLES, allows, hash_of, holder_of, make_token
+from hotfill.service.settings import ServiceSettings, is_loopback
+from hotfill.service.tokens import ROLES, TokenSettings, allows, hash_of, holder_of, make_token
 from tests.unit.service.conftest import TOKENS, serving
 
 NEEDS = [
