@@ -7,8 +7,10 @@ from dataclasses import replace
 from benchmarks.compatible_training.experiment import Plan
 from benchmarks.compatible_training.splits import KINDS
 from hotfill.training import RECIPE_NAMES, Settings
+from hotfill.training.compatible_recipe import DISTILLATIONS
 
-RECIPES = ("independent", *(name for name in RECIPE_NAMES if name != "independent"))
+OTHERS = {"independent", *DISTILLATIONS}  # distillations: see `benchmarks/heterogeneous`
+RECIPES = ("independent", *(name for name in RECIPE_NAMES if name not in OTHERS))
 
 # Chosen on a seed and on characters that no result is reported for. AdvBCT's published weights, 1
 # and 1, crowd out the classification in networks that start from random weights. RACT: of its

@@ -102,11 +102,6 @@ class Experiment:
                 architecture=architecture.to_dict()["blocks"],
                 search_seconds=seconds.get(name),
             )
-        longer = f"cmp-nas r3, {self.plan.longer_epochs} epochs"
-        if self.plan.longer_epochs and longer not in done:
-            network = Network(self.space, target)
-            self._query(network, lambda: agreeing_recipe(model), longer, self.plan.longer_epochs)
-            yield self._row(longer, network, large_gallery=gallery)
         if "hand-made" not in done:
             net = self._hand_made(budget)
             self._query(net, lambda: agreeing_recipe(model), "hand-made")
@@ -215,16 +210,8 @@ class Experiment:
         self._fit(network, recipes.independent(head), settings, "large")
         return network, head
 
-    def _query(
-        self,
-        network: nn.Module,
-        build: Callable[[], Recipe],
-        name: str,
-        epochs: int | None = None,
-    ) -> nn.Module:
+    def _query(self, network: nn.Module, build: Callable[[], Recipe], name: str) -> nn.Module:
         settings = replace(self.plan.query, seed=self.seed)
-        if epochs is not None:
-            settings = replace(settings, epochs=epochs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             for module in network.modules():
@@ -245,7 +232,7 @@ class Experiment:
             recipe,
             self.train,
             settings,
-            folder=self.work / folder.replace(" ", "-").replace(",", ""),
+            folder=self.work / folder.replace(" ", "-"),
             old_vectors=old,
             augment=self.task.augment,
         )

@@ -27,7 +27,15 @@ from hotfill.architecture_search.picture import search_picture
 
 HERE = Path(__file__).resolve().parent
 BENCHMARK = "heterogeneous"
+FULL = {plan.name: plan for plan in (OMNIGLOT, CIFAR100)}
 FOUND = ("cmp-nas r1", "cmp-nas r2", "cmp-nas r3")
+
+
+def task_of(plan: Plan, folder: Path | None) -> Task:
+    """What the plan trains on and searches. folder: of CIFAR-100."""
+    if plan.shards and folder is not None:
+        return cifar100(folder, shards=plan.shards, classes=plan.classes)
+    return omniglot(classes=plan.classes, test_classes=plan.test_classes)
 
 
 def run_plan(
@@ -43,7 +51,7 @@ def run_plan(
         rows = found["rows"]
     for seed in seeds:
         done = {str(row["system"]) for row in rows if row["seed"] == seed}
-        compared = plan if seed == 0 else replace(plan, distillations=(), longer_epochs=0)
+        compared = plan if seed == 0 else replace(plan, distillations=())
         experiment = Experiment(compared, task, seed, work)
         for row in experiment.rows(done):
             rows.append(row)
@@ -156,21 +164,22 @@ def main(arguments: list[str] | None = None) -> None:
     folder = options.data
     if folder is not None and (folder / "cifar100").is_dir():
         folder = folder / "cifar100"
-    runs: list[tuple[Plan, Task]] = []
+    plans: list[Plan]
     if options.device != "cpu":
         if folder is None:
             parser.error("--device needs --data, the folder of CIFAR-100")
-        runs.append((on_a_gpu(options.device), cifar100(folder, shards=3)))
+        plans = [on_a_gpu(options.device)]
     elif options.quick:
-        runs.append((QUICK, omniglot(classes=24, test_classes=24)))
+        plans = [QUICK]
     else:
-        if options.only != "cifar100":
-            runs.append((OMNIGLOT, omniglot(classes=200, test_classes=150)))
-        if folder is not None and options.only != "omniglot":
-            runs.append((CIFAR100, cifar100(folder, shards=1, classes=40)))
+        wanted = {"omniglot": OMNIGLOT} if folder is None else FULL
+        plans = [plan for name, plan in wanted.items() if options.only in (None, name)]
+        if not plans:
+            parser.error("CIFAR-100 needs --data, its folder")
 
     figures, met = {}, {}
-    for plan, task in runs:
+    for plan in plans:
+        task = task_of(plan, folder)
         if options.quick:
             with tempfile.TemporaryDirectory() as work:
                 rows = run_plan(plan, task, seeds, None, Path(work))

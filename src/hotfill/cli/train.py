@@ -12,7 +12,13 @@ from hotfill.cli.output import reporting
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="bct, unibct, advbct, ract, bict, dmu, lce ...")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="bct, unibct, advbct, ract, bict, dmu, lce ...; csd, d3still, aml or raml for a "
+            "small model that is to search the old one's gallery."
+        ),
+    ],
     data: Annotated[
         Path, typer.Option(help="A folder with one subfolder of pictures per class, or an .npz.")
     ],

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from hotfill.errors import ConfigError
-from hotfill.losses import Head, Recipe, Reference, TwoStages, recipes
+from hotfill.losses import Head, Recipe, Reference, TwoStages, asymmetric, recipes
 from hotfill.losses.maps import Map, Residual, resize
 from hotfill.losses.references import from_means, nearest_share, synthesised
 
@@ -52,10 +52,13 @@ class Ingredients:
 
 _BUILDERS: dict[str, Callable[..., Recipe | TwoStages]] = {
     "advbct": lambda i, **o: recipes.advbct(i.head, i.boundaries(), down=i.down(), **o),
+    "aml": lambda i, **o: asymmetric.aml(i.head, down=i.down(), **o),
     "bct": lambda i, **o: recipes.bct(i.head, i.old_anchors(), down=i.down(), **o),
     "bict": lambda i, **o: recipes.bict(i.head, i.old_anchors(), i.up(), down=i.down(), **o),
     "contrastive": lambda i, **o: recipes.contrastive(i.head, down=i.down(), **o),
     "cores": lambda i, **o: recipes.cores(i.head, **o),
+    "csd": lambda i, **o: asymmetric.csd(i.head, down=i.down(), **o),
+    "d3still": lambda i, **o: asymmetric.d3still(i.head, down=i.down(), **o),
     "dmu": lambda i, **o: recipes.dmu(i.head, i.means(), i.up(), down=i.down(), **o),
     "hoc": lambda i, **o: recipes.hoc(i.head, down=i.down(), **o),
     "independent": lambda i, **o: recipes.independent(i.head, **o),
@@ -68,11 +71,15 @@ _BUILDERS: dict[str, Callable[..., Recipe | TwoStages]] = {
         **o,
     ),
     "ract": lambda i, **o: recipes.ract(i.head, down=i.down(), **o),
+    "raml": lambda i, **o: asymmetric.raml(i.head, down=i.down(), **o),
     "unibct": lambda i, **o: recipes.unibct(i.head, i.means(), down=i.down(), **o),
 }
 
 RECIPE_NAMES = tuple(_BUILDERS)
 """The names that `compatible_recipe` takes, in order."""
+
+DISTILLATIONS = frozenset({"aml", "csd", "d3still", "raml"})
+"""The recipes for a small model that is to search the gallery of a larger, "old" one."""
 
 FIXED_HEAD = frozenset({"cores", "hoc"})
 """The recipes whose head is a simplex, shared by the old and the new model."""

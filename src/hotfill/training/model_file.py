@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from hotfill.errors import InputError
 from hotfill.training.backbones import build_backbone
 from hotfill.training.checkpoint import Checkpoint, under
+from hotfill.types import ModelId
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class ModelFacts:
     recipe: the method. backbone: as `build_backbone` takes it. channels: of the pictures.
     dimension: of the embeddings. classes: names, in the order of the head's rows.
     side: what pictures were scaled to, in pixels; 0 = they were taken as they are.
+    old_model: whose vectors it was trained to agree with; None for a model of its own, and where
+        the old vectors came without their model.
     """
 
     recipe: str
@@ -28,6 +32,7 @@ class ModelFacts:
     dimension: int
     classes: tuple[str, ...]
     side: int = 0
+    old_model: ModelId | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +63,18 @@ class ModelFile:
             raise InputError(
                 f"{path} is a checkpoint of an unfinished training, not a model; finish it first"
             )
-        values = found.facts["model"]
-        facts = ModelFacts(**{**values, "classes": tuple(values["classes"])})
+        facts = _facts(found.facts["model"])
         model = build_backbone(facts.backbone, channels=facts.channels, dimension=facts.dimension)
         model.load_state_dict(found.part("model"))
         return cls(facts, model.eval(), found.tensors.get("head"), found.part("up"))
+
+
+def _facts(values: Mapping[str, Any]) -> ModelFacts:
+    old = values.get("old_model")
+    return ModelFacts(
+        **{
+            **values,
+            "classes": tuple(values["classes"]),
+            "old_model": None if old is None else ModelId.from_dict(old),
+        }
+    )

@@ -34,6 +34,8 @@ from hotfill.training.settings import Settings
 from hotfill.types import ModelId
 
 MODEL, UP = "model.safetensors", "up.safetensors"
+ALONE = ("independent", "cores")
+"""The recipes that never look at the old model."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def train_compatible(
     if not outcome.finished:
         return Trained(outcome, None)
     scaled = side if data.is_dir() else 0
-    facts = ModelFacts(recipe, backbone, pictures, width, tuple(items.classes), scaled)
+    agreed = None if recipe in ALONE else there.model
+    facts = ModelFacts(recipe, backbone, pictures, width, tuple(items.classes), scaled, agreed)
     up = stages.forward.maps["up"]
     kept = head.vectors if stages.backward.head is not None else None
     ModelFile(facts, model, kept, up.state_dict()).save(output / MODEL)
@@ -197,7 +200,7 @@ def _build(
 ) -> Recipe | TwoStages:
     labels = torch.from_numpy(items.labels)
     if old_vectors is None:
-        if recipe not in ("independent", "cores"):
+        if recipe not in ALONE:
             raise ConfigError(f"recipe {recipe!r} needs the old model: pass old=")
         old = torch.zeros(len(labels), head.vectors.shape[1])  # read by no Term
     else:

@@ -135,6 +135,32 @@ def test_the_found_model_embeds_queries_for_the_gallery_model(files) -> None:
     np.testing.assert_allclose(queries(some), expected, atol=1e-6)
 
 
+def small_model(files, folder, recipe, **changes):
+    """A smaller network, trained against the large model."""
+    data, large = files[0] / "data.npz", files[1]
+    settings = Settings(epochs=1, batch=32)
+    return train_compatible(recipe, data, folder, old=large, settings=settings, **changes).model
+
+
+def test_a_model_trained_against_the_large_one_embeds_queries_for_it(files, tmp_path) -> None:
+    path = small_model(files, tmp_path, "csd")
+    queries = from_options(path=str(path))
+    assert queries.gallery_model == model_embedder.from_options(path=str(files[1])).model_id
+    assert queries.model_id != queries.gallery_model
+    some = list(drawings.load("background").first(5).images[:7])
+    expected = model_embedder.from_options(path=str(path))(some)
+    np.testing.assert_array_equal(queries(some), expected)
+
+
+def test_a_model_that_cannot_ask_the_gallery_is_refused(files, tmp_path) -> None:
+    alone = small_model(files, tmp_path / "alone", "independent")
+    with pytest.raises(InputError, match="gives one that stands alone: train it with --old"):
+        from_options(path=str(alone))
+    wider = small_model(files, tmp_path / "wider", "bct", dimension=12)
+    with pytest.raises(InputError, match="12 dimensions.*train it with --dimension 8"):
+        from_options(path=str(wider))
+
+
 def test_queries_for_the_gallery_of_another_model_are_refused(files) -> None:
     folder, _ = files
     run(files)

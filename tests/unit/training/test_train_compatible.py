@@ -120,7 +120,7 @@ def test_options_reach_the_recipe_and_wrong_ones_are_refused(
     common = {"old": old_model, "settings": settings}
     with pytest.raises(ConfigError, match="wieght"):
         train_compatible("bct", data, tmp_path / "a", options={"wieght": 2.0}, **common)
-    with pytest.raises(ConfigError, match="expected one of advbct, bct"):
+    with pytest.raises(ConfigError, match="expected one of advbct, aml, bct"):
         train_compatible("tcb", data, tmp_path / "b", **common)
     assert train_compatible(
         "bct", data, tmp_path / "c", options={"weight": 2.0}, **common
