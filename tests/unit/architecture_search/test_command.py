@@ -157,7 +157,7 @@ def test_a_model_that_cannot_ask_the_gallery_is_refused(files, tmp_path) -> None
     with pytest.raises(InputError, match="gives one that stands alone: train it with --old"):
         from_options(path=str(alone))
     wider = small_model(files, tmp_path / "wider", "bct", dimension=12)
-    with pytest.raises(InputError, match="12 dimensions.*train it with --dimension 8"):
+    with pytest.raises(InputError, match=r"12 dimensions.*train it with --dimension 8"):
         from_options(path=str(wider))
 
 
