@@ -84,9 +84,6 @@ class Experiment:
         )
         found, seconds = self._searches(large, model, budget)
         target = found["cmp-nas r3"]
-        yield from self._trained(
-            done, target, self._recipes(model, large), gallery, "of the r3 architecture"
-        )
         trained: dict[Architecture, nn.Module] = {}
         for name, architecture in found.items():
             if name in done:
@@ -106,6 +103,9 @@ class Experiment:
             net = self._hand_made(budget)
             self._query(net, lambda: agreeing_recipe(model), "hand-made")
             yield self._row("hand-made", net, large_gallery=gallery)
+        yield from self._trained(
+            done, target, self._recipes(model, large), gallery, "of the r3 architecture"
+        )
 
     def _trained(
         self,

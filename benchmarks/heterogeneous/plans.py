@@ -66,14 +66,14 @@ OMNIGLOT = Plan(
     test_classes=150,
     large_width=16,
     dimension=64,
-    large=Settings(epochs=20, batch=64),
-    query=Settings(epochs=20, batch=64),
-    super_training=Settings(epochs=20, batch=64),
+    large=Settings(epochs=48, batch=64),
+    query=Settings(epochs=24, batch=64),
+    super_training=Settings(epochs=24, batch=64),
     warm_up_epochs=2,
     evolution=Evolution(generations=6, population=12, crossover=8, parents=6),
     stem=20,  # a random architecture costs two thirds of the budget, the dearest more than all
     share=1 / 20,
-    held_out=4,
+    held_out=10,
     calibration_batches=4,
 )
 
