@@ -332,6 +332,8 @@ class Project:
             fitting=fitting_for(plan),
             former_gives_way=lambda: self._takes_over(journal),
             search_before=None if self.former is None else self._search_before(gallery),
+            # What reads stored vectors instead of contents cannot be asked by contents.
+            query_embedders={} if isinstance(source, StoredVectors) else self.query_embedders(),
             hooks=shell_hooks(self.settings.hooks),
         )
 

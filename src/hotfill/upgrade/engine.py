@@ -78,6 +78,8 @@ class Upgrade:
         must follow the new phase when it returns.
     former_gives_way: in a chain, ends what the unfinished upgrade does, before this one begins.
     search_before: in a chain, searches as that upgrade did; the canaries compare with it.
+    query_embedders: by the model of the gallery, another one that embeds its queries; the canaries
+        are embedded by it as `Serving` embeds searches.
     by: who gives the commands; noted where that matters.
     on_fit: called when another fit is in force (`Plan.refit`): searches may follow it.
     """
@@ -97,6 +99,7 @@ class Upgrade:
     on_fit: Callable[[], None] = lambda: None
     former_gives_way: Callable[[], object] = lambda: None
     search_before: SearchBefore | None = None
+    query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
     by: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)

@@ -148,5 +148,6 @@ def _choose_canaries(upgrade: Upgrade, fitted_on: Sequence[str]) -> None:
         upgrade.old_embedder,
         search_old_side,
         fitted_on,
+        upgrade.query_embedders,
     )
     keep_canaries(upgrade.folder, upgrade.journal, canaries)

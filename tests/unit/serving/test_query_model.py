@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import tomli_w
@@ -11,28 +13,15 @@ from hotfill.errors import ConfigError, ModelMismatchError
 from hotfill.serving.fitting import fitting_for
 from hotfill.serving.model_fit import load_scorer
 from hotfill.serving.serving import Serving
+from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Projection, Rough, contents, upgrade
 
 ITEMS = 300
-
-
-class Rough:
-    """Embeds as a model does, but for a little noise of its own."""
-
-    def __init__(self, model, name, noise=0.05):
-        self._model = Projection(model)
-        self._noise = noise
-        self.model_id = ModelId(name, "1", model.dimension)
-
-    def __call__(self, rows):
-        vectors = self._model(rows)
-        rng = np.random.default_rng(0)
-        rough = vectors + self._noise * rng.normal(size=vectors.shape).astype(np.float32)
-        return rough / np.linalg.norm(rough, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -128,3 +117,7 @@ def test_the_file_names_the_query_models(tmp_path):
     assert project.draft().new_query_model == small.model_id
     assert project.query_embedders() == {project.model("new"): small}
     assert project.query_embedder("old") is None
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    with closing(journal):
+        begun = project.upgrade(MemoryGallery(project.model("old")), journal, project.draft())
+    assert begun.query_embedders == project.query_embedders()  # the canaries ask as searches do

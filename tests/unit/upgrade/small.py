@@ -43,6 +43,18 @@ class Projection:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+class Rough:
+    """Embeds nearly as a model does: with a small error, the same each time for a content."""
+
+    def __init__(self, model: ModelId, name: str) -> None:
+        self.model_id = ModelId(name, "1", model.dimension)
+        self._model, self._error = Projection(model), Projection(self.model_id)
+
+    def __call__(self, contents: Any) -> Any:
+        vectors = self._model(contents) + 0.1 * self._error(contents)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 class Contents(dict):
     """A source: a dictionary that can be called."""
 

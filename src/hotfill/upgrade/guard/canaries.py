@@ -19,11 +19,11 @@ from hotfill.upgrade.work.narrowing import embed_what_can_be, make_vectors
 from hotfill.upgrade.work.sample import sample_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, Source, Vectors
+    from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
 
@@ -111,18 +111,23 @@ def draw_canaries(
     old_embedder: Embedder | None,
     search_before: SearchBefore,
     fitted_on: Sequence[str],
+    query_embedders: Mapping[ModelId, Embedder],
 ) -> Canaries:
     """Choose the canaries that a plan asks for, and search them as everybody still searches.
 
     search_before: see there. fitted_on: items that the maps were fitted on; they are not watched,
-    as far as there are others.
+    as far as there are others. query_embedders: what embeds the queries of a model, where that is
+    not the model itself.
     Without an old embedder queries that are given have nothing to be compared with.
     Raises ConfigError (the file, or what is judged by it), and what embedders and source raise.
     """
+    asks_new = query_embedders.get(plan.new_model, new_embedder)
+    asks_old = query_embedders.get(plan.old_model)
     if plan.canary_queries:
-        queries, old_queries, names, relevant = _given_ones(plan, new_embedder, old_embedder)
+        asks_old = asks_old or old_embedder
+        queries, old_queries, names, relevant = _given_ones(plan, asks_new, asks_old)
     else:
-        queries, old_queries, names, relevant = _of_items(gallery, plan, source, new_embedder)
+        queries, old_queries, names, relevant = _of_items(gallery, plan, source, asks_new, asks_old)
     before: list[tuple[str, ...]] = [()] * len(names)
     if old_queries is not None and len(names):
         lists = search_before(old_queries, plan.canary_k + 1)
@@ -170,17 +175,30 @@ def _embedded(embedder: Embedder, contents: Sequence[Any], batch_size: int) -> V
 
 
 def _of_items(
-    gallery: Gallery, plan: Plan, source: Source, embedder: Embedder
+    gallery: Gallery, plan: Plan, source: Source, asks_new: Embedder, asks_old: Embedder | None
 ) -> tuple[Vectors, Vectors, list[str], list[tuple[str, ...]]]:
+    """Items as queries; to the old model by their stored vectors, unless another model asks it."""
     ids = sample_ids(gallery, [plan.old_model], plan.canary_items, plan.seed + _SEED)
-    made: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    old: dict[str, Any] = {}
     for some in _slices(len(ids), plan.batch_size):
-        contents = source(ids[some])
-        made |= embed_what_can_be(embedder, contents, []) if contents else {}
-    found = gallery.vectors([item_id for item_id in ids if item_id in made], plan.old_model)
-    rows = [made[item_id] for item_id in found.item_ids]
-    new = np.array(rows, np.float32).reshape(-1, embedder.model_id.dimension)
-    return new, found.vectors, list(found.item_ids), [()] * len(found.item_ids)
+        if contents := source(ids[some]):
+            new |= embed_what_can_be(asks_new, contents, [])
+            old |= {} if asks_old is None else embed_what_can_be(asks_old, contents, [])
+    if asks_old is None:
+        found = gallery.vectors([item_id for item_id in ids if item_id in new], plan.old_model)
+        old = dict(zip(found.item_ids, found.vectors, strict=True))
+    names = [item_id for item_id in ids if item_id in new and item_id in old]
+    return (
+        _rows(new, names, plan.new_model.dimension),
+        _rows(old, names, plan.old_model.dimension),
+        names,
+        [()] * len(names),
+    )
+
+
+def _rows(made: Mapping[str, Any], names: Sequence[str], dimension: int) -> Vectors:
+    return np.array([made[name] for name in names], np.float32).reshape(-1, dimension)
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

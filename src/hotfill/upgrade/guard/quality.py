@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.fitting.base import Fit, Prepared
     from hotfill.upgrade.guard.canaries import Canaries
+    from hotfill.upgrade.plan import Plan
 
 LEAST_WATCHED = 50
 """Fewer items that have moved tell nothing about the agreement."""
@@ -65,12 +66,12 @@ class Quality:
         return asdict(self)
 
 
-def measure(gallery: Gallery, fit: Fit, canaries: Canaries, new_model: ModelId, k: int) -> Quality:
+def measure(gallery: Gallery, fit: Fit, canaries: Canaries, plan: Plan) -> Quality:
     """Search the canaries as everybody does, and compare. Reads the gallery only."""
+    new_model, k = plan.new_model, plan.canary_k
     prepared = None
     if len(canaries):
-        old_spaces = [space for space in gallery.spaces if space != new_model]
-        own = {} if canaries.old_queries is None else {old_spaces[-1]: canaries.old_queries}
+        own = {} if canaries.old_queries is None else {plan.old_model: canaries.old_queries}
         prepared = fit.prepare(canaries.queries, own)
     found, from_new = _searched(gallery, prepared, canaries, new_model, k)
     before = _still_there(gallery, canaries.before)

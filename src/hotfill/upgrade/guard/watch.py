@@ -69,7 +69,7 @@ class Guard:
     def _measure(self) -> None:
         began = time.monotonic()
         plan = self.plan
-        found = measure(self.gallery, self.load_fit(), self.canaries, plan.new_model, plan.canary_k)
+        found = measure(self.gallery, self.load_fit(), self.canaries, plan)
         self._done, self._measured_at = 0, time.monotonic()
         self._took = self._measured_at - began
         measured = replace(found, seconds=self._took).to_dict()

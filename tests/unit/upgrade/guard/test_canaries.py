@@ -19,10 +19,10 @@ from hotfill.upgrade.guard.canaries import (
 )
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
-from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, contents, filled
+from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, Rough, contents, filled
 
 
-def drawn(source, *, old_embedder=None, fitted_on=(), broken=(), **plan):
+def drawn(source, *, old_embedder=None, fitted_on=(), broken=(), asked_by=None, **plan):
     gallery = filled(source)
 
     def search(queries, k):
@@ -36,6 +36,7 @@ def drawn(source, *, old_embedder=None, fitted_on=(), broken=(), **plan):
         old_embedder,
         search,
         fitted_on,
+        asked_by or {},
     )
 
 
@@ -64,6 +65,7 @@ def test_items_that_cannot_be_embedded_or_have_no_content_are_no_canaries():
         None,
         lambda queries, k: gallery.search({OLD: queries}, k)[OLD].item_ids,
         (),
+        {},
     )
     assert set(canaries.item_ids) == set(source) - {"item-00003", "item-00029"}
 
@@ -75,6 +77,29 @@ def test_what_the_maps_were_fitted_on_is_watched_only_when_there_is_nothing_else
     assert len(canaries.watched) == len(set(canaries.watched)) == WATCHED
     used = {*fitted_on, *canaries.item_ids}
     assert len(used & set(canaries.watched)) == WATCHED - (WATCHED + 50 - len(used))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_canaries_are_embedded_by_what_embeds_the_queries(given, tmp_path):
+    source = contents(40)
+    small = {OLD: Rough(OLD, "small-old"), NEW: Rough(NEW, "small-new")}
+    plan = {"canary_items": 8, "canary_k": 3}
+    if given:
+        asked = [source["item-00001"], source["item-00007"]]
+        lines = [json.dumps({"content": row.tolist()}) for row in asked]
+        (tmp_path / "queries.jsonl").write_text("\n".join(lines))
+        plan = {"canary_queries": str(tmp_path / "queries.jsonl"), "canary_k": 3}
+    canaries = drawn(source, asked_by=small, **plan)
+    rows = asked if given else [source[name] for name in canaries.item_ids]
+    assert len(canaries) == len(rows) == (2 if given else 8)
+    np.testing.assert_allclose(canaries.queries, small[NEW](rows), atol=1e-6)
+    np.testing.assert_allclose(canaries.old_queries, small[OLD](rows), atol=1e-6)
+    stored = Projection(OLD)(list(source.values()))
+    for query, own, before in zip(
+        canaries.old_queries, canaries.item_ids, canaries.before, strict=True
+    ):
+        ranked = [list(source)[row] for row in np.argsort(-stored @ query)]
+        assert before == tuple(item for item in ranked if item != own)[:3]
 
 
 def test_given_queries_are_searched_by_the_old_model_and_keep_their_judgements(tmp_path):
@@ -157,6 +182,7 @@ def test_a_gallery_without_items_has_no_canaries():
         None,
         lambda queries, k: [()] * len(queries),
         (),
+        {},
     )
     assert (len(canaries), canaries.queries.shape, canaries.watched) == (0, (0, 6), ())
 

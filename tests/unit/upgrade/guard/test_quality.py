@@ -13,9 +13,11 @@ from hotfill.serving.fitting import fit_models
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.guard.canaries import Canaries
 from hotfill.upgrade.guard.quality import LEAST_WATCHED, flip_rate, measure, moved_vectors, overlap
+from hotfill.upgrade.plan import Plan
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents
 
 K = 5
+PLAN = Plan(OLD, NEW, canary_k=K)
 
 
 @given(st.lists(st.tuples(*[st.lists(st.sampled_from("abcdefg"), unique=True)] * 2), max_size=5))
@@ -77,7 +79,7 @@ def gallery_before(ids, old, queries, names):
 
 def test_overlap_with_the_old_ranking_and_the_share_of_the_new_side(world):
     gallery, fit, canaries, _, _ = world
-    found = measure(gallery, fit, canaries, NEW, K)
+    found = measure(gallery, fit, canaries, PLAN)
     kept, firsts, from_new, total = 0, 0, 0, 0
     for query, mine in enumerate(found_now(gallery, fit, canaries)):
         kept += len(set(mine) & set(canaries.before[query])) / K
@@ -94,7 +96,7 @@ def test_overlap_with_the_old_ranking_and_the_share_of_the_new_side(world):
 
 def test_agreement_compares_moved_items_half_seen_by_old_vectors_with_the_new_model(world):
     gallery, fit, canaries, old, new = world
-    found = measure(gallery, fit, canaries, NEW, K)
+    found = measure(gallery, fit, canaries, PLAN)
     moved = [name for name in canaries.watched if gallery.get([name])[0].space == NEW]
     assert found.watched == len(moved) >= LEAST_WATCHED
     prepared = fit.prepare(canaries.queries)
@@ -133,7 +135,7 @@ def test_judged_canaries_flip_only_where_they_had_an_answer_that_still_exists(wo
         had, has = set(before) & set(wanted), set(after) & set(wanted)
         lost.append(bool(had) and not has)
     assert any(lost[2:])
-    found = measure(gallery, fit, judged, NEW, K)
+    found = measure(gallery, fit, judged, PLAN)
     assert found.judged == 11
     assert found.flips == pytest.approx(sum(lost[1:]) / 11)
 
@@ -152,7 +154,7 @@ def test_an_empty_gallery_and_no_canaries_measure_nothing(world):
     _, fit, canaries, _, _ = world
     empty = MemoryGallery(OLD)
     empty.add_space(NEW)
-    found = measure(empty, fit, canaries, NEW, K)
+    found = measure(empty, fit, canaries, PLAN)
     assert (found.coverage, found.agreement, found.old_overlap, found.new_share) == (
         0,
         None,
@@ -160,7 +162,7 @@ def test_an_empty_gallery_and_no_canaries_measure_nothing(world):
         None,
     )
     none = Canaries(canaries.queries[:0], (), (), (), canaries.watched)
-    found = measure(world[0], fit, none, NEW, K)
+    found = measure(world[0], fit, none, PLAN)
     assert (found.canaries, found.agreement, found.first_kept) == (0, None, None)
 
 
