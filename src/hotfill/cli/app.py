@@ -17,6 +17,7 @@ from hotfill.cli.postpone import postpone
 from hotfill.cli.rehearse import rehearse
 from hotfill.cli.resume import resume
 from hotfill.cli.rollback import rollback
+from hotfill.cli.sample import sample
 from hotfill.cli.search import search
 from hotfill.cli.serve import serve
 from hotfill.cli.stamp import stamp
@@ -29,6 +30,7 @@ from hotfill.cli.watch import watch
 from hotfill.cli.worker import worker
 
 COMMANDS = (
+    sample,
     rehearse,
     doctor,
     stamp,

@@ -11,6 +11,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG
 from hotfill.cli.output import console, reporting
+from hotfill.errors import ConfigError
 from hotfill.extras import need
 
 if TYPE_CHECKING:
@@ -20,8 +21,15 @@ _TABLE_WIDTH = 130  # columns; a narrower table breaks its words
 
 
 def rehearse(
-    old: Annotated[Path, typer.Option(help="Old embeddings, .npy (n, d_old).")],
-    new: Annotated[Path, typer.Option(help="New embeddings, .npy (n, d_new), same rows.")],
+    sample: Annotated[
+        Path | None, typer.Option(help="A folder that `hotfill sample` wrote.")
+    ] = None,
+    old: Annotated[
+        Path | None, typer.Option(help="Without a sample: old embeddings, .npy (n, d_old).")
+    ] = None,
+    new: Annotated[
+        Path | None, typer.Option(help="And new embeddings, .npy (n, d_new), same rows.")
+    ] = None,
     queries_old: Annotated[
         Path | None, typer.Option(help="Queries by the old model; else some items are taken.")
     ] = None,
@@ -69,31 +77,32 @@ def rehearse(
 ) -> None:
     """Tell whether an upgrade is worth it, and how to do it best, from a sample of embeddings.
 
-    Row i of --old and --new is the same item. Nothing is touched but the files asked for.
+    Of a live gallery (--sample), or of files: row i of --old and --new is the same item. Nothing
+    is touched but the files asked for.
     """
     with reporting(DEFAULT_CONFIG, as_json=False) as said:
         from hotfill.evaluation import rehearse as rehearsing
         from hotfill.evaluation import report as reports
-        from hotfill.evaluation.files import read_array, read_qrels, read_query_log
+        from hotfill.evaluation.files import read_query_log
 
-        def read(path: Path | None, dimensions: int) -> Any:
-            return None if path is None else read_array(path, dimensions)
-
-        old_vectors, new_vectors = read(old, 2), read(new, 2)
         wanted = _names(transforms)
+        paths = {
+            "old": old,
+            "new": new,
+            "queries_old": queries_old,
+            "queries_new": queries_new,
+            "labels": labels,
+            "query_labels": query_labels,
+            "qrels": qrels,
+        }
+        given = _given(sample, {name: path for name, path in paths.items() if path is not None})
         done = rehearsing.rehearse(
-            old_vectors,
-            new_vectors,
-            queries_old=read(queries_old, 2),
-            queries_new=read(queries_new, 2),
-            labels=read(labels, 1),
-            query_labels=read(query_labels, 1),
-            qrels=None if qrels is None else read_qrels(qrels),
+            **given,
             fit=fit,
             strategies=_names(strategies),
             transforms=wanted,
             orders=_names(orders),
-            returned=None if query_log is None else read_query_log(query_log, len(old_vectors)),
+            returned=None if query_log is None else read_query_log(query_log, len(given["old"])),
             points=points,
             seed=seed,
             use_labels=use_labels,
@@ -112,6 +121,27 @@ def rehearse(
         page.print(reports.table(done))
         table = page.file.getvalue()  # type: ignore[attr-defined]
         said.add({}, [table, reports.summary(done), "", reports.settings(done)])
+
+
+def _given(sample: Path | None, paths: dict[str, Path]) -> dict[str, Any]:
+    """What is rehearsed with: a sample, or files of the user's own."""
+    from hotfill.evaluation.files import read_array, read_qrels
+    from hotfill.evaluation.gallery_sample import read_sample
+
+    if sample is not None:
+        if paths:
+            options = ", ".join("--" + name.replace("_", "-") for name in paths)
+            raise ConfigError(f"a sample has everything in it: leave out --sample, or {options}")
+        return read_sample(sample)
+    if not {"old", "new"} <= set(paths):
+        raise ConfigError(
+            "expected --sample FOLDER (made by `hotfill sample`), or --old FILE and --new FILE"
+        )
+    dimensions = {"labels": 1, "query_labels": 1}
+    return {
+        name: read_qrels(path) if name == "qrels" else read_array(path, dimensions.get(name, 2))
+        for name, path in paths.items()
+    }
 
 
 def _names(given: str) -> list[str]:

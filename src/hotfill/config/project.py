@@ -26,6 +26,7 @@ from hotfill.upgrade.journal.lock import busy, holder
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.planning import make_plan
+from hotfill.upgrade.sampling import Sampler
 from hotfill.upgrade.status import take_status
 from hotfill.upgrade.work.stored_vectors import StoredVectors
 from hotfill.upgrade.worker import Worker
@@ -255,6 +256,16 @@ class Project:
         with self.gallery() as gallery:
             return self._plan(gallery)
 
+    def sampler(self, gallery: Gallery) -> Sampler:
+        """Build what takes samples of an open store for rehearsals. It writes nothing."""
+        source, new = self._backfilling(gallery)
+        asking = self._asking_by_contents(source)
+        return Sampler(gallery, self.draft(), source, new, self.embedder("old"), asking)
+
+    def _asking_by_contents(self, source: Source) -> dict[ModelId, Embedder]:
+        """What asks by the contents of items; not there where stored vectors stand for them."""
+        return {} if isinstance(source, StoredVectors) else self.query_embedders()
+
     def _plan(self, gallery: Gallery) -> Plan:
         (source, embedder), draft = self._backfilling(gallery), self.draft()
         given_map(draft)  # a wrong file is told before anything is embedded
@@ -332,8 +343,7 @@ class Project:
             fitting=fitting_for(plan),
             former_gives_way=lambda: self._takes_over(journal),
             search_before=None if self.former is None else self._search_before(gallery),
-            # What reads stored vectors instead of contents cannot be asked by contents.
-            query_embedders={} if isinstance(source, StoredVectors) else self.query_embedders(),
+            query_embedders=self._asking_by_contents(source),
             hooks=shell_hooks(self.settings.hooks),
         )
 

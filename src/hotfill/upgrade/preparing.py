@@ -101,7 +101,7 @@ def _pairs(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
     size = 0 if plan.strategy == "compatible" else plan.fit_items
     # All sides: after a lost journal some items have moved, and keep an old vector.
     sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
-    old, new = paired_vectors(
+    found = paired_vectors(
         gallery,
         sample,
         plan.old_model,
@@ -110,7 +110,7 @@ def _pairs(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
         plan.batch_size,
         stop=upgrade.stop,
     )
-    return sample, len(old), lambda: upgrade.fitting.fit(old, new)
+    return sample, len(found.item_ids), lambda: upgrade.fitting.fit(found.old, found.new)
 
 
 def _pairs_of_chain(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hotfill.errors import ConfigError, JournalError
-from hotfill.upgrade.work.narrowing import embed_what_can_be, make_vectors
+from hotfill.upgrade.fitting.pairs import paired_vectors
+from hotfill.upgrade.work.given_queries import embed_queries, read_queries
 from hotfill.upgrade.work.sample import sample_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from hotfill.stores.base import Gallery
@@ -58,49 +59,6 @@ class Canaries:
 
     def __len__(self) -> int:
         return len(self.item_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class GivenQuery:
-    """One line of the file of canaries."""
-
-    content: Any
-    relevant: tuple[str, ...] = ()
-
-
-def read_queries(path: Path) -> list[GivenQuery]:
-    """Read JSON lines: {"content": ..., "relevant": ["item id", ...]}; relevant may be left out.
-
-    content: what the embedder reads. Raises ConfigError, naming the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the canary queries {path} cannot be read: {error}") from error
-    found = [_given(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise ConfigError(f"{path} holds no canary queries")
-    return found
-
-
-def _given(path: Path, number: int, line: str) -> GivenQuery:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}, line {number}: not JSON: {error}") from error
-    relevant = values.get("relevant", []) if isinstance(values, dict) else None
-    if (
-        not isinstance(values, dict)
-        or "content" not in values
-        or not set(values) <= {"content", "relevant"}
-        or not isinstance(relevant, list)
-        or not all(isinstance(item_id, str) for item_id in relevant)
-    ):
-        raise ConfigError(
-            f'{path}, line {number}: expected {{"content": ..., "relevant": [item ids]}}, '
-            f"got {line.strip()[:80]}"
-        )
-    return GivenQuery(values["content"], tuple(relevant))
 
 
 def draw_canaries(
@@ -158,20 +116,9 @@ def _given_ones(
         raise ConfigError(
             "a gate on flips or old_overlap compares with the old model: [old] needs an embedder"
         )
-    contents = [each.content for each in given]
-    new = _embedded(new_embedder, contents, plan.batch_size)
-    old = None if old_embedder is None else _embedded(old_embedder, contents, plan.batch_size)
+    new = embed_queries(new_embedder, given, plan.batch_size)
+    old = None if old_embedder is None else embed_queries(old_embedder, given, plan.batch_size)
     return new, old, [""] * len(given), [each.relevant for each in given]
-
-
-def _embedded(embedder: Embedder, contents: Sequence[Any], batch_size: int) -> Vectors:
-    names = [f"canary query {number}" for number in range(1, len(contents) + 1)]
-    return np.concatenate(
-        [
-            make_vectors(embedder, embedder.model_id, names[some], contents[some])
-            for some in _slices(len(contents), batch_size)
-        ]
-    )
 
 
 def _of_items(
@@ -179,31 +126,10 @@ def _of_items(
 ) -> tuple[Vectors, Vectors, list[str], list[tuple[str, ...]]]:
     """Items as queries; to the old model by their stored vectors, unless another model asks it."""
     ids = sample_ids(gallery, [plan.old_model], plan.canary_items, plan.seed + _SEED)
-    new: dict[str, Any] = {}
-    old: dict[str, Any] = {}
-    for some in _slices(len(ids), plan.batch_size):
-        if contents := source(ids[some]):
-            new |= embed_what_can_be(asks_new, contents, [])
-            old |= {} if asks_old is None else embed_what_can_be(asks_old, contents, [])
-    if asks_old is None:
-        found = gallery.vectors([item_id for item_id in ids if item_id in new], plan.old_model)
-        old = dict(zip(found.item_ids, found.vectors, strict=True))
-    names = [item_id for item_id in ids if item_id in new and item_id in old]
-    return (
-        _rows(new, names, plan.new_model.dimension),
-        _rows(old, names, plan.old_model.dimension),
-        names,
-        [()] * len(names),
+    found = paired_vectors(
+        gallery, ids, plan.old_model, source, asks_new, plan.batch_size, old_embedder=asks_old
     )
-
-
-def _rows(made: Mapping[str, Any], names: Sequence[str], dimension: int) -> Vectors:
-    return np.array([made[name] for name in names], np.float32).reshape(-1, dimension)
-
-
-def _slices(count: int, size: int) -> Iterator[slice]:
-    for begin in range(0, count, size):
-        yield slice(begin, begin + size)
+    return found.new, found.old, list(found.item_ids), [()] * len(found.item_ids)
 
 
 def keep_canaries(folder: Path, journal: Journal, canaries: Canaries) -> None:

@@ -19,7 +19,10 @@ def no_waiting(monkeypatch):
 
 
 def pairs(gallery, ids, source, embedder, batch_size=7):
-    return paired_vectors(gallery, ids, OLD, source, embedder, batch_size)
+    found = paired_vectors(gallery, ids, OLD, source, embedder, batch_size)
+    assert len(found.item_ids) == len(found.old) == len(found.new)
+    assert set(found.item_ids) <= set(ids)
+    return found.old, found.new
 
 
 def test_rows_of_both_sides_are_of_the_same_items():

@@ -14,11 +14,11 @@ from hotfill.upgrade.guard.canaries import (
     draw_canaries,
     keep_canaries,
     kept_canaries,
-    read_queries,
     without,
 )
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.work.given_queries import read_queries
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, Rough, contents, filled
 
 
@@ -139,7 +139,7 @@ def test_a_gate_that_nothing_can_be_measured_for_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no canary queries"),
+        ("", "holds no queries"),
         ("{", "line 1: not JSON"),
         ('{"content": 1}\n[]', r"line 2: expected \{"),
         ('{"relevant": []}', "line 1: expected"),

@@ -1,0 +1,68 @@
+"""A sample of a gallery on disk, and a rehearsal from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from hotfill.cli.app import app
+from tests.unit.cli.conftest import Shell
+from tests.unit.cli.models import contents
+from tests.unit.cli.project import fill, write_config
+
+ITEMS = 700
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sampled")
+    fill(folder, ITEMS)
+    return Shell(write_config(folder, ITEMS))
+
+
+def rehearse(*words, code=0):
+    command = ["rehearse", *map(str, words), "--points", "3", "--orders", "random"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    return result
+
+
+def test_a_sample_is_taken_and_rehearsed_with(project, tmp_path):
+    before = set(project.config.parent.iterdir())
+    made = project.json("sample", "--out", tmp_path / "one", "--items", 600)
+    assert (made["items"], made["queries"], made["labelled"]) == (600, 0, False)
+    assert set(project.config.parent.iterdir()) == before
+    said = rehearse("--sample", tmp_path / "one", "--json", "-").stdout
+    measured = json.loads(said)
+    assert (measured["old_dimension"], measured["new_dimension"]) == (6, 8)
+    assert measured["truth"] == "new model's top 10"
+
+
+def test_labels_and_queries_of_ones_own_make_it_a_judgement(project, tmp_path):
+    said = project("sample", "--out", tmp_path / "labelled", "--label-key", "even").stdout
+    assert f"next: hotfill rehearse --sample {tmp_path / 'labelled'} --use-labels" in said
+    found = json.loads(rehearse("--sample", tmp_path / "labelled", "--json", "-").stdout)
+    assert found["truth"] == "labels"
+    rows = list(contents(ITEMS).items())
+    lines = [json.dumps({"content": row.tolist(), "relevant": [name]}) for name, row in rows[::10]]
+    (tmp_path / "queries.jsonl").write_text("\n".join(lines))
+    words = ("--out", tmp_path / "judged", "--queries", tmp_path / "queries.jsonl")
+    made = project.json("sample", *words)
+    assert (made["queries"], made["judged_queries"]) == (len(lines), len(lines))
+    found = json.loads(rehearse("--sample", tmp_path / "judged", "--json", "-").stdout)
+    assert found["truth"] == "judgements"
+    assert found["queries_given"] == len(lines)
+
+
+def test_bad_input_is_one_clear_line_and_writes_nothing(project, tmp_path):
+    (tmp_path / "there").mkdir()
+    result = project("sample", "--out", tmp_path / "there", code=2)
+    assert "is there already" in result.stderr
+    result = project("sample", "--out", tmp_path / "new", "--items", 20, code=2)
+    assert "20 items are too few for a rehearsal" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+    assert "expected --sample FOLDER" in rehearse(code=2).stderr
+    result = rehearse("--sample", tmp_path / "there", "--old", "old.npy", code=2)
+    assert "leave out --sample, or --old" in result.stderr
