@@ -58,7 +58,8 @@ class Sampler:
         label_key: a key of the metadata, whose value tells which items answer each other; items
         without it are left out. on_batch: told how many items are done.
         Raises ConfigError (the gallery lacks the old model, no old embedder for given queries,
-        queries and a label key at once), InputError (too few items), and what embedders raise.
+        queries and a label key at once), InputError (too few items, a label key that none has),
+        and what embedders raise.
         """
         self._check(queries, label_key)
         label_of = self._drawn(items, queries, label_key)
@@ -129,11 +130,12 @@ class Sampler:
         drawn = drawn[: max(items, len(there))]
         if not label_key:
             return dict.fromkeys(drawn, "")
-        return {
-            each.item_id: str(each.metadata[label_key])
-            for each in self._states(drawn)
-            if label_key in each.metadata
-        }
+        states = self._states(drawn)
+        labelled = [each for each in states if label_key in each.metadata]
+        if not labelled:
+            keys = ", ".join(sorted({key for each in states for key in each.metadata})) or "none"
+            raise InputError(f"no item has {label_key!r} in its metadata; keys there: {keys}")
+        return {each.item_id: str(each.metadata[label_key]) for each in labelled}
 
     def _states(self, item_ids: Sequence[str]) -> list[ItemState]:
         """What the store knows of items, in their order; those that are gone are left out."""

@@ -120,7 +120,7 @@ def test_bad_requests_are_refused_before_anything_is_embedded(gallery, source):
         taking(MemoryGallery(NEW))
     with pytest.raises(InputError, match="299 items are too few"):
         taking(items=299)
-    with pytest.raises(InputError, match="0 items with 'size' in their metadata"):
+    with pytest.raises(InputError, match="no item has 'size' in its metadata; keys there: colour"):
         taking(label_key="size")
     assert new.calls == 0
 
