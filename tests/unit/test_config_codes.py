@@ -15,10 +15,12 @@ from hotfill.errors import ModelMismatchError
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
+from hotfill.upgrade.guard.gate import quality_curve
+from hotfill.upgrade.work.given_queries import GivenQuery
 from hotfill.upgrade.work.stored_vectors import StoredVectors
 
 MODEL = ModelId("rows", "1", 32)
-NAMES = [str(number) for number in range(120)]
+NAMES = [str(number) for number in range(400)]
 TEXT = """
 codes = "small"
 [store]
@@ -102,6 +104,43 @@ def test_codes_are_searched_by_floats_that_were_not_rounded(project: config.Proj
     own = project.embedder("old")
     assert own is not None
     np.testing.assert_allclose(asking[new](["7"]), encoder.queries(own(["7"])), atol=1e-6)
+
+
+@pytest.mark.parametrize("guard", ["items = 20", 'queries = "asked.jsonl"'])
+def test_canaries_of_codes_are_stored_vectors_or_queries_embedded_by_the_old_model(
+    project: config.Project, guard: str
+) -> None:
+    with project.path.open("a") as file:
+        file.write(f"[guard]\n{guard}\n")
+    (project.path.parent / "asked.jsonl").write_text('{"content": "7"}\n{"content": "401"}\n')
+    guarded = config.read(project.path)
+    with guarded.gallery() as gallery, closing(guarded.journal()) as journal:
+        guarded.upgrade(gallery, journal).start()
+        (first, *_, last) = quality_curve(journal)
+    assert first["canaries"] == (2 if "asked" in guard else 20)
+    # Codes of one model: nearly the same answers, before and after.
+    assert first["old_overlap"] > 0.6
+    assert last["old_overlap"] > 0.6
+
+
+def test_a_sample_of_codes_is_made_of_stored_vectors_and_asked_by_floats(
+    project: config.Project,
+) -> None:
+    own, encoder = (
+        project.embedder("old"),
+        load_encoder(project.path.parent / "encoder.safetensors"),
+    )
+    assert own is not None
+    with project.gallery() as gallery:
+        sampler = project.sampler(gallery)
+        plain = sampler.take(len(NAMES))
+        asked = sampler.take(300, queries=[GivenQuery("7", ("3",)), GivenQuery("9")])
+    rows = own(list(plain.item_ids))
+    np.testing.assert_allclose(plain.old, rows / np.linalg.norm(rows, axis=1)[:, None], atol=1e-6)
+    assert plain.queries_new is None
+    assert asked.queries_new is not None
+    np.testing.assert_allclose(asked.queries_new, encoder.queries(own(["7", "9"])), atol=1e-6)
+    assert list(asked.qrels) == ["0"]
 
 
 def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_path: Path) -> None:

@@ -259,12 +259,8 @@ class Project:
     def sampler(self, gallery: Gallery) -> Sampler:
         """Build what takes samples of an open store for rehearsals. It writes nothing."""
         source, new = self._backfilling(gallery)
-        asking = self._asking_by_contents(source)
+        asking = self.query_embedders()
         return Sampler(gallery, self.draft(), source, new, self.embedder("old"), asking)
-
-    def _asking_by_contents(self, source: Source) -> dict[ModelId, Embedder]:
-        """What asks by the contents of items; not there where stored vectors stand for them."""
-        return {} if isinstance(source, StoredVectors) else self.query_embedders()
 
     def _plan(self, gallery: Gallery) -> Plan:
         (source, embedder), draft = self._backfilling(gallery), self.draft()
@@ -343,7 +339,7 @@ class Project:
             fitting=fitting_for(plan),
             former_gives_way=lambda: self._takes_over(journal),
             search_before=None if self.former is None else self._search_before(gallery),
-            query_embedders=self._asking_by_contents(source),
+            query_embedders=self.query_embedders(),
             hooks=shell_hooks(self.settings.hooks),
         )
 

@@ -13,6 +13,7 @@ from hotfill.evaluation.sample import MAX_QUERIES, MIN_ITEMS, QUERY_SHARE
 from hotfill.upgrade.fitting.pairs import paired_vectors
 from hotfill.upgrade.work.given_queries import embed_queries
 from hotfill.upgrade.work.sample import sample_ids
+from hotfill.upgrade.work.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,9 @@ class Sampler:
             raise ConfigError("given queries are embedded by both models: [old] needs an embedder")
 
     def _asked_by_others(self) -> bool:
-        return any(m in self.query_embedders for m in (self.plan.old_model, self.plan.new_model))
+        """Whether other models ask, and can ask by items: they read contents, not vectors."""
+        both = {self.plan.old_model, self.plan.new_model}
+        return bool(both & set(self.query_embedders)) and not isinstance(self.source, StoredVectors)
 
     def _asks_old(self) -> Embedder | None:
         return self.query_embedders.get(self.plan.old_model, self.old_embedder)

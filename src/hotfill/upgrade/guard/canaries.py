@@ -18,6 +18,7 @@ from hotfill.errors import ConfigError, JournalError
 from hotfill.upgrade.fitting.pairs import paired_vectors
 from hotfill.upgrade.work.given_queries import embed_queries, read_queries
 from hotfill.upgrade.work.sample import sample_ids
+from hotfill.upgrade.work.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,8 +80,11 @@ def draw_canaries(
     Without an old embedder queries that are given have nothing to be compared with.
     Raises ConfigError (the file, or what is judged by it), and what embedders and source raise.
     """
-    asks_new = query_embedders.get(plan.new_model, new_embedder)
-    asks_old = query_embedders.get(plan.old_model)
+    asking = query_embedders
+    if not plan.canary_queries and isinstance(source, StoredVectors):
+        asking = {}  # they read contents, and there are none
+    asks_new = asking.get(plan.new_model, new_embedder)
+    asks_old = asking.get(plan.old_model)
     if plan.canary_queries:
         asks_old = asks_old or old_embedder
         queries, old_queries, names, relevant = _given_ones(plan, asks_new, asks_old)
