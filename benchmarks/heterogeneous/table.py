@@ -16,14 +16,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT
-from benchmarks.heterogeneous.run import aims, table
+from benchmarks.heterogeneous.plans import CIFAR100, DISTILLATIONS, OMNIGLOT
+from benchmarks.heterogeneous.run import FOUND, aims, table
 from benchmarks.page import main
 from benchmarks.page import table as as_table
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "measured"
 TITLES = {"omniglot": "Omniglot", "cifar100": "CIFAR-100"}
+SYSTEMS = ("large", "independent", *FOUND, "random search", "hand-made", *DISTILLATIONS)
 HEADS = ("query/large", "query/query", "hit_rate@1", "MFLOPs", "ms a query", "seeds")
 
 Rows = list[dict[str, Any]]
@@ -48,8 +49,10 @@ def text() -> str:
 def of_data_set(title: str, rows: Rows) -> str:
     """One row per system."""
     lines = []
-    for system in dict.fromkeys(row["system"] for row in rows):
+    for system in SYSTEMS:
         some = [row for row in rows if row["system"] == system]
+        if not some:
+            continue
         lines.append(
             [
                 system,
