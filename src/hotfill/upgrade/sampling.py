@@ -63,11 +63,12 @@ class Sampler:
         and what embedders raise.
         """
         self._check(queries, label_key)
-        label_of = self._drawn(items, queries, label_key)
-        drawn, asking = list(label_of), list[str]()
-        if not queries and self._asked_by_others():
-            count = min(MAX_QUERIES, len(drawn) // QUERY_SHARE)
-            drawn, asking = drawn[:-count], drawn[-count:]
+        asked_by_items = not queries and self._asked_by_others()
+        more = min(MAX_QUERIES, items // QUERY_SHARE) if asked_by_items else 0
+        label_of = self._drawn(items + more, queries, label_key)
+        # Of a small gallery, or few items with labels, no more than their share.
+        count = min(more, len(label_of) // QUERY_SHARE)
+        drawn, asking = list(label_of)[count:], list(label_of)[:count]
         if len(drawn) < MIN_ITEMS:
             among = f" with {label_key!r} in their metadata" if label_key else ""
             raise InputError(
