@@ -68,6 +68,10 @@ def rehearse(
     use_labels: Annotated[
         bool, typer.Option("--use-labels", help="Let the recommendation look at the labels.")
     ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Below this score hits are dropped today: what it becomes."),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write everything there; - is stdout.")
     ] = None,
@@ -106,6 +110,7 @@ def rehearse(
             points=points,
             seed=seed,
             use_labels=use_labels,
+            threshold=threshold,
             more_maps=_trained(wanted),
         )
         if report is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from hotfill.evaluation.backfill_evaluation import Quality
+    from hotfill.evaluation.thresholds import CarriedThreshold
 
 Truth: TypeAlias = Literal["labels", "judgements", "new model's top 10"]
 """What counted as relevant."""
@@ -112,7 +113,7 @@ class Rehearsal:
     old, new: the two systems before and after. truth: what counted as relevant. items: gallery
     items measured. queries: judged ones; skipped: those without a relevant item; queries_given: how
     many there were to draw from, 0 where items became queries. fit_pairs: items used for fitting,
-    in neither. seconds: of the whole rehearsal.
+    in neither. seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
     """
 
     old: Quality
@@ -129,6 +130,7 @@ class Rehearsal:
     new_dimension: int
     seed: int
     seconds: float
+    threshold: CarriedThreshold | None = None
 
     def recommended_curve(self) -> MeasuredCurve:
         """The curve of the recommended strategy, transform, calibration and order."""
@@ -158,6 +160,7 @@ class Rehearsal:
             "new_dimension": self.new_dimension,
             "seed": self.seed,
             "seconds": self.seconds,
+            "threshold": None if self.threshold is None else self.threshold.to_dict(),
         }
 
     def to_json(self) -> str:

@@ -27,8 +27,9 @@ from hotfill.evaluation.orders import (
 )
 from hotfill.evaluation.popularity import old_popularity
 from hotfill.evaluation.recommendation import recommend
-from hotfill.evaluation.rehearsal import MeasuredCurve, Point, Rehearsal
+from hotfill.evaluation.rehearsal import MeasuredCurve, Point, Recommendation, Rehearsal
 from hotfill.evaluation.sample import ModelSample, Sample, cosines, draw_sample
+from hotfill.evaluation.thresholds import carry_threshold
 from hotfill.evaluation.truths import given_relevance, new_models_top, truth_name
 from hotfill.evaluation.ways import (
     DEFAULT_STRATEGIES,
@@ -72,6 +73,7 @@ def rehearse(
     points: int = DEFAULT_POINTS,
     seed: int = 0,
     use_labels: bool = False,
+    threshold: float | None = None,
     more_maps: Maps | None = None,
 ) -> Rehearsal:
     """Measure every way through an upgrade on a sample and recommend one.
@@ -96,12 +98,15 @@ def rehearse(
         popularity. Without it the items fitted on stand in for the queries of a log.
     points: shares measured, evenly from 0 to 1. seed: of all that is random.
     use_labels: whether the recommendation may look at labels or judgements.
+    threshold: a limit below which the application drops hits, of the old model's cosine; it is
+        carried over to the new model's (`thresholds`).
     more_maps: further maps by name, as `hotfill.training.transforms.label_free.LABEL_FREE`.
 
     Memory is bounded by blocks of items and chunks of queries, whatever n is; mapped vectors are
     kept in a temporary file, 4 n d bytes for each transform.
-    Raises ShapeError, VectorError, InputError (too few items, labels without any pair), ConfigError
-    (an unknown strategy, transform or order; nothing left to measure).
+    Raises ShapeError, VectorError, InputError (too few items, labels without any pair, a threshold
+    that nothing reaches), ConfigError (an unknown strategy, transform or order; nothing left to
+    measure).
     """
     began = perf_counter()
     maps = {**MAPS, **(more_maps or {})}
@@ -153,6 +158,11 @@ def rehearse(
         signs=model_signs(sample.old.fit.read(), sample.new.fit.read(), seed=seed),
         labels_used=use_labels,
     )
+    carried = None
+    if threshold is not None:
+        way = next(each for each in galleries if _is(each, recommendation))
+        order = permutations[recommendation.order]
+        carried = carry_threshold(threshold, sample, way, order, shares, given)
     return Rehearsal(
         old=shown.old.mean,
         new=shown.new.mean,
@@ -168,6 +178,7 @@ def rehearse(
         new_dimension=sample.new.model.dimension,
         seed=seed,
         seconds=perf_counter() - began,
+        threshold=carried,
     )
 
 
@@ -187,6 +198,14 @@ class _Measurement:
         stages = evaluate_backfill(gallery, self._relevance, orders, self._shares)
         for order, measured in stages.items():
             yield _curve(gallery, order, measured, self.old.mean, self.new.mean)
+
+
+def _is(gallery: MixedGallery, wanted: Recommendation) -> bool:
+    return (gallery.strategy, gallery.transform, gallery.calibration) == (
+        wanted.strategy,
+        wanted.transform,
+        wanted.calibration,
+    )
 
 
 def _permutations(

@@ -68,6 +68,27 @@ def summary(rehearsal: Rehearsal) -> str:
         f"{rehearsal.new.map:.3f}). {truth} Everything was fitted on {rehearsal.fit_pairs} other "
         f"items, which are neither queries nor in the gallery. The recommendation was made "
         f"{looked} {known}. {rehearsal.recommendation.why}{_by_the_truth(rehearsal)}"
+        f"{_threshold(rehearsal)}"
+    )
+
+
+def _threshold(rehearsal: Rehearsal) -> str:
+    """What becomes of a limit on the score."""
+    carried = rehearsal.threshold
+    if carried is None:
+        return ""
+    after = carried.stages[-1]
+    counts = [stage.hits for stage in carried.stages]
+    right = (
+        f", of which {carried.before.precision:.0%} were relevant and {after.precision:.0%} will be"
+        if carried.before.precision is not None and after.precision is not None
+        else ""
+    )
+    return (
+        f" Scores of {carried.old:g} and more: {carried.before.hits:,.1f} hits a query by the old "
+        f"model; as many reach {carried.new:.4f} by the new one{right}. While the gallery is mixed "
+        f"that limit lets {min(counts):,.1f} to {max(counts):,.1f} through. Put it in force for "
+        "queries of the new model, which begin with the backfill."
     )
 
 

@@ -35,6 +35,7 @@ def test_the_options_are_those_of_the_command() -> None:
     assert list(inspect.signature(rehearse).parameters) == [
         "old", "new", "queries_old", "queries_new", "labels", "query_labels", "qrels", "fit",
         "strategies", "transforms", "orders", "returned", "points", "seed", "use_labels",
+        "threshold",
         "more_maps",
     ]  # fmt: skip
 
