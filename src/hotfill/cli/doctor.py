@@ -24,4 +24,4 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
             report.code = problems[0].code
             report.next(["doctor"])
         else:
-            report.next(["plan", "status"])
+            report.next(["sample", "plan", "status"])
