@@ -11,16 +11,22 @@ from hotfill.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
+_DRAWS = 2000  # before a budget is called too narrow
+
 
 @final
 class Budget:
-    """The most multiply-adds that an architecture of a space may cost.
+    """How many multiply-adds an architecture of a space may cost.
 
-    Raises ConfigError when no architecture is that cheap; it names what the cheapest one costs.
+    flops_at_least: keeps a search near what may be spent, as SPOS's does (290 to 360 of 330 M):
+        shared weights tell small networks from larger ones badly.
+    Raises ConfigError when no architecture is so cheap, or none so dear; it names what the cheapest
+    or the dearest one costs.
     """
 
-    def __init__(self, space: Space, flops_at_most: int) -> None:
+    def __init__(self, space: Space, flops_at_most: int, flops_at_least: int = 0) -> None:
         self.space, self.flops_at_most = space, flops_at_most
+        self.flops_at_least = flops_at_least
         self._table = block_flops(space)
         self.cheapest = Architecture(
             tuple(min(costs, key=lambda b: costs[b]) for costs in self._table)
@@ -34,18 +40,36 @@ class Budget:
                 "fewer channels or smaller pictures"
             )
         self._fixed = least - sum(self._least)
+        most = self._fixed + sum(max(costs.values()) for costs in self._table)
+        if flops_at_least > min(most, flops_at_most):
+            raise ConfigError(
+                f"at least {flops_at_least:,} FLOPs are impossible: the budget is "
+                f"{flops_at_most:,}, and the dearest architecture of space {space.name!r} costs "
+                f"{most:,}"
+            )
 
     def allows(self, architecture: Architecture) -> bool:
-        """Tell whether an architecture is cheap enough."""
-        return flops(self.space, architecture) <= self.flops_at_most
+        """Tell whether an architecture costs neither too much nor too little."""
+        return self.flops_at_least <= flops(self.space, architecture) <= self.flops_at_most
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture within the budget.
 
         The blocks choose in random order, each uniformly among what leaves enough for the cheapest
         choice of those after it. Where the budget binds nothing this is the uniform draw; where it
-        is tight, drawing and rejecting would hardly ever end.
+        is tight, drawing and rejecting would hardly ever end. What costs too little is drawn again;
+        raises ConfigError where that does not end either.
         """
+        for _ in range(_DRAWS):
+            drawn = self._draw(rng)
+            if self.allows(drawn):
+                return drawn
+        raise ConfigError(
+            f"hardly any architecture costs {self.flops_at_least:,} to {self.flops_at_most:,} "
+            f"FLOPs: none of {_DRAWS} drawn did; leave more room between the two"
+        )
+
+    def _draw(self, rng: np.random.Generator) -> Architecture:
         left = self.flops_at_most - self._fixed - sum(self._least)
         chosen: dict[int, int] = {}
         choices = self.space.choices()

@@ -81,6 +81,7 @@ def evolve(
     facts = {
         "evolution": asdict(settings),
         "flops_at_most": budget.flops_at_most,
+        "flops_at_least": budget.flops_at_least,
         "reward": reward_name,
         **(identity or {}),
     }

@@ -37,7 +37,7 @@ HISTORY, QUERY_MODEL = "history.json", "query_model.safetensors"
 class SearchPlan:
     """The numbers of a search.
 
-    flops: the most multiply-adds a query may cost. reward: what the search climbs.
+    flops, flops_at_least: how many multiply-adds a query may cost. reward: what the search climbs.
     super_training: of the super-network. warm_up_epochs: its first epochs, in which no path is
         drawn; the paper's 10.
     retraining: of the best, from scratch. finalists: how many are retrained; 5 in the paper. Of
@@ -57,6 +57,7 @@ class SearchPlan:
     finalists: int = 5
     calibration_batches: int = 200
     calibration_batch: int = 128
+    flops_at_least: int = 0
 
     def __post_init__(self) -> None:
         reward(self.reward, Measured(0.0, 0.0))  # is the name known?
@@ -105,7 +106,7 @@ def search(
     Raises ConfigError for an impossible budget or dimensions that differ, InputError when the
     folder is of another search, DivergedError.
     """
-    budget = Budget(plan.space, plan.flops)
+    budget = Budget(plan.space, plan.flops, plan.flops_at_least)
     check_dimension(plan.space, gallery_model)
     mark = gallery_model.model_id.fingerprint  # so that another one's checkpoint is never taken up
     super_network = train_super_network(

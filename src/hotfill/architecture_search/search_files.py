@@ -45,6 +45,7 @@ def search_files(
     score: Cosine | None = None,
     seed: int = 0,
     device: str = "cpu",
+    flops_at_least: int = 0,
     on_candidate: Callable[[Candidate], None] | None = None,
 ) -> Found:
     """Search a query model for the gallery of a trained model. The same call again goes on.
@@ -52,7 +53,7 @@ def search_files(
     data: a folder with one subfolder of pictures per class, or an .npz file (`read_arrays`); a
         fifth of each class is held out for the reward. gallery_model: a file that
         `train_compatible` wrote, with its head; its classes are found by name.
-    output: a folder for everything that is written. flops: of one query, at most.
+    output: a folder for everything that is written. flops, flops_at_least: of one query.
     space: "small" (6 blocks, for 28 to 64 pixels) or "paper" (20 blocks). side: pictures of a
         folder are read at this size.
     score: of the gallery model's head; Cosine(20, 0.1), as `train_compatible` has it.
@@ -95,6 +96,7 @@ def search_files(
         warm_up_epochs=warm_up_epochs,
         retraining=settings,
         finalists=finalists,
+        flops_at_least=flops_at_least,
     )
     return search(plan, model, train, validation, folder=output, on_candidate=on_candidate)
 

@@ -33,6 +33,9 @@ def run(
     gallery_model: Annotated[Path, typer.Option(help="The large model's file, with its head.")],
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
     flops: Annotated[int, typer.Option(help="Multiply-adds of one query, at most.")],
+    flops_at_least: Annotated[
+        int, typer.Option(help="And at least, so that the search spends what it may.")
+    ] = 0,
     space: Annotated[str, typer.Option(help="small (6 blocks) or paper (20 blocks).")] = "small",
     side: Annotated[int, typer.Option(help="Pictures of a folder are read at this size.")] = 32,
     reward: Annotated[str, typer.Option(help="r1 = M(q,q), r2 = M(q,g), r3 = r1 x r2.")] = "r3",
@@ -65,6 +68,7 @@ def run(
             finalists=finalists,
             seed=seed,
             device=device,
+            flops_at_least=flops_at_least,
             on_candidate=lambda candidate: report.note(_line(candidate)),
         )
         best = found.finalists[0]

@@ -42,6 +42,13 @@ def test_rewards_that_make_no_sense_are_refused(name, measured) -> None:
         reward(name, measured)
 
 
+def test_a_least_keeps_children_near_the_budget_too() -> None:
+    """The landscape pulls to narrow blocks, that is away from the budget."""
+    history = evolve(Budget(SPACE, 220_000, 180_000), SETTINGS, like_xception)
+    assert len(history.candidates) == SETTINGS.candidates
+    assert all(180_000 <= each.flops <= 220_000 for each in history.candidates)
+
+
 def test_every_candidate_keeps_the_budget_and_none_comes_twice() -> None:
     history = evolve(BUDGET, SETTINGS, like_xception)
     assert len(history.candidates) == SETTINGS.candidates == 44

@@ -110,6 +110,31 @@ def test_an_impossible_budget_is_refused_and_the_least_possible_one_named() -> N
         Budget(SMALL, least - 1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_budget_may_also_have_a_least(seed) -> None:
+    most = 220_000
+    budget = Budget(SMALL, most, int(0.85 * most))
+    drawn = budget.sample(np.random.default_rng(seed))
+    assert 0.85 * most <= flops(SMALL, drawn) <= most
+    assert not budget.allows(budget.cheapest)
+    assert Budget(SMALL, most).allows(budget.cheapest)
+
+
+def test_a_least_that_nothing_or_hardly_anything_reaches_is_refused() -> None:
+    space = Space("tiny", 9, 1, 2, 1, (Stage(2, 8),), 4, 3, widths=(0.5, 1.0))
+    choices = space.choices()
+    costs = sorted({flops(space, Architecture((a, b))) for a in choices for b in choices})
+    Budget(space, 10**9, costs[-1])
+    with pytest.raises(ConfigError, match=f"dearest architecture .* costs {costs[-1]:,}"):
+        Budget(space, 10**9, costs[-1] + 1)
+    with pytest.raises(ConfigError, match="the budget is"):
+        Budget(space, costs[2], costs[2] + 1)
+    gap = max(range(1, len(costs)), key=lambda n: costs[n] - costs[n - 1])
+    narrow = Budget(space, costs[gap] - 1, costs[gap - 1] + 1)
+    with pytest.raises(ConfigError, match="leave more room between the two"):
+        narrow.sample(np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
