@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -346,7 +346,12 @@ class PostgresJournal(Journal):
                 if time.monotonic() >= deadline:
                     raise busy(int(self.last_beat().get("pid") or 0))
                 time.sleep(_POLL_SECONDS)
-            yield
+            try:
+                yield
+            finally:
+                # Closing frees it as well, but a moment later: too late for the next command.
+                with suppress(psycopg.Error):
+                    held.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
         finally:
             held.close()
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hotfill.errors import JournalError, PhaseError
+from hotfill.errors import JournalError, PhaseError, UpgradeBusyError
 from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal.base import Batch, Tally
 from hotfill.upgrade.phases import Phase, Step
@@ -599,3 +599,11 @@ def test_a_journal_agrees_with_dictionaries_whatever_is_done_to_it(kind):
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None)
     )
+
+
+def test_the_next_process_may_coordinate_as_soon_as_the_one_before_has_let_go(opened):
+    first, second = opened(), opened()
+    for turn in range(100):
+        one, other = (first, second) if turn % 2 else (second, first)
+        with one.coordinating(), pytest.raises(UpgradeBusyError), other.coordinating():
+            pass
