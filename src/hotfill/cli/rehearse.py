@@ -130,7 +130,7 @@ def rehearse(
 
 def _given(sample: Path | None, paths: dict[str, Path]) -> dict[str, Any]:
     """What is rehearsed with: a sample, or files of the user's own."""
-    from hotfill.evaluation.files import read_array, read_qrels
+    from hotfill.evaluation.files import read_arguments
     from hotfill.evaluation.gallery_sample import read_sample
 
     if sample is not None:
@@ -142,11 +142,7 @@ def _given(sample: Path | None, paths: dict[str, Path]) -> dict[str, Any]:
         raise ConfigError(
             "expected --sample FOLDER (made by `hotfill sample`), or --old FILE and --new FILE"
         )
-    dimensions = {"labels": 1, "query_labels": 1}
-    return {
-        name: read_qrels(path) if name == "qrels" else read_array(path, dimensions.get(name, 2))
-        for name, path in paths.items()
-    }
+    return read_arguments(paths)
 
 
 def _names(given: str) -> list[str]:

@@ -339,7 +339,7 @@ class Project:
             fitting=fitting_for(plan),
             former_gives_way=lambda: self._takes_over(journal),
             search_before=None if self.former is None else self._search_before(gallery),
-            query_embedders=self.query_embedders(),
+            query_embedders=self.query_embedders() if plan.guarded else {},
             hooks=shell_hooks(self.settings.hooks),
         )
 

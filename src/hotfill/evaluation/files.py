@@ -9,9 +9,21 @@ import numpy as np
 from hotfill.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+_LABELS = {"labels", "query_labels"}
+
+
+def read_arguments(paths: Mapping[str, Path]) -> dict[str, Any]:
+    """Read what `rehearse` is given, by the names of its arguments. Raises InputError."""
+    return {
+        name: read_qrels(path) if name == "qrels" else read_array(path, 1 if name in _LABELS else 2)
+        for name, path in paths.items()
+    }
 
 
 def read_array(path: Path, dimensions: int) -> NDArray[Any]:

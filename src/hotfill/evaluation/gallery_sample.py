@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import InputError
-from hotfill.evaluation.files import read_array, read_qrels
+from hotfill.evaluation.files import read_arguments
 from hotfill.types import ModelId, Vectors
 
 if TYPE_CHECKING:
@@ -19,17 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_ARRAYS = {
-    "old": 2,
-    "new": 2,
-    "queries_old": 2,
-    "queries_new": 2,
-    "labels": 1,
-    "query_labels": 1,
-}
-"""Files NAME.npy, and their dimensions; those that were not taken are not there."""
-
-_QRELS, _ABOUT = "qrels.txt", "sample.json"
+_ARRAYS = ("old", "new", "queries_old", "queries_new", "labels", "query_labels")
+_ABOUT = "sample.json"
+_FILES = {**{name: f"{name}.npy" for name in _ARRAYS}, "qrels": "qrels.txt"}
+"""By the arguments of `rehearse`; what was not taken is not there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +53,14 @@ class GallerySample:
         for name in _ARRAYS:
             array = getattr(self, name)
             if array is not None:
-                np.save(draft / f"{name}.npy", array, allow_pickle=False)
+                np.save(draft / _FILES[name], array, allow_pickle=False)
         if self.qrels:
             lines = (
                 f"{query} 0 {item} {grade:g}\n"
                 for query, grades in self.qrels.items()
                 for item, grade in grades.items()
             )
-            (draft / _QRELS).write_text("".join(lines), encoding="utf-8")
+            (draft / _FILES["qrels"]).write_text("".join(lines), encoding="utf-8")
         about = {
             "old_model": self.old_model.to_dict(),
             "new_model": self.new_model.to_dict(),
@@ -89,11 +82,5 @@ def read_sample(folder: Path) -> dict[str, Any]:
     """Map what `save` wrote, as the arguments that `rehearse` takes. Raises InputError."""
     if not (folder / _ABOUT).is_file():
         raise InputError(f"{folder}: expected a folder that `hotfill sample` wrote")
-    found: dict[str, Any] = {
-        name: read_array(folder / f"{name}.npy", dimensions)
-        for name, dimensions in _ARRAYS.items()
-        if (folder / f"{name}.npy").exists()
-    }
-    if (folder / _QRELS).exists():
-        found["qrels"] = read_qrels(folder / _QRELS)
-    return found
+    paths = {name: folder / file for name, file in _FILES.items()}
+    return read_arguments({name: path for name, path in paths.items() if path.exists()})

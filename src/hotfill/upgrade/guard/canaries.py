@@ -80,16 +80,15 @@ def draw_canaries(
     Without an old embedder queries that are given have nothing to be compared with.
     Raises ConfigError (the file, or what is judged by it), and what embedders and source raise.
     """
-    asking = query_embedders
-    if not plan.canary_queries and isinstance(source, StoredVectors):
-        asking = {}  # they read contents, and there are none
-    asks_new = asking.get(plan.new_model, new_embedder)
-    asks_old = asking.get(plan.old_model)
-    if plan.canary_queries:
-        asks_old = asks_old or old_embedder
-        queries, old_queries, names, relevant = _given_ones(plan, asks_new, asks_old)
+    # What embeds queries reads contents; where stored vectors stand for items, there are none.
+    given = bool(plan.canary_queries)
+    asking = query_embedders if given or not isinstance(source, StoredVectors) else {}
+    asks_new, asks_old = asking.get(plan.new_model, new_embedder), asking.get(plan.old_model)
+    if given:
+        found = _given_ones(plan, asks_new, asks_old or old_embedder)
     else:
-        queries, old_queries, names, relevant = _of_items(gallery, plan, source, asks_new, asks_old)
+        found = _of_items(gallery, plan, source, asks_new, asks_old)
+    queries, old_queries, names, relevant = found
     before: list[tuple[str, ...]] = [()] * len(names)
     if old_queries is not None and len(names):
         lists = search_before(old_queries, plan.canary_k + 1)

@@ -42,7 +42,10 @@ def read_queries(path: Path) -> list[GivenQuery]:
 
 
 def embed_queries(embedder: Embedder, queries: Sequence[GivenQuery], batch_size: int) -> Vectors:
-    """Embed given queries, at least one: float32 (q, dimension). Raises what that raises."""
+    """Embed given queries, one at least: float32 (q, dimension).
+
+    Raises what the embedder raises, with the numbers of the queries at fault.
+    """
     contents = [each.content for each in queries]
     names = [f"query {number}" for number in range(1, len(contents) + 1)]
     return np.concatenate(
