@@ -8,19 +8,19 @@ import numpy as np
 
 from demo import models
 from demo.application import GALLERY_DRAWERS, QUERY_DRAWERS
-from hotfill.evaluation.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
-from hotfill.evaluation.mixed_gallery import MixedGallery
-from hotfill.evaluation.orders import random_order
 from hotfill.metrics.relevance import same_label
-from hotfill.serving.model_fit import load_fit
+from hotfill.ranking.model_fit import load_fit
+from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
+from hotfill.rehearsal.mixed_gallery import MixedGallery
+from hotfill.rehearsal.orders import random_order
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from demo.application import Application
-    from hotfill.evaluation.backfill_evaluation import Quality
-    from hotfill.evaluation.mixed_gallery import Sides
     from hotfill.metrics import BackfillCurve
+    from hotfill.rehearsal.backfill_evaluation import Quality
+    from hotfill.rehearsal.mixed_gallery import Sides
     from hotfill.types import ModelId, Vectors
 
 POINTS = 11

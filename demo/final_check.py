@@ -8,7 +8,7 @@ import numpy as np
 
 from demo.models import new
 from hotfill import config
-from hotfill.upgrade.work.pages import pages_of
+from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
     from pathlib import Path

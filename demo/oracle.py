@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.scoring import Scorer
-    from hotfill.serving.results import SearchResult
+    from hotfill.ranking import Scorer
     from hotfill.types import ModelId, Vectors
+    from hotfill.upgrade.view import SearchResult
 
 _ONE_SIDE = {Phase.PLANNED, Phase.CUT_OVER, Phase.COMPLETED}
 _TOLERANCE = 2e-3  # of a cosine, between the store's arithmetic and this one

@@ -15,8 +15,8 @@ from demo.constants import K
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hotfill.evaluation.backfill_evaluation import Quality
     from hotfill.metrics import BackfillCurve
+    from hotfill.rehearsal.backfill_evaluation import Quality
 
 Curves = tuple[dict[str, "BackfillCurve"], "Quality", "Quality"]
 

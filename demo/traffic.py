@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from demo.application import Application
     from demo.oracle import Oracle
-    from hotfill.serving.serving import Serving
+    from hotfill.upgrade.serving import Serving
 
 _SEARCH_PAUSE_SECONDS = 0.004  # leaves room for the upgrade on a small machine
 _WRITE_PAUSE_SECONDS = 0.05

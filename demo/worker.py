@@ -13,8 +13,8 @@ from demo.embeddings import read_embeddings
 from demo.oracle import Oracle
 from demo.traffic import Traffic
 from hotfill import config
-from hotfill.serving.model_fit import load_scorer
-from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.ranking.model_fit import load_scorer
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:

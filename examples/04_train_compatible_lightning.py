@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from hotfill.losses import Cosine, Head, Pairs, Recipe, recipes
-from hotfill.losses.references import from_means
+from hotfill.lab.losses import Cosine, Head, Pairs, Recipe, recipes
+from hotfill.lab.losses.references import from_means
 
 
 class CompatibleModel(lightning.LightningModule):

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hotfill.losses import Cosine, Head, Pairs, Recipe, asymmetric, recipes
+from hotfill.lab.losses import Cosine, Head, Pairs, Recipe, asymmetric, recipes
 from hotfill.metrics import average_precision, rank_scores, same_label
 
 EPOCHS, BATCH, DIMENSION = 15, 64, 16

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hotfill import ModelId
-from hotfill.serving.fitting import fitting_for
+from hotfill.ranking.model_fit import fitting_for
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
 from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.journal.sqlite import SqliteJournal

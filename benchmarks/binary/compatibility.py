@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sets import chain
 
-from hotfill.binary import (
-    CodeFormat,
-    Codes,
+from hotfill.binary import CodeFormat, Codes, symmetric_scores
+from hotfill.lab.binary import (
     as_old_codes,
     fit_compatible_start,
     fit_start,
     old_code_values,
     pairs_of_neighbours,
-    symmetric_scores,
 )
-from hotfill.binary.training import TrainingPlan, train_encoder
+from hotfill.lab.binary.training import TrainingPlan, train_encoder
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import faiss
 import numpy as np
 from usearch.index import Index
 
-from hotfill.binary import CodeFormat, CodeIndex, fit_encoder, fit_start, formats_for
+from hotfill.binary import CodeFormat, CodeIndex
+from hotfill.lab.binary import fit_encoder, fit_start, formats_for
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.binary.training import TrainingPlan
+    from hotfill.lab.binary.training import TrainingPlan
 
     Rows = NDArray[np.float32]
     Search = Callable[[Rows, int], NDArray[np.int64]]

@@ -21,10 +21,11 @@ from compatibility import compatibility
 from methods import Built, float_methods, methods
 from sets import VectorSet, clustered, vector_sets
 
-from hotfill.binary import CodeIndex, fit_start, rerank_by_floats
-from hotfill.binary.agreement import nearest
+from hotfill.binary import CodeIndex, rerank_by_floats
 from hotfill.binary.codes import CodeFormat
-from hotfill.binary.training import TrainingPlan, similarity_plan
+from hotfill.lab.binary import fit_start
+from hotfill.lab.binary.agreement import nearest
+from hotfill.lab.binary.training import TrainingPlan, similarity_plan
 from hotfill.metrics import ann_recall
 from hotfill.types import ModelId
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.cifar100_paper.data import Images
 from benchmarks.cifar100_paper.resnet import ResNet, Shape
-from hotfill.training.checkpoint import Checkpoint, pack_optimiser, under, unpack_optimiser
+from hotfill.lab.training.checkpoint import Checkpoint, pack_optimiser, under, unpack_optimiser
 
 MEAN, DEVIATION = (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
 

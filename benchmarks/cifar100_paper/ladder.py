@@ -14,7 +14,7 @@ from benchmarks.cifar100_paper.backbone import OutOfTimeError, Recipe, embed, tr
 from benchmarks.cifar100_paper.data import Data, first_half
 from benchmarks.mixed_toy.methods import LABELLED, WAYS, Bench
 from benchmarks.mixed_toy.toys import Toy
-from hotfill.training.transforms import Classifier, MapSettings
+from hotfill.lab.training.transforms import Classifier, MapSettings
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("raw l2", "RM-naive"),

@@ -27,7 +27,7 @@ from benchmarks.cifar100_paper.backbone import Recipe  # noqa: E402
 from benchmarks.cifar100_paper.data import Data, Images, load  # noqa: E402
 from benchmarks.cifar100_paper.ladder import Plan, climb  # noqa: E402
 from benchmarks.cifar100_paper.resnet import Shape  # noqa: E402
-from hotfill.training.transforms import MapSettings  # noqa: E402
+from hotfill.lab.training.transforms import MapSettings  # noqa: E402
 
 BENCHMARK = "cifar100_paper"
 RESULTS = Path(__file__).parent / "results" / "cifar100_paper.json"

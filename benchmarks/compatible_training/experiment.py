@@ -16,10 +16,9 @@ from torch import nn
 from benchmarks.compatible_training.data import Pictures, Task
 from benchmarks.compatible_training.measure import Side, compare, resized, search
 from benchmarks.compatible_training.splits import split
-from hotfill.losses import Cosine, Head, Recipe, Reference, TwoStages
-from hotfill.losses.references import from_head, from_means, simplex
-from hotfill.metrics import same_label
-from hotfill.training import (
+from hotfill.lab.losses import Cosine, Head, Recipe, Reference, TwoStages
+from hotfill.lab.losses.references import from_head, from_means, simplex
+from hotfill.lab.training import (
     ArrayItems,
     Ingredients,
     OldVectors,
@@ -29,7 +28,8 @@ from hotfill.training import (
     embed,
     fit,
 )
-from hotfill.training.compatible_recipe import FIXED_HEAD
+from hotfill.lab.training.compatible_recipe import FIXED_HEAD
+from hotfill.metrics import same_label
 
 SCORE = Cosine(20.0, 0.1)
 

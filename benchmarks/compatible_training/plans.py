@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from benchmarks.compatible_training.experiment import Plan
 from benchmarks.compatible_training.splits import KINDS
-from hotfill.training import RECIPE_NAMES, Settings
-from hotfill.training.compatible_recipe import DISTILLATIONS
+from hotfill.lab.training import RECIPE_NAMES, Settings
+from hotfill.lab.training.compatible_recipe import DISTILLATIONS
 
 OTHERS = {"independent", *DISTILLATIONS}  # distillations: see `benchmarks/heterogeneous`
 RECIPES = ("independent", *(name for name in RECIPE_NAMES if name not in OTHERS))

@@ -23,8 +23,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from hotfill.scoring import Scorer, fit_scorer
-from hotfill.transforms import fit_bridge, fit_kernel_bridge
+from hotfill.ranking import Scorer, fit_bridge, fit_kernel_bridge, fit_scorer
 from hotfill.types import ModelId
 
 RESULTS = Path(__file__).parent / "results" / "default_cost.json"
@@ -80,7 +79,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """Stored vectors read back, as `hotfill.scoring` takes them."""
+    """Stored vectors read back, as `hotfill.ranking` takes them."""
 
     item_ids: list[str]
     vectors: np.ndarray

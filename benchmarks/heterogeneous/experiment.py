@@ -15,27 +15,27 @@ from torch import nn
 from benchmarks.compatible_training.data import Pictures, Task
 from benchmarks.heterogeneous.nets import HandMade
 from benchmarks.heterogeneous.plans import Plan
-from hotfill.architecture_search.budget import Budget
-from hotfill.architecture_search.evolution import evolve
-from hotfill.architecture_search.export import export, session
-from hotfill.architecture_search.gallery_model import GalleryModel, GalleryVectors
-from hotfill.architecture_search.history import History
-from hotfill.architecture_search.module_flops import module_flops
-from hotfill.architecture_search.network import Network
-from hotfill.architecture_search.retrain import agreeing_recipe
-from hotfill.architecture_search.search import (
+from hotfill.lab.architecture_search.budget import Budget
+from hotfill.lab.architecture_search.evolution import evolve
+from hotfill.lab.architecture_search.export import export, session
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors
+from hotfill.lab.architecture_search.history import History
+from hotfill.lab.architecture_search.module_flops import module_flops
+from hotfill.lab.architecture_search.network import Network
+from hotfill.lab.architecture_search.retrain import agreeing_recipe
+from hotfill.lab.architecture_search.search import (
     SearchPlan,
     candidate_measure,
     train_super_network,
 )
-from hotfill.architecture_search.space import Architecture, small_space
-from hotfill.architecture_search.validation import Validation
-from hotfill.losses import Cosine, Head, Recipe, asymmetric, recipes
-from hotfill.losses.product_centroids import product_centroids
-from hotfill.losses.references import from_head
+from hotfill.lab.architecture_search.space import Architecture, small_space
+from hotfill.lab.architecture_search.validation import Validation
+from hotfill.lab.losses import Cosine, Head, Recipe, asymmetric, recipes
+from hotfill.lab.losses.product_centroids import product_centroids
+from hotfill.lab.losses.references import from_head
+from hotfill.lab.training import ArrayItems, OldVectors, Settings, embed, fit
+from hotfill.lab.training.residual_cnn import ResidualCnn
 from hotfill.metrics import average_precision, hit_rate, rank_scores, same_label
-from hotfill.training import ArrayItems, OldVectors, Settings, embed, fit
-from hotfill.training.residual_cnn import ResidualCnn
 from hotfill.types import ModelId
 
 SCORE = Cosine(20.0, 0.1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hotfill.architecture_search.evolution import Evolution
-from hotfill.training import Settings
+from hotfill.lab.architecture_search.evolution import Evolution
+from hotfill.lab.training import Settings
 
 DISTILLATIONS = ("l2", "aml", "csd", "raml", "d3still", "ssp")
 

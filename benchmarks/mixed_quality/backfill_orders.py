@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks.mixed_quality import trained
 from benchmarks.mixed_quality.query_log import log_popularity
 from benchmarks.mixed_quality.workbench import Workbench
-from hotfill.evaluation.orders import highest_first, popularity_times_uncertainty, random_order
-from hotfill.transforms import uncertainty
+from hotfill.ranking import uncertainty
+from hotfill.rehearsal.orders import highest_first, popularity_times_uncertainty, random_order
 
 
 def backfill_order(bench: Workbench, name: str) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 
 from benchmarks.mixed_quality import trained
 from benchmarks.mixed_quality.workbench import Workbench
-from hotfill.evaluation.fitting import Fitted
-from hotfill.evaluation.mixed_gallery import MixedGallery
-from hotfill.evaluation.strategies import (
+from hotfill.ranking import Uncalibrated, fit_kernel_bridge, fit_low_rank, tail
+from hotfill.rehearsal.fitting import Fitted
+from hotfill.rehearsal.mixed_gallery import MixedGallery
+from hotfill.rehearsal.strategies import (
     fuse_ranks,
     merge_down,
     merge_up,
@@ -21,8 +22,6 @@ from hotfill.evaluation.strategies import (
     two_encoders,
     with_own_query,
 )
-from hotfill.scoring import Uncalibrated, tail
-from hotfill.transforms import fit_kernel_bridge, fit_low_rank
 
 
 @dataclass(frozen=True)

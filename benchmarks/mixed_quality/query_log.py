@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.mixed_quality.pairs import Pair
-from hotfill.evaluation.popularity import old_popularity
-from hotfill.evaluation.sample import Sample, Side
+from hotfill.rehearsal.popularity import old_popularity
+from hotfill.rehearsal.sample import Sample, Side
 
 LOGGED = 2000
 

@@ -30,15 +30,15 @@ from benchmarks.mixed_quality.pairs import all_pairs  # noqa: E402
 from benchmarks.mixed_quality.query_log import query_weights  # noqa: E402
 from benchmarks.mixed_quality.results import cell_of, load, save, with_measured  # noqa: E402
 from benchmarks.mixed_quality.workbench import Workbench  # noqa: E402
-from hotfill.evaluation.backfill_evaluation import (  # noqa: E402
+from hotfill.metrics import BackfillCurve  # noqa: E402
+from hotfill.rehearsal.backfill_evaluation import (  # noqa: E402
     PerQuery,
     Stages,
     evaluate_backfill,
     evaluate_side,
     evenly,
 )
-from hotfill.evaluation.sample import cosines  # noqa: E402
-from hotfill.metrics import BackfillCurve  # noqa: E402
+from hotfill.rehearsal.sample import cosines  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "mixed_quality.json"
 FIGURES = ("map", "hit_rate@1", "ndcg@10")

@@ -13,10 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.mixed_quality.workbench import Workbench
-from hotfill.evaluation.fitting import Fitted
-from hotfill.evaluation.mixed_gallery import MixedGallery
-from hotfill.evaluation.strategies import merge_down, merge_up
-from hotfill.training.transforms import (
+from hotfill.lab.training.transforms import (
     MapSettings,
     Neighbours,
     SameLabel,
@@ -28,7 +25,10 @@ from hotfill.training.transforms import (
     train_residual_mlp,
     train_reverse_query_transform,
 )
-from hotfill.transforms import uncertainty
+from hotfill.ranking import uncertainty
+from hotfill.rehearsal.fitting import Fitted
+from hotfill.rehearsal.mixed_gallery import MixedGallery
+from hotfill.rehearsal.strategies import merge_down, merge_up
 from hotfill.types import ModelId
 
 HIDDEN = 256

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from benchmarks.mixed_quality.pairs import Pair
-from hotfill.evaluation.fitting import Fitted, Pairs, fit_transform, pairs_of
-from hotfill.evaluation.sample import ModelSample, Sample, Side
+from hotfill.rehearsal.fitting import Fitted, Pairs, fit_transform, pairs_of
+from hotfill.rehearsal.sample import ModelSample, Sample, Side
 from hotfill.types import ModelId
 
 

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.mixed_toy.toys import Toy
-from hotfill.evaluation.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
-from hotfill.evaluation.mixed_gallery import MixedGallery, side_of_each
-from hotfill.evaluation.orders import highest_first, random_order
-from hotfill.evaluation.strategies import fuse_ranks
-from hotfill.metrics import same_label
-from hotfill.scoring import Calibration, Uncalibrated, compare, fit_isotonic, fit_z_score, tail
-from hotfill.training.transforms import (
+from hotfill.lab.training.transforms import (
     Classifier,
     MapSettings,
     Neighbours,
@@ -25,7 +19,21 @@ from hotfill.training.transforms import (
     train_metric_compatible,
     train_reverse_query_transform,
 )
-from hotfill.transforms import fit_procrustes, uncertainty
+from hotfill.metrics import same_label
+from hotfill.ranking import (
+    Calibration,
+    Uncalibrated,
+    compare,
+    fit_isotonic,
+    fit_procrustes,
+    fit_z_score,
+    tail,
+    uncertainty,
+)
+from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
+from hotfill.rehearsal.mixed_gallery import MixedGallery, side_of_each
+from hotfill.rehearsal.orders import highest_first, random_order
+from hotfill.rehearsal.strategies import fuse_ranks
 from hotfill.types import ModelId
 
 HIDDEN = 128  # of psi, rho and h

@@ -24,7 +24,7 @@ import torch  # noqa: E402
 from benchmarks.mixed_toy.methods import LABEL_FREE, LABELLED, WAYS, Bench  # noqa: E402
 from benchmarks.mixed_toy.noted import expected  # noqa: E402
 from benchmarks.mixed_toy.toys import digits, synthetic  # noqa: E402
-from hotfill.training.transforms import MapSettings  # noqa: E402
+from hotfill.lab.training.transforms import MapSettings  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "mixed_toy.json"
 TOLERANCE = 0.05

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hotfill.training.transforms import Classifier
+from hotfill.lab.training.transforms import Classifier
 
 HIDDEN, DIMENSION = 128, 32
 EPOCHS, BATCH, RATE = 80, 256, 1e-3

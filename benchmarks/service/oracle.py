@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hotfill.serving.model_fit import load_scorer
+from hotfill.ranking.model_fit import load_scorer
 
 _TOLERANCE = 2e-3  # of a cosine, between the store's arithmetic and this one
 

@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the mode
 
 from demo.omniglot import drawings  # noqa: E402
 from hotfill import config  # noqa: E402
-from hotfill.binary import CodeFormat, fit_encoder, save_encoder  # noqa: E402
+from hotfill.binary import CodeFormat, save_encoder  # noqa: E402
+from hotfill.lab.binary import fit_encoder  # noqa: E402
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # noqa: E402
 
 CHARACTERS = 100

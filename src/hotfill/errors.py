@@ -19,7 +19,7 @@ HotfillError
 ├── PhaseError                  that step is not possible in this phase
 ├── HeldError                   that step waits for holds to end
 ├── PlanError                   a plan has blockers, or no longer fits the store
-└── DivergedError               a training became NaN (defined in `hotfill.training`)
+└── DivergedError               a training became NaN (defined in `hotfill.lab.training`)
 
 Each message says what was expected, what came, and what to do. What a program may want to know
 stands in attributes, so that nobody parses text.
@@ -27,12 +27,10 @@ stands in attributes, so that nobody parses text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hotfill.types import ModelId
 
 
 class HotfillError(Exception):
@@ -75,10 +73,10 @@ class DuplicateItemError(InputError):
 class ModelMismatchError(HotfillError):
     """Vectors of one space met another space.
 
-    expected, received: the two model ids.
+    expected, received: the two model ids (`hotfill.types.ModelId`, which stands above this module).
     """
 
-    def __init__(self, what: str, expected: ModelId, received: ModelId) -> None:
+    def __init__(self, what: str, expected: Any, received: Any) -> None:
         self.expected = expected
         self.received = received
         super().__init__(

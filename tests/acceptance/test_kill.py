@@ -9,9 +9,9 @@ from contextlib import closing
 import numpy as np
 
 from hotfill import config
-from hotfill.serving.model_fit import load_scorer
+from hotfill.ranking.model_fit import load_scorer
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.fits import fit_folder
 from tests.acceptance.processes import moved, started, wait_for
 from tests.unit.cli.models import NEW, OLD, WIDTH, contents, new_model, old_model
 from tests.unit.cli.project import call, fill, write_config

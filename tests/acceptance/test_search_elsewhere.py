@@ -10,7 +10,7 @@ import pytest
 
 from hotfill import config
 from hotfill.stores.base import Capabilities
-from hotfill.upgrade import notice
+from hotfill.upgrade import pace as notice
 from hotfill.upgrade.phases import Step
 from tests.acceptance.campaign.outages import Outages
 from tests.acceptance.campaign.searches import Searches

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from hotfill.cli.app import app
-from hotfill.evaluation.fitting import MAPS
-from hotfill.evaluation.ways import transform_names
-from hotfill.training.transforms.label_free import LABEL_FREE
+from hotfill.lab.training.transforms.label_free import LABEL_FREE
+from hotfill.rehearsal.fitting import MAPS
+from hotfill.rehearsal.ways import transform_names
 from hotfill.types import ModelId
 from hotfill.upgrade.plan import Plan
 

@@ -12,29 +12,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hotfill.binary import (
-    BinaryEmbedder,
-    BinaryEncoder,
-    CodeFormat,
-    GridCodec,
-    fit_compatible_start,
-    fit_start,
-    old_code_values,
-)
-from hotfill.evaluation.rehearse import rehearse
-from hotfill.scoring import compare
-from hotfill.serving.fitting import fitting_for
-from hotfill.serving.model_fit import load_scorer
-from hotfill.serving.serving import Serving
+from hotfill.binary import BinaryEmbedder, BinaryEncoder, CodeFormat, GridCodec
+from hotfill.lab.binary import fit_compatible_start, fit_start, old_code_values
+from hotfill.ranking import compare
+from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.rehearsal.rehearse import rehearse
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan, Strategy
+from hotfill.upgrade.serving import Serving
 
 OLD, NEW = ModelId("shop", "1", 32), ModelId("shop", "2", 48)
 ITEMS, ASKED, K = 600, 80, 10

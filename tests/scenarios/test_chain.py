@@ -13,21 +13,19 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, PhaseError, PlanError
-from hotfill.serving.fitting import fitting_for
-from hotfill.serving.model_fit import load_scorer
-from hotfill.serving.serving import Serving
+from hotfill.ranking.model_fit import fitting_for, load_scorer
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
-from hotfill.upgrade import control
+from hotfill.upgrade import control, pace
+from hotfill.upgrade import guard as watch
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fitting.kept import fit_folder
-from hotfill.upgrade.guard import watch
-from hotfill.upgrade.guard.gate import quality_curve
+from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.guard import quality_curve
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.work import pace
+from hotfill.upgrade.serving import Serving
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled
 
 FIRST, SECOND, THIRD = OLD, NEW, ModelId("third", "1", 7)

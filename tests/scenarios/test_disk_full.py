@@ -19,9 +19,9 @@ import pytest
 from hotfill.errors import JournalError, StoreFullError
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.stores.room import MIN_FREE_BYTES
+from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.work import retrying
 from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
 
 ROOT = Path(__file__).parents[2]

@@ -26,18 +26,17 @@ from hypothesis.stateful import (
 )
 
 from hotfill.errors import HeldError
-from hotfill.serving.fitting import fit_models
-from hotfill.serving.serving import Serving
+from hotfill.ranking.model_fit import fit_models
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.postgres import PostgresGallery
-from hotfill.upgrade import control
+from hotfill.upgrade import control, pace
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fitting.base import Fitting
 from hotfill.upgrade.journal.postgres import PostgresJournal
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.work import pace
+from hotfill.upgrade.serving import Serving
 from tests.postgres import fresh_schema, server
 from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, contents, filled
 

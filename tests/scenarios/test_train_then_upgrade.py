@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import tomli_w
 
-from hotfill import transforms
+from hotfill import ranking
+from hotfill.lab.training import Settings, train_compatible
+from hotfill.lab.training.model_embedder import from_options
 from hotfill.metrics import average_precision, rank_scores, same_label
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.training import Settings, train_compatible
-from hotfill.training.model_embedder import from_options
 from tests.scenarios.digits_source import pictures
 from tests.unit.cli.project import call
 
-EMBEDDER = "hotfill.training.model_embedder:from_options"
+EMBEDDER = "hotfill.lab.training.model_embedder:from_options"
 SETTINGS = Settings(epochs=30, batch=64, seed=0)
 IMAGES, LABELS = pictures()
 TRAINED_ON = np.arange(len(IMAGES)) % 3 == 0
@@ -145,6 +145,6 @@ def test_the_forward_map_of_bict_prefills_the_gallery(old_model, trained, tmp_pa
         {"strategy": "prefill", "up": str(folder / "up.safetensors"), "max_attempts": 1},
     )
     finished(path, new)
-    up = transforms.load(folder / "up.safetensors", source=old.model_id, target=new.model_id)
+    up = ranking.load_transform(folder / "up.safetensors", source=old.model_id, target=new.model_id)
     queries, by_old = new(list(IMAGES[QUERIES])), old(list(IMAGES[GALLERY]))
     assert quality(queries, up(by_old)) > quality(old(list(IMAGES[QUERIES])), by_old)

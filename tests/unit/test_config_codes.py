@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from hotfill import config
-from hotfill.binary import BinaryEmbedder, CodeFormat, fit_start, load_encoder, save_encoder
+from hotfill.binary import BinaryEmbedder, CodeFormat, load_encoder, save_encoder
 from hotfill.errors import ModelMismatchError
+from hotfill.lab.binary import fit_start
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.guard.gate import quality_curve
-from hotfill.upgrade.work.given_queries import GivenQuery
-from hotfill.upgrade.work.stored_vectors import StoredVectors
+from hotfill.upgrade.canaries import GivenQuery
+from hotfill.upgrade.guard import quality_curve
+from hotfill.upgrade.stored_vectors import StoredVectors
 
 MODEL = ModelId("rows", "1", 32)
 NAMES = [str(number) for number in range(400)]

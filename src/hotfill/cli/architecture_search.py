@@ -11,8 +11,8 @@ from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
 
 if TYPE_CHECKING:
-    from hotfill.architecture_search.history import Candidate
-    from hotfill.architecture_search.reward import RewardName
+    from hotfill.lab.architecture_search.history import Candidate
+    from hotfill.lab.architecture_search.reward import RewardName
 
 Folder: TypeAlias = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="The folder that a search has written.")
@@ -51,8 +51,8 @@ def run(
 ) -> None:
     """Train the super-network, search, retrain the best. The same command again goes on."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.architecture_search.evolution import Evolution
-        from hotfill.architecture_search.search_files import search_files
+        from hotfill.lab.architecture_search.evolution import Evolution
+        from hotfill.lab.architecture_search.search_files import search_files
 
         found = search_files(
             data,
@@ -102,8 +102,8 @@ def show(
 ) -> None:
     """List the best candidates of a search, finished or not, and draw it."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.architecture_search.history import History
-        from hotfill.architecture_search.picture import search_picture
+        from hotfill.lab.architecture_search.history import History
+        from hotfill.lab.architecture_search.picture import search_picture
 
         history = History.read(folder / "history.json")
         ranked, front = history.best(best), history.front()
@@ -132,8 +132,8 @@ def export(
 ) -> None:
     """Write the found query model as ONNX, and compare onnxruntime with torch."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.architecture_search import export as exporting
-        from hotfill.architecture_search.query_model_file import QueryModelFile
+        from hotfill.lab.architecture_search import export as exporting
+        from hotfill.lab.architecture_search.query_model_file import QueryModelFile
 
         file = QueryModelFile.read(folder / "query_model.safetensors")
         space = file.network.space

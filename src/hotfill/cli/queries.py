@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.config import Project
-    from hotfill.serving.results import SearchResult
-    from hotfill.serving.serving import Serving
     from hotfill.stores.base import Scalar, Where
+    from hotfill.upgrade.serving import Serving
+    from hotfill.upgrade.view import SearchResult
 
 Query: TypeAlias = "Callable[[Project, Serving, int, Where], SearchResult]"
 

@@ -15,7 +15,7 @@ from hotfill.errors import ConfigError
 from hotfill.extras import need
 
 if TYPE_CHECKING:
-    from hotfill.evaluation.fitting import Maps
+    from hotfill.rehearsal.fitting import Maps
 
 _TABLE_WIDTH = 130  # columns; a narrower table breaks its words
 
@@ -85,9 +85,9 @@ def rehearse(
     is touched but the files asked for.
     """
     with reporting(DEFAULT_CONFIG, as_json=False) as said:
-        from hotfill.evaluation import rehearse as rehearsing
-        from hotfill.evaluation import report as reports
-        from hotfill.evaluation.files import read_query_log
+        from hotfill.rehearsal import rehearse as rehearsing
+        from hotfill.rehearsal import report as reports
+        from hotfill.rehearsal.files import read_query_log
 
         wanted = _names(transforms)
         paths = {
@@ -130,8 +130,8 @@ def rehearse(
 
 def _given(sample: Path | None, paths: dict[str, Path]) -> dict[str, Any]:
     """What is rehearsed with: a sample, or files of the user's own."""
-    from hotfill.evaluation.files import read_arguments
-    from hotfill.evaluation.gallery_sample import read_sample
+    from hotfill.rehearsal.files import read_arguments
+    from hotfill.rehearsal.gallery_sample import read_sample
 
     if sample is not None:
         if paths:
@@ -151,12 +151,12 @@ def _names(given: str) -> list[str]:
 
 def _trained(wanted: list[str]) -> Maps | None:
     """The trained maps, which need torch, where one of them is asked for."""
-    from hotfill.evaluation.fitting import MAPS
-    from hotfill.evaluation.ways import transform_names
+    from hotfill.rehearsal.fitting import MAPS
+    from hotfill.rehearsal.ways import transform_names
 
     if set(wanted) <= set(transform_names(MAPS)):
         return None
     need("torch", "train")
-    from hotfill.training.transforms.label_free import LABEL_FREE
+    from hotfill.lab.training.transforms.label_free import LABEL_FREE
 
     return LABEL_FREE

@@ -46,8 +46,8 @@ def sample(
     """
     with reporting(config, as_json) as report:
         from hotfill.config import read
-        from hotfill.evaluation.gallery_sample import check_free
-        from hotfill.upgrade.work.given_queries import read_queries
+        from hotfill.rehearsal.gallery_sample import check_free
+        from hotfill.upgrade.canaries import read_queries
 
         check_free(out)
         given = [] if queries is None else read_queries(queries)

@@ -42,7 +42,7 @@ def train(
         from hotfill.extras import need
 
         need("torch", "train")
-        from hotfill.training import Settings, train_compatible
+        from hotfill.lab.training import Settings, train_compatible
 
         trained = train_compatible(
             recipe,

@@ -14,30 +14,28 @@ from hotfill.config.factories import made_by
 from hotfill.config.settings import GuardSection, ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
-from hotfill.serving.fitting import fitting_for, given_map
-from hotfill.serving.model_fit import load_scorer
-from hotfill.serving.serving import Serving
+from hotfill.ranking.model_fit import fitting_for, given_map, load_scorer
+from hotfill.rehearsal.sampling import Sampler
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
-from hotfill.upgrade.coverage import Current, current_of, current_told
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
-from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.journal.lock import busy, holder
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.planning import make_plan
-from hotfill.upgrade.sampling import Sampler
-from hotfill.upgrade.status import take_status
-from hotfill.upgrade.work.stored_vectors import StoredVectors
+from hotfill.upgrade.prepare import make_plan
+from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.status import Current, current_of, current_told, take_status
+from hotfill.upgrade.stored_vectors import StoredVectors
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hotfill.scoring import Scorer
+    from hotfill.ranking import Scorer
     from hotfill.stores.base import Gallery
     from hotfill.types import Source, Vectors
-    from hotfill.upgrade.guard.canaries import SearchBefore
+    from hotfill.upgrade.canaries import SearchBefore
     from hotfill.upgrade.journal.base import DeadLetter, Journal
     from hotfill.upgrade.status import Status
 

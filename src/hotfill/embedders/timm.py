@@ -32,7 +32,7 @@ def from_options(
     weights: a .safetensors file; without it timm loads its own pretrained weights, which may
         download them.
     dimension: where the classifier layer gives the embedding (a model trained by
-        `hotfill.training`), its width; without it the pooled features before the classifier.
+        `hotfill.lab.training`), its width; without it the pooled features before the classifier.
     revision: by default a hash of the weights.
     Vectors have unit length and are compared by the cosine.
     Raises ConfigError, MissingExtraError.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError
-from hotfill.evaluation.files import read_qrels
 from hotfill.integrations.jsonl import JsonlReader
+from hotfill.rehearsal.files import read_qrels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hotfill.serving.serving import Serving
     from hotfill.stores.base import Gallery, Where
     from hotfill.types import Source
+    from hotfill.upgrade.serving import Serving
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from hotfill.extras import need
 from hotfill.integrations.found_texts import find_texts
 
 if TYPE_CHECKING:
-    from hotfill.serving.serving import Serving
     from hotfill.stores.base import Gallery, Where
     from hotfill.types import Source
+    from hotfill.upgrade.serving import Serving
 
 
 def llama_index_retriever(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import InputError, ModelMismatchError
+from hotfill.ranking.model_fit import load_scorer
 from hotfill.service.confirmation import Confirmation
 from hotfill.service.guarded import Guarded
 from hotfill.service.measures import Measures, Sides
@@ -21,21 +22,20 @@ from hotfill.service.metrics import SearchMetrics
 from hotfill.service.rehearsed import Rehearsed, read_rehearsed
 from hotfill.service.steps import Steps
 from hotfill.service.watch import Watch
-from hotfill.serving.model_fit import load_scorer
-from hotfill.serving.serving import Serving
-from hotfill.serving.view import NEW_ONLY, OLD_ONLY
-from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.view import NEW_ONLY, OLD_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hotfill.config import Project
     from hotfill.service.settings import ServiceSettings
-    from hotfill.serving.results import SearchResult
     from hotfill.stores.base import Gallery, Where
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.view import SearchResult
 
 _SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from hotfill.errors import HotfillError, UpgradeBusyError
 from hotfill.service.problems import described, status_of
 from hotfill.upgrade import control
+from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.phases import Step, advance
-from hotfill.upgrade.work.backfill import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -220,7 +220,7 @@ class Gallery(ABC):
         Raises ModelMismatchError for an unknown space, ShapeError, VectorError, InputError (k < 1).
 
         An item that moves between two sides during the call is in at least one result; where it
-        is in both, the newer space counts (`hotfill.scoring` drops the other).
+        is in both, the newer space counts (`hotfill.ranking` drops the other).
         """
 
     @abstractmethod

@@ -9,8 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hotfill.errors import PhaseError
-from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.phases import ENDED, Phase, Step, next_steps
+from hotfill.upgrade.phases import ENDED, Hold, Phase, Step, next_steps
 
 if TYPE_CHECKING:
     from hotfill.upgrade.journal.base import Journal

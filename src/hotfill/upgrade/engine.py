@@ -12,33 +12,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HeldError, HotfillError
-from hotfill.upgrade import control
-from hotfill.upgrade.fitting.kept import fit_folder
-from hotfill.upgrade.fitting.refit import Refit
-from hotfill.upgrade.guard.canaries import kept_canaries
-from hotfill.upgrade.guard.watch import Guard
-from hotfill.upgrade.heartbeat import Heartbeat
-from hotfill.upgrade.holds import HoldKind, hold_of_error
-from hotfill.upgrade.notice import give_notice
-from hotfill.upgrade.phases import Phase, Step, advance
-from hotfill.upgrade.preparing import agree_on_plan, check_no_strangers, prepare
-from hotfill.upgrade.status import Status, take_status
-from hotfill.upgrade.switch_holds import holds_of_cutover
-from hotfill.upgrade.verify import Verification, verify
-from hotfill.upgrade.work import stages
-from hotfill.upgrade.work.backfill import Backfill, Progress
-from hotfill.upgrade.work.leftover import (
+from hotfill.upgrade import backfill, control
+from hotfill.upgrade.backfill import Backfill, Progress
+from hotfill.upgrade.canaries import kept_canaries
+from hotfill.upgrade.fits import Refit, fit_folder
+from hotfill.upgrade.guard import Guard
+from hotfill.upgrade.leftover import (
     dead_items,
     items_to_revert,
     left_over,
     mend_letters,
     sweep,
 )
-from hotfill.upgrade.work.order import RandomOrder
-from hotfill.upgrade.work.ordering import order_of
-from hotfill.upgrade.work.pace import Pace
-from hotfill.upgrade.work.pages import pages_of
-from hotfill.upgrade.work.tidying import Tidying
+from hotfill.upgrade.order import RandomOrder, order_of, pages_of
+from hotfill.upgrade.pace import Pace, Tidying, give_notice
+from hotfill.upgrade.phases import HoldKind, Phase, Step, advance, hold_of_error
+from hotfill.upgrade.prepare import agree_on_plan, check_no_strangers, prepare
+from hotfill.upgrade.status import Heartbeat, Status, take_status
+from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,13 +37,13 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
-    from hotfill.upgrade.fitting.base import Fit, Fitting
-    from hotfill.upgrade.guard.canaries import SearchBefore
+    from hotfill.upgrade.backfill import Work
+    from hotfill.upgrade.canaries import SearchBefore
     from hotfill.upgrade.hooks import Hooks, Moment
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.order import Order
+    from hotfill.upgrade.pairs import Fit, Fitting
     from hotfill.upgrade.plan import Plan
-    from hotfill.upgrade.work.backfill import Work
-    from hotfill.upgrade.work.order import Order
 
 _OWNER = "coordinator"  # of leases; other workers have names of their own
 _POLL_SECONDS = 0.2
@@ -221,7 +212,7 @@ class Upgrade:
         fit = self._load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
-            self._run_out(stages.prefill_work(self.gallery, plan.old_model, fit.up))
+            self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
         embed = self._embed_work()
         refit = Refit(
             self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
@@ -249,7 +240,7 @@ class Upgrade:
             self._fire("on_backfilled")
 
     def _embed_work(self) -> Work:
-        return stages.embed_work(self.plan.new_model, self.source, self.new_embedder)
+        return backfill.embed_work(self.plan.new_model, self.source, self.new_embedder)
 
     def _redo_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
@@ -347,7 +338,7 @@ class Upgrade:
 
     def _revert_to(self, target: ModelId) -> None:
         plan = self.plan
-        work = stages.revert_work(
+        work = backfill.revert_work(
             self.gallery,
             target,
             plan.new_model,

@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
+from collections import deque
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from hotfill.upgrade.guard.gate import accepted_metrics, gate_in_force
+from hotfill.errors import HotfillError, ModelMismatchError
+from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.phases import Phase, next_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
 
-    from hotfill.upgrade.holds import Hold
+    from hotfill.stores.base import Gallery
+    from hotfill.upgrade.backfill import Progress
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.phases import Hold
     from hotfill.upgrade.plan import Plan
+
 
 _ETA_FROM_SHARE = 0.01  # an estimate of time left means nothing before this share is done
 _ENDS_A_HOLD = {"paused": "resume", "gate": "resume --accept-gate"}
@@ -146,3 +155,143 @@ def _is_alive(beat: Mapping[str, Any]) -> bool:
     except PermissionError:
         return True
     return True
+
+
+# Which models a gallery holds now, and how far each has come -------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a gallery is searched in the space of one model.
+
+    model: with its revision. items: searched there. embedded: of these, those whose vector the
+    model itself made; a transform made the others. share: of all items, from 0 to 1.
+    """
+
+    model: str
+    items: int
+    embedded: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The models of a gallery, oldest first.
+
+    told_by: the store, or the journal as the process at work last wrote it.
+    """
+
+    models: tuple[Coverage, ...]
+    told_by: Literal["store", "journal"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "models": [asdict(each) for each in self.models]}
+
+
+def current_of(gallery: Gallery) -> Current:
+    """Count in the store."""
+    total = len(gallery)
+    return Current(
+        tuple(
+            _coverage(
+                str(space),
+                gallery.count(space),
+                gallery.count(space, origin=space.fingerprint),
+                total,
+            )
+            for space in gallery.spaces
+        ),
+        "store",
+    )
+
+
+def current_told(status: Status) -> Current:
+    """Work it out from a status, for when another process has the store open."""
+    total = max(status.items, status.visible)
+    embedded = min(status.moved + status.skipped, status.visible)
+    old = total - status.visible
+    return Current(
+        (
+            _coverage(status.old_model, old, old, total),
+            _coverage(status.new_model, status.visible, embedded, total),
+        ),
+        "journal",
+    )
+
+
+def _coverage(model: str, items: int, embedded: int, total: int) -> Coverage:
+    return Coverage(model, items, embedded, items / total if total else 0.0)
+
+
+# A running upgrade says every second how far it is, for whoever watches --------------------------
+
+_BEAT_SECONDS = 1.0
+_RATE_SECONDS = 30.0  # the rate is an average over this long
+
+
+class Heartbeat:
+    """Beats in a thread of its own while the block runs, and once at its end."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        plan: Plan,
+        gallery: Gallery,
+        progress: Progress,
+        on_status: Callable[[Status], None],
+    ) -> None:
+        self._journal = journal
+        self._plan = plan
+        self._gallery = gallery
+        self._progress = progress
+        self._on_status = on_status
+        self._written: deque[tuple[float, int]] = deque()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hotfill-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        # Also after an error: nobody is at work then. That error counts, not one of this beat.
+        with nullcontext() if kind is None else suppress(HotfillError):
+            self._beat(last=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(_BEAT_SECONDS):
+            with suppress(HotfillError):  # a full disk, say: the work itself meets it, and tells
+                self._beat()
+
+    def _beat(self, last: bool = False) -> None:
+        now = time.monotonic()
+        self._written.append((now, self._progress.written))
+        while now - self._written[0][0] > _RATE_SECONDS:
+            self._written.popleft()
+        then, before = self._written[0]
+        rate = (self._progress.written - before) / (now - then) if now > then else 0.0
+        self._journal.beat(
+            pid=None if last else os.getpid(),  # from now on nobody is at work
+            host=socket.gethostname(),
+            embedded=self._progress.embedded,
+            written=self._progress.written,
+            visible=self._visible(),
+            rate_per_second=rate,
+            working_seconds=self._progress.working_seconds,
+        )
+        self._on_status(take_status(self._journal, self._plan))
+
+    def _visible(self) -> int:
+        try:
+            return self._gallery.count(self._plan.new_model)
+        except ModelMismatchError:  # not prepared yet, or gone on the way back
+            return 0

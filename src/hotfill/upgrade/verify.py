@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.upgrade.work.dead import still_dead
-from hotfill.upgrade.work.pages import pages_of
-from hotfill.upgrade.work.sample import sample_ids
-from hotfill.upgrade.work.stages import is_redone
+from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.leftover import dead_items, left_over, still_dead
+from hotfill.upgrade.order import pages_of, sample_ids
+from hotfill.upgrade.phases import Hold
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
-    from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.journal.base import Fact, Journal
     from hotfill.upgrade.plan import Plan
+
 
 _AGREES_FROM = 0.999  # cosine; float16 storage and other batch sizes stay above it
 _NAMED = 20  # how many offending ids a report lists
@@ -152,3 +153,27 @@ def _similarities(
 def _cosine(a: Any, b: Any) -> float:
     value = float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
     return value if np.isfinite(value) else -1.0  # NaN would compare as no disagreement
+
+
+# Why the cutover may not happen yet --------------------------------------------------------------
+
+
+def holds_of_cutover(gallery: Gallery, journal: Journal, plan: Plan, now: float) -> list[Hold]:
+    """List all reasons: those in the journal, what is not redone, and a verification that lacks."""
+    holds = list(journal.holds())
+    if dead := len(dead_items(gallery, journal, plan, "embed")):
+        holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
+    if (left := left_over(gallery, journal, plan)) > 0:
+        holds.append(Hold("error", "items_not_redone", now, measured=left, required=0))
+    stale = _stale(journal.last("verified"), plan.verification_lasts_seconds, now)
+    return [*holds, stale] if stale else holds
+
+
+def _stale(verified: Fact | None, lasts: float, now: float) -> Hold | None:
+    if verified is None:
+        return Hold("stale_verification", "never verified: run verify", now)
+    if not verified.body["passed"]:
+        return Hold("stale_verification", "the last verification failed", now)
+    if (age := now - verified.at) > lasts:
+        return Hold("stale_verification", "age_seconds", now, measured=age, required=lasts)
+    return None

@@ -16,18 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ModelMismatchError, StoreError, StoreFullError
-from hotfill.upgrade.holds import hold_of_error
-from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.work.backfill import LEASE_SECONDS, Backfill, Progress
-from hotfill.upgrade.work.pace import Pace
-from hotfill.upgrade.work.stages import embed_work
+from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, Progress, embed_work
+from hotfill.upgrade.pace import Pace
+from hotfill.upgrade.phases import Phase, hold_of_error
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, Source
+    from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
-    from hotfill.upgrade.work.backfill import Work
 
 _POLL_SECONDS = 0.5
 _BEFORE = frozenset({Phase.PLANNED, Phase.PREPARED})  # nothing to embed yet

@@ -16,8 +16,8 @@ from hotfill.binary.mlp import Mlp
 from hotfill.binary.preparation import Preparation, fit_preparation
 from hotfill.binary.recurrent import Networks, Recurrent
 from hotfill.binary.scores import asymmetric_scores
-from hotfill.binary.start import fit_start
 from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError, VectorError
+from hotfill.lab.binary.start import fit_start
 from hotfill.types import ModelId
 
 SOURCE = ModelId("text", "3", 24)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hotfill.binary import Binarisation, BinaryEncoder, fit_start
+from hotfill.binary import Binarisation, BinaryEncoder
 from hotfill.binary.codes import CodeFormat, levels_from_values, pack
+from hotfill.lab.binary import fit_start
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fitting.base import Fitting
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 

@@ -12,21 +12,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hotfill.binary.agreement import measure_agreement
 from hotfill.binary.codes import CodeFormat, grid_values
-from hotfill.binary.momentum import CodeQueue, MomentumCopy
-from hotfill.binary.network import CodeNetwork, sign
-from hotfill.binary.objective import Bank, similarity_loss, two_way_loss
-from hotfill.binary.pairs import pairs_given, pairs_of_items, pairs_of_neighbours
 from hotfill.binary.recurrent import Recurrent
-from hotfill.binary.start import fit_start
-from hotfill.binary.training import (
+from hotfill.errors import ConfigError, InputError, ShapeError
+from hotfill.lab.binary.agreement import measure_agreement
+from hotfill.lab.binary.momentum import CodeQueue, MomentumCopy
+from hotfill.lab.binary.network import CodeNetwork, sign
+from hotfill.lab.binary.objective import Bank, similarity_loss, two_way_loss
+from hotfill.lab.binary.pairs import pairs_given, pairs_of_items, pairs_of_neighbours
+from hotfill.lab.binary.start import fit_start
+from hotfill.lab.binary.training import (
     TrainingPlan,
     TrainingProgress,
     similarity_plan,
     train_encoder,
 )
-from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.types import ModelId
 
 SOURCE = ModelId("text", "3", 16)

@@ -9,20 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hotfill.binary import (
-    Binarisation,
-    BinaryEmbedder,
-    CodeIndex,
-    Codes,
-    as_old_codes,
-    fit_compatible_start,
-    fit_start,
-    old_code_values,
-    symmetric_scores,
-)
-from hotfill.binary.agreement import overlap
+from hotfill.binary import Binarisation, BinaryEmbedder, CodeIndex, Codes, symmetric_scores
 from hotfill.binary.codes import CodeFormat, grid_values, levels_from_values, pack, unpack
 from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError
+from hotfill.lab.binary import as_old_codes, fit_compatible_start, fit_start, old_code_values
+from hotfill.lab.binary.agreement import overlap
 from hotfill.types import Embedder, ModelId, Transform
 
 OLD = ModelId("shop", "1", 24)

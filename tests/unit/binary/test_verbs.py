@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hotfill.binary import (
+from hotfill.binary import read_codes
+from hotfill.binary.codes import CodeFormat
+from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError
+from hotfill.lab.binary import (
     binarize_apply,
     binarize_evaluate,
     binarize_fit,
@@ -16,12 +19,9 @@ from hotfill.binary import (
     fit_encoder,
     formats_for,
     measure_agreement,
-    read_codes,
 )
-from hotfill.binary.agreement import nearest, overlap
-from hotfill.binary.codes import CodeFormat
-from hotfill.binary.training import TrainingPlan
-from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError
+from hotfill.lab.binary.agreement import nearest, overlap
+from hotfill.lab.binary.training import TrainingPlan
 from hotfill.types import ModelId
 
 SOURCE = ModelId("text", "3", 32)

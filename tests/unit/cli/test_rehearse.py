@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from hotfill.cli.app import app
 from hotfill.cli.rehearse import rehearse
-from hotfill.evaluation.files import read_qrels, read_query_log
-from hotfill.evaluation.fitting import MAPS
-from hotfill.evaluation.ways import transform_names
-from hotfill.training.transforms import MapSettings, label_free
-from hotfill.training.transforms.label_free import LABEL_FREE
+from hotfill.lab.training.transforms import MapSettings, label_free
+from hotfill.lab.training.transforms.label_free import LABEL_FREE
+from hotfill.rehearsal.files import read_qrels, read_query_log
+from hotfill.rehearsal.fitting import MAPS
+from hotfill.rehearsal.ways import transform_names
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hotfill.cli.status_lines import duration, status_lines
-from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.phases import Hold, Phase
 from hotfill.upgrade.status import Status
 
 STATUS = Status(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hotfill.serving.fitting import fitting_for
-from hotfill.serving.model_fit import load_scorer
-from hotfill.serving.serving import Serving
+from hotfill.ranking.model_fit import fitting_for, load_scorer
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.fitting.kept import fit_folder
+from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.serving import Serving
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, half_done, upgrade
 
 ITEMS = 200

@@ -14,9 +14,8 @@ from hotfill.service.watch import Rates, Snapshot
 from hotfill.service.web import charts, quality, story, words
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
-from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal.base import DeadLetter, Fact
-from hotfill.upgrade.phases import Phase, next_steps
+from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
 from tests.unit.cli.models import NEW, OLD

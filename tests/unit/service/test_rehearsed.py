@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError
-from hotfill.evaluation.rehearse import rehearse
+from hotfill.rehearsal.rehearse import rehearse
 from hotfill.service.rehearsed import read_rehearsed
 from tests.unit.service.conftest import serving
 

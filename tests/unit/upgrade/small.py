@@ -14,8 +14,8 @@ from hotfill.stores.base import Gallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId, Vectors
 from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fitting.base import Fitting
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.plan import Plan
 
 OLD = ModelId("old", "1", 4)

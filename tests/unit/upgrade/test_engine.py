@@ -15,10 +15,10 @@ from hotfill.errors import (
     ShapeError,
     UpgradeBusyError,
 )
+from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade import control
 from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.work import retrying
 from tests.unit.upgrade.small import (
     NEW,
     OLD,

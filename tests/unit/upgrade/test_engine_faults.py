@@ -11,10 +11,11 @@ from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullErro
 from hotfill.stores.base import Capabilities
 from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade import control, worker
+from hotfill.upgrade import backfill as retrying
+from hotfill.upgrade import control, pace, worker
+from hotfill.upgrade import pace as tidying
+from hotfill.upgrade.pace import Tidying
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.work import pace, retrying, tidying
-from hotfill.upgrade.work.tidying import Tidying
 from hotfill.upgrade.worker import Worker
 from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
 

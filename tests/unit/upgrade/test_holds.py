@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotfill.upgrade.holds import Hold, throttles
+from hotfill.upgrade.phases import Hold, throttles
 
 names = st.sampled_from(["a", "b", "c", "d"])
 figures = st.dictionaries(names, st.floats(-10, 10))

@@ -9,7 +9,7 @@ from hotfill.errors import EmbedError
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.planning import make_plan
+from hotfill.upgrade.prepare import make_plan
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, contents, filled
 
 DRAFT = Plan(OLD, NEW)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotfill.errors import ConfigError
-from hotfill.upgrade.guard.quality import Quality
-from hotfill.upgrade.holds import Hold
-from hotfill.upgrade.requirements import check_gate, is_met, judged_again, violations
+from hotfill.upgrade.guard import Quality
+from hotfill.upgrade.phases import Hold
+from hotfill.upgrade.plan import check_gate, is_met, judged_again, violations
 
 GOOD = Quality(0.5, 10, 1.0, 100, 0.0, 10, 1.0, 1.0, 0.5)
 NAMES = ("agreement", "old_overlap", "first_kept", "flips")

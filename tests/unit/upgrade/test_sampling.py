@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError, InputError
+from hotfill.rehearsal.sampling import Sampler
 from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade.canaries import GivenQuery
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.sampling import Sampler
-from hotfill.upgrade.work.given_queries import GivenQuery
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, Rough, contents
 
 ITEMS = 500

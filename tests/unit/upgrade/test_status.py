@@ -12,11 +12,10 @@ import pytest
 
 from hotfill.errors import StoreFullError
 from hotfill.upgrade import control
-from hotfill.upgrade.heartbeat import Heartbeat
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.status import take_status
+from hotfill.upgrade.status import Heartbeat, take_status
 from tests.unit.upgrade.small import NEW, OLD
 
 PLAN = Plan(OLD, NEW, items=77)
@@ -182,7 +181,7 @@ def test_afterwards_nobody_is_at_work_whether_it_went_well_or_not(journal, fails
 
 
 def test_a_beat_that_fails_does_not_end_the_beating(journal, monkeypatch):
-    monkeypatch.setattr("hotfill.upgrade.heartbeat._BEAT_SECONDS", 0.001)
+    monkeypatch.setattr("hotfill.upgrade.status._BEAT_SECONDS", 0.001)
     beats = []
 
     def show(status):

@@ -20,8 +20,8 @@ from hotfill.service.routes.parts import Served, problems
 
 if TYPE_CHECKING:
     from hotfill.service.gallery_service import GalleryService
-    from hotfill.serving.results import SearchResult
     from hotfill.stores.base import Where
+    from hotfill.upgrade.view import SearchResult
 
 router = APIRouter(tags=["search"])
 described = APIRouter(tags=["search"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hotfill.service.web.words import percent
-from hotfill.serving.view import OLD_ONLY
+from hotfill.upgrade.view import OLD_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from hotfill.upgrade.holds import Hold, HoldKind
-    from hotfill.upgrade.phases import Phase, Step
+    from hotfill.upgrade.phases import Hold, HoldKind, Phase, Step
 
 Stage: TypeAlias = Literal["prefill", "embed", "revert"]
 """What is done to a batch: map old vectors, embed contents again, or put old vectors back."""

@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal import postgres_tables as tables
 from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally
 from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.journal.postgres_schema import STEPS, JournalSchema, translated
-from hotfill.upgrade.phases import Phase, advance
+from hotfill.upgrade.phases import Hold, Phase, advance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hotfill.stores.postgres.connections import Connection
-    from hotfill.upgrade.holds import HoldKind
     from hotfill.upgrade.journal.base import Stage
-    from hotfill.upgrade.phases import Step
+    from hotfill.upgrade.phases import HoldKind, Step
 
 T = TypeVar("T")
 

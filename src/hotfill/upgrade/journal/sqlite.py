@@ -11,20 +11,18 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally
 from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.journal.sqlite_file import JournalFile
-from hotfill.upgrade.phases import Phase, advance
+from hotfill.upgrade.phases import Hold, Phase, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from hotfill.upgrade.holds import HoldKind
     from hotfill.upgrade.journal.base import Stage
-    from hotfill.upgrade.phases import Step
+    from hotfill.upgrade.phases import HoldKind, Step
 
 
 class SqliteJournal(Journal):

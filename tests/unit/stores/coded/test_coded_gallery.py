@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hotfill.binary import Binarisation, CodeFormat, GridCodec, fit_start
+from hotfill.binary import Binarisation, CodeFormat, GridCodec
 from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError
+from hotfill.lab.binary import fit_start
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.coded.pointers import to_pointers, to_slots
 from hotfill.stores.memory import MemoryGallery

@@ -22,9 +22,8 @@ from hypothesis.stateful import (
 )
 
 from hotfill.errors import JournalError, PhaseError, UpgradeBusyError
-from hotfill.upgrade.holds import Hold
 from hotfill.upgrade.journal.base import Batch, Tally
-from hotfill.upgrade.phases import Phase, Step
+from hotfill.upgrade.phases import Hold, Phase, Step
 from tests.unit.upgrade.journal.journals import JOURNALS
 
 ROOT = Path(__file__).parents[4]

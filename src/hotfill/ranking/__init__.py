@@ -1,0 +1,84 @@
+"""How two sides become one ranking: maps between spaces, scorers built on them, and their fitting.
+
+Reading order: `transform` (what a map is), `linear`, `kernel`, `networks`, `bridge` (the maps),
+`calibration`, `scorer`, `rank_merge` (one list from several sides), `model_fit` (all of it fitted
+for an upgrade). Applying a map needs numpy alone.
+"""
+
+from hotfill.ranking.bridge import Bridge, BridgeForm, bridge_of, fit_bridge
+from hotfill.ranking.calibration import (
+    Calibrated,
+    Calibration,
+    Isotonic,
+    Tail,
+    Uncalibrated,
+    ZScore,
+    fit_isotonic,
+    fit_z_score,
+    tail,
+)
+from hotfill.ranking.fit_scorer import FitTransform, fit_scorer
+from hotfill.ranking.kernel import KernelBridge, KernelMap, fit_kernel, fit_kernel_bridge
+from hotfill.ranking.linear import (
+    Moments,
+    fit_low_rank,
+    fit_procrustes,
+    fit_ridge,
+    fit_ridge_batches,
+)
+from hotfill.ranking.networks import ForwardMap, Mlp, ResidualMlp, join, joint_model
+from hotfill.ranking.rank_merge import RankedHits, SideHits, rank_merge, reciprocal_rank_fusion
+from hotfill.ranking.scorer import Prepared, Scorer, Side, compare
+from hotfill.ranking.scorer_file import load_scorer, save_scorer
+from hotfill.ranking.transform import Affine, Identity, Residual, Transform, identity
+from hotfill.ranking.transform_file import load_transform
+from hotfill.ranking.uncertainty import uncertainty
+
+__all__ = [
+    "Affine",
+    "Bridge",
+    "BridgeForm",
+    "Calibrated",
+    "Calibration",
+    "FitTransform",
+    "ForwardMap",
+    "Identity",
+    "Isotonic",
+    "KernelBridge",
+    "KernelMap",
+    "Mlp",
+    "Moments",
+    "Prepared",
+    "RankedHits",
+    "Residual",
+    "ResidualMlp",
+    "Scorer",
+    "Side",
+    "SideHits",
+    "Tail",
+    "Transform",
+    "Uncalibrated",
+    "ZScore",
+    "bridge_of",
+    "compare",
+    "fit_bridge",
+    "fit_isotonic",
+    "fit_kernel",
+    "fit_kernel_bridge",
+    "fit_low_rank",
+    "fit_procrustes",
+    "fit_ridge",
+    "fit_ridge_batches",
+    "fit_scorer",
+    "fit_z_score",
+    "identity",
+    "join",
+    "joint_model",
+    "load_scorer",
+    "load_transform",
+    "rank_merge",
+    "reciprocal_rank_fusion",
+    "save_scorer",
+    "tail",
+    "uncertainty",
+]

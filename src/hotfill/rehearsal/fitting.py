@@ -1,0 +1,147 @@
+"""What a rehearsal fits between two models, from paired vectors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from hotfill.errors import ConfigError
+from hotfill.ranking import (
+    BridgeForm,
+    Transform,
+    Uncalibrated,
+    fit_bridge,
+    fit_isotonic,
+    fit_kernel,
+    fit_kernel_bridge,
+    fit_low_rank,
+    fit_procrustes,
+    fit_ridge,
+    fit_z_score,
+    identity,
+    tail,
+)
+from hotfill.types import ModelId, Vectors
+
+if TYPE_CHECKING:
+    from hotfill.ranking import Calibration
+    from hotfill.rehearsal.sample import Sample
+
+REFERENCE = 500  # items that calibrate, held out from the fit of the transform
+REFERENCE_SHARE = 4  # ... but at most one pair in this many
+
+CALIBRATIONS = ("none", "z_score", "isotonic", "tail")
+
+Direction: TypeAlias = Literal["down", "up"]
+"""down: new queries to the old space. up: old vectors to the new space."""
+
+Fit: TypeAlias = Callable[[Vectors, Vectors, ModelId, ModelId], Transform]
+"""Fits a transform from old vectors, new vectors (row i of both the same item) and both models."""
+
+Maps: TypeAlias = Mapping[str, tuple[Direction, Fit]]
+"""Ways to fit a transform, by name."""
+
+
+def _between(direction: Direction, fit: Callable[..., Transform]) -> tuple[Direction, Fit]:
+    """Give a fit that knows source and target the direction it is to go."""
+
+    def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+        if direction == "up":
+            return fit(old, new, source=old_model, target=new_model)
+        return fit(new, old, source=new_model, target=old_model)
+
+    return direction, fitted
+
+
+def _bridged(fit: Callable[..., Transform], **settings: Any) -> tuple[Direction, Fit]:
+    def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+        return fit(new, old, new_model=new_model, old_model=old_model, **settings)
+
+    return "down", fitted
+
+
+def _kernel(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+    return fit_kernel(old, new, old_model=old_model, new_model=new_model)
+
+
+def _identity(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+    return identity(old_model, new_model)
+
+
+MAPS: Maps = MappingProxyType(
+    {
+        "bridge": _bridged(fit_bridge),
+        "plain bridge": _bridged(fit_bridge, form=BridgeForm(whitening=0.0)),
+        "kernel bridge": _bridged(fit_kernel_bridge),
+        "kernel up": ("up", _kernel),
+        "ridge down": _between("down", fit_ridge),
+        "ridge up": _between("up", fit_ridge),
+        "low rank down": _between("down", fit_low_rank),
+        "low rank up": _between("up", fit_low_rank),
+        "procrustes down": _between("down", fit_procrustes),
+        "procrustes up": _between("up", fit_procrustes),
+        "identity": ("up", _identity),
+    }
+)
+"""Fitted in closed form, without labels. A plain bridge is one without whitening; trained maps are
+in `hotfill.lab.training.transforms.label_free`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Paired vectors in two parts: to fit a transform, and to calibrate (held out).
+
+    Each field is float32 (n, dimension), rows of unit length; row i of old and new is one item.
+    """
+
+    old_fit: Vectors
+    new_fit: Vectors
+    old_reference: Vectors
+    new_reference: Vectors
+
+
+def pairs_of(sample: Sample) -> Pairs:
+    """Split the sample's pairs."""
+    old, new = sample.old.fit.read(), sample.new.fit.read()
+    held = min(REFERENCE, len(old) // REFERENCE_SHARE)
+    return Pairs(old[held:], new[held:], old[:held], new[:held])
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A transform, its name, and how long fitting it took."""
+
+    name: str
+    transform: Transform
+    seconds: float
+
+
+def fit_transform(name: str, sample: Sample, pairs: Pairs, maps: Maps = MAPS) -> Fitted:
+    """Fit one of the maps. Raises ConfigError for another name."""
+    if name not in maps:
+        raise ConfigError(f"expected one of {', '.join(maps)}; got {name!r}")
+    began = perf_counter()
+    _, fit = maps[name]
+    transform = fit(pairs.old_fit, pairs.new_fit, sample.old.model, sample.new.model)
+    return Fitted(name, transform, perf_counter() - began)
+
+
+def fit_calibration(name: str, old_scores: Vectors, new_scores: Vectors) -> Calibration:
+    """Fit one of `CALIBRATIONS` from the scores (r, r) of the reference items with one another."""
+    if name == "none":
+        return Uncalibrated()
+    if name == "tail":
+        return tail()
+    others = ~np.eye(len(old_scores), dtype=np.bool_)
+    shape = len(old_scores), len(old_scores) - 1
+    old, new = old_scores[others].reshape(shape), new_scores[others].reshape(shape)
+    if name == "z_score":
+        return fit_z_score(old, new)
+    if name == "isotonic":
+        return fit_isotonic(old, new)
+    raise ConfigError(f"expected one of {', '.join(CALIBRATIONS)}; got {name!r}")

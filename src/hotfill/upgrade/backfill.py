@@ -1,0 +1,447 @@
+"""The work: take a batch, make its vectors, move it, note it. In that order any kill is safe.
+
+Reading, making and moving overlap (`prefetch.py`). What fails is narrowed down to single items; a
+single item that goes on failing becomes a dead letter, and the rest of the gallery is not kept
+waiting for it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from hotfill.checks import check_vectors
+from hotfill.errors import EmbedError, ShapeError, StoreError, VectorError
+from hotfill.upgrade.journal.leases import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Gallery, ItemState
+    from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
+    from hotfill.upgrade.journal.base import Batch, Journal, Stage
+
+
+# A call that failed for a reason that may pass is made again, a few times ------------------------
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRY_SECONDS = (0.2, 1.0, 5.0)
+"""Waits between tries."""
+
+
+def tried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a call, again a few times while its error says that this may help."""
+    for seconds in RETRY_SECONDS:
+        try:
+            return call(*args, **kwargs)
+        except (EmbedError, StoreError) as error:
+            if not error.retryable:
+                raise
+            time.sleep(seconds)
+    return call(*args, **kwargs)
+
+
+# Vectors for a batch, and who is at fault where there are none: an item, or no item --------------
+
+
+def make_vectors(
+    make: Callable[[Sequence[Any]], Vectors],
+    model: ModelId,
+    item_ids: Sequence[str],
+    contents: Sequence[Any],
+) -> Vectors:
+    """Make vectors and check them; what is wrong with single items is said of those items."""
+    try:
+        return check_vectors(
+            make(contents), model.dimension, item_ids=item_ids, what=f"vectors of {model.name}"
+        )
+    except VectorError as error:
+        raise EmbedError(str(error), item_ids=error.item_ids, retryable=False) from error
+    except EmbedError as error:
+        names = [item_ids[row] for row in error.rows if row < len(item_ids)]
+        raise EmbedError(str(error), item_ids=names, retryable=error.retryable) from error
+
+
+def no_item_at_fault(error: Exception) -> bool:
+    """Tell a wrong model or an outage from what may be the fault of single items."""
+    if isinstance(error, ShapeError):
+        return True  # the embedder is not the planned model
+    return isinstance(error, EmbedError) and error.retryable and not error.item_ids
+
+
+def narrowed(item_ids: Sequence[str], error: Exception) -> list[list[str]]:
+    """Cut two or more items that failed together: those named apart, or else in halves."""
+    named = set(getattr(error, "item_ids", ())) & set(item_ids)
+    if named and len(named) < len(item_ids):
+        healthy = [item for item in item_ids if item not in named]
+        return [healthy, *([item] for item in sorted(named))]
+    middle = len(item_ids) // 2
+    return [list(item_ids[:middle]), list(item_ids[middle:])]
+
+
+def embed_what_can_be(
+    embedder: Embedder, contents: Mapping[str, Any], failures: list[Exception]
+) -> dict[str, NDArray[np.float32]]:
+    """Embed items, narrowing failures down to single ones; each failure is added to the list."""
+    made: dict[str, NDArray[np.float32]] = {}
+    waiting = [list(contents)]
+    while waiting:
+        item_ids = waiting.pop()
+        rows = [contents[item_id] for item_id in item_ids]
+        try:
+            vectors = tried(make_vectors, embedder, embedder.model_id, item_ids, rows)
+        except Exception as error:  # user code may raise anything
+            if no_item_at_fault(error):
+                raise
+            failures.append(error)
+            if len(item_ids) > 1:
+                waiting += narrowed(item_ids, error)
+        else:
+            made.update(zip(item_ids, vectors, strict=True))
+    return made
+
+
+# Work ahead, a little: the next batch is read while this one is embedded -------------------------
+
+_POLL_SECONDS = 0.05  # how soon a stopped consumer is noticed by a full queue
+
+
+def prefetched(items: Iterable[T], depth: int = 2) -> Generator[T]:
+    """Yield what an iterable yields, but run it in a thread of its own.
+
+    depth: how many items may wait; with the one in each hand this bounds the memory.
+    An error in the iterable is raised here, after the items before it. When the consumer stops
+    early, the iterable is closed.
+    """
+    waiting: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(last: bool, value: T | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put((last, value), timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def produce() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put(False, item):
+                    break
+            put(True, None)
+        except BaseException as error:  # handed over, and raised where the items are used
+            put(True, error)
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=produce, name="hotfill-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            last, value = waiting.get()
+            if last:
+                if isinstance(value, BaseException):
+                    raise value
+                return
+            yield value  # type: ignore[misc]  # only the last entry is not a T
+    finally:
+        stopped.set()
+        thread.join()
+
+
+LEASE_SECONDS = 60.0
+"""How long a batch waits for a worker that says nothing; one that lives prolongs its leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one stage does to a batch.
+
+    target: where its items are searched afterwards. origin: what makes their vectors.
+    needed: whether an item still has to be done.
+    load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
+    absent: what is said of an item that `load` leaves out.
+    """
+
+    stage: Stage
+    target: ModelId
+    origin: str
+    needed: Callable[[ItemState], bool]
+    load: Callable[[Sequence[str]], Mapping[str, Any]]
+    make: Callable[[Sequence[Any]], Vectors]
+    absent: str = "the source has no content for this item"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this process has done, in items. working_seconds: time not spent waiting for holds."""
+
+    embedded: int = 0
+    written: int = 0
+    working_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A batch with what its vectors are made of, then with its vectors."""
+
+    batch: Batch
+    item_ids: list[str]
+    versions: NDArray[np.int64]
+    contents: list[Any]
+    without_content: list[str]
+    vectors: Vectors | None = None
+    failure: Exception | None = None
+
+
+@dataclass(slots=True)
+class Backfill:
+    """Runs the batches of a stage until none is left.
+
+    pace: asked before every batch: 0 to go on, seconds to wait before asking again, None to stop.
+    is_over: asked before every move: True when the work is no longer wanted, and nothing may move.
+    after_batch: called when a batch has been written, with its number of items.
+    lease_seconds: after so long without a sign of life others may take a batch.
+    max_attempts: tries of a single item. max_dead_letters: more of them stop the run, because
+    then not the items are at fault but what embeds them.
+    """
+
+    gallery: Gallery
+    journal: Journal
+    owner: str
+    pace: Callable[[], float | None] = lambda: 0.0
+    is_over: Callable[[], bool] = lambda: False
+    after_batch: Callable[[int], None] = lambda items: None
+    max_attempts: int = 3
+    max_dead_letters: int = 100
+    lease_seconds: float = LEASE_SECONDS
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self, work: Work) -> None:
+        """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
+        with kept(self.journal, self.owner, self.lease_seconds):
+            # Nothing is in hand then. What is still leased by this owner was promised in an answer
+            # that got lost, with a cut connection, say.
+            while self._run_once(work) or self.journal.release_leases(self.owner):
+                pass
+
+    def _run_once(self, work: Work) -> bool:
+        """Tell whether batches failed and were put back, after those ahead of them were read."""
+        put_back = False
+        closing = threading.Event()
+        read = prefetched(self._loaded(work, closing))
+        made = prefetched(self._made(work, read))
+        try:
+            for loaded in made:
+                if loaded.failure is None:
+                    self._finish(work, loaded)
+                else:
+                    self._put_back(loaded.batch, loaded.failure)
+                    put_back = True
+        finally:
+            closing.set()
+            made.close()
+            read.close()  # after an error its traceback would keep it alive, and its thread
+        return put_back
+
+    # Three hands, each in a thread of its own ------------------------------------------------
+
+    def _loaded(self, work: Work, closing: threading.Event) -> Generator[_Loaded]:
+        while (seconds := self.pace()) is not None and not closing.is_set():
+            if seconds:
+                closing.wait(seconds)
+                continue
+            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds)
+            if batch is None:
+                return
+            yield self._load(work, batch)
+
+    def _load(self, work: Work, batch: Batch) -> _Loaded:
+        states = tried(self.gallery.get, batch.item_ids)
+        to_do = [state for state in states if state is not None and work.needed(state)]
+        contents = tried(work.load, [state.item_id for state in to_do]) if to_do else {}
+        at_hand = [state for state in to_do if state.item_id in contents]
+        return _Loaded(
+            batch,
+            [state.item_id for state in at_hand],
+            np.array([state.version for state in at_hand], dtype=np.int64),
+            [contents[state.item_id] for state in at_hand],
+            self._without_content([state for state in to_do if state.item_id not in contents]),
+        )
+
+    def _without_content(self, states: Sequence[ItemState]) -> list[str]:
+        """Name the items that had no content, but for those deleted or written meanwhile."""
+        if not states:
+            return []
+        now = tried(self.gallery.get, [state.item_id for state in states])
+        return [
+            before.item_id
+            for before, after in zip(states, now, strict=True)
+            if after is not None and after.version == before.version
+        ]
+
+    def _made(self, work: Work, batches: Iterable[_Loaded]) -> Generator[_Loaded]:
+        for loaded in batches:
+            if loaded.item_ids:
+                try:
+                    loaded.vectors = tried(
+                        make_vectors, work.make, work.target, loaded.item_ids, loaded.contents
+                    )
+                except Exception as error:  # user code may raise anything; it is narrowed down
+                    if no_item_at_fault(error):
+                        raise  # and none becomes a dead letter
+                    loaded.failure = error
+                else:
+                    self.progress.embedded += len(loaded.item_ids)
+            loaded.contents = []  # images are large, and no longer needed
+            yield loaded
+
+    def _finish(self, work: Work, loaded: _Loaded) -> None:
+        batch = loaded.batch
+        if self.is_over():
+            return  # this process may have hung for hours; meanwhile others decided otherwise
+        if loaded.without_content:
+            self._bury(batch, loaded.without_content, work.absent)
+        moved = 0
+        if loaded.vectors is not None:
+            moves = tried(
+                self.gallery.move,
+                loaded.item_ids,
+                loaded.vectors,
+                space=work.target,
+                expected_versions=loaded.versions,
+                origin=work.origin,
+            )
+            moved = int(np.count_nonzero(moves))
+        self.progress.written += moved
+        done = len(batch.item_ids) - len(loaded.without_content)
+        self.journal.finish(batch, moved=moved, skipped=done - moved)
+        self.after_batch(done)
+
+    # What failed -----------------------------------------------------------------------------
+
+    def _put_back(self, batch: Batch, failure: Exception) -> None:
+        if len(batch.item_ids) == 1:
+            if batch.attempts + 1 >= self.max_attempts:
+                self._bury(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
+                self.journal.finish(batch, moved=0, skipped=0)
+            else:
+                self.journal.retry(batch, [batch.item_ids])
+            return
+        self.journal.retry(batch, narrowed(batch.item_ids, failure))
+
+    def _bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        self.journal.bury(batch, item_ids, error)
+        dead = len(self.journal.dead_letters())
+        if dead > self.max_dead_letters:
+            raise EmbedError(
+                f"{dead} items failed for good, more than max_dead_letters = "
+                f"{self.max_dead_letters}; the newest: {item_ids[0]!r}: {error}. See what they "
+                "have in common, mend it, and run `hotfill start --retry-dead-letters`",
+                item_ids=item_ids,
+                retryable=False,
+            )
+
+
+# What each stage does to a batch: `prefill` maps, `embed` embeds, `revert` puts back -------------
+
+
+def is_redone(state: ItemState, new_model: ModelId) -> bool:
+    """Tell whether the new model itself made the vector that is searched."""
+    return (state.space, state.origin) == (new_model, new_model.fingerprint)
+
+
+def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
+    """Embed the content of items by the new model."""
+    return Work(
+        stage="embed",
+        target=new_model,
+        origin=new_model.fingerprint,
+        needed=lambda state: not is_redone(state, new_model),
+        load=source,
+        make=embedder,
+    )
+
+
+def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
+    """Carry old vectors into the new space: cheap, no content is read, no model runs."""
+
+    def load(item_ids: Sequence[str]) -> Mapping[str, Any]:
+        found = gallery.vectors(item_ids, old_model)
+        return dict(zip(found.item_ids, found.vectors, strict=True))
+
+    return Work(
+        stage="prefill",
+        target=up.target,
+        origin=up.fingerprint,
+        needed=lambda state: state.space == old_model,
+        load=load,
+        make=lambda rows: up(np.stack(rows)),
+        absent="this item has no old vector",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ToEmbed:
+    """The content of an item that has no vector to put back."""
+
+    content: Any
+
+
+def revert_work(
+    gallery: Gallery,
+    old_model: ModelId,
+    new_model: ModelId,
+    source: Source,
+    embedder: Embedder | None,
+) -> Work:
+    """Put old vectors back into search, of items that are searched by the new model.
+
+    embedder: the old model's, for items written without an old vector; without it such items
+    cannot go back and become dead letters.
+    """
+
+    def load(item_ids: Sequence[str]) -> Mapping[str, Any]:
+        found = gallery.vectors(item_ids, old_model)
+        rows: dict[str, Any] = dict(zip(found.item_ids, found.vectors, strict=True))
+        lacking = [item_id for item_id in item_ids if item_id not in rows]
+        if lacking and embedder is not None:
+            contents = source(lacking)
+            rows.update((item_id, _ToEmbed(content)) for item_id, content in contents.items())
+        return rows
+
+    def make(rows: Sequence[Any]) -> Vectors:
+        lacking = [place for place, row in enumerate(rows) if isinstance(row, _ToEmbed)]
+        made = dict(enumerate(rows))
+        if lacking and embedder is not None:
+            try:
+                vectors = embedder([rows[place].content for place in lacking])
+            except EmbedError as error:  # it counts what it was given, not what we were
+                places = [lacking[row] for row in error.rows if row < len(lacking)]
+                raise EmbedError(str(error), rows=places, retryable=error.retryable) from error
+            made.update(zip(lacking, vectors, strict=True))
+        return np.stack(list(made.values()))
+
+    return Work(
+        stage="revert",
+        target=old_model,
+        origin=old_model.fingerprint,
+        needed=lambda state: state.space == new_model,
+        load=load,
+        make=make,
+        absent="this item has no old vector, and no old embedder or no content to make one",
+    )

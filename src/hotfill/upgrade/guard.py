@@ -1,0 +1,320 @@
+"""The guard: measures the canaries while the upgrade runs, and holds it when a gate is not met.
+
+It measures before the first batch, then whenever another two hundredths of the items are done, and
+after a while without that: at most some fifty times an upgrade by progress, and never more than a
+tenth of the time by the clock. Between two batches, in the process that leads; a hold is written
+to the journal, so that all workers obey it. It never ends a hold: people do (`control.accept_gate`,
+or another gate in the plan).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotfill.metrics.ann_recall import ann_recall
+from hotfill.metrics.negative_flips import negative_flips
+from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade.canaries import without
+from hotfill.upgrade.plan import judged_again, violations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hotfill.stores.base import Gallery
+    from hotfill.types import ModelId, Vectors
+    from hotfill.upgrade.canaries import Canaries
+    from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.pairs import Fit, Prepared
+    from hotfill.upgrade.plan import Plan
+
+
+# How good the half-upgraded gallery is for the canaries, measured; decisions are elsewhere -------
+# What each figure can tell, and what it cannot:
+# - `agreement` tells how well the mixture imitates the new model. A bad new model that is imitated
+#   well agrees. Chance alone gives about 0.5, because half of the items compared are new already.
+# - `flips` tells how many canaries lost their answer, and needs judgements.
+# - `old_overlap` needs none, and only tells how much the answers changed, not whether to the
+#   better: a better model changes them too. A model that is nonsense changes nearly all of them.
+# - `new_share` beside `coverage` tells whether one side is favoured.
+
+LEAST_WATCHED = 50
+"""Fewer items that have moved tell nothing about the agreement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One measurement. Shares are from 0 to 1; None where there is nothing to measure by.
+
+    coverage: share of the items on the new side. canaries: how many were searched.
+    agreement: of the mixed ranking's first k with the new model's own, over `watched` items that
+        have moved, one half of them seen by their old vectors, the other by their new ones.
+    flips: share of the `judged` canaries that had a relevant item among the old model's first k
+        and have none now.
+    old_overlap: share of the old model's first k that is still among the first k.
+    first_kept: share of canaries whose old first hit is still among the first k.
+    new_share: share of the hits that come from the new side.
+    seconds: what measuring took.
+    """
+
+    coverage: float
+    canaries: int
+    agreement: float | None
+    watched: int
+    flips: float | None
+    judged: int
+    old_overlap: float | None
+    first_kept: float | None
+    new_share: float | None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def measure(gallery: Gallery, fit: Fit, canaries: Canaries, plan: Plan) -> Quality:
+    """Search the canaries as everybody does, and compare. Reads the gallery only."""
+    new_model, k = plan.new_model, plan.canary_k
+    prepared = None
+    if len(canaries):
+        own = {} if canaries.old_queries is None else {plan.old_model: canaries.old_queries}
+        prepared = fit.prepare(canaries.queries, own)
+    found, from_new = _searched(gallery, prepared, canaries, new_model, k)
+    before = _still_there(gallery, canaries.before)
+    relevant = _still_there(gallery, canaries.relevant)
+    judged = [row for row, items in enumerate(relevant) if items and canaries.before[row]]
+    compared = [row for row, items in enumerate(before) if items]
+    agrees, watched = _agreement(gallery, prepared, canaries, new_model, k)
+    total = len(gallery)
+    hits = sum(len(row) for row in found)
+    return Quality(
+        coverage=gallery.count(new_model) / total if total else 0.0,
+        canaries=len(canaries),
+        agreement=agrees,
+        watched=watched,
+        flips=flip_rate(
+            [before[row] for row in judged],
+            [found[row] for row in judged],
+            [relevant[row] for row in judged],
+            k,
+        ),
+        judged=len(judged),
+        old_overlap=overlap([found[row] for row in compared], [before[row] for row in compared], k),
+        first_kept=overlap(
+            [found[row] for row in compared], [before[row][:1] for row in compared], k
+        ),
+        new_share=from_new / hits if hits else None,
+    )
+
+
+def overlap(
+    found: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]], k: int
+) -> float | None:
+    """Mean share of what was wanted that is among the first k found; None without queries."""
+    return float(np.mean(ann_recall(found, wanted, k))) if wanted else None
+
+
+def flip_rate(
+    before: Sequence[Sequence[str]],
+    after: Sequence[Sequence[str]],
+    relevant: Sequence[Sequence[str]],
+    k: int,
+) -> float | None:
+    """Share of queries with a relevant item among the first k before, and none after."""
+    if not relevant:
+        return None
+    right = [
+        np.array(
+            [bool(set(row[:k]) & set(wanted)) for row, wanted in zip(lists, relevant, strict=True)]
+        )
+        for lists in (before, after)
+    ]
+    return float(np.mean(negative_flips(*right)))
+
+
+def mixed_search(gallery: Gallery, prepared: Prepared, k: int) -> list[Any]:
+    """Search all sides and rank them together, as `hotfill.serving` does."""
+    found = gallery.search(prepared.vectors, prepared.depth(k))
+    return prepared.rank(found, k, read=gallery.vectors)
+
+
+def _searched(
+    gallery: Gallery, prepared: Prepared | None, canaries: Canaries, new_model: ModelId, k: int
+) -> tuple[list[tuple[str, ...]], int]:
+    """Return what each canary finds, and how many of all those hits are on the new side."""
+    if prepared is None:
+        return [], 0
+    newest = list(prepared.vectors).index(new_model)
+    lists, from_new = [], 0
+    for ranked, own in zip(mixed_search(gallery, prepared, k + 1), canaries.item_ids, strict=True):
+        lists.append(without(ranked.item_ids, own, k))
+        side_of = dict(zip(ranked.item_ids, ranked.sides.tolist(), strict=True))
+        from_new += sum(side_of[item_id] == newest for item_id in lists[-1])
+    return lists, from_new
+
+
+def _still_there(gallery: Gallery, lists: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Leave out items that were deleted since: nobody can find them."""
+    asked = sorted({item_id for row in lists for item_id in row})
+    states = gallery.get(asked)
+    there = {item_id for item_id, state in zip(asked, states, strict=True) if state is not None}
+    return [tuple(item_id for item_id in row if item_id in there) for row in lists]
+
+
+def _agreement(
+    gallery: Gallery, prepared: Prepared | None, canaries: Canaries, new_model: ModelId, k: int
+) -> tuple[float | None, int]:
+    """Rank watched items that have moved as if half of them had not, and compare."""
+    moved = moved_vectors(gallery, canaries.watched, new_model)
+    if prepared is None or len(moved) < max(LEAST_WATCHED, 5 * k):
+        return None, len(moved)
+    mixed, truth = MemoryGallery(), MemoryGallery(new_model)
+    truth.upsert(list(moved), np.stack([new for _, _, new in moved.values()]), space=new_model)
+    sides: dict[ModelId, dict[str, Vectors]] = {space: {} for space in gallery.spaces}
+    for number, (item_id, (old_model, old, new)) in enumerate(moved.items()):
+        model, vector = (old_model, old) if number % 2 else (new_model, new)
+        sides[model][item_id] = vector
+    for space, rows in sides.items():
+        mixed.add_space(space)
+        if rows:
+            mixed.upsert(list(rows), np.stack(list(rows.values())), space=space)
+    own = canaries.item_ids
+    exact = truth.search({new_model: canaries.queries}, k + 1)[new_model].item_ids
+    ranked = [each.item_ids for each in mixed_search(mixed, prepared, k + 1)]
+    return (
+        overlap(
+            [without(row, name, k) for row, name in zip(ranked, own, strict=True)],
+            [without(row, name, k) for row, name in zip(exact, own, strict=True)],
+            k,
+        ),
+        len(moved),
+    )
+
+
+def moved_vectors(
+    gallery: Gallery, item_ids: Sequence[str], new_model: ModelId
+) -> Mapping[str, tuple[ModelId, Vectors, Vectors]]:
+    """Read both vectors of items that the new model has embedded: their old space, old, new.
+
+    The old vector is that of the newest old space in which an item has one of the same content.
+    """
+    there = [
+        state.item_id
+        for state in gallery.get(item_ids)
+        if state is not None and (state.space, state.origin) == (new_model, new_model.fingerprint)
+    ]
+    new = gallery.vectors(there, new_model)
+    version_of = dict(zip(new.item_ids, new.versions.tolist(), strict=True))
+    new_of = dict(zip(new.item_ids, new.vectors, strict=True))
+    moved: dict[str, tuple[ModelId, Vectors, Vectors]] = {}
+    for space in gallery.spaces:  # oldest first, so that the newest is what stays
+        if space == new_model:
+            continue
+        old = gallery.vectors(there, space)
+        for item_id, version, vector in zip(
+            old.item_ids, old.versions.tolist(), old.vectors, strict=True
+        ):
+            if version_of.get(item_id) == version:
+                moved[item_id] = (space, vector, new_of[item_id])
+    return moved
+
+
+# What the journal says of the gate: what is required, was let pass, and was measured -------------
+# The gate may be set otherwise while the upgrade runs; the latest counts.
+
+
+def accepted_metrics(journal: Journal) -> frozenset[str]:
+    """Tell which metrics of the gate somebody let pass, since it was last set otherwise."""
+    changed = journal.last("gate")
+    since = changed.number if changed is not None else 0
+    return frozenset(
+        name
+        for fact in journal.facts("gate_accepted")
+        if fact.number > since
+        for name in fact.body["metrics"]
+    )
+
+
+def change_gate(journal: Journal, gate: Mapping[str, float], by: str) -> bool:
+    """Put another gate in force, if it is another; its holds are judged again by what was measured.
+
+    by: who changed it. Tells whether it was changed. Pauses and other holds stay.
+    """
+    if dict(gate) == gate_in_force(journal):
+        return False
+    staying = judged_again(journal.holds(), gate)
+    journal.record("gate", required=dict(gate), by=by)
+    journal.release("gate")
+    for hold in staying:
+        journal.hold(hold)
+    return True
+
+
+def gate_in_force(journal: Journal) -> dict[str, float]:
+    """Read what the upgrade requires now: as it began, or as it was changed since."""
+    if (changed := journal.last("gate")) is not None:
+        return dict(changed.body["required"])
+    begun = journal.last("plan")
+    return dict(begun.body.get("gate", {})) if begun is not None else {}
+
+
+def quality_curve(journal: Journal) -> list[dict[str, Any]]:
+    """Read all measurements so far, oldest first: the fields of `Quality`, and `at`, in seconds."""
+    return [{"at": fact.at, **fact.body} for fact in journal.facts("quality")]
+
+
+EVERY_SHARE = 0.02
+"""Measured again when so much more is done."""
+
+_LEAST_REST = 9  # times as long as measuring took: then at most a tenth of the time goes into it
+
+
+@dataclass(slots=True)
+class Guard:
+    """Measures one upgrade. load_fit: reads the fit in force, which may change (`Plan.refit`)."""
+
+    gallery: Gallery
+    journal: Journal
+    plan: Plan
+    canaries: Canaries
+    load_fit: Callable[[], Fit]
+    _done: int = 0
+    _step: int = 0
+    _measured_at: float = 0.0
+    _took: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> None:
+        """Measure before anything moves in this run, unless the gate holds the upgrade already."""
+        self._step = max(int(len(self.gallery) * EVERY_SHARE), 1)
+        if not any(hold.kind == "gate" for hold in self.journal.holds()):
+            self._measure()
+
+    def after_batch(self, items: int) -> None:
+        """Measure when it is time again; costs nothing otherwise."""
+        with self._lock:
+            self._done += items
+            if self._done < self._step and not self._is_late():
+                return
+            self._measure()
+
+    def _is_late(self) -> bool:
+        rest = max(self.plan.guard_seconds, _LEAST_REST * self._took)
+        return time.monotonic() - self._measured_at > rest
+
+    def _measure(self) -> None:
+        began = time.monotonic()
+        plan = self.plan
+        found = measure(self.gallery, self.load_fit(), self.canaries, plan)
+        self._done, self._measured_at = 0, time.monotonic()
+        self._took = self._measured_at - began
+        measured = replace(found, seconds=self._took).to_dict()
+        self.journal.record("quality", **measured)
+        now = time.time()
+        for hold in violations(measured, plan.gate, accepted_metrics(self.journal), now):
+            self.journal.hold(hold)

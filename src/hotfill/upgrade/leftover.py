@@ -1,0 +1,107 @@
+"""What is still to do, found in the store itself: the journal may be behind it, or be new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.order import pages_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from hotfill.stores.base import Gallery, ItemState
+    from hotfill.types import ModelId
+    from hotfill.upgrade.journal.base import DeadLetter, Journal, Stage
+    from hotfill.upgrade.plan import Plan
+
+
+# Dead letters that still matter: an item may have been deleted or written anew since -------------
+
+
+def still_dead(
+    gallery: Gallery, letters: Iterable[DeadLetter], needed: Callable[[ItemState], bool]
+) -> list[str]:
+    """Name the items that are still there and still need what failed."""
+    states = gallery.get([letter.item_id for letter in letters])
+    return [state.item_id for state in states if state is not None and needed(state)]
+
+
+def dead_items(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> list[str]:
+    """Name the items that failed for good in a stage and still need it."""
+    new = plan.new_model
+    letters = [each for each in journal.dead_letters() if each.stage == stage]
+    if stage == "revert":
+        return still_dead(gallery, letters, lambda state: state.space == new)
+    return still_dead(gallery, letters, lambda state: not is_redone(state, new))
+
+
+def mend_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
+    """Take off the list what was deleted, written anew, or done after all."""
+    letters = [each for each in journal.dead_letters() if each.stage == "embed"]
+    dead = set(dead_items(gallery, journal, plan, "embed"))
+    if mended := [each.item_id for each in letters if each.item_id not in dead]:
+        journal.mend(mended)
+
+
+def left_over(gallery: Gallery, journal: Journal, plan: Plan) -> int:
+    """Count items that the new model has not embedded, dead letters aside."""
+    new = plan.new_model
+    done = gallery.count(new, origin=new.fingerprint)
+    return len(gallery) - done - len(dead_items(gallery, journal, plan, "embed"))
+
+
+def sweep(gallery: Gallery, journal: Journal, plan: Plan) -> int:
+    """Make batches of what is left over. Returns how many items."""
+    if left_over(gallery, journal, plan) <= 0:
+        return 0
+    new = plan.new_model
+    dead = set(dead_items(gallery, journal, plan, "embed"))
+
+    def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
+        for space in gallery.spaces:
+            for page in pages_of(gallery, space):
+                left = [
+                    item
+                    for item, origin in zip(page.item_ids, page.origins, strict=True)
+                    if (space, origin) != (new, new.fingerprint) and item not in dead
+                ]
+                yield left, [0.0] * len(left)
+
+    return journal.add_work("embed", pages(), plan.batch_size)
+
+
+def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: ModelId) -> int:
+    """Make batches of what goes back from the new side to an old one, unless there are some.
+
+    In a chain an item goes back to the newest old model of which it has a vector: that is where it
+    was, or where its content was written since. What has none goes to the old model, which embeds
+    it. Returns how many items.
+    """
+    new = plan.new_model
+    if left := journal.tally("revert").left:
+        return left
+    if new not in gallery.spaces:
+        return 0
+    dead = set(dead_items(gallery, journal, plan, "revert"))
+
+    def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
+        for page in pages_of(gallery, new):
+            left = [item for item in page.item_ids if item not in dead]
+            if target != plan.old_model:
+                left = _newest_in(gallery, plan, left, target)
+            yield left, [0.0] * len(left)
+
+    return journal.add_work("revert", pages(), plan.batch_size)
+
+
+def _newest_in(gallery: Gallery, plan: Plan, item_ids: Sequence[str], target: ModelId) -> list[str]:
+    """Leave only items that have a vector of `target`, and of no newer old model."""
+    place = plan.old_models.index(target)
+    there = gallery.vectors(item_ids, target).item_ids
+    newer = {
+        item_id
+        for model in plan.old_models[place + 1 :]
+        for item_id in gallery.vectors(there, model).item_ids
+    }
+    return [item_id for item_id in there if item_id not in newer]

@@ -1,0 +1,194 @@
+"""Which items are redone first. An order gives each item a rank; the lowest goes first.
+
+Orders read only what is stored already (ids, metadata, old vectors): one that looked at the new
+embeddings would need what it is there to schedule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotfill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hotfill.stores.base import Gallery, Page
+    from hotfill.types import ModelId, Vectors
+    from hotfill.upgrade.plan import Plan
+
+    Ranks = NDArray[np.float64]
+
+
+class Order(Protocol):
+    """Ranks the items of a page."""
+
+    def __call__(self, gallery: Gallery, page: Page, /) -> Ranks:
+        """Return float64 (n,), lowest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RandomOrder:
+    """A permutation that depends on the seed and the ids only: the same in every run."""
+
+    seed: int
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Hash each id."""
+        salt = self.seed.to_bytes(8, "little", signed=True)
+        digests = b"".join(
+            hashlib.blake2b(item_id.encode(), digest_size=8, salt=salt).digest()
+            for item_id in page.item_ids
+        )
+        return np.frombuffer(digests, dtype="<u8").astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityOrder:
+    """By a number in the metadata, highest first; items without one come last."""
+
+    key: str
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Read the metadata."""
+        values = [
+            state.metadata.get(self.key) if state is not None else None
+            for state in gallery.get(page.item_ids)
+        ]
+        return np.array(
+            [-float(v) if isinstance(v, int | float) else np.inf for v in values], dtype=np.float64
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UncertainOrder:
+    """By what the map between the models is least sure of, most uncertain first.
+
+    uncertainty: takes old vectors (n, dimension), gives (n,), higher is less sure.
+    """
+
+    space: ModelId
+    uncertainty: Callable[[Vectors], NDArray[np.floating]]
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Read the old vectors."""
+        found = gallery.vectors(page.item_ids, self.space)
+        if not found.item_ids:
+            return np.zeros(len(page.item_ids))
+        rank_of = dict(zip(found.item_ids, -self.uncertainty(found.vectors), strict=True))
+        return np.array([rank_of.get(item, 0.0) for item in page.item_ids], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PopularOrder:
+    """By how often searches returned an item, most often first; the others come last.
+
+    returned: how often, by item id; see `read_query_log`.
+    """
+
+    returned: Mapping[str, int]
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Look each id up."""
+        return np.array([-self.returned.get(item, 0) for item in page.item_ids], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PopularUncertainOrder:
+    """By popularity times uncertainty: what is often shown and probably wrong goes first.
+
+    Uncertainty has no unit, so it counts as the share of reference items that are surer, and
+    popularity as one more than the times returned: an item nobody saw still has its doubt.
+    popular: as above. uncertain: as above. surer: uncertainties of reference items, ascending.
+    """
+
+    popular: PopularOrder
+    uncertain: UncertainOrder
+    surer: NDArray[np.float64]
+
+    def __call__(self, gallery: Gallery, page: Page) -> Ranks:
+        """Multiply."""
+        doubt = np.searchsorted(self.surer, -self.uncertain(gallery, page)) / len(self.surer)
+        return (self.popular(gallery, page) - 1) * (doubt + 1 / len(self.surer))
+
+
+def read_query_log(path: Path) -> Counter[str]:
+    """Count how often each item was returned: a text file, one item id per returned hit.
+
+    Memory grows with the number of different items returned, not with the log.
+    Raises ConfigError when the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return Counter(name for line in lines if (name := line.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the query log {path} cannot be read: {error}") from error
+
+
+# A walk over one side of a gallery, page by page -------------------------------------------------
+
+
+def pages_of(gallery: Gallery, space: ModelId, limit: int = 1000) -> Iterator[Page]:
+    """Walk one side of a gallery, page by page."""
+    cursor: str | None = None
+    while True:
+        page = gallery.scan(space, after=cursor, limit=limit)
+        if page.item_ids:
+            yield page
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+# Draw items evenly from a gallery ----------------------------------------------------------------
+
+
+def sample_ids(gallery: Gallery, spaces: Sequence[ModelId], size: int, seed: int) -> list[str]:
+    """Draw up to `size` items evenly from some sides, in one walk (reservoir sampling)."""
+    rng = np.random.default_rng(seed)
+    sample: list[str] = []
+    seen = 0
+    for page in (page for space in spaces for page in pages_of(gallery, space)):
+        for item_id in page.item_ids:
+            seen += 1
+            if len(sample) < size:
+                sample.append(item_id)
+            elif (place := int(rng.integers(seen))) < size:
+                sample[place] = item_id
+    return sample
+
+
+# From a plan's word for an order to the order itself ---------------------------------------------
+
+_REFERENCE_ITEMS = 1000  # enough to tell whether an item is among the more doubtful
+
+
+def order_of(
+    plan: Plan, gallery: Gallery, uncertainty: Callable[[Vectors], NDArray[np.floating]]
+) -> Order:
+    """Return the order that a plan names. Raises ConfigError when its query log cannot be read.
+
+    uncertainty: see `UncertainOrder`.
+    """
+    match plan.order:
+        case "random":
+            return RandomOrder(plan.seed)
+        case "priority":
+            return PriorityOrder(plan.priority_key)
+        case "popular":
+            return PopularOrder(read_query_log(Path(plan.query_log)))
+    uncertain = UncertainOrder(plan.old_model, uncertainty)
+    if plan.order == "uncertain":
+        return uncertain
+    ids = sample_ids(gallery, [plan.old_model], _REFERENCE_ITEMS, plan.seed)
+    doubts = uncertainty(gallery.vectors(ids, plan.old_model).vectors)
+    popular = PopularOrder(read_query_log(Path(plan.query_log)))
+    return PopularUncertainOrder(popular, uncertain, np.sort(doubts))

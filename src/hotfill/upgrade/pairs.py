@@ -1,0 +1,221 @@
+"""Pairs: items' vectors of the old model and of the new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from hotfill.upgrade.backfill import embed_what_can_be
+from hotfill.upgrade.order import sample_ids
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Gallery
+    from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
+    from hotfill.upgrade.plan import Plan
+
+
+_ALL_OF_MANY = 20  # failures without one success: then not the items are at fault
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedVectors:
+    """Row i of both is the item item_ids[i]: old (n, d_old), new (n, d_new), float32."""
+
+    item_ids: tuple[str, ...]
+    old: Vectors
+    new: Vectors
+
+
+def paired_vectors(
+    gallery: Gallery,
+    item_ids: Sequence[str],
+    old_model: ModelId,
+    source: Source,
+    embedder: Embedder,
+    batch_size: int,
+    *,
+    old_embedder: Embedder | None = None,
+    stop: threading.Event | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> PairedVectors:
+    """Read items' old vectors and embed their contents by the new model.
+
+    Items without an old vector or content, or that cannot be embedded, are left out: the backfill
+    will deal with them.
+    old_embedder: makes the old vectors anew instead, for items that are to be queries.
+    stop: set it to end with the pairs made so far. on_batch: told how many items are done.
+    Raises what the embedder raised when no item is at fault, or when all of many are.
+    """
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    failures: list[Exception] = []
+    for begin in range(0, len(item_ids), batch_size):
+        if stop is not None and stop.is_set():
+            break
+        contents = source(item_ids[begin : begin + batch_size])
+        if old_embedder is None:
+            there = _stored(gallery, list(contents), old_model)
+        else:
+            there = embed_what_can_be(old_embedder, contents, failures) if contents else {}
+        if there:
+            old |= there
+            known = {item_id: contents[item_id] for item_id in there}
+            made = embed_what_can_be(embedder, known, failures)
+            new |= {item_id: made[item_id] for item_id in known if item_id in made}
+        if not new and len(failures) >= _ALL_OF_MANY:
+            raise failures[0]
+        on_batch(min(begin + batch_size, len(item_ids)))
+    return PairedVectors(
+        tuple(new),
+        _table([old[item_id] for item_id in new], old_model),
+        _table(list(new.values()), embedder.model_id),
+    )
+
+
+def _stored(gallery: Gallery, item_ids: Sequence[str], model: ModelId) -> Mapping[str, Any]:
+    found = gallery.vectors(item_ids, model)
+    return dict(zip(found.item_ids, found.vectors, strict=True))
+
+
+def _table(rows: Sequence[Any], model: ModelId) -> Vectors:
+    return np.array(rows, np.float32).reshape(-1, model.dimension)
+
+
+# What is fitted between the two models of an upgrade, seen from the engine -----------------------
+# The engine needs little of it: a map for prefilled vectors and a guess of where it errs. How
+# queries are ranked over both sides is the business of `hotfill.serving`; the engine only keeps the
+# files together, because they are worth nothing apart.
+
+
+class Prepared(Protocol):
+    """Queries made ready for every side; `hotfill.ranking.Prepared` is one."""
+
+    @property
+    def vectors(self) -> Mapping[ModelId, Vectors]:
+        """What to search each side with, oldest space first."""
+        ...
+
+    def depth(self, k: int, /) -> int:
+        """How many hits to search for on every side when k are wanted."""
+        ...
+
+    def rank(self, hits: Mapping[ModelId, Any], k: int, /, *, read: Any = None) -> list[Any]:
+        """Merge what the sides found: per query `item_ids`, and `sides` from the oldest on."""
+        ...
+
+
+class Fit(Protocol):
+    """What is fitted between the two models."""
+
+    @property
+    def up(self) -> Transform:
+        """Carries old vectors into the new space, for `prefill`."""
+        ...
+
+    def uncertainty(self, old_vectors: Vectors, /) -> NDArray[np.floating]:
+        """Guess how wrong the map is: (n,), higher is less sure."""
+        ...
+
+    def agreement(self, old_vectors: Vectors, new_vectors: Vectors, /) -> float:
+        """Tell how well old vectors are ranked for new queries, 0 to 1, on held-out pairs."""
+        ...
+
+    def prepare(
+        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None, /
+    ) -> Prepared:
+        """Make queries of the new model ready to search all sides.
+
+        own_queries: the same embedded by old models, which may have a say of their own.
+        """
+        ...
+
+    def save(self, folder: Path, /) -> None:
+        """Write to a folder that exists."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChainPairs:
+    """Items with vectors of the new model, and of old ones where there are any.
+
+    new: float32 (n, d_new). old: per old model, oldest first, which rows of `new` have a vector of
+    it, int64 (m,), and these vectors, float32 (m, d_old).
+    """
+
+    new: Vectors
+    old: Mapping[ModelId, tuple[NDArray[np.int64], Vectors]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a fit comes to be, and comes back.
+
+    fit: from paired vectors, row i of both being the same item: old (n, d_old), new (n, d_new).
+    load: from the folder that `Fit.save` wrote.
+    fit_chain: for several old sides; None where chains are not fitted.
+    """
+
+    fit: Callable[[Vectors, Vectors], Fit]
+    load: Callable[[Path], Fit]
+    fit_chain: Callable[[ChainPairs], Fit] | None = None
+
+
+# Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------
+# The new model embeds each sampled item once. Old vectors are read where the store has them,
+# searched or retired: an item that an unfinished upgrade moved has vectors of both its models.
+
+ENOUGH = 500
+"""With fewer vectors of the old model its embedder makes more, where there is one."""
+
+
+def sample_of_all_sides(gallery: Gallery, plan: Plan) -> list[str]:
+    """Draw `plan.fit_items` items of each side, so that a small side is not left out."""
+    drawn: dict[str, None] = {}
+    for space in gallery.spaces:
+        drawn |= dict.fromkeys(sample_ids(gallery, [space], plan.fit_items, plan.seed))
+    return list(drawn)
+
+
+def chain_pairs(
+    gallery: Gallery,
+    plan: Plan,
+    item_ids: Sequence[str],
+    source: Source,
+    new_embedder: Embedder,
+    old_embedder: Embedder | None,
+    stop: threading.Event,
+) -> ChainPairs:
+    """Embed items by the new model, and read what the store has of them in every old space.
+
+    Items that have no content or cannot be embedded are left out. Raises what embedders raise when
+    no item is at fault.
+    """
+    made: dict[str, Any] = {}
+    for begin in range(0, len(item_ids), plan.batch_size):
+        if stop.is_set():
+            break
+        contents = source(item_ids[begin : begin + plan.batch_size])
+        made |= embed_what_can_be(new_embedder, contents, []) if contents else {}
+    row_of = {item_id: row for row, item_id in enumerate(made)}
+    new = np.array(list(made.values()), np.float32).reshape(-1, plan.new_model.dimension)
+    old: dict[ModelId, tuple[Any, Vectors]] = {}
+    for model in plan.old_models:
+        found = gallery.vectors(list(made), model)
+        vectors = dict(zip(found.item_ids, found.vectors, strict=True))
+        if model == plan.old_model and old_embedder is not None:
+            lacking = [item_id for item_id in made if item_id not in vectors]
+            for begin in range(0, min(len(lacking), ENOUGH - len(vectors)), plan.batch_size):
+                contents = source(lacking[begin : begin + plan.batch_size])
+                vectors |= embed_what_can_be(old_embedder, contents, []) if contents else {}
+        rows = np.array([row_of[item_id] for item_id in vectors], dtype=np.int64)
+        table = np.array(list(vectors.values()), np.float32).reshape(-1, model.dimension)
+        old[model] = (rows, table)
+    return ChainPairs(new, old)

@@ -1,0 +1,258 @@
+"""Look at everything, touch nothing: a draft becomes a plan with figures and blockers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hotfill.checks import check_vectors
+from hotfill.errors import ConfigError, HotfillError, PlanError
+from hotfill.upgrade.canaries import draw_canaries, keep_canaries
+from hotfill.upgrade.fits import keep_fit
+from hotfill.upgrade.guard import change_gate
+from hotfill.upgrade.order import sample_ids
+from hotfill.upgrade.pairs import chain_pairs, paired_vectors, sample_of_all_sides
+from hotfill.upgrade.plan import BINDING, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hotfill.stores.base import Gallery
+    from hotfill.types import Embedder, Source, Vectors
+    from hotfill.upgrade.engine import Upgrade
+    from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.pairs import Fit
+
+
+_SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
+_WARM_UP = 8
+
+
+def make_plan(
+    gallery: Gallery,
+    draft: Plan,
+    source: Source,
+    embedder: Embedder,
+    free_bytes: int | None = None,
+) -> Plan:
+    """Fill in what can be found out: counts, bytes, expected time, blockers. Writes nothing.
+
+    free_bytes: room where the store lives; None where that is not known.
+    """
+    old, new = draft.old_model, draft.new_model
+    blockers = []
+    items = 0
+    if old == new:
+        blockers.append(f"old and new model are the same: {old}; there is nothing to upgrade")
+    if embedder.model_id != new:
+        blockers.append(
+            f"the embedder makes vectors of {embedder.model_id}, the plan says {new} "
+            f"({new.differences(embedder.model_id)})"
+        )
+    lacking = [model for model in draft.older_models if model not in gallery.spaces]
+    if lacking:
+        blockers.append(f"the upgrade to be superseded began at {lacking[0]}, the store lacks it")
+    if old not in gallery.spaces:
+        held = ", ".join(str(space) for space in gallery.spaces) or "no stamped vectors"
+        blockers.append(f"the plan's old model is {old}, but the store holds {held}")
+    else:
+        blockers += _strangers(gallery, draft)
+        items = sum(gallery.count(space) for space in gallery.spaces if space != new)
+        # After a lost journal every item may have moved already; there is still a cutover to do.
+        if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
+            blockers.append("the gallery is empty: there is nothing to upgrade")
+    if blockers:
+        return replace(draft, items=items, blockers=tuple(blockers))
+
+    sampled, seconds = 0, 0.0
+    try:
+        sampled, seconds = _time_sample(gallery, draft, source, embedder)
+    except HotfillError as error:
+        blockers.append(f"embedding a sample failed: {error}")
+    bytes_to_write = items * gallery.vector_bytes(new)
+    if free_bytes is not None and bytes_to_write > free_bytes:
+        blockers.append(
+            f"the new vectors need {_size(bytes_to_write)}, {_size(free_bytes)} are free where "
+            "the store lives"
+        )
+    return replace(
+        draft,
+        items=items,
+        bytes_to_write=bytes_to_write,
+        seconds_expected=seconds * items / draft.duty_cycle,
+        sampled_items=sampled,
+        blockers=tuple(blockers),
+    )
+
+
+def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
+    """Say which items are searched by models that the plan does not know."""
+    known = (*draft.old_models, draft.new_model)
+    return [
+        f"{count} items are still searched by {space}: finish or abort the upgrade from it, or "
+        "supersede that by this one"
+        for space in gallery.spaces
+        if space not in known and (count := gallery.count(space))
+    ]
+
+
+def _time_sample(
+    gallery: Gallery, draft: Plan, source: Source, embedder: Embedder
+) -> tuple[int, float]:
+    """Read and embed a few items: how many, and seconds per item."""
+    held = [space for space in draft.old_models if gallery.count(space)]
+    space = held[-1] if held else draft.new_model
+    page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
+    warm_up = source(page.item_ids[:_WARM_UP])
+    if warm_up:
+        check_vectors(
+            embedder(list(warm_up.values())),
+            draft.new_model.dimension,
+            item_ids=list(warm_up),
+            what="vectors of the new model",
+        )
+    began = time.perf_counter()
+    contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
+    if not contents:
+        raise HotfillError("the source has no content for the first items of the gallery")
+    embedder(list(contents.values()))
+    return len(contents), (time.perf_counter() - began) / len(contents)
+
+
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes} B"
+
+
+# The first step of an upgrade: agree on its plan, fit what maps queries, choose the canaries -----
+# Nothing is written to the store before all of that is done, so that an upgrade that cannot be
+# prepared leaves no trace there.
+
+
+def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> None:
+    """Write a fresh upgrade's plan down; compare a begun one's with what it began with.
+
+    by: who gives the command; noted where the gate was changed. Raises PlanError.
+    """
+    known = journal.last("plan")
+    if known is None:
+        plan.check()
+        if plan.old_model not in gallery.spaces:
+            held = ", ".join(str(space) for space in gallery.spaces) or "nothing stamped"
+            raise PlanError([f"the plan's old model is {plan.old_model}; the store: {held}"])
+        check_no_strangers(gallery, plan)
+        if plan.older_models:
+            _check_no_mapped_vectors(gallery, plan)
+        journal.record("plan", **plan.decisions())
+        return
+    mine, began = plan.decisions(), Plan.from_dict(known.body).decisions()
+    changed = sorted(key for key in BINDING if mine[key] != began[key])
+    if changed:
+        raise PlanError(
+            [
+                f"this upgrade began with another plan ({', '.join(changed)} differ); "
+                "put the old values back, or abort it and begin again"
+            ]
+        )
+    change_gate(journal, plan.gate, by)
+
+
+def check_no_strangers(gallery: Gallery, plan: Plan) -> None:
+    """Raise PlanError when items are searched by a model that the plan does not know."""
+    for space in gallery.spaces:
+        if space not in (*plan.old_models, plan.new_model) and (count := gallery.count(space)):
+            raise PlanError(
+                [
+                    f"{count} items are searched by {space}, of which this upgrade knows nothing: "
+                    "finish or abort the other upgrade first, or let this one supersede it"
+                ]
+            )
+
+
+def _check_no_mapped_vectors(gallery: Gallery, plan: Plan) -> None:
+    """Refuse vectors that a transform made: back on their side they would pass for a model's."""
+    for space in plan.old_models:
+        made = gallery.count(space, origin=space.fingerprint)
+        if mapped := gallery.count(space) - made:
+            raise PlanError(
+                [
+                    f"{mapped} items are searched by vectors that were mapped to {space}, not "
+                    "embedded by it (prefill): finish or abort that upgrade first"
+                ]
+            )
+
+
+def prepare(upgrade: Upgrade) -> bool:
+    """Fit, choose canaries, and make room in the store. False when asked to stop meanwhile."""
+    plan, gallery, journal = upgrade.plan, upgrade.gallery, upgrade.journal
+    journal.record("started")
+    fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(upgrade)
+    if upgrade.stop.is_set():
+        return False
+    fit = make_fit()
+    if plan.guarded:
+        _choose_canaries(upgrade, fitted_on)
+    keep_fit(upgrade.folder, journal, fit, pairs=pairs)
+    gallery.add_space(plan.new_model)
+    return True
+
+
+def _pairs(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
+    """Sample items and their pairs: ids, how many pairs, and what fits them."""
+    plan, gallery = upgrade.plan, upgrade.gallery
+    size = 0 if plan.strategy == "compatible" else plan.fit_items
+    # All sides: after a lost journal some items have moved, and keep an old vector.
+    sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
+    found = paired_vectors(
+        gallery,
+        sample,
+        plan.old_model,
+        upgrade.source,
+        upgrade.new_embedder,
+        plan.batch_size,
+        stop=upgrade.stop,
+    )
+    return sample, len(found.item_ids), lambda: upgrade.fitting.fit(found.old, found.new)
+
+
+def _pairs_of_chain(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
+    fit_chain = upgrade.fitting.fit_chain
+    if fit_chain is None:
+        raise ConfigError("this fitting knows one old side only, and the plan has several")
+    sample = sample_of_all_sides(upgrade.gallery, upgrade.plan)
+    pairs = chain_pairs(
+        upgrade.gallery,
+        upgrade.plan,
+        sample,
+        upgrade.source,
+        upgrade.new_embedder,
+        upgrade.old_embedder,
+        upgrade.stop,
+    )
+    return sample, len(pairs.new), lambda: fit_chain(pairs)
+
+
+def _choose_canaries(upgrade: Upgrade, fitted_on: Sequence[str]) -> None:
+    plan, gallery = upgrade.plan, upgrade.gallery
+
+    def search_old_side(queries: Vectors, k: int) -> Sequence[Sequence[str]]:
+        if upgrade.search_before is not None:
+            return upgrade.search_before(queries, k)
+        if plan.older_models:  # it alone is not what anybody searched
+            return [()] * len(queries)
+        return gallery.search({plan.old_model: queries}, k)[plan.old_model].item_ids
+
+    canaries = draw_canaries(
+        gallery,
+        plan,
+        upgrade.source,
+        upgrade.new_embedder,
+        upgrade.old_embedder,
+        search_old_side,
+        fitted_on,
+        upgrade.query_embedders,
+    )
+    keep_canaries(upgrade.folder, upgrade.journal, canaries)

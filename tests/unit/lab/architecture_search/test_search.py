@@ -1,0 +1,153 @@
+"""A whole search, in seconds, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError
+from hotfill.lab.architecture_search.flops import flops
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors
+from hotfill.lab.architecture_search.history import History
+from hotfill.lab.architecture_search.query_model_file import QueryModelFile
+from hotfill.lab.architecture_search.search import HISTORY, SearchPlan, retrain, search
+from hotfill.lab.architecture_search.validation import Validation
+from hotfill.lab.training import ArrayItems, Settings, build_backbone
+
+
+@pytest.fixture(scope="module")
+def found(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    return folder, search(
+        world.plan, world.gallery_model, world.train, world.validation(), folder=folder
+    )
+
+
+def test_a_tiny_search_finds_a_query_model_within_the_budget(world, found) -> None:
+    folder, result = found
+    assert len(result.history.candidates) == 6
+    (finalist,) = result.finalists
+    assert flops(world.plan.space, finalist.network.architecture) <= 100_000
+    assert finalist.candidate == result.history.best()[0]
+    chance = 4 / 32  # relevant items of 32: about the precision of a random ranking
+    assert finalist.measured.query_to_gallery > 2 * chance
+    assert result.history == History.read(folder / HISTORY)
+
+
+def test_the_saved_query_model_embeds_as_the_found_one_and_knows_its_gallery(world, found) -> None:
+    _, result = found
+    file = QueryModelFile.read(result.path)
+    assert file.gallery_model == world.gallery_model.model_id
+    images = world.queries(np.arange(5))
+    with torch.inference_mode():
+        assert torch.equal(file.network(images), result.finalists[0].network.eval()(images))
+
+
+def test_the_same_call_again_trains_and_measures_nothing_anew(world, found) -> None:
+    folder, result = found
+    measured = []
+    again = search(
+        world.plan,
+        world.gallery_model,
+        world.train,
+        world.validation(),
+        folder=folder,
+        on_candidate=measured.append,
+    )
+    assert not measured
+    assert again.history == result.history
+    assert again.finalists[0].measured == result.finalists[0].measured
+
+
+def test_an_independent_model_of_the_same_architecture_is_a_stranger_to_the_gallery(
+    world, found, tmp_path
+) -> None:
+    """Without the gallery model's head there is nothing that brings the two spaces together."""
+    _, result = found
+    stranger = GalleryModel(
+        world.gallery_model.model_id,
+        replace(
+            world.gallery_model.head,
+            vectors=torch.randn(8, 16, generator=torch.Generator().manual_seed(4)),
+        ),
+        world.gallery_model.score,
+    )
+    network = retrain(
+        world.plan.space,
+        result.finalists[0].candidate.architecture,
+        stranger,
+        world.train,
+        world.plan.retraining,
+        folder=tmp_path,
+    )
+    apart = world.validation().measure(network)
+    together = result.finalists[0].measured
+    assert apart.query_to_gallery < 0.75 * together.query_to_gallery
+    assert not apart.keeps_the_rule
+
+
+def test_gallery_vectors_of_another_model_are_refused(world) -> None:
+    other = replace(world.gallery_model.model_id, revision="2")
+    with pytest.raises(ModelMismatchError, match="revision '2' != '1'"):
+        Validation(world.queries, world.gallery, world.vectors, other)
+
+
+def test_gallery_items_without_a_vector_are_named(world) -> None:
+    some = GalleryVectors(
+        world.gallery_model.model_id, world.gallery.item_ids[1:], world.vectors.vectors[1:]
+    )
+    with pytest.raises(InputError, match=f"1 are missing, the first '{world.gallery.item_ids[0]}'"):
+        Validation(world.queries, world.gallery, some, world.gallery_model.model_id)
+
+
+def test_queries_without_any_relevant_item_are_refused(world) -> None:
+    strangers = ArrayItems(
+        np.zeros((3, 28, 28)), np.full(3, 99), ["a", "b", "c"], [str(c) for c in range(100)]
+    )
+    with pytest.raises(InputError, match="no query has a relevant"):
+        Validation(strangers, world.gallery, world.vectors, world.gallery_model.model_id)
+
+
+def test_an_impossible_budget_is_refused_before_anything_is_written(world, tmp_path) -> None:
+    plan = replace(world.plan, flops=100)
+    with pytest.raises(ConfigError, match="impossible: the cheapest"):
+        search(plan, world.gallery_model, world.train, world.validation(), folder=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_embeddings_of_another_dimension_are_refused(world, tmp_path) -> None:
+    plan = replace(world.plan, space=replace(world.plan.space, dimension=12))
+    with pytest.raises(ConfigError, match="dimension 12, the gallery of large@1"):
+        search(plan, world.gallery_model, world.train, world.validation(), folder=tmp_path / "new")
+    with pytest.raises(ShapeError, match="gives 12 numbers"):
+        world.validation().measure(build_backbone("small", channels=1, dimension=12))
+
+
+def test_classes_beyond_the_gallery_models_head_are_refused(world, tmp_path) -> None:
+    more = ArrayItems(np.zeros((9, 28, 28)), np.arange(9), [f"item {n}" for n in range(9)])
+    with pytest.raises(ConfigError, match="9 classes, the gallery model's head answers for 8"):
+        search(world.plan, world.gallery_model, more, world.validation(), folder=tmp_path)
+
+
+def test_a_folder_of_another_search_is_refused(world, found) -> None:
+    folder, _ = found
+    plan = replace(world.plan, flops=50_000)
+    with pytest.raises(InputError, match="flops_at_most 100000 there, 50000 now"):
+        search(plan, world.gallery_model, world.train, world.validation(), folder=folder)
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused(world) -> None:
+    with pytest.raises(ConfigError, match="warm-up shorter"):
+        SearchPlan(world.plan.space, 100_000, super_training=Settings(epochs=10))
+
+
+def test_a_head_of_another_dimension_is_refused(world) -> None:
+    with pytest.raises(ShapeError, match="expected a head of dimension 5, got 16"):
+        GalleryModel(
+            replace(world.gallery_model.model_id, dimension=5),
+            world.gallery_model.head,
+            world.gallery_model.score,
+        )

@@ -1,0 +1,123 @@
+"""A small model embeds the queries of a large one's gallery, in every phase of an upgrade."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+import tomli_w
+
+from hotfill import config
+from hotfill.errors import ConfigError, ModelMismatchError
+from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.stores.memory import MemoryGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.serving import Serving
+from tests.unit.upgrade.small import NEW, OLD, Projection, Rough, contents, upgrade
+
+ITEMS = 300
+
+
+@pytest.fixture
+def parts(tmp_path):
+    up = upgrade(tmp_path, n=ITEMS, fit_items=200, old_embedder=Projection(OLD))
+    up.fitting = fitting_for(up.plan)
+    small = {OLD: Rough(OLD, "small-old"), NEW: Rough(NEW, "small-new")}
+    serving = Serving(
+        up.gallery,
+        up.journal,
+        up.plan,
+        [Projection(OLD), Projection(NEW)],
+        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        poll_seconds=0.0,
+        query_embedders=small,
+    )
+    up.on_phase = serving.follow
+    return up, serving, small
+
+
+def by_arithmetic(up, model, query, k):
+    ids = sorted(up.source)
+    scores = Projection(model)([up.source[i] for i in ids]) @ query[0]
+    return [ids[row] for row in np.argsort(-scores)[:k]]
+
+
+def test_each_phase_asks_the_query_model_of_its_gallery_model(parts):
+    up, serving, small = parts
+    content = contents(1, seed=3)["item-00000"]
+    (found,) = serving.search([content], 5)
+    assert found.query_model == serving.query_model == small[OLD].model_id
+    assert list(found.item_ids) == by_arithmetic(up, OLD, small[OLD]([content]), 5)
+    up.start()
+    assert serving.query_model == small[NEW].model_id
+    up.verify()
+    up.cutover()
+    (found,) = serving.search([content], 5)
+    assert (found.phase, found.query_model) == (Phase.CUT_OVER, small[NEW].model_id)
+    assert list(found.item_ids) == by_arithmetic(up, NEW, small[NEW]([content]), 5)
+    assert {hit.model for hit in found.hits} == {NEW}  # nothing of the small model is stored
+
+
+def test_writes_are_embedded_by_the_gallery_model(parts):
+    up, serving, _ = parts
+    content = contents(1, seed=9)["item-00000"]
+    serving.upsert(["fresh"], [content])
+    stored = up.gallery.vectors(["fresh"], OLD).vectors
+    np.testing.assert_allclose(stored, Projection(OLD)([content]), atol=1e-6)
+
+
+def test_vectors_of_the_small_or_the_large_model_are_taken_and_no_others(parts):
+    _, serving, small = parts
+    content = contents(1, seed=3)["item-00000"]
+    rough, exact = small[OLD]([content]), Projection(OLD)([content])
+    assert serving.search_vectors(rough, small[OLD].model_id, 3)[0].item_ids
+    assert serving.search_vectors(exact, OLD, 3)[0].item_ids
+    with pytest.raises(ModelMismatchError, match="small-old"):
+        serving.search_vectors(rough, ModelId("another", "1", OLD.dimension), 3)
+
+
+def test_a_query_model_of_another_dimension_is_refused(parts):
+    up, _, _ = parts
+    wrong = {NEW: Projection(ModelId("wide", "1", 9))}
+    with pytest.raises(ConfigError, match="need 6 dimensions"):
+        Serving(up.gallery, up.journal, up.plan, [], lambda: None, query_embedders=wrong)
+    with pytest.raises(ConfigError, match="need 6 dimensions"):
+        Plan(OLD, NEW, new_query_model=ModelId("wide", "1", 9))
+
+
+def test_a_plan_keeps_its_query_models_in_its_file(tmp_path):
+    plan = Plan(OLD, NEW, new_query_model=ModelId("small", "1", NEW.dimension))
+    plan.write(tmp_path / "plan.toml")
+    assert Plan.read(tmp_path / "plan.toml") == plan
+    assert Plan.read(tmp_path / "plan.toml").old_query_model is None
+
+
+def test_the_file_names_the_query_models(tmp_path):
+    models = "tests.unit.cli.models"
+    values = {
+        "store": {"path": "gallery"},
+        "source": {"factory": f"{models}:contents"},
+        "old": {"embedder": f"{models}:old_model"},
+        "new": {
+            "embedder": f"{models}:new_model",
+            "query_embedder": f"{models}:new_model",
+            "query_options": {"name": "small"},
+        },
+        "guard": {"items": 8},
+    }
+    path = tmp_path / "upgrade.toml"
+    path.write_text(tomli_w.dumps(values), encoding="utf-8")
+    project = config.read(path)
+    small = project.query_embedder("new")
+    assert project.draft().new_query_model == small.model_id
+    assert project.query_embedders() == {project.model("new"): small}
+    assert project.query_embedder("old") is None
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    with closing(journal):
+        begun = project.upgrade(MemoryGallery(project.model("old")), journal, project.draft())
+    assert begun.query_embedders == project.query_embedders()  # the canaries ask as searches do
