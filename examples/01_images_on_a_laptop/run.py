@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the models beside this file
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the models next to this file
 
 from demo.omniglot import drawings  # noqa: E402
 from hotfill import config  # noqa: E402

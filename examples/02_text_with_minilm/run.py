@@ -16,7 +16,7 @@ import numpy as np
 import psycopg
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for the models beside this file
+sys.path.insert(0, str(HERE))  # for the models next to this file
 
 from hotfill import config  # noqa: E402
 from hotfill.stores.postgres import PostgresGallery  # noqa: E402
@@ -74,7 +74,7 @@ def main(folder: Path, dsn: str, schema: str = "shop") -> dict[str, float]:
     write_table(dsn, schema, old)
     print(f"{len(STORED)} questions in the table, {len(ASKED)} to search with")
 
-    # As `hotfill stamp` does: say which model made the vectors. The table stays as it is.
+    # As `hotfill adopt` does: say which model made the vectors. The table stays as it is.
     PostgresGallery.adopt(
         dsn, old.model_id, schema=schema, table="questions", metadata_column="facts"
     ).close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model beside this file
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model next to this file
 
 from demo.omniglot import drawings  # noqa: E402
 from hotfill import config  # noqa: E402

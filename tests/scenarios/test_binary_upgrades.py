@@ -16,7 +16,7 @@ from hotfill.binary import BinaryEmbedder, BinaryEncoder, CodeFormat, GridCodec
 from hotfill.lab.binary import fit_compatible_start, fit_start, old_code_values
 from hotfill.ranking import compare
 from hotfill.ranking.model_fit import fitting_for, load_scorer
-from hotfill.rehearsal.rehearse import rehearse
+from hotfill.rehearsal import EmbeddedBy, RehearsalSettings, rehearse
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
@@ -222,12 +222,9 @@ def test_an_upgrade_with_codes_on_a_side_goes_from_start_to_complete(
 def test_such_upgrades_can_be_rehearsed(pair_of: Callable[[], Pair]) -> None:
     pair = pair_of()
     rehearsal = rehearse(
-        pair.old(range(ITEMS)),
-        pair.new(range(ITEMS)),
-        queries_old=pair.old(range(ITEMS, ITEMS + ASKED)),
-        queries_new=pair.new(range(ITEMS, ITEMS + ASKED)),
-        fit=200,
-        points=3,
+        EmbeddedBy(pair.old(range(ITEMS)), pair.old(range(ITEMS, ITEMS + ASKED))),
+        EmbeddedBy(pair.new(range(ITEMS)), pair.new(range(ITEMS, ITEMS + ASKED))),
+        settings=RehearsalSettings(fit=200, points=3),
     )
     measured = {curve.strategy for curve in rehearsal.curves}
     assert {"merge", "prefill"} <= measured

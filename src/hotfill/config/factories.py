@@ -22,9 +22,9 @@ def made_by(key: str, factory: str, options: Mapping[str, Any], folder: Path) ->
     module_name, _, name = factory.partition(":")
     if not name:
         raise ConfigError(f'{key} must look like "module:name", got {factory!r}')
-    beside = str(folder.resolve())
-    if beside not in sys.path:
-        sys.path.insert(0, beside)
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
     try:
         make = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:

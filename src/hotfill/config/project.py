@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from hotfill.binary import Binarisation, BinaryEmbedder
 from hotfill.config.codes import encoder_named, opened_with_codes
 from hotfill.config.factories import made_by
-from hotfill.config.settings import GuardSection, ModelSection, Settings
+from hotfill.config.settings import ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
 from hotfill.ranking.model_fit import fitting_for, given_map, load_scorer
-from hotfill.rehearsal.sampling import Sampler
+from hotfill.rehearsal.sampler import Sampler
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
@@ -25,7 +25,7 @@ from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.prepare import make_plan
 from hotfill.upgrade.serving import Serving
-from hotfill.upgrade.status import Current, current_of, current_told, take_status
+from hotfill.upgrade.status import Current, current_of, current_recorded, take_status
 from hotfill.upgrade.stored_vectors import StoredVectors
 from hotfill.upgrade.worker import Worker
 
@@ -47,12 +47,12 @@ _POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
 class Project:
     """One configuration file, read. Nothing is opened before it is asked for.
 
-    former: in a chain, the unfinished upgrade that this one supersedes.
+    previous: in a chain, the unfinished upgrade that this one supersedes.
     """
 
     path: Path
     settings: Settings
-    former: Project | None = None
+    previous: Project | None = None
     _embedders: dict[str, Embedder] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -142,38 +142,34 @@ class Project:
 
     def draft(self) -> Plan:
         """Return the plan as far as the file decides it."""
-        decided = self.settings.upgrade.model_dump() | self._guarding()
-        # Paths must mean the same from every folder.
-        for name in ("query_log", "up", "canary_queries"):
-            if decided[name]:
-                decided[name] = str((self.path.parent / decided[name]).resolve())
+        decided = self.settings.decided(self.path.parent)
         for which in _WHICH:
             queries = self.query_embedder(which)
             decided[f"{which}_query_model"] = None if queries is None else queries.model_id
-        if decided["own_queries"] and not (self.embedder("old") or self.query_embedder("old")):
+        if decided["queries"] == "both" and not (
+            self.embedder("old") or self.query_embedder("old")
+        ):
             raise ConfigError(
-                "own_queries has the old model embed each query too: [old] needs an embedder"
+                'queries = "both" has the old model embed each query too: [old] needs an embedder'
             )
         decided["older_models"] = self._older_models()
-        return Plan(
-            self.model("old"), self.model("new"), **decided, limits=dict(self.settings.limits)
-        )
+        return Plan(self.model("old"), self.model("new"), **decided)
 
     def _older_models(self) -> tuple[ModelId, ...]:
         """Return the models before the old one, in whose spaces items may still be searched."""
-        if self.former is None:
+        if self.previous is None:
             return ()
-        with closing(self.former.look()) as journal:
-            plan = self.former.plan_in_force(journal)
+        with closing(self.previous.look()) as journal:
+            plan = self.previous.plan_in_force(journal)
         if plan.new_model != self.model("old"):
             raise ConfigError(
-                f"{self.path} supersedes {self.former.path}, which leads to {plan.new_model}; "
+                f"{self.path} supersedes {self.previous.path}, which leads to {plan.new_model}; "
                 f"[old] must be that model, and is {self.model('old')}"
             )
         return plan.old_models
 
-    def give_way(self, by: str) -> None:
-        """End what this unfinished upgrade does, because another supersedes it. Again is harmless.
+    def yield_to(self, by: str) -> None:
+        """End what this unfinished upgrade does, because another supersedes it. Idempotent.
 
         by: that one's file. Returns when the process that led this one has let go; raises
         UpgradeBusyError when it does not, PhaseError when there is nothing to take over.
@@ -185,10 +181,10 @@ class Project:
 
     def load_scorer_before(self) -> Scorer:
         """In a chain, read what the sides of the unfinished upgrade are ranked by."""
-        if self.former is None:
+        if self.previous is None:
             raise ConfigError(f"{self.path} supersedes no upgrade")
-        with closing(self.former.look()) as journal:
-            return load_scorer(fit_folder(self.former.folder, journal))
+        with closing(self.previous.look()) as journal:
+            return load_scorer(fit_folder(self.previous.folder, journal))
 
     def _search_before(self, gallery: Gallery) -> SearchBefore:
         """In a chain, search as the unfinished upgrade does."""
@@ -200,20 +196,6 @@ class Project:
             return [each.item_ids for each in ranked]
 
         return search
-
-    def _guarding(self) -> dict[str, Any]:
-        """Return what [guard] and [gate] decide of the plan; a gate alone has the usual guard."""
-        gate, guard = dict(self.settings.gate), self.settings.guard
-        if guard is None and not gate:
-            return {"canary_queries": ""}
-        guard = guard or GuardSection()
-        return {
-            "canary_queries": guard.queries,
-            "canary_items": 0 if guard.queries else guard.items,
-            "canary_k": guard.k,
-            "guard_seconds": guard.every_seconds,
-            "gate": gate,
-        }
 
     def plan_in_force(self, journal: Journal) -> Plan:
         """Return the plan that the upgrade began with; before it begins, the draft."""
@@ -247,7 +229,7 @@ class Project:
             with closing(self.look()) as journal:
                 if journal.last("plan") is None:
                     raise
-                return current_told(take_status(journal, self.plan_in_force(journal)))
+                return current_recorded(take_status(journal, self.plan_in_force(journal)))
 
     def plan(self) -> Plan:
         """Look at everything and return the full plan. Writes nothing."""
@@ -287,11 +269,11 @@ class Project:
                 yield self.upgrade(g, journal, plan)
 
     def _takes_over(self, journal: Journal) -> bool:
-        """End what the former upgrade does, before this one begins. Tells whether there is one."""
-        if self.former is None or journal.phase is not Phase.PLANNED:
+        """End what the previous upgrade does. Return whether there is one."""
+        if self.previous is None or journal.phase is not Phase.PLANNED:
             return False
-        self._older_models()  # a wrong [old] is told before anything gives way
-        self.former.give_way(str(self.path))
+        self._older_models()  # a wrong [old] is told before anything is handed over
+        self.previous.yield_to(str(self.path))
         return True
 
     def _gallery_unless_running(self, wait_seconds: float) -> Gallery:
@@ -335,8 +317,8 @@ class Project:
             old_embedder=old,
             source=source,
             fitting=fitting_for(plan),
-            former_gives_way=lambda: self._takes_over(journal),
-            search_before=None if self.former is None else self._search_before(gallery),
+            end_previous=lambda: self._takes_over(journal),
+            search_before=None if self.previous is None else self._search_before(gallery),
             query_embedders=self.query_embedders() if plan.guarded else {},
             hooks=shell_hooks(self.settings.hooks),
         )
@@ -362,7 +344,7 @@ class Project:
             embedders,
             lambda: load_scorer(fit_folder(self.folder, journal)),
             query_embedders=self.query_embedders(),
-            load_scorer_before=None if self.former is None else self.load_scorer_before,
+            load_scorer_before=None if self.previous is None else self.load_scorer_before,
         )
 
     def _backfilling(self, gallery: Gallery) -> tuple[Source, Embedder]:

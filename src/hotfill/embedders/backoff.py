@@ -24,7 +24,7 @@ class Backoff:
     longest_seconds: float = 60.0
 
     def seconds(self, failures: int, asked: float | None = None) -> float:
-        """Choose the wait after so many failures (>= 1), never shorter than the server asked."""
+        """Choose the wait after some failures (>= 1), never shorter than the server asked."""
         limit = min(self.longest_seconds, self.first_seconds * 2 ** (failures - 1))
         return max(random.uniform(0.0, limit), asked or 0.0)
 

@@ -90,7 +90,7 @@ class CachedEmbedder:
         return vectors
 
     def close(self) -> None:
-        """Close the cache, and the embedder where it can be closed. Again is harmless."""
+        """Close the cache, and the embedder where it can be closed. Idempotent."""
         self._cache.close()
         close = getattr(self._embedder, "close", None)
         if close is not None:

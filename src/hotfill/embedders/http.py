@@ -155,7 +155,7 @@ class HttpEmbedder:
         call.raise_failures(len(contents))
 
     def close(self) -> None:
-        """Close the connections. Again is harmless."""
+        """Close the connections. Idempotent."""
         self._client.close()
 
     # ------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class HttpEmbedder:
             return None, Refused(said)
         if status in _ASK_AGAIN or status >= 500:
             return retry_after_seconds(response.headers.get("Retry-After")), said
-        raise EmbedError(f"{self._url} refuses: {said}; mend the settings and go on")
+        raise EmbedError(f"{self._url} refuses: {said}; fix the settings and go on")
 
     def _settle(self, reserved: float, price: float) -> None:
         if self._spend_cap is not None:

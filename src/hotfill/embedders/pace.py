@@ -1,4 +1,4 @@
-"""Go no faster than so many a minute."""
+"""Go no faster than a number of calls a minute."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class SqliteFile:
             yield db
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         with self._lock:
             self._db.close()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def as_promised(vectors: NDArray[np.floating], model: ModelId) -> Vectors:
     """Return float32 rows, of unit length where the model's vectors are normalised.
 
-    Rows without a length stay as they are; whoever gets them refuses them by name.
+    Rows without a length are left alone; whoever gets them refuses them by name.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if not model.normalised or not len(rows):

@@ -150,7 +150,7 @@ class VectorCache:
         return dropped
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         self._file.close()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoundText:
-    """One hit. metadata: the item's own, with item_id, score and model beside it."""
+    """One hit. metadata: the item's own, with item_id, score and model added."""
 
     item_id: str
     text: str
@@ -33,7 +33,7 @@ def find_texts(
     """Search in whatever phase the upgrade is, and read the texts of what is found, best first.
 
     gallery: gives the items' own metadata; without it there is none.
-    An item whose text is gone meanwhile is left out. Raises as `Serving.search` and the source.
+    An item whose text is gone by then is left out. Raises as `Serving.search` and the source.
     """
     (result,) = serving.search([query], k, where=where)
     texts = source(result.item_ids)

@@ -38,7 +38,7 @@ def fit_scorer(
     old_model: ModelId,
     new_model: ModelId,
     fit_transform: FitTransform,
-    own_share: float = 0.0,
+    old_query_weight: float = 0.0,
     seed: int = 0,
 ) -> Scorer:
     """Fit a transform and its tail calibration: no labels, no training loop, no item rewritten.
@@ -46,7 +46,7 @@ def fit_scorer(
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 100; 2,000 or
         more serve well. Quality must not be measured on these items afterwards.
     fit_transform: `hotfill.ranking.fit_bridge` is the one to use.
-    own_share: what queries embedded by the old model have to say beside; see `Side`.
+    old_query_weight: the share that queries embedded by the old model decide; see `Side`.
     seed: draws the reference items, 500 or a quarter of the pairs where there are fewer.
     Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs).
     """
@@ -63,5 +63,5 @@ def fit_scorer(
     references = min(REFERENCES, len(old) // 4)
     kept, fitted = drawn[:references], drawn[references:]
     transform = fit_transform(new[fitted], old[fitted], new_model=new_model, old_model=old_model)
-    side = Side(old_model, transform, tail(), old[kept], own_share)
+    side = Side(old_model, transform, tail(), old[kept], old_query_weight)
     return Scorer(new_model, new[kept], [side])

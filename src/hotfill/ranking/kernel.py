@@ -9,7 +9,7 @@ a training loop, and chosen by held-out pairs. Where the old space holds what th
 not along straight lines, it is far better than an affine map. [kernel ridge: textbook; landmarks
 as in the Nyström method]
 
-Two further steps make its vectors fit to stand in one index beside the new model's own:
+Two further steps make its vectors fit to stand in one index with the new model's own:
 
 1. directions are weighed: the regression predicts p = W(y - mean), W = (C + r I)^(-w/2) as in
    `bridge`; then d = W p / |p| has as its plain inner product with a new query the weighed cosine;
@@ -89,7 +89,7 @@ class KernelMap(Transform):
             )
 
     def weighed(self, rows: Vectors) -> Vectors:
-        """Map rows as their space compares them to unit vectors of the weighed new space."""
+        """Map rows as their space compares them to unit vectors of the whitened new space."""
         predicted = self._predict(rows)
         lengths = np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1e-20)
         return np.asarray(predicted / lengths, dtype=np.float32)
@@ -105,7 +105,7 @@ class KernelMap(Transform):
         return np.asarray(kernel @ arrays["weights"], dtype=np.float32)
 
     def weighed_queries(self, queries: Vectors) -> Vectors:
-        """Bring vectors of the new model to the weighed new space, of unit length."""
+        """Bring vectors of the new model to the weighted (whitened) new space, of unit length."""
         weighed = (queries - self._arrays["mean"]) @ self._arrays["back"].T
         lengths = np.maximum(np.linalg.norm(weighed, axis=1, keepdims=True), 1e-20)
         return np.asarray(weighed / lengths, dtype=np.float32)
@@ -305,7 +305,7 @@ def _upper(scores: np.ndarray) -> np.ndarray:
 
 # The kernel bridge: searched like a bridge, its best hits scored through the kernel map ----------
 # The store is searched with a linear `bridge`; the hits read back are mapped by `kernel` and
-# compared with the query in the weighed new space,
+# compared with the query in the weighted (whitened) new space,
 #     exact(q, g) = < W(q - mean), p(g) > / |p(g)|,
 # p the kernel regression. No stored vector is rewritten. Scoring a hit costs one row of kernel
 # values, so it pays where old and new space are not joined by straight lines: far better on the

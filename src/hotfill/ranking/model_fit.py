@@ -17,7 +17,7 @@ from hotfill.ranking import Scorer, Side
 from hotfill.ranking.calibration import tail
 from hotfill.ranking.fit_scorer import MIN_PAIRS, REFERENCES
 from hotfill.ranking.pairs import neighbours_kept
-from hotfill.ranking.scorer import OWN_SHARE, Bridge
+from hotfill.ranking.scorer import Bridge
 from hotfill.upgrade.pairs import Fitting
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ class ModelFit:
         return neighbours_kept(new_vectors, scores)
 
     def prepare(
-        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None
+        self, queries: Vectors, old_queries: Mapping[ModelId, Vectors] | None = None
     ) -> Prepared:
         """Make queries of the new model ready to search all sides, as searches do."""
-        return self.scorer.prepare(queries, own_queries)
+        return self.scorer.prepare(queries, old_queries)
 
     def save(self, folder: Path) -> None:
         """Write to a folder that exists."""
@@ -154,8 +154,10 @@ def fitting_for(plan: Plan) -> Fitting:
         return Fitting(fit=lambda first, second: _compatible(old, new), load=load_fit)
 
     def fit(first: Vectors, second: Vectors) -> ModelFit:
-        share = OWN_SHARE if plan.own_queries else 0.0
-        found = fit_models(first, second, old, new, transform=plan.transform, own_share=share)
+        share = plan.old_query_weight if plan.queries == "both" else 0.0
+        found = fit_models(
+            first, second, old, new, transform=plan.transform, old_query_weight=share
+        )
         given = given_map(plan)
         return found if given is None else replace(found, up=given)
 
@@ -185,14 +187,14 @@ def fit_models(
     new_model: ModelId,
     *,
     transform: TransformName = "kernel_bridge",
-    own_share: float = 0.0,
+    old_query_weight: float = 0.0,
 ) -> ModelFit:
     """Fit a bridge with per-query tail calibration for searches, and `up`.
 
     old_vectors (n, d_old), new_vectors (n, d_new): row i of both is the same item; n >= 100.
     transform: how new queries meet old vectors; see `Plan`. `up` goes with it: the kernel map
-        within a kernel bridge, ridge beside a bridge.
-    own_share: of an old item's score, what the old model's own query has to say.
+        within a kernel bridge, ridge with a bridge.
+    old_query_weight: of an old item's score, what the old model's own query has to say.
     Raises InputError when there are too few pairs.
     """
     scorer = ranking.fit_scorer(
@@ -201,7 +203,7 @@ def fit_models(
         old_model=old_model,
         new_model=new_model,
         fit_transform=FITS[transform],
-        own_share=own_share,
+        old_query_weight=old_query_weight,
     )
     bridge = scorer.sides[0].transform
     if isinstance(bridge, ranking.KernelBridge):
@@ -211,7 +213,7 @@ def fit_models(
 
 
 def _compatible(old_model: ModelId, new_model: ModelId) -> ModelFit:
-    """Take the models at their word: new queries search old vectors as they are."""
+    """Take the models at their word: new queries search old vectors directly."""
     there = ranking.identity(old_model, new_model)
     back = ranking.identity(new_model, old_model)
     reference = np.empty((0, old_model.dimension), np.float32)

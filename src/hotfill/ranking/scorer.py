@@ -91,15 +91,15 @@ class Side:
         each query with the old model too. A `Bridge` scores the best hits a second time, exactly.
     calibration: the side's scores to the new side's scale.
     reference: vectors of the reference items in this space, float32 (r, dimension).
-    own_share: of an item's calibrated score, what the query embedded by the side's own model has to
-        say beside the transform's; 0 to less than 1. Counts for queries that come with it.
+    old_query_weight: the share of an item's calibrated score that the query embedded by the side's
+        own model decides, from 0 to less than 1. Counts for queries that come with it.
     """
 
     model: ModelId
     transform: Transform | None
     calibration: Calibration
     reference: Vectors
-    own_share: float = 0.0
+    old_query_weight: float = 0.0
 
 
 def checked_side(side: Side, new_model: ModelId, references: int) -> Side:
@@ -111,8 +111,10 @@ def checked_side(side: Side, new_model: ModelId, references: int) -> Side:
         ):
             if expected != received:
                 raise ModelMismatchError(what, expected, received)
-    if not 0 <= side.own_share < 1:
-        raise InputError(f"own_share: expected 0 to less than 1, got {side.own_share}")
+    if not 0 <= side.old_query_weight < 1:
+        raise InputError(
+            f"old_query_weight: expected 0 to less than 1, got {side.old_query_weight}"
+        )
     reference = frozen_reference(side.reference, side.model)
     if len(reference) != references:
         raise ShapeError(
@@ -133,18 +135,15 @@ def frozen_reference(vectors: Any, model: ModelId) -> Vectors:
     return copy
 
 
-# A query's view by the side's own model, beside that of the new model carried over ---------------
+# A query's view by the side's own model, added to that of the new model ---------------
 # Where queries are of another kind than the items (claims and abstracts), a map fitted on items can
 # lose what the old model knew of queries. Its own encoding, where there still is one, brings it
 # back.
 
-OWN_SHARE = 1 / 3
-"""Of an old item's score, where it counts at all. Chosen on labelled pairs, see decision 0003."""
-
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnView:
+class OldQueryView:
     """A side as its own model sees it: q queries embedded by it, of unit length, calibrated."""
 
     side: Side
@@ -152,7 +151,7 @@ class OwnView:
     calibrated: Calibrated
 
     @classmethod
-    def of(cls, side: Side, own: Vectors, new_scores: Scores) -> OwnView:
+    def of(cls, side: Side, own: Vectors, new_scores: Scores) -> OldQueryView:
         """Calibrate; new_scores: (q, r), the new side's scores of the reference items."""
         queries = of_unit_length(own, side.model)
         old_scores = compare_as_they_are(queries, side.reference, side.model)
@@ -161,23 +160,23 @@ class OwnView:
     def blend(self, query: int, stored: Vectors, scores: Scores) -> Scores:
         """Give the side's own model its share of the scores of stored vectors."""
         own = compare(self.queries[query : query + 1], stored, self.side.model)[0]
-        share = self.side.own_share
+        share = self.side.old_query_weight
         return (1 - share) * scores + share * self.calibrated(query, own)
 
 
-def own_queries_of(
-    side: Side, count: int, own_queries: Mapping[ModelId, Vectors]
+def old_queries_of(
+    side: Side, count: int, old_queries: Mapping[ModelId, Vectors]
 ) -> Vectors | None:
     """Find the queries embedded by the side's own model, where they count."""
-    if side.transform is not None and not (side.own_share and side.model in own_queries):
+    if side.transform is not None and not (side.old_query_weight and side.model in old_queries):
         return None
-    if side.model not in own_queries:
+    if side.model not in old_queries:
         raise InputError(
             f"the side of {side.model} has no transform: pass the queries embedded by that model "
-            "as own_queries"
+            "as old_queries"
         )
     own = check_vectors(
-        own_queries[side.model], side.model.dimension, what=f"queries of {side.model.name}"
+        old_queries[side.model], side.model.dimension, what=f"queries of {side.model.name}"
     )
     if len(own) != count:
         raise ShapeError(f"expected {count} queries of {side.model}, got {len(own)}")
@@ -191,12 +190,12 @@ def searching_vectors(side: Side, new: Vectors, own: Vectors | None) -> Vectors:
     reference items alike: inner products add up.
     """
     if side.transform is None:
-        assert own is not None  # `own_queries_of` saw to it
+        assert own is not None  # `old_queries_of` saw to it
         return own
     carried = side.transform(new)
     if own is None:
         return carried
-    share = side.own_share
+    share = side.old_query_weight
     views = ((1 - share, carried), (share, of_unit_length(own, side.model)))
     summed = sum(part / _spread(view, side.reference) * view for part, view in views)
     return np.asarray(summed, dtype=np.float32)
@@ -276,15 +275,15 @@ class Scorer:
     def prepare(
         self,
         queries: Vectors,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        old_queries: Mapping[ModelId, Vectors] | None = None,
         *,
         refine: bool = True,
     ) -> Prepared:
         """Make q queries of the new model ready for every side.
 
         queries: float32 (q, new_model.dimension).
-        own_queries: the same queries embedded by old models: needed for sides without a transform,
-            of use for those with an `own_share`, ignored for others.
+        old_queries: the same queries embedded by old models: needed for sides without a transform,
+            of use for those with an `old_query_weight`, ignored for others.
         refine: whether the best hits of sides with a `Bridge` are to be scored exactly.
         Raises ShapeError, VectorError, InputError (a side without a transform lacks its queries).
         """
@@ -301,7 +300,7 @@ class Scorer:
         for side, bridge, reference in zip(
             self.sides, self._bridges, self._reference_features, strict=True
         ):
-            own = own_queries_of(side, len(new), own_queries or {})
+            own = old_queries_of(side, len(new), old_queries or {})
             searching = searching_vectors(side, new, own)
             vectors[side.model] = searching
             old_scores = _NONE
@@ -312,8 +311,8 @@ class Scorer:
             if refine and bridge is not None:
                 features = bridge.query_features(new)
                 line = side.calibration.prepare(features @ reference.T, new_scores)
-                beside = None if own is None else OwnView.of(side, own, new_scores)
-                refined[side.model] = Refined(bridge, features, line, beside)
+                by_old = None if own is None else OldQueryView.of(side, own, new_scores)
+                refined[side.model] = Refined(bridge, features, line, by_old)
         vectors[self.new_model] = new
         return Prepared(vectors, calibrated, refined)
 
@@ -323,19 +322,23 @@ class Scorer:
 class Refined:
     """How one side's hits are scored exactly: features of the q queries, and their calibration.
 
-    own_view: what the side's own model says of them beside, if it was asked.
+    old_query_view: what the side's own model says of them, if it was asked.
     """
 
     bridge: Bridge
     features: Vectors
     calibrated: Calibrated
-    own_view: OwnView | None
+    old_query_view: OldQueryView | None
 
     def __call__(self, query: int, stored: Vectors) -> Scores:
         """Score stored vectors (n, dimension) for one query, on the new side's scale: (n,)."""
         exact = self.bridge.gallery_features(stored) @ self.features[query]
         scores = self.calibrated(query, exact)
-        return scores if self.own_view is None else self.own_view.blend(query, stored, scores)
+        return (
+            scores
+            if self.old_query_view is None
+            else self.old_query_view.blend(query, stored, scores)
+        )
 
 
 @final

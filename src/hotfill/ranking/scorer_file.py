@@ -48,7 +48,7 @@ def save_scorer(scorer: Scorer, folder: str | Path) -> None:
                 "model": side.model.to_dict(),
                 "calibration": side.calibration.kind,
                 "transform": None if side.transform is None else side.transform.fingerprint,
-                "own_share": side.own_share,
+                "old_query_weight": side.old_query_weight,
             }
         )
     stamp = {"format": _FORMAT, "new_model": scorer.new_model.to_dict(), "sides": sides}
@@ -121,7 +121,7 @@ def _side(
         transform,
         KINDS[entry["calibration"]](**parameters),
         arrays[f"{number}/reference"],
-        float(entry.get("own_share", 0.0)),
+        float(entry.get("old_query_weight", 0.0)),
     )
 
 

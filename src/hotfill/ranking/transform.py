@@ -44,7 +44,7 @@ def save(path: str | Path, arrays: Mapping[str, np.ndarray], stamp: Mapping[str,
 Facts: TypeAlias = "Mapping[str, str | float | int]"
 """How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
 
-BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call, its result apart
 
 
 class Transform(ABC):

@@ -1,9 +1,9 @@
 """How doubtful a transform is about an item, seen from its old vector alone: the backfill order.
 
 A regression that cannot tell where an item lies in the new space predicts something near the mean.
-The length of its prediction, measured from the mean in the weighed new space, is therefore a
-confidence, for nothing: no labels, no second model, no new vector. [observed here] A forward map of
-FastFill has a head trained for the purpose, whose log variance is taken.
+The length of its prediction, measured from the mean in the weighted (whitened) new space, is
+therefore a confidence, for nothing: no labels, no second model, no new vector. [observed here] A
+forward map of FastFill has a head trained for the purpose, whose log variance is taken.
 """
 
 from __future__ import annotations

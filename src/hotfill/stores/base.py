@@ -6,7 +6,7 @@ of other spaces are *retired*: kept for the way back, never searched.
 
 Promises that every store keeps, and that `tests/conformance` checks:
 
-1. A search of several sides misses no item and returns none twice, whatever moves meanwhile.
+1. A search of several sides misses no item and returns none twice, whatever moves during it.
 2. `move` and `upsert` are durable when they return, whole or not at all per item.
 3. `move` leaves an item alone whose content version is not the expected one: a live write or a
    delete always beats a backfill batch in flight. Versions are never used twice, not even by an
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Scalar: TypeAlias = str | int | float | bool
 Metadata: TypeAlias = Mapping[str, Scalar]
-"""What a user keeps beside a vector and filters by. Keys must not begin with an underscore."""
+"""What a user keeps with a vector and filters by. Keys must not begin with an underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Vectors of some items in one space, searched or retired.
+    """Vectors of some items in one space, searched or kept.
 
     item_ids: those asked for that have one, in the order asked. versions: int64 (n,).
     vectors: float32 (n, dimension).
@@ -150,14 +150,14 @@ class Gallery(ABC):
 
     @abstractmethod
     def add_space(self, model: ModelId) -> None:
-        """Make room for vectors of a model and stamp the store with it. Again is harmless.
+        """Make room for vectors of a model and stamp the store with it. Idempotent.
 
         Raises StoreError when the store cannot hold such vectors.
         """
 
     @abstractmethod
     def drop_space(self, model: ModelId) -> None:
-        """Remove a space with all its retired vectors. No way back. Again is harmless.
+        """Remove a space with all its kept vectors. No way back. Idempotent.
 
         Raises StoreError while any item is still searched there: items are never lost this way.
         """
@@ -205,8 +205,8 @@ class Gallery(ABC):
         vectors: float32 (n, space.dimension) of the content at `expected_versions`, int64 (n,).
         origin: what made the vectors; the model of `space` unless a transform's fingerprint is
             given. A vector that a transform made never replaces one that the model made.
-        Returns bool (n,): False where the item is gone, was written meanwhile, or is searched in
-        `space` by the model's own vector and a transform's was offered. Moving again is harmless.
+        Returns bool (n,): False where the item is gone, was written since, or is searched in
+        `space` by the model's own vector and a transform's was offered. Idempotent.
         Raises as `upsert`.
         """
 
@@ -239,7 +239,7 @@ class Gallery(ABC):
         """List items searched in `space`, page by page, each once.
 
         after: the cursor of the page before. An item that stays on its side for the whole walk is
-        listed; one that comes or goes meanwhile may or may not be.
+        listed; one that comes or goes during the walk may or may not be.
         """
 
     @abstractmethod
@@ -255,11 +255,11 @@ class Gallery(ABC):
 
     @abstractmethod
     def optimise(self) -> None:
-        """Let the store tidy up (build indexes, compact). Searches and writes go on meanwhile."""
+        """Let the store tidy up (build indexes, compact). Searches and writes go on."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release the store. Again is harmless."""
+        """Release the store. Idempotent."""
 
     def __enter__(self) -> Self:
         return self

@@ -39,7 +39,7 @@ class FolderLock:
         os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others in. Again is harmless."""
+        """Let others in. Idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

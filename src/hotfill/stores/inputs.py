@@ -43,7 +43,7 @@ def check_upsert(
     metadata: Sequence[Metadata] | None,
     retired: Mapping[ModelId, Vectors] | None,
 ) -> tuple[Vectors, dict[ModelId, Vectors]]:
-    """Return the searched and the retired vectors as they are to be stored, or raise."""
+    """Return the searched and the kept vectors, ready to be stored, or raise."""
     for model in (space, *(retired or {})):
         check_space(spaces, model)
     if retired and space in retired:
@@ -65,7 +65,7 @@ def check_move(
     space: ModelId,
     expected_versions: Any,
 ) -> tuple[Vectors, NDArray[np.int64]]:
-    """Return vectors as they are to be stored and versions as int64 (n,), or raise."""
+    """Return vectors ready to be stored and versions as int64 (n,), or raise."""
     check_space(spaces, space)
     check_ids(item_ids)
     ready = ready_vectors(vectors, space, item_ids)
@@ -81,7 +81,7 @@ def check_move(
 def check_search(
     spaces: Sequence[ModelId], queries: Mapping[ModelId, Any], k: int, where: Where | None
 ) -> dict[ModelId, Vectors]:
-    """Return the queries as they are to be compared with stored vectors, or raise."""
+    """Return the queries ready to be compared with stored vectors, or raise."""
     if k < 1:
         raise InputError(f"k must be >= 1, got {k}")
     if where is not None:

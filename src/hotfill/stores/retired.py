@@ -109,7 +109,7 @@ class RetiredVectors:
             db.execute("INSERT OR REPLACE INTO facts VALUES ('ceiling', ?)", (version,))
 
     def close(self) -> None:
-        """Close the file. Again is harmless."""
+        """Close the file. Idempotent."""
         self._db.close()
 
     def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:

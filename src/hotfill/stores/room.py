@@ -15,7 +15,7 @@ _COPIES = 4  # log, vector, retired vector, and slack
 
 
 def check_room(folder: Path, n_bytes: int) -> None:
-    """Raise StoreFullError unless a write of so many bytes of vectors leaves the disk some room.
+    """Raise StoreFullError unless a write of this many bytes of vectors leaves the disk some room.
 
     For engines that write through mapped files: there a full disk is no error that a program could
     catch but a bus error, which ends the process (seen with Qdrant Edge 0.9.0 on a full tmpfs).

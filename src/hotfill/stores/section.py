@@ -155,7 +155,7 @@ class StoreSection(BaseModel):
         if (existing.id_column, existing.metadata_column) != ("id", None):
             raise ConfigError(
                 f'a store of kind "{self.kind}" knows its items by the keys of its points, and '
-                "all that stands beside their vectors is metadata: leave --id-column and "
+                "everything stored with their vectors is metadata: leave --id-column and "
                 "--metadata-column out"
             )
         if self.kind == "qdrant":

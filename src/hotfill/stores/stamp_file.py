@@ -22,7 +22,7 @@ class Stamp:
     """What a store on disk says of itself.
 
     spaces: oldest first.
-    data: name of the subfolder with the engine's files. It changes when they are rebuilt beside
+    data: name of the subfolder with the engine's files. It changes when they are rebuilt next to
         the ones in use, so that one replacement of the stamp changes over to the rebuilt ones.
     """
 

@@ -59,7 +59,7 @@ def make_vectors(
     item_ids: Sequence[str],
     contents: Sequence[Any],
 ) -> Vectors:
-    """Make vectors and check them; what is wrong with single items is said of those items."""
+    """Make vectors and check them; failures are attributed to individual items."""
     try:
         return check_vectors(
             make(contents), model.dimension, item_ids=item_ids, what=f"vectors of {model.name}"
@@ -232,7 +232,7 @@ class Backfill:
     progress: Progress = field(default_factory=Progress)
 
     def run(self, work: Work) -> None:
-        """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
+        """Do all batches of the stage. Raises non-retryable errors; then nothing is lost."""
         with kept(self.journal, self.owner, self.lease_seconds):
             # Nothing is in hand then. What is still leased by this owner was promised in an answer
             # that got lost, with a cut connection, say.
@@ -284,7 +284,7 @@ class Backfill:
         )
 
     def _without_content(self, states: Sequence[ItemState]) -> list[str]:
-        """Name the items that had no content, but for those deleted or written meanwhile."""
+        """Name the items that had no content, but for those deleted or written since."""
         if not states:
             return []
         now = tried(self.gallery.get, [state.item_id for state in states])
@@ -313,9 +313,9 @@ class Backfill:
     def _finish(self, work: Work, loaded: _Loaded) -> None:
         batch = loaded.batch
         if self.is_over():
-            return  # this process may have hung for hours; meanwhile others decided otherwise
+            return  # this process may have hung for hours, and others decided otherwise
         if loaded.without_content:
-            self._bury(batch, loaded.without_content, work.absent)
+            self._reject(batch, loaded.without_content, work.absent)
         moved = 0
         if loaded.vectors is not None:
             moves = tried(
@@ -337,21 +337,21 @@ class Backfill:
     def _put_back(self, batch: Batch, failure: Exception) -> None:
         if len(batch.item_ids) == 1:
             if batch.attempts + 1 >= self.max_attempts:
-                self._bury(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
+                self._reject(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
                 self.journal.finish(batch, moved=0, skipped=0)
             else:
                 self.journal.retry(batch, [batch.item_ids])
             return
         self.journal.retry(batch, narrowed(batch.item_ids, failure))
 
-    def _bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
-        self.journal.bury(batch, item_ids, error)
+    def _reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        self.journal.reject(batch, item_ids, error)
         dead = len(self.journal.dead_letters())
         if dead > self.max_dead_letters:
             raise EmbedError(
                 f"{dead} items failed for good, more than max_dead_letters = "
                 f"{self.max_dead_letters}; the newest: {item_ids[0]!r}: {error}. See what they "
-                "have in common, mend it, and run `hotfill start --retry-dead-letters`",
+                "have in common, fix it, and run `hotfill start --retry-dead-letters`",
                 item_ids=item_ids,
                 retryable=False,
             )
@@ -360,7 +360,7 @@ class Backfill:
 # What each stage does to a batch: `prefill` maps, `embed` embeds, `revert` puts back -------------
 
 
-def is_redone(state: ItemState, new_model: ModelId) -> bool:
+def is_reembedded(state: ItemState, new_model: ModelId) -> bool:
     """Tell whether the new model itself made the vector that is searched."""
     return (state.space, state.origin) == (new_model, new_model.fingerprint)
 
@@ -371,7 +371,7 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
         stage="embed",
         target=new_model,
         origin=new_model.fingerprint,
-        needed=lambda state: not is_redone(state, new_model),
+        needed=lambda state: not is_reembedded(state, new_model),
         load=source,
         make=embedder,
     )

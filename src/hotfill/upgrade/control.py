@@ -23,7 +23,7 @@ def pause(journal: Journal, by: str) -> None:
 
 
 def resume(journal: Journal) -> bool:
-    """End all pauses, and holds by errors: they were mended. Tells whether there was one."""
+    """End all pauses, and holds by errors: they were resolved. Tells whether there was one."""
     _not_ended(journal, "resume")
     was = [journal.release("paused"), journal.release("error")]
     if any(was):

@@ -21,13 +21,13 @@ from hotfill.upgrade.leftover import (
     dead_items,
     items_to_revert,
     left_over,
-    mend_letters,
+    resolve_letters,
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, Tidying, give_notice
 from hotfill.upgrade.phases import HoldKind, Phase, Step, advance, hold_of_error
-from hotfill.upgrade.prepare import agree_on_plan, check_no_strangers, prepare
+from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
 
@@ -67,7 +67,7 @@ class Upgrade:
     on_status: called about every second while work goes on.
     on_phase: called when a phase was entered, before anything moves in it: searches and writes
         must follow the new phase when it returns.
-    former_gives_way: in a chain, ends what the unfinished upgrade does, before this one begins.
+    end_previous: in a chain, ends what the unfinished upgrade does, before this one begins.
     search_before: in a chain, searches as that upgrade did; the canaries compare with it.
     query_embedders: by the model of the gallery, another one that embeds its queries; the canaries
         are embedded by it as `Serving` embeds searches.
@@ -88,7 +88,7 @@ class Upgrade:
     on_status: Callable[[Status], None] = lambda status: None
     on_phase: Callable[[Phase], None] = lambda phase: None
     on_fit: Callable[[], None] = lambda: None
-    former_gives_way: Callable[[], object] = lambda: None
+    end_previous: Callable[[], object] = lambda: None
     search_before: SearchBefore | None = None
     query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
     by: str = ""
@@ -105,18 +105,18 @@ class Upgrade:
         """Prepare and backfill, from wherever the upgrade is, until all is done or `stop` is set.
 
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
-        mend (EmbedError, StoreError, SourceError): then the same command goes on later.
+        fix (EmbedError, StoreError, SourceError): then the same command goes on later.
         """
         with self._running():
             advance(self.journal.phase, Step.START)
             if self.journal.phase is Phase.SUPERSEDED:
-                check_no_strangers(self.gallery, self.plan)  # of the upgrade that took over
+                check_no_unknown_items(self.gallery, self.plan)  # of the upgrade that took over
                 self._enter(Step.START)
             if self.journal.phase is Phase.PLANNED:
-                self.former_gives_way()
+                self.end_previous()
             agree_on_plan(self.gallery, self.journal, self.plan, self.by)
             if retry_dead_letters:
-                self.journal.revive(self.plan.batch_size)
+                self.journal.retry_dead_letters(self.plan.batch_size)
             self.journal.release("error")
             self._fire("on_start")
             if self.journal.phase is Phase.PLANNED and prepare(self):
@@ -146,7 +146,7 @@ class Upgrade:
         """Read the new side only, from now on. It happens completely or not at all.
 
         Again: items that somebody put back to an old side since, where nobody finds them, are
-        redone.
+        re-embedded.
         Raises HeldError when something holds it (no fresh verification, dead letters, a gate ...).
         """
         with self._running():
@@ -169,11 +169,11 @@ class Upgrade:
     def complete(self) -> Status:
         """Remove the old vectors. There is no way back afterwards.
 
-        Items that somebody put back to an old side since the cutover are redone before.
+        Items that somebody put back to an old side since the cutover are re-embedded before.
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
-            self._redo_left_over(self._embed_work(), self.journal.phase)
+            self._embed_left_over(self._embed_work(), self.journal.phase)
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self._enter(Step.COMPLETE)
             for space in self._others():
@@ -230,8 +230,8 @@ class Upgrade:
             refit.finish()
             tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
-        self._redo_left_over(embed, Phase.BACKFILLING)
-        mend_letters(self.gallery, self.journal, self.plan)
+        self._embed_left_over(embed, Phase.BACKFILLING)
+        resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
         if self._may_work(Phase.BACKFILLING):
@@ -242,7 +242,7 @@ class Upgrade:
     def _embed_work(self) -> Work:
         return backfill.embed_work(self.plan.new_model, self.source, self.new_embedder)
 
-    def _redo_left_over(self, embed: Work, phase: Phase) -> None:
+    def _embed_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
@@ -298,7 +298,7 @@ class Upgrade:
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
-        mend_letters(self.gallery, self.journal, self.plan)
+        resolve_letters(self.gallery, self.journal, self.plan)
         report = verify(self.gallery, self.journal, self.plan, self.source, self.new_embedder)
         self.journal.record("verified", **report.to_dict())
         return report
@@ -306,7 +306,7 @@ class Upgrade:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
-            self._redo_left_over(self._embed_work(), phase)
+            self._embed_left_over(self._embed_work(), phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])
@@ -321,17 +321,17 @@ class Upgrade:
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
             give_notice(self.gallery, self.stop)
-            # The command is the word to go: nothing that held the way there holds the way back.
+            # Going back ignores forward holds; the operator's command overrides them.
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
-            self.journal.revive(self.plan.batch_size)
+            self.journal.retry_dead_letters(self.plan.batch_size)
             for target in self.plan.old_models:
                 self._revert_to(target)
             if self.stop.is_set():
                 return
             if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):
                 errors = {each.item_id: each.error for each in self.journal.dead_letters()}
-                why = f"{dead[0]!r} for one: {errors[dead[0]]}; mend it and say {step} again"
+                why = f"{dead[0]!r} for one: {errors[dead[0]]}; fix it and say {step} again"
                 raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
             self._enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)

@@ -48,7 +48,7 @@ def fit_folder(folder: Path, journal: Journal) -> Path:
 
 # Fit again while the backfill goes on: every item that has moved is a new pair, for free ---------
 # A moved item has its old vector (kept for the way back) and its new one. When the pairs have
-# doubled, a new fit is made beside the work, and takes the place of the one in force only if it is
+# doubled, a new fit is made next to the work, and takes the place of the one in force only if it is
 # better on pairs that the new one has not seen. (The old one may have seen them: that favours it.)
 
 MOST_PAIRS = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ def dead_items(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> 
     letters = [each for each in journal.dead_letters() if each.stage == stage]
     if stage == "revert":
         return still_dead(gallery, letters, lambda state: state.space == new)
-    return still_dead(gallery, letters, lambda state: not is_redone(state, new))
+    return still_dead(gallery, letters, lambda state: not is_reembedded(state, new))
 
 
-def mend_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
+def resolve_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
     """Take off the list what was deleted, written anew, or done after all."""
     letters = [each for each in journal.dead_letters() if each.stage == "embed"]
     dead = set(dead_items(gallery, journal, plan, "embed"))
-    if mended := [each.item_id for each in letters if each.item_id not in dead]:
-        journal.mend(mended)
+    if resolved := [each.item_id for each in letters if each.item_id not in dead]:
+        journal.resolve(resolved)
 
 
 def left_over(gallery: Gallery, journal: Journal, plan: Plan) -> int:

@@ -129,11 +129,11 @@ class Fit(Protocol):
         ...
 
     def prepare(
-        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None, /
+        self, queries: Vectors, old_queries: Mapping[ModelId, Vectors] | None = None, /
     ) -> Prepared:
         """Make queries of the new model ready to search all sides.
 
-        own_queries: the same embedded by old models, which may have a say of their own.
+        old_queries: the same embedded by old models, which may decide a share of the scores.
         """
         ...
 
@@ -170,7 +170,7 @@ class Fitting:
 
 # Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------
 # The new model embeds each sampled item once. Old vectors are read where the store has them,
-# searched or retired: an item that an unfinished upgrade moved has vectors of both its models.
+# searched or kept: an item that an unfinished upgrade moved has vectors of both its models.
 
 ENOUGH = 500
 """With fewer vectors of the old model its embedder makes more, where there is one."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.leftover import dead_items, left_over, still_dead
 from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.phases import Hold
@@ -69,7 +69,7 @@ def verify(
     new = plan.new_model
     items, foreign = _walk(gallery, new)
     missing = _missing(gallery, journal)
-    dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_redone(state, new))
+    dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_reembedded(state, new))
     sample = sample_ids(gallery, [new], plan.verify_items, plan.seed)
     similarities = _similarities(gallery, new, sample, source, embedder, plan.batch_size)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
@@ -124,7 +124,7 @@ def _similarities(
     embedder: Embedder,
     batch_size: int,
 ) -> dict[str, float]:
-    """Cosines between stored and fresh vectors; items edited meanwhile are left out."""
+    """Cosines between stored and fresh vectors; items edited since are left out."""
     found: dict[str, float] = {}
     for begin in range(0, len(item_ids), batch_size):
         some = item_ids[begin : begin + batch_size]
@@ -132,7 +132,7 @@ def _similarities(
             state.item_id: state.version
             for state in gallery.get(some)
             # Transforms made the others' vectors, for want of better: they are foreign, not wrong.
-            if state is not None and is_redone(state, space)
+            if state is not None and is_reembedded(state, space)
         }
         contents = source(list(before)) if before else {}
         at_hand = [item for item in before if item in contents]
@@ -159,12 +159,12 @@ def _cosine(a: Any, b: Any) -> float:
 
 
 def holds_of_cutover(gallery: Gallery, journal: Journal, plan: Plan, now: float) -> list[Hold]:
-    """List all reasons: those in the journal, what is not redone, and a verification that lacks."""
+    """List all: those in the journal, what is not re-embedded, and a missing verification."""
     holds = list(journal.holds())
     if dead := len(dead_items(gallery, journal, plan, "embed")):
         holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
     if (left := left_over(gallery, journal, plan)) > 0:
-        holds.append(Hold("error", "items_not_redone", now, measured=left, required=0))
+        holds.append(Hold("error", "items_not_reembedded", now, measured=left, required=0))
     stale = _stale(journal.last("verified"), plan.verification_lasts_seconds, now)
     return [*holds, stale] if stale else holds
 

@@ -59,7 +59,7 @@ class Worker:
         """Wait for the backfill, help with it, and return the phase that the upgrade has then.
 
         Raises StoreError when the store takes one process only, ModelMismatchError when the
-        embedder is not of the new model, and what no retry can mend. Then this worker's batches
+        embedder is not of the new model, and non-retryable errors. Then this worker's batches
         are free at once, and the others go on. A store without room is no error but a hold: when
         there is room, `resume` ends it.
         """

@@ -176,7 +176,7 @@ def test_a_side_without_a_transform_takes_the_old_models_queries() -> None:
     own = unit(RNG.normal(size=(2, 4)))
     prepared = two.prepare(REFERENCE[NEW][:2], {OLD: own})
     np.testing.assert_array_equal(prepared.vectors[OLD], own)
-    with pytest.raises(InputError, match="own_queries"):
+    with pytest.raises(InputError, match="old_queries"):
         two.prepare(REFERENCE[NEW][:2])
     with pytest.raises(ShapeError, match="expected 2 queries"):
         two.prepare(REFERENCE[NEW][:2], {OLD: own[:1]})

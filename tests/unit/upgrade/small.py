@@ -156,7 +156,7 @@ def half_done(up: Upgrade) -> None:
     up.new_embedder, up.stop = embedder, threading.Event()
 
 
-def assert_redone(gallery: Gallery, source: Contents) -> None:
+def assert_reembedded(gallery: Gallery, source: Contents) -> None:
     """Every item is on the new side by the vector that embedding it directly gives."""
     ids = sorted(source)
     assert len(gallery) == len(ids)

@@ -1,4 +1,4 @@
-"""A gallery some of whose sides are codes: the store underneath, and beside it a file of codes."""
+"""A gallery some of whose sides are codes: the store underneath, and a file of codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 _PAGE = 1000
-_CANDIDATES = 4  # so many times k are scored exactly: enough for all but ties, see binary.scan
+_CANDIDATES = 4  # this many times k are scored exactly: enough for all but ties, see binary.scan
 _LEAST_CANDIDATES = 200
 
 
@@ -51,7 +51,7 @@ class CodedGallery(Gallery):
     """
 
     def __init__(self, inner: Gallery, folder: str | Path, codecs: Sequence[Codec]) -> None:
-        """Open, or make, the codes beside a gallery, and take the gallery over.
+        """Open, or make, the codes of a gallery, and take the gallery over.
 
         folder: of the codes; one process at a time. codecs: of every space that is or will be
             kept as codes; spaces of other models stay in the store underneath.
@@ -104,7 +104,7 @@ class CodedGallery(Gallery):
             elif model not in self._sides:
                 side = CodeSide(self._folder, self._codecs[model])
                 self._inner.add_space(side.pointers)
-                self._sides = {**self._sides, model: side}  # others read it meanwhile
+                self._sides = {**self._sides, model: side}  # others read it
 
     def drop_space(self, model: ModelId) -> None:
         """Remove an unsearched space, and the file of its codes."""

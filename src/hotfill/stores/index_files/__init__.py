@@ -1,4 +1,4 @@
-"""Galleries in index files: FAISS in memory, and an SQLite file beside it that nothing outlives."""
+"""Galleries in index files: SQLite is the source of truth; FAISS indexes are rebuilt from it."""
 
 from hotfill.stores.index_files.gallery import IndexFilesGallery
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 class IndexFilesGallery(Gallery):
     """A gallery in a folder. Make it with `create`, come back to it with `open`.
 
-    All vectors that are searched live in memory, beside the ids; opening reads them. In the
+    All vectors that are searched live in memory, with the ids; opening reads them. In the
     folder: `truth.sqlite`, which has everything that was acknowledged and survives the killing of
     the process and a power cut; `index-*.faiss`, built by `optimise` so that opening need not
     build them again, and of no consequence when lost; `lock` (one process at a time).
@@ -136,7 +136,7 @@ class IndexFilesGallery(Gallery):
         index_file: read, and neither altered nor needed afterwards; see `adoption` for the kinds.
         ids_file: the items' ids in the order in which they were added, as `adoption.read_ids`
             says. Without it the index's own labels are the ids, or else its row numbers.
-        Again is harmless; so is a crash half-way. Other options: as for `create`.
+        Idempotent, also after a crash half-way. Other options: as for `create`.
         Raises StoreError and InputError when the files do not fit the model or each other.
         """
         folder = Path(path)

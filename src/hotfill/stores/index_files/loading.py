@@ -69,7 +69,7 @@ def wants_index(side: Side, kind: Kind) -> bool:
 def build_index(folder: Path, space: ModelId, kind: Kind) -> tuple[str, int]:
     """Build an index over a side as the truth has it now: its file's name, and the count it is of.
 
-    Reads through a connection of its own, so that writes go on meanwhile.
+    Reads through a connection of its own, so that writes go on.
     """
     truth = Truth(folder / TRUTH)
     try:

@@ -277,7 +277,7 @@ class Truth:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """See one moment, whatever others write meanwhile."""
+        """See one moment, whatever others write."""
         with translated(self._path):
             self._db.execute("BEGIN")
             try:

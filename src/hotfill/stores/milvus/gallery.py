@@ -48,7 +48,7 @@ class MilvusGallery(Gallery):
     Each space is a collection of its own, because a collection of an older server takes no further
     vectors. Each item is one row, in the collection of the side it is on; that row also keeps its
     retired vectors. A move writes a whole row to the new side, then removes the one on the old
-    side. A small collection beside them, `NAME_hotfill_...`, has the stamp and says which process
+    side. A small collection of its own, `NAME_hotfill_...`, has the stamp and says which process
     has the gallery.
 
     What holds, and why:
@@ -56,9 +56,9 @@ class MilvusGallery(Gallery):
     - Milvus has no conditional writes and no transactions. So one process at a time has a gallery
       (see `claim`), and its lock makes moves and live writes of its threads take turns: that is the
       compare-and-set. Another process is refused when it opens the gallery. A process that dies
-      gives way at once to one of the same machine, after 45 s to others. A process that was stopped
-      for longer than that and goes on finds out before its next write; a write that was on its
-      way at that moment may still arrive.
+      frees its place at once for one of the same machine, after 45 s for others. One that stood
+      still for longer than that and goes on finds out before its next write; a write that was on
+      its way at that moment may still arrive.
     - A server shows a write to reads a moment later (200 ms by default). A row on an old side is
       removed when the one on the new side can be seen, and when searches that began before have
       ended: a search misses no item, whatever moves. It may find an item on the old side, or on
@@ -142,11 +142,11 @@ class MilvusGallery(Gallery):
         The collection must have a primary key that its users choose (text or whole number), one
         field of float vectors, called `vector`, and dynamic fields; no others. Metadata are the
         texts, numbers and booleans among the dynamic fields.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
         Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
-        of it, and a vector that was changed meanwhile would be taken for the old one.
+        of it, and a vector that was changed since would be taken for the old one.
         """
         with opening.connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds

@@ -34,7 +34,7 @@ class Connections:
 
     dsn: a connection string or URL of libpq; a password is better kept in ~/.pgpass.
     most: connections held at a time. timeout_seconds: of a statement; 0 for none.
-    settings: of every session, beside those in the dsn.
+    settings: of every session, in addition to those in the dsn.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Connections:
         raise StoreError(f"could not {doing}")  # not reached: the last try returns or raises
 
     def close(self) -> None:
-        """Close all. Again is harmless."""
+        """Close all. Idempotent."""
         self._pool.close()
 
 

@@ -114,14 +114,14 @@ class PostgresGallery(Gallery):
     ) -> Self:
         """Stamp a table that is there: say which model made its vectors.
 
-        The table is not altered: a note about it is made in `hotfill_galleries`, beside it. It can
+        The table is not altered: a note about it is made in `hotfill_galleries`, next to it. It can
         be read and searched then. The first `add_space` adds hotfill's columns, and from then on it
         can be written through hotfill too.
 
         id_column: text, uuid or a whole number; unique and never empty. vector_column: `vector` or
         `halfvec` with the model's dimension; rows in which it is empty are no items.
         metadata_column: jsonb; None for no metadata. half: of the columns added later.
-        Others: as for `create`. Again is harmless. Raises StoreError when the table does not fit,
+        Others: as for `create`. Idempotent. Raises StoreError when the table does not fit,
         or was stamped otherwise before.
         """
         columns = adoption.Columns(id_column, vector_column, metadata_column)

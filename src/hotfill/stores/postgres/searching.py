@@ -77,5 +77,5 @@ def _nearest(space: Space, distance: sql.Composable, exact: bool) -> sql.Composa
 
 
 def is_indexed_by_halves(space: Space) -> bool:
-    """Tell whether a space is too wide for an index of its vectors as they are."""
+    """Tell whether a space is too wide for an index of its full vectors."""
     return space.kind == "vector" and space.model.dimension > _LONGEST_INDEXED

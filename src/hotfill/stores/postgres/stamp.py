@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
-"""The columns that hotfill adds beside its vectors."""
+"""The columns that hotfill adds, apart from its vectors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A stamped table: runs statements by the stamp in force, whoever else changes it meanwhile."""
+"""A stamped table: runs statements by the stamp in force, whoever else changes it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Table:
         try:
             rows = self.connections.run(doing, run)
         except StoreError as error:
-            # A column that was dropped meanwhile. If not, the stamp is what it was.
+            # A column that was dropped since. If not, the stamp is what it was.
             dropped = isinstance(error.__cause__, psycopg.errors.UndefinedColumn)
             if dropped and self.reload().revision != stamp.revision:
                 return None

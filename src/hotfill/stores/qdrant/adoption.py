@@ -1,4 +1,4 @@
-"""Which collections of other people can be taken over as they are."""
+"""Which collections of other people can be taken over unchanged."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Collection:
         self._call("stamp", lambda c: c.update_collection(self.name, metadata=merged))
 
     def add_space(self, space: Space) -> None:
-        """Make room for a model's vectors, then say so. Again is harmless."""
+        """Make room for a model's vectors, then say so. Idempotent."""
         dense = models.DenseVectorConfig(
             size=space.model.dimension, distance=DISTANCES[space.model.metric]
         )
@@ -126,7 +126,7 @@ class Collection:
             self._call("remove vectors", lambda c: c.delete_vectors(self.name, [""], there))
 
     def _index(self, space: Space) -> None:
-        """Let the server find points by what searches and moves ask for. Again is harmless."""
+        """Let the server find points by what searches and moves ask for. Idempotent."""
         if self.local:
             return  # it has no such indexes
         for key, kind in (
@@ -235,7 +235,7 @@ class Collection:
         return {self.item(point): sign * point.score for point in points}
 
     def close(self) -> None:
-        """Disconnect. Again is harmless."""
+        """Disconnect. Idempotent."""
         with self.alone:
             if not self._closed:
                 self._closed = True

@@ -69,7 +69,7 @@ class QdrantGallery(Gallery):
     - Killed anywhere, a process leaves every item on one side, with a vector there: that word is
       in one point and changes at once. There is nothing to repair when a gallery is opened.
     - A search over several sides of a server asks for the older sides first, and for all but the
-      newest once more at the end: an item that moves meanwhile, forward or back, is found. An item
+      newest once more at the end: an item that moves during it, forward or back, is found. An item
       that moved twice within one search might be missed. In the local engine a search sees one
       moment.
     - Versions are nanoseconds of the writing machine's clock. Two processes that write in the same
@@ -142,7 +142,7 @@ class QdrantGallery(Gallery):
         vector: the name of the vector; "" for the unnamed. Items are called by their point ids, as
         texts. Metadata are the texts, numbers and booleans of the payload whose keys do not begin
         with an underscore.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
         A program that goes on writing points by itself while an upgrade runs is not noticed: a

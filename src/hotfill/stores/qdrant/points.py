@@ -1,4 +1,4 @@
-"""How an item is kept as a point: what is called what, and what stands beside its vectors."""
+"""How an item is kept as a point: what is called what, and what is stored with its vectors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def point_id(item_id: str, *, adopted: bool) -> int | str:
 
 
 def payload(item_id: str, version: int, side: str, metadata: Metadata) -> dict[str, Any]:
-    """Put together what stands beside the vectors of an item whose content is new."""
+    """Put together what is stored with the vectors of an item whose content is new."""
     return {**metadata, ID: item_id, VERSION: version, SIDE: side}
 
 

@@ -1,4 +1,4 @@
-"""A search of several sides that misses no item which moves meanwhile."""
+"""A search of several sides that misses no item which moves during it."""
 
 from __future__ import annotations
 

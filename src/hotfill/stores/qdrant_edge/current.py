@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
-_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most so many, in seconds
+_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 
 
@@ -113,7 +113,7 @@ class Current:
         return {space: found.get(space, nothing) for space in queries}
 
     def optimise(self) -> None:
-        """Rebuild a large shard beside this one, and change over; compact a small one in place."""
+        """Rebuild a large shard next to this one, and change over; compact a small one in place."""
         with self._optimising:
             with self._lock:
                 self.settle()

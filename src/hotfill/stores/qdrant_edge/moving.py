@@ -52,7 +52,7 @@ def carry_over(
     5. Where the model made the new vectors, marks of transforms are taken off.
     6. Retired vectors of `space` are removed: they are searched now.
 
-    After a crash before 3 nothing has moved; `Sides.settle` mends one between 3 and 4; one before
+    After a crash before 3 nothing has moved; `Sides.settle` fixes one between 3 and 4; one before
     5 leaves a mark too many, and the item is embedded once more; one before 6 a row too many.
     """
     item_ids = list(items)

@@ -1,6 +1,6 @@
 """How an item is kept as a point of the engine.
 
-One point per item. Its id is made from the item's, which stands in the payload beside the content
+One point per item. Its id is made from the item's, which stands in the payload with the content
 version and the user's metadata. Each space is a named vector, called by its fingerprint. A payload
 key per space says which transform made that vector; without it the space's model did.
 """
@@ -39,7 +39,7 @@ def made_by(space: str) -> str:
 
 
 def payload(item_id: str, version: int, metadata: Metadata) -> dict[str, Any]:
-    """Put together what stands beside the vector."""
+    """Put together what is stored with the vector."""
     content: dict[str, Any] = {**metadata, ID: item_id, VERSION: version}
     for value, key in FLAGS.items():
         if names := [name for name, flag in metadata.items() if flag is value]:

@@ -2,7 +2,7 @@
 
 The engine's `optimize` holds Python's global lock until it is done (0.9.0): minutes in which no
 thread of this process searches, writes or answers anybody. So another process does that work on a
-copy, and the gallery then carries over what was written meanwhile and changes over to the copy.
+copy, and the gallery then carries over what was written since and changes over to the copy.
 
 Run as: python -m hotfill.stores.qdrant_edge.rebuild FOLDER SPACE...
 """
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
     from hotfill.types import ModelId
 
-_ROOM = 2.5  # times the shard's size: the copy, and what the engine writes beside it
+_ROOM = 2.5  # times the shard's size: the copy, and what the engine writes next to it
 _NICENESS = 10  # indexes are built with what searches leave over
 
 
 def copy_shard(shard: Path, copy: Path) -> None:
-    """Copy the files of a flushed shard to which nothing is written meanwhile."""
+    """Copy the files of a flushed shard to which nothing is written."""
     size = sum(file.stat().st_size for file in shard.rglob("*") if file.is_file())
     free = shutil.disk_usage(shard).free
     if free < _ROOM * size:
         raise StoreFullError(
-            f"optimising needs about {_ROOM * size / 1e6:,.0f} MB beside {shard}, "
+            f"optimising needs about {_ROOM * size / 1e6:,.0f} MB next to {shard}, "
             f"and {free / 1e6:,.0f} MB are free"
         )
     shutil.copytree(shard, copy)

@@ -80,7 +80,7 @@ class Shard:
     # Spaces
 
     def add_space(self, model: ModelId) -> None:
-        """Make room for vectors of a model. Again is harmless."""
+        """Make room for vectors of a model. Idempotent."""
         name = model.fingerprint
         self._update(
             client.UpdateOperation.create_dense_vector(
@@ -94,7 +94,7 @@ class Shard:
         )
 
     def drop_space(self, model: ModelId) -> None:
-        """Remove a model's vectors. Again is harmless."""
+        """Remove a model's vectors. Idempotent."""
         self._update(client.UpdateOperation.delete_vector_name(model.fingerprint))
         self._update(client.UpdateOperation.delete_field_index(made_by(model.fingerprint)))
 
@@ -131,7 +131,7 @@ class Shard:
             self._update(client.UpdateOperation.set_payload(_points(item_ids), {key: transform}))
 
     def overwrite_payload(self, item_id: str, content: dict[str, Any]) -> None:
-        """Replace everything that stands beside the vector of one existing item."""
+        """Replace everything that is stored with the vector of one existing item."""
         self._update(client.UpdateOperation.overwrite_payload(_points([item_id]), content))
 
     def delete(self, item_ids: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 The store is the truth about items; the journal is the truth about the upgrade: its plan, its phase,
 its holds, its batches of work and what became of them. It is always behind the store, never ahead:
-a batch is marked done after it was moved, and moving again is harmless. So a process may be killed
+a batch is marked done after it was moved, and a move is idempotent. So a process may be killed
 between any two lines.
 """
 
@@ -121,7 +121,7 @@ class Journal(ABC):
     def add_work(
         self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
-        """Cut items into batches, lowest rank first; all of it, or nothing if killed meanwhile.
+        """Cut items into batches, lowest rank first; all of it, or nothing if killed on the way.
 
         pages: item ids with their ranks, in any order; never held in memory at once.
         Returns the number of items added.
@@ -140,14 +140,14 @@ class Journal(ABC):
 
     @abstractmethod
     def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
-        """Record that a batch is done. Again is harmless."""
+        """Record that a batch is done. Idempotent."""
 
     @abstractmethod
     def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
         """Put a failed batch back as one or several smaller ones, with one more attempt each."""
 
     @abstractmethod
-    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+    def reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         """Take items out of a batch and list them as dead letters."""
 
     @abstractmethod
@@ -155,11 +155,11 @@ class Journal(ABC):
         """Read the dead letters."""
 
     @abstractmethod
-    def mend(self, item_ids: Sequence[str]) -> None:
+    def resolve(self, item_ids: Sequence[str]) -> None:
         """Take items off the dead letters: they no longer need what failed."""
 
     @abstractmethod
-    def revive(self, batch_size: int) -> int:
+    def retry_dead_letters(self, batch_size: int) -> int:
         """Turn the dead letters into work again. Returns how many."""
 
     @abstractmethod
@@ -181,7 +181,7 @@ class Journal(ABC):
     # Deletes ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+    def record_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose, so that `verify` does not miss them.
 
         Their dead letters are void.
@@ -218,4 +218,4 @@ class Journal(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release the journal. Again is harmless."""
+        """Release the journal. Idempotent."""

@@ -213,10 +213,10 @@ class PostgresJournal(Journal):
 
         self._schema.run(work)
 
-    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+    def reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         """Take items out of a batch and list them as dead letters."""
         values = {
-            "buried": _bytes(item_ids),
+            "rejected": _bytes(item_ids),
             "number": batch.number,
             "stage": batch.stage,
             "error": error.encode(errors="replace").decode().replace("\0", " "),
@@ -239,13 +239,13 @@ class PostgresJournal(Journal):
         )
         return tuple(DeadLetter(_decoded(item_id), *rest) for item_id, *rest in rows)
 
-    def mend(self, item_ids: Sequence[str]) -> None:
+    def resolve(self, item_ids: Sequence[str]) -> None:
         """Take items off the dead letters."""
         self._schema.write(
             "DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%s)", (_bytes(item_ids),)
         )
 
-    def revive(self, batch_size: int) -> int:
+    def retry_dead_letters(self, batch_size: int) -> int:
         """Turn the dead letters into work again."""
         return sum(items for (items,) in self._schema.read(tables.REVIVE, {"size": batch_size}))
 
@@ -286,10 +286,10 @@ class PostgresJournal(Journal):
 
     # Deletes ---------------------------------------------------------------------------------
 
-    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+    def record_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
         self._schema.write(
-            "WITH mended AS (DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s)) "
+            "WITH resolved AS (DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s)) "
             "INSERT INTO {schema}.deleted SELECT DISTINCT unnest(%(ids)s::bytea[]) "
             "ON CONFLICT DO NOTHING",
             {"ids": _bytes(item_ids)},
@@ -306,10 +306,10 @@ class PostgresJournal(Journal):
     def forget(self, item_ids: Sequence[str]) -> bool:
         """Forget that items were deleted or failed."""
         gone = self._schema.read(
-            "WITH mended AS "
+            "WITH resolved AS "
             "(DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s) RETURNING 1), "
             "back AS (DELETE FROM {schema}.deleted WHERE item_id = ANY (%(ids)s) RETURNING 1) "
-            "SELECT 1 FROM mended UNION ALL SELECT 1 FROM back",
+            "SELECT 1 FROM resolved UNION ALL SELECT 1 FROM back",
             {"ids": _bytes(item_ids)},
         )
         return bool(gone)

@@ -78,7 +78,7 @@ UPDATE {schema}.batches SET item_ids = kept.item_ids, items = cardinality(kept.i
 FROM (
     SELECT b.number, ARRAY(
         SELECT u.item_id FROM unnest(b.item_ids) WITH ORDINALITY u(item_id, place)
-        WHERE u.item_id <> ALL (%(buried)s) ORDER BY u.place
+        WHERE u.item_id <> ALL (%(rejected)s) ORDER BY u.place
     ) AS item_ids
     FROM {schema}.batches b WHERE b.number = %(number)s FOR UPDATE
 ) kept
@@ -87,7 +87,7 @@ WHERE batches.number = kept.number
 
 DEAD_LETTERS = """
 INSERT INTO {schema}.dead_letters (item_id, stage, error, attempts)
-SELECT unnest(%(buried)s::bytea[]), %(stage)s, %(error)s, %(attempts)s
+SELECT unnest(%(rejected)s::bytea[]), %(stage)s, %(error)s, %(attempts)s
 ON CONFLICT (item_id) DO UPDATE SET stage = excluded.stage, error = excluded.error,
     attempts = excluded.attempts, at = excluded.at
 """

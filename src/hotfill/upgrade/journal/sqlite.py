@@ -182,14 +182,14 @@ class SqliteJournal(Journal):
             for part in parts if put_back else ():
                 self._insert_batch(batch.stage, part, batch.attempts + 1)
 
-    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+    def reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
         """Take items out of a batch and list them as dead letters."""
-        buried = set(item_ids)
+        rejected = set(item_ids)
         with self._file.transaction():
             row = self._file.db.execute(
                 "SELECT item_ids FROM batches WHERE number = ?", (batch.number,)
             ).fetchone()
-            kept = [item for item in (json.loads(row[0]) if row else ()) if item not in buried]
+            kept = [item for item in (json.loads(row[0]) if row else ()) if item not in rejected]
             self._file.db.executemany(
                 "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
                 [(item, batch.stage, error, batch.attempts + 1, time.time()) for item in item_ids],
@@ -206,26 +206,26 @@ class SqliteJournal(Journal):
         )
         return tuple(DeadLetter(*row) for row in rows)
 
-    def mend(self, item_ids: Sequence[str]) -> None:
+    def resolve(self, item_ids: Sequence[str]) -> None:
         """Take items off the dead letters."""
         self._file.write(
             "DELETE FROM dead_letters WHERE item_id IN (SELECT value FROM json_each(?))",
             (json.dumps(list(item_ids)),),
         )
 
-    def revive(self, batch_size: int) -> int:
+    def retry_dead_letters(self, batch_size: int) -> int:
         """Turn the dead letters into work again."""
         with self._file.transaction():
-            revived = 0
+            retried = 0
             for stage in ("prefill", "embed", "revert"):
                 letters = self._file.db.execute(
                     "SELECT item_id FROM dead_letters WHERE stage = ? ORDER BY item_id", (stage,)
                 )
                 while rows := letters.fetchmany(batch_size):
                     self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
-                    revived += len(rows)
+                    retried += len(rows)
             self._file.db.execute("DELETE FROM dead_letters")
-        return revived
+        return retried
 
     def release_leases(self, owner: str | None = None) -> int:
         """Give leased batches back."""
@@ -261,13 +261,13 @@ class SqliteJournal(Journal):
 
     # Deletes ---------------------------------------------------------------------------------
 
-    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+    def record_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
         with self._file.transaction():
             self._file.db.executemany(
                 "INSERT OR IGNORE INTO deleted VALUES (?)", [(item_id,) for item_id in item_ids]
             )
-            self.mend(item_ids)
+            self.resolve(item_ids)
 
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
         """Tell which of these were deleted on purpose."""
@@ -291,7 +291,7 @@ class SqliteJournal(Journal):
                 self._file.db.execute(
                     "DELETE FROM deleted WHERE item_id IN (SELECT value FROM json_each(?))", (ids,)
                 )
-                self.mend(item_ids)
+                self.resolve(item_ids)
         return bool(found)
 
     # Signs of life ---------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class JournalFile:
             raise sqlite3.DatabaseError("the quick check failed")
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         with self._lock:
             self.db.close()
 

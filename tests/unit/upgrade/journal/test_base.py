@@ -289,11 +289,11 @@ def test_putting_a_batch_back_that_is_done_or_was_put_back_already_changes_nothi
     assert [batch.item_ids for batch in batches(journal)] == [("c",), ("d",)]
 
 
-def test_buried_items_leave_their_batch_and_are_listed_with_the_reason(opened):
+def test_rejected_items_leave_their_batch_and_are_listed_with_the_reason(opened):
     journal = opened()
     work(journal, ["a", "b", "c"], batch_size=3)
     (batch,) = batches(journal)
-    journal.bury(batch, ["b"], "cannot be read")
+    journal.reject(batch, ["b"], "cannot be read")
     assert journal.tally("embed").total == 2
     journal.release_leases()
     assert batches(journal)[0].item_ids == ("a", "c")
@@ -306,12 +306,12 @@ def test_buried_items_leave_their_batch_and_are_listed_with_the_reason(opened):
     )
 
 
-def test_items_of_one_batch_may_be_buried_one_after_the_other(opened):
+def test_items_of_one_batch_may_be_rejected_one_after_the_other(opened):
     journal = opened()
     work(journal, ["a", "b", "c"], batch_size=3)
     (batch,) = batches(journal)
-    journal.bury(batch, ["b"], "x")
-    journal.bury(batch, ["c"], "x")
+    journal.reject(batch, ["b"], "x")
+    journal.reject(batch, ["c"], "x")
     assert journal.tally("embed").total == 1
     journal.release_leases()
     assert batches(journal)[0].item_ids == ("a",)
@@ -321,18 +321,18 @@ def test_dead_letters_become_work_again_at_their_stage(opened):
     journal = opened()
     work(journal, ["a", "b", "c", "d"], batch_size=4)
     (batch,) = batches(journal)
-    journal.bury(batch, ["a", "b", "c"], "x")
+    journal.reject(batch, ["a", "b", "c"], "x")
     work(journal, ["z"], stage="revert")
     (other,) = batches(journal, "revert")
-    journal.bury(other, ["z"], "x")
-    assert journal.revive(batch_size=2) == 4
+    journal.reject(other, ["z"], "x")
+    assert journal.retry_dead_letters(batch_size=2) == 4
     assert journal.dead_letters() == ()
     assert [(each.item_ids, each.attempts) for each in batches(journal)] == [
         (("a", "b"), 0),
         (("c",), 0),
     ]
     assert [each.item_ids for each in batches(journal, "revert") if each.item_ids] == [("z",)]
-    assert journal.revive(batch_size=2) == 0
+    assert journal.retry_dead_letters(batch_size=2) == 0
 
 
 def test_forgetting_work_keeps_what_is_done(opened):
@@ -363,15 +363,15 @@ def test_what_is_written_anew_was_not_deleted_and_did_not_fail(opened):
     journal = opened()
     work(journal, ["a", "b", "c", "d"], batch_size=4)
     (batch,) = batches(journal)
-    journal.bury(batch, ["a", "b", "c"], "no content")
-    journal.bury_deleted(["x", "y"])
+    journal.reject(batch, ["a", "b", "c"], "no content")
+    journal.record_deleted(["x", "y"])
     assert journal.forget(["a", "x", "z"]) is True
     assert journal.forget(["a", "x", "z"]) is False
     assert [each.item_id for each in opened().dead_letters()] == ["b", "c"]
     assert opened().deleted(["x", "y"]) == {"y"}
-    journal.bury_deleted(["b"])  # deleted, so it need not be embedded
+    journal.record_deleted(["b"])  # deleted, so it need not be embedded
     assert [each.item_id for each in journal.dead_letters()] == ["c"]
-    journal.mend(["c", "d"])
+    journal.resolve(["c", "d"])
     assert opened().dead_letters() == ()
     assert opened().deleted(["b", "c"]) == {"b"}
     assert journal.forget([]) is False
@@ -379,9 +379,9 @@ def test_what_is_written_anew_was_not_deleted_and_did_not_fail(opened):
 
 def test_deleted_items_are_told_from_missing_ones(opened):
     journal = opened()
-    journal.bury_deleted(["a", "ö"])
-    journal.bury_deleted(["a"])
-    journal.bury_deleted([])
+    journal.record_deleted(["a", "ö"])
+    journal.record_deleted(["a"])
+    journal.record_deleted([])
     many = [f"item-{i}" for i in range(5000)]
     assert opened().deleted(["a", "b", "ö", *many]) == {"a", "ö"}
     assert journal.deleted([]) == frozenset()
@@ -505,11 +505,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
-    def bury(self, data):
+    def reject(self, data):
         batch = data.draw(st.sampled_from(self.leased))
         self.leased.remove(batch)
         some = data.draw(st.lists(st.sampled_from(batch.item_ids), unique=True))
-        self.journal.bury(batch, some, "x")
+        self.journal.reject(batch, some, "x")
         kept = len(batch.item_ids) - len(some)
         self.journal.finish(batch, moved=kept, skipped=0)
         self.total[batch.stage] -= len(some)
@@ -517,8 +517,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.dead.update(dict.fromkeys(some, batch.stage))
 
     @rule(batch_size=st.integers(1, 3))
-    def revive(self, batch_size):
-        assert self.journal.revive(batch_size) == len(self.dead)
+    def retry_dead_letters(self, batch_size):
+        assert self.journal.retry_dead_letters(batch_size) == len(self.dead)
         for stage in STAGES:
             names = sorted(name for name, where in self.dead.items() if where == stage)
             for begin in range(0, len(names), batch_size):

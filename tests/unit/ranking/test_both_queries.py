@@ -37,7 +37,7 @@ def scorer(world) -> Scorer:
         old_model=OLD,
         new_model=NEW,
         fit_transform=ranking.fit_bridge,
-        own_share=SHARE,
+        old_query_weight=SHARE,
     )
 
 
@@ -73,10 +73,10 @@ class Found:
         self.item_ids, self.vectors = item_ids, vectors
 
 
-def ranked(scorer: Scorer, world, own_queries, k: int):
+def ranked(scorer: Scorer, world, old_queries, k: int):
     """Search items 400 to 740 on the old side with queries 740 to 760, as a store does."""
     stored = world["old"][400:740]
-    prepared = scorer.prepare(world["new"][740:], own_queries)
+    prepared = scorer.prepare(world["new"][740:], old_queries)
     scores = ranking.compare(prepared.vectors[OLD], stored, OLD)
     depth = prepared.depth(k)
     best = np.argsort(-scores, axis=1)[:, :depth]
@@ -108,7 +108,7 @@ def test_one_search_by_the_summed_vector_finds_nearly_all_of_the_best(scorer, wo
     assert np.mean(kept) >= 9.5
 
 
-def test_without_own_queries_the_transform_speaks_alone(scorer, world) -> None:
+def test_without_old_queries_the_transform_speaks_alone(scorer, world) -> None:
     side = scorer.sides[0]
     alone = Scorer(NEW, scorer.new_reference, [Side(OLD, side.transform, tail(), side.reference)])
     for one, other in zip(
@@ -118,7 +118,7 @@ def test_without_own_queries_the_transform_speaks_alone(scorer, world) -> None:
         np.testing.assert_array_equal(one.scores, other.scores)
 
 
-def test_own_queries_do_not_count_for_a_side_without_a_share(scorer, world) -> None:
+def test_old_queries_do_not_count_for_a_side_without_a_share(scorer, world) -> None:
     side = scorer.sides[0]
     alone = Scorer(NEW, scorer.new_reference, [Side(OLD, side.transform, tail(), side.reference)])
     own = {OLD: world["old"][740:]}
@@ -130,7 +130,7 @@ def test_own_queries_do_not_count_for_a_side_without_a_share(scorer, world) -> N
 def test_the_share_is_saved_and_loaded(scorer, world, tmp_path: Path) -> None:
     ranking.save_scorer(scorer, tmp_path)
     loaded = ranking.load_scorer(tmp_path, load_transform=ranking.load_transform)
-    assert loaded.sides[0].own_share == SHARE
+    assert loaded.sides[0].old_query_weight == SHARE
     own = {OLD: world["old"][740:]}
     for one, other in zip(
         ranked(scorer, world, own, 10), ranked(loaded, world, own, 10), strict=True
@@ -142,10 +142,10 @@ def test_the_share_is_saved_and_loaded(scorer, world, tmp_path: Path) -> None:
 def test_a_share_outside_its_range_is_refused(scorer, share) -> None:
     side = scorer.sides[0]
     wrong = Side(OLD, side.transform, tail(), side.reference, share)
-    with pytest.raises(InputError, match="own_share"):
+    with pytest.raises(InputError, match="old_query_weight"):
         Scorer(NEW, scorer.new_reference, [wrong])
 
 
-def test_own_queries_must_be_as_many_as_the_queries(scorer, world) -> None:
+def test_old_queries_must_be_as_many_as_the_queries(scorer, world) -> None:
     with pytest.raises(ShapeError, match="expected 20 queries"):
         scorer.prepare(world["new"][740:], {OLD: world["old"][:3]})
