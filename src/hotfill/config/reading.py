@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-def read(path: Path) -> Project:
+def read(path: str | Path) -> Project:
     """Read a configuration file, and that of the upgrade it supersedes, if any.
 
     Raises ConfigError, naming the nearest right key.
     """
-    return _read(path, ())
+    return _read(Path(path), ())
 
 
 def _read(path: Path, before: tuple[Path, ...]) -> Project:

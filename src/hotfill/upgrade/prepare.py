@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
-from hotfill.upgrade.fits import keep_fit
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import chain_pairs, paired_vectors, sample_of_all_sides
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, Source, Vectors
-    from hotfill.upgrade.engine import Upgrade
+    from hotfill.types import Embedder, Source
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.pairs import Fit
+    from hotfill.upgrade.state import State
 
 
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
@@ -185,74 +184,56 @@ def _check_no_mapped_vectors(gallery: Gallery, plan: Plan) -> None:
             )
 
 
-def prepare(upgrade: Upgrade) -> bool:
-    """Fit, choose canaries, and make room in the store. False when asked to stop meanwhile."""
-    plan, gallery, journal = upgrade.plan, upgrade.gallery, upgrade.journal
+def prepare(state: State) -> bool:
+    """Fit, choose canaries, and make room in the store. False when asked to stop."""
+    plan, gallery, journal = state.plan, state.gallery, state.journal
     journal.record("started")
-    fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(upgrade)
-    if upgrade.stop.is_set():
+    fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(state)
+    if state.stop.is_set():
         return False
     fit = make_fit()
     if plan.guarded:
-        _choose_canaries(upgrade, fitted_on)
-    keep_fit(upgrade.folder, journal, fit, pairs=pairs)
+        _choose_canaries(state, fitted_on)
+    state.keep_fit(fit, pairs=pairs)
     gallery.add_space(plan.new_model)
     return True
 
 
-def _pairs(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
+def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     """Sample items and their pairs: ids, how many pairs, and what fits them."""
-    plan, gallery = upgrade.plan, upgrade.gallery
+    plan, gallery = state.plan, state.gallery
     size = 0 if plan.strategy == "compatible" else plan.fit_items
     # All sides: after a lost journal some items have moved, and keep an old vector.
     sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
+    source, embedder = state.backfilling
     found = paired_vectors(
-        gallery,
-        sample,
-        plan.old_model,
-        upgrade.source,
-        upgrade.new_embedder,
-        plan.batch_size,
-        stop=upgrade.stop,
+        gallery, sample, plan.old_model, source, embedder, plan.batch_size, stop=state.stop
     )
-    return sample, len(found.item_ids), lambda: upgrade.fitting.fit(found.old, found.new)
+    return sample, len(found.item_ids), lambda: state.fitting.fit(found.old, found.new)
 
 
-def _pairs_of_chain(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
-    fit_chain = upgrade.fitting.fit_chain
+def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
+    fit_chain = state.fitting.fit_chain
     if fit_chain is None:
         raise ConfigError("this fitting knows one old side only, and the plan has several")
-    sample = sample_of_all_sides(upgrade.gallery, upgrade.plan)
+    sample = sample_of_all_sides(state.gallery, state.plan)
+    source, embedder = state.backfilling
     pairs = chain_pairs(
-        upgrade.gallery,
-        upgrade.plan,
-        sample,
-        upgrade.source,
-        upgrade.new_embedder,
-        upgrade.old_embedder,
-        upgrade.stop,
+        state.gallery, state.plan, sample, source, embedder, state.embedder("old"), state.stop
     )
     return sample, len(pairs.new), lambda: fit_chain(pairs)
 
 
-def _choose_canaries(upgrade: Upgrade, fitted_on: Sequence[str]) -> None:
-    plan, gallery = upgrade.plan, upgrade.gallery
-
-    def search_old_side(queries: Vectors, k: int) -> Sequence[Sequence[str]]:
-        if upgrade.search_before is not None:
-            return upgrade.search_before(queries, k)
-        if plan.older_models:  # it alone is not what anybody searched
-            return [()] * len(queries)
-        return gallery.search({plan.old_model: queries}, k)[plan.old_model].item_ids
-
+def _choose_canaries(state: State, fitted_on: Sequence[str]) -> None:
+    source, embedder = state.backfilling
     canaries = draw_canaries(
-        gallery,
-        plan,
-        upgrade.source,
-        upgrade.new_embedder,
-        upgrade.old_embedder,
-        search_old_side,
+        state.gallery,
+        state.plan,
+        source,
+        embedder,
+        state.embedder("old"),
+        state.search_before,
         fitted_on,
-        upgrade.query_embedders,
+        state.query_embedders(),
     )
-    keep_canaries(upgrade.folder, upgrade.journal, canaries)
+    keep_canaries(state.folder, state.journal, canaries)
