@@ -62,6 +62,15 @@ class Project(Parts):
         """Room where the store lives; None where that is not known."""
         return self.settings.store.free_bytes(self.path.parent)
 
+    def release(self) -> None:
+        """Close the embedders that were made, where they can be closed."""
+        made = list(self._made.values())
+        self._made.clear()
+        for embedder in made:
+            close = getattr(embedder, "close", None)
+            if close is not None:
+                close()
+
     def journal(self) -> Journal:
         """Open the journal; makes it, and the folder, if it is missing."""
         self.folder.mkdir(parents=True, exist_ok=True)  # the fits are kept there, too

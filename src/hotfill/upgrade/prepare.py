@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, HotfillError, PlanError
+from hotfill.upgrade.backfill import embed_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
@@ -99,24 +99,26 @@ def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
 def _time_sample(
     gallery: Gallery, draft: Plan, source: Source, embedder: Embedder
 ) -> tuple[int, float]:
-    """Read and embed a few items: how many, and seconds per item."""
+    """Read and embed a few items: how many, and seconds per item.
+
+    Items that cannot be embedded are left out: the backfill will name them. Raises what the
+    embedder raised when that is all of them.
+    """
     held = [space for space in draft.old_models if gallery.count(space)]
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
+    failures: list[Exception] = []
     warm_up = source(page.item_ids[:_WARM_UP])
     if warm_up:
-        check_vectors(
-            embedder(list(warm_up.values())),
-            draft.new_model.dimension,
-            item_ids=list(warm_up),
-            what="vectors of the new model",
-        )
+        embed_what_can_be(embedder, warm_up, failures)
     began = time.perf_counter()
     contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
     if not contents:
         raise HotfillError("the source has no content for the first items of the gallery")
-    embedder(list(contents.values()))
-    return len(contents), (time.perf_counter() - began) / len(contents)
+    embedded = embed_what_can_be(embedder, contents, failures)
+    if not embedded:
+        raise failures[0]
+    return len(embedded), (time.perf_counter() - began) / len(embedded)
 
 
 def _size(n_bytes: int) -> str:
