@@ -26,6 +26,7 @@ from hotfill.rehearsal.fitting import fit_calibration
 from hotfill.rehearsal.mapped_gallery import MappedGallery
 from hotfill.rehearsal.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.rehearsal.sample import cosines
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,7 @@ def slerp(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> 
 
 def interpolated(first: Vectors, second: Vectors, share: float) -> Vectors:
     """Go a share of the way from rows of unit length to others, along the great circle."""
-    other = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
+    other = unit(second)
     cosine = np.clip(np.einsum("ij,ij->i", first, other), -1 + 1e-6, 1 - 1e-6)
     angle = np.arccos(cosine)[:, None]
     mixed = np.sin((1 - share) * angle) * first + np.sin(share * angle) * other
