@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.base import Capabilities, Gallery
+from hotfill.stores.base import Capabilities, Gallery, Hits
 from hotfill.stores.filters import check_metadata
 from hotfill.stores.inputs import (
     check_limit,
@@ -19,23 +21,24 @@ from hotfill.stores.inputs import (
     check_unsearched,
     check_upsert,
 )
-from hotfill.stores.milvus import adoption, opening, reading, writing
+from hotfill.stores.milvus import items
 from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.items import Items
-from hotfill.stores.milvus.searching import search_side
-from hotfill.stores.milvus.server import MOST_HITS
+from hotfill.stores.milvus.rows import where_expression
+from hotfill.stores.milvus.server import MOST_HITS, Server
+from hotfill.stores.milvus.stamp import Stamp, look
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Found, Hits, ItemState, Metadata, Page, Where
-    from hotfill.stores.milvus.server import Server
-    from hotfill.stores.milvus.stamp import Space, Stamp
+    from hotfill.stores.base import Found, ItemState, Metadata, Page, Where
+    from hotfill.stores.milvus.stamp import Space
     from hotfill.types import ModelId, Vectors
+
 
 TIMEOUT_SECONDS = 60.0
 
@@ -83,7 +86,7 @@ class MilvusGallery(Gallery):
         """Use `create`, `adopt` or `open`."""
         self._server, self._claim, self._name = server, claim, name
         self._exact, self._fresh = exact, fresh
-        self._items = Items(server, claim, opening.stamp_of(claim, name))
+        self._items = Items(server, claim, Stamp.from_json(claim.stamp, name))
         self._clock = VersionClock()
         self._closed = False
 
@@ -111,7 +114,7 @@ class MilvusGallery(Gallery):
             walk keeps. fresh: see the class. timeout_seconds: of one call.
         Raises StoreError when there is such a gallery, or when the server cannot be used.
         """
-        with opening.connected(
+        with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
         ) as server:
             claim = Claim.make(server, collection)
@@ -148,10 +151,10 @@ class MilvusGallery(Gallery):
         Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
         of it, and a vector that was changed meanwhile would be taken for the old one.
         """
-        with opening.connected(
+        with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
         ) as server:
-            space = adoption.look(server, collection, model, vector)
+            space = look(server, collection, model, vector)
             try:
                 claim = Claim.make(server, collection)
             except StoreError:
@@ -177,7 +180,7 @@ class MilvusGallery(Gallery):
         Options: as for `create`; `exact` is for spaces added from now on.
         Raises StoreError when there is none, StoreBusyError when a process has it.
         """
-        with opening.connected(
+        with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
         ) as server:
             claim = Claim.take(server, collection)
@@ -194,13 +197,17 @@ class MilvusGallery(Gallery):
         return self
 
     def _adopted(self, space: Space) -> None:
-        stamp = opening.stamp_with(self._stamp, space, self._name)
+        stamp = self._stamp.with_adopted(space, self._name)
         if stamp != self._stamp:
             self._restamp(stamp)
         self._loaded()
 
     def _loaded(self) -> None:
-        opening.load(self._server, self._claim, self._stamp)
+        """Let the server load the collections, and bring items to one side after a crash."""
+        for space in self._stamp.spaces:
+            self._server.load(space)
+        if self._claim.torn:
+            items.one_side_each(self._server, self._stamp, self._claim.last_beat)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -244,10 +251,10 @@ class MilvusGallery(Gallery):
         """Write items with new content, each as one whole row."""
         with self._items.writing(item_ids):
             rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            writing.check_possible(item_ids, self._stamp)
+            items.check_possible(item_ids, self._stamp)
             versions = self._clock.take(len(item_ids))
             before = self._items.find(item_ids)
-            written = writing.written(
+            written = items.written(
                 item_ids,
                 rows,
                 metadata,
@@ -267,7 +274,7 @@ class MilvusGallery(Gallery):
         with self._items.writing(item_ids):
             there = self._items.find(item_ids, vectors=True)
             for space in self._stamp.spaces:
-                self._items.put(space, writing.described(item_ids, metadata, space, there), {})
+                self._items.put(space, items.described(item_ids, metadata, space, there), {})
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove rows."""
@@ -293,7 +300,7 @@ class MilvusGallery(Gallery):
             rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
             target, now = self._stamp.space(space), time.time_ns()
             before = self._items.find(item_ids, vectors=True)
-            moved = writing.moved(
+            moved = items.moved(
                 item_ids,
                 rows,
                 versions,
@@ -319,7 +326,7 @@ class MilvusGallery(Gallery):
             raise InputError(f"k: Milvus gives at most {MOST_HITS} hits for a query, got {k}")
         with self._items.searches.one():
             return {
-                model: search_side(self._server, stamp.space(model), rows, k, where)
+                model: self._search_side(stamp.space(model), rows, k, where)
                 for model, rows in ready.items()
             }
 
@@ -327,7 +334,7 @@ class MilvusGallery(Gallery):
         """Read the state of items."""
         with self._items.reading(item_ids):
             there = self._items.find(item_ids)
-        return reading.states(item_ids, there)
+        return items.states(item_ids, there)
 
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         """Read searched or retired vectors: both are in the item's row."""
@@ -335,20 +342,20 @@ class MilvusGallery(Gallery):
             check_space(self.spaces, space)
             where = self._stamp.space(space)
             there = self._items.find(item_ids, vectors=True)
-        return reading.vectors(item_ids, there, where)
+        return items.vectors(item_ids, there, where)
 
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
         """List items searched in `space`, in the order of their keys."""
         check_limit(limit)
         with self._items.reading(None):
             check_space(self.spaces, space)
-            return reading.page(self._server, self._stamp.space(space), after, limit)
+            return items.page(self._server, self._stamp.space(space), after, limit)
 
     def count(self, space: ModelId, *, origin: str | None = None) -> int:
         """Count the items searched in `space`."""
         with self._items.reading(None):
             check_space(self.spaces, space)
-            return reading.count(self._server, self._stamp.space(space), origin)
+            return items.count(self._server, self._stamp.space(space), origin)
 
     def optimise(self) -> None:
         """Settle what is pending; let a server seal and index what it holds in memory."""
@@ -374,6 +381,14 @@ class MilvusGallery(Gallery):
                 finally:
                     self._server.close()
 
+    def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
+        condition = where_expression(where, adopted=space.adopted) if where else ""
+        lists = self._server.search(space, queries, k, condition) if len(queries) else []
+        return Hits(
+            item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
+            scores=tuple(_scores([d for _, d in found], space.metric) for found in lists),
+        )
+
     # Inside the lock
 
     def _restamp(self, stamp: Stamp) -> None:
@@ -384,3 +399,32 @@ class MilvusGallery(Gallery):
     @property
     def _stamp(self) -> Stamp:
         return self._items.stamp
+
+
+@contextmanager
+def _connected(
+    location: str,
+    collection: str,
+    *,
+    token: str,
+    database: str,
+    ef: int | None,
+    timeout: float,
+) -> Iterator[Server]:
+    """Connect for what the block opens; if that fails, disconnect. timeout: in seconds."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,149}", collection):
+        raise InputError(
+            f"collection: letters, digits and underscores, at most 150, got {collection!r}"
+        )
+    server = Server(location, token=token, database=database, timeout_seconds=timeout, ef=ef)
+    try:
+        yield server
+    except BaseException:
+        server.close()
+        raise
+
+
+def _scores(distances: Sequence[float], metric: str) -> NDArray[np.float32]:
+    values = np.array(distances, dtype=np.float32)
+    # Milvus's L2 is the square of the distance.
+    return -np.sqrt(np.maximum(values, 0)) if metric == "L2" else values

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_upsert,
-    ready_vectors,
-)
-from hotfill.stores.postgres import (
-    adoption,
-    indexes,
-    opening,
-    reading,
-    searching,
-    spaces,
-    writing,
-)
-from hotfill.stores.postgres import schema as _schema
-from hotfill.stores.postgres.connections import Connections
-from hotfill.stores.postgres.documents import documents_of, metadata_of
-from hotfill.stores.postgres.failures import translated
-from hotfill.stores.postgres.hits import hits_of
-from hotfill.stores.postgres.ids import check_fit, fits, in_order
-from hotfill.stores.postgres.stamp import Stamp
+from hotfill.stores.inputs import check_limit, check_move, check_search, check_upsert, ready_vectors
+from hotfill.stores.postgres import inspector, schema, statements
+from hotfill.stores.postgres.connections import Connections, translated
+from hotfill.stores.postgres.stamp import check_name
 from hotfill.stores.postgres.table import Table
-from hotfill.stores.postgres.wire import vector_array, vectors_of
+from hotfill.stores.postgres.values import (
+    check_fit,
+    documents_of,
+    fits,
+    in_order,
+    metadata_of,
+    vector_array,
+    vectors_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.postgres.stamp import Space
-    from hotfill.stores.postgres.statement import Statement
-    from hotfill.stores.postgres.wire import Binary
+    from hotfill.stores.postgres.stamp import Space, Stamp
+    from hotfill.stores.postgres.statements import Statement
+    from hotfill.stores.postgres.values import Binary
     from hotfill.types import ModelId, Vectors
 
 CONNECTIONS = 8
@@ -62,11 +52,11 @@ class PostgresGallery(Gallery):
     several machines may use the gallery at once.
     """
 
-    def __init__(self, connections: Connections, stamp: Stamp, *, exact: bool) -> None:
+    def __init__(self, table: Table, *, exact: bool) -> None:
         """Use `create`, `adopt` or `open`."""
-        self._table = Table(connections, stamp)
+        self._table = table
         self._exact = exact
-        self._types = connections.run("find pgvector", opening.types)
+        self._types = table.connections.run("find pgvector", schema.types)
 
     @classmethod
     def create(
@@ -91,9 +81,9 @@ class PostgresGallery(Gallery):
         connections: most at a time. timeout_seconds: of one statement; 0 for none.
         Raises StoreError when the table exists, or when the server cannot be used.
         """
-        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            stamp = opening.create(opened, model, schema=schema, table=table, half=half)
-            return cls(opened, stamp, exact=exact)
+        with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            made = Table.create(opened, model, schema_name=schema, table=table, half=half)
+            return cls(made, exact=exact)
 
     @classmethod
     def adopt(
@@ -124,10 +114,10 @@ class PostgresGallery(Gallery):
         Others: as for `create`. Again is harmless. Raises StoreError when the table does not fit,
         or was stamped otherwise before.
         """
-        columns = adoption.Columns(id_column, vector_column, metadata_column)
-        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            stamp = opening.adopt(opened, model, columns, schema=schema, table=table, half=half)
-            return cls(opened, stamp, exact=exact)
+        columns = inspector.Columns(id_column, vector_column, metadata_column)
+        with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            found = Table.adopt(opened, model, columns, schema_name=schema, table=table, half=half)
+            return cls(found, exact=exact)
 
     @classmethod
     def open(
@@ -145,8 +135,8 @@ class PostgresGallery(Gallery):
 
         Raises StoreError when there is none, or when the server cannot be used.
         """
-        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            return cls(opened, opening.stamp_of(opened, schema=schema, table=table), exact=exact)
+        with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            return cls(Table.open(opened, schema_name=schema, table=table), exact=exact)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -165,17 +155,17 @@ class PostgresGallery(Gallery):
 
     def add_space(self, model: ModelId) -> None:
         """Add a column for a model's vectors; to an adopted table first hotfill's own columns."""
-
         stamp = self._table.alter(
-            f"add the space {model}", lambda c, stamp: spaces.add(c, stamp, model)
+            f"add the space {model}", lambda c, stamp: schema.add_space(c, stamp, model)
         )
         if stamp.prepared and not stamp.counted:
-            self._table.alter("count the items", spaces.count)
+            self._table.alter("count the items", schema.count_all)
 
     def drop_space(self, model: ModelId) -> None:
         """Drop the column of an unsearched space."""
-
-        self._table.alter(f"drop the space {model}", lambda c, stamp: spaces.drop(c, stamp, model))
+        self._table.alter(
+            f"drop the space {model}", lambda c, stamp: schema.drop_space(c, stamp, model)
+        )
 
     def upsert(
         self,
@@ -199,7 +189,7 @@ class PostgresGallery(Gallery):
                 stamp.space(model): self._array(kind[order], stamp.space(model))
                 for model, kind in ((space, rows), *old_rows.items())
             }
-            return writing.upsert(
+            return statements.upsert(
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in order],
@@ -220,7 +210,7 @@ class PostgresGallery(Gallery):
             self._table.write(
                 "write metadata",
                 (),
-                lambda stamp: writing.set_metadata(
+                lambda stamp: statements.set_metadata(
                     stamp, [item_ids[i] for i in order], [documents[i] for i in order]
                 ),
             )
@@ -232,7 +222,7 @@ class PostgresGallery(Gallery):
         if not len(order):
             return 0
         ((gone,),) = self._table.write(
-            "delete items", (), lambda stamp: writing.delete(stamp, [item_ids[i] for i in order])
+            "delete items", (), lambda stamp: statements.delete(stamp, [item_ids[i] for i in order])
         )
         return int(gone)
 
@@ -251,7 +241,7 @@ class PostgresGallery(Gallery):
         order = self._fitting(item_ids)
 
         def write(stamp: Stamp) -> Statement:
-            return writing.move(
+            return statements.move(
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in order],
@@ -282,15 +272,15 @@ class PostgresGallery(Gallery):
                 stamp.space(model): (n, self._array(rows, stamp.space(model)))
                 for model, rows in ready.items()
             }
-            return searching.search(stamp, asked, k, where, exact=self._exact)
+            return statements.search(stamp, asked, k, where, exact=self._exact)
 
         stamp, found = self._table.ask("search", tuple(ready), ask)
-        return {model: hits_of(found, stamp.space(model).number, n) for model in ready}
+        return {model: _hits_of(found, stamp.space(model).number, n) for model in ready}
 
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
-        stamp, rows = self._table.ask("read items", (), lambda stamp: reading.get(stamp, wanted))
+        stamp, rows = self._table.ask("read items", (), lambda stamp: statements.get(stamp, wanted))
         states = {}
         for item_id, version, number, origin, metadata in rows:
             space = stamp.numbered(number)
@@ -305,7 +295,7 @@ class PostgresGallery(Gallery):
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
 
         def ask(stamp: Stamp) -> Statement:
-            return reading.vectors(stamp, stamp.space(space), wanted)
+            return statements.vectors(stamp, stamp.space(space), wanted)
 
         stamp, rows = self._table.ask("read vectors", (space,), ask)
         place = {row[0]: i for i, row in enumerate(rows)}
@@ -324,7 +314,7 @@ class PostgresGallery(Gallery):
         check_limit(limit)
 
         def ask(stamp: Stamp) -> Statement:
-            return reading.scan(stamp, stamp.space(space), after, limit)
+            return statements.scan(stamp, stamp.space(space), after, limit)
 
         _, rows = self._table.ask("list items", (space,), ask)
         return Page(
@@ -338,7 +328,7 @@ class PostgresGallery(Gallery):
         """Count the items searched in `space`: add up a few rows that the database keeps."""
 
         def ask(stamp: Stamp) -> Statement:
-            return reading.count(stamp, stamp.space(space), origin)
+            return statements.count(stamp, stamp.space(space), origin)
 
         _, ((n,),) = self._table.ask("count items", (space,), ask)
         return int(n)
@@ -353,8 +343,8 @@ class PostgresGallery(Gallery):
         with translated("build indexes"), self._table.connections.apart() as connection:
             stamp = self._table.stamp
             if stamp.prepared:
-                _schema.add_up(connection, stamp)
-            indexes.optimise(connection, stamp, sizes, exact=self._exact)
+                schema.add_up(connection, stamp)
+            schema.optimise(connection, stamp, sizes, exact=self._exact)
 
     def close(self) -> None:
         """Close the connections."""
@@ -370,3 +360,49 @@ class PostgresGallery(Gallery):
         id_type = self._table.stamp.id_type
         order = in_order(item_ids)
         return np.array([i for i in order if fits(item_ids[i], id_type)], dtype=np.intp)
+
+
+@contextmanager
+def _connected(
+    dsn: str, ef: int | None, most: int, timeout_seconds: float, schema_name: str, table: str
+) -> Iterator[Connections]:
+    """Connect, with the settings that a gallery needs, for what the block opens.
+
+    If that fails, disconnect.
+    """
+    check_name("the schema", schema_name)
+    check_name("the table", table)
+    settings = {
+        **schema.OWN_SESSION,
+        # Values decide what the best plan is, above all which index a search may use.
+        "plan_cache_mode": "force_custom_plan",
+        # An index goes on until k hits passed the filter, and gives them nearly in order.
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": "1000000",
+    }
+    if ef is not None:
+        settings["hnsw.ef_search"] = str(ef)
+    connections = Connections(dsn, most=most, timeout_seconds=timeout_seconds, settings=settings)
+    try:
+        yield connections
+    except BaseException:
+        connections.close()
+        raise
+
+
+def _hits_of(rows: Sequence[tuple[Any, ...]], number: int, n_queries: int) -> Hits:
+    """Sort the hits of one side by query and score. rows: as `statements.search` says.
+
+    The order of rows is not relied on: an index gives them nearly sorted, and parts of one
+    statement may run at once.
+    """
+    found: list[list[tuple[float, str]]] = [[] for _ in range(n_queries)]
+    for side, query, item_id, score in rows:
+        if side == number and np.isfinite(score):  # the cosine of a zero vector is no number
+            found[query - 1].append((-score, item_id))
+    for each in found:
+        each.sort(key=lambda hit: hit[0])
+    return Hits(
+        item_ids=tuple(tuple(item_id for _, item_id in each) for each in found),
+        scores=tuple(np.array([-score for score, _ in each], dtype=np.float32) for each in found),
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.milvus import MilvusGallery, claim, items
-from hotfill.stores.milvus.pending import Searches
+from hotfill.stores.milvus.items import Searches
 from hotfill.stores.milvus.server import Server
 from tests.unit.stores.milvus.models import NAMES, NEW, NEW_ROWS, OLD, ROWS
 
