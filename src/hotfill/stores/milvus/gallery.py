@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.base import Capabilities, Gallery, Hits
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_space,
-    check_unsearched,
-    check_upsert,
-)
+from hotfill.stores.base import Capabilities, Gallery, Hits, check_space, check_unsearched
 from hotfill.stores.milvus import items
 from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.items import Items
@@ -50,7 +40,7 @@ class MilvusGallery(Gallery):
 
     Each space is a collection of its own, because a collection of an older server takes no further
     vectors. Each item is one row, in the collection of the side it is on; that row also keeps its
-    retired vectors. A move writes a whole row to the new side, then removes the one on the old
+    kept old vectors. A move writes a whole row to the new side, then removes the one on the old
     side. A small collection beside them, `NAME_hotfill_...`, has the stamp and says which process
     has the gallery.
 
@@ -73,7 +63,7 @@ class MilvusGallery(Gallery):
       says since when it counts. What was acknowledged is never undone.
     - Versions are nanoseconds of the clock of the machine that writes.
 
-    Limits: 16,384 hits for a query, 65,535 bytes for an item id. A row's retired vectors must fit
+    Limits: 16,384 hits for a query, 65,535 bytes for an item id. A row's kept old vectors must fit
     into 65,536 bytes of JSON: 12,000 numbers in all.
 
     Tested against Milvus 2.3.5 and Milvus Lite 3.2.2, with pymilvus 3.0.2. Milvus Lite is for
@@ -88,7 +78,6 @@ class MilvusGallery(Gallery):
         self._exact, self._fresh = exact, fresh
         self._items = Items(server, claim, Stamp.from_json(claim.stamp, name))
         self._clock = VersionClock()
-        self._closed = False
 
     @classmethod
     def create(
@@ -212,14 +201,16 @@ class MilvusGallery(Gallery):
     @property
     def capabilities(self) -> Capabilities:
         """Item by item, one process; searches see what was true within the last moment."""
-        return Capabilities(atomic_move=False, snapshot_reads=False, many_processes=False)
+        return Capabilities(
+            atomic_move=False, snapshot_reads=False, many_processes=False, most_hits=MOST_HITS
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
         return self._stamp.models
 
-    def add_space(self, model: ModelId) -> None:
+    def _add_space(self, model: ModelId) -> None:
         """Make a collection for a model's vectors, then stamp the gallery."""
         with self._items.lock:
             if model not in self.spaces:
@@ -228,37 +219,37 @@ class MilvusGallery(Gallery):
                 self._server.create(stamp.space(model), exact=self._exact)
                 self._restamp(stamp)
 
-    def drop_space(self, model: ModelId) -> None:
-        """Drop the collection of an unsearched space. Its retired vectors are void from then on."""
-        with self._items.lock:
+    def _drop_space(self, model: ModelId) -> None:
+        """Drop the collection of an unsearched space. Its kept vectors are void from then on."""
+        with self._items.reading(None):
             if model not in self.spaces:
                 return
             self._claim.check()
-            check_unsearched(model, self.count(model))
             space = self._stamp.space(model)
+            check_unsearched(model, items.count(self._server, space, None))
             self._restamp(self._stamp.without_space(model))
             self._server.drop(space)
 
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
         """Write items with new content, each as one whole row."""
         with self._items.writing(item_ids):
-            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+            for model in (space, *kept):
+                check_space(self.spaces, model)
             items.check_possible(item_ids, self._stamp)
             versions = self._clock.take(len(item_ids))
             before = self._items.find(item_ids)
             written = items.written(
                 item_ids,
-                rows,
+                vectors,
                 metadata,
-                old_rows,
+                kept,
                 versions,
                 space=space,
                 stamp=self._stamp,
@@ -267,18 +258,15 @@ class MilvusGallery(Gallery):
             self._items.put(self._stamp.space(space), written, before)
             return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
         with self._items.writing(item_ids):
             there = self._items.find(item_ids, vectors=True)
             for space in self._stamp.spaces:
                 self._items.put(space, items.described(item_ids, metadata, space, there), {})
 
-    def delete(self, item_ids: Sequence[str]) -> int:
+    def _delete(self, item_ids: list[str]) -> int:
         """Remove rows."""
-        check_ids(item_ids)
         with self._items.writing(item_ids):
             there = self._items.find(item_ids)
             for space in self._stamp.spaces:
@@ -286,26 +274,25 @@ class MilvusGallery(Gallery):
                     self._items.remove(space, gone)
             return len(there)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`: write the new row, later remove the earlier one."""
         with self._items.writing(item_ids):
-            rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            check_space(self.spaces, space)
             target, now = self._stamp.space(space), time.time_ns()
             before = self._items.find(item_ids, vectors=True)
             moved = items.moved(
                 item_ids,
-                rows,
-                versions,
+                vectors,
+                expected_versions,
                 target=target,
-                origin=origin or space.fingerprint,
+                origin=origin,
                 now=now,
                 before=before,
             )
@@ -313,51 +300,50 @@ class MilvusGallery(Gallery):
             there = {row.item_id for row in moved}
             return np.array([item_id in there for item_id in item_ids], dtype=np.bool_)
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
         """Search side by side."""
         if self._fresh:
             with self._items.lock:
                 self._items.settle()
         stamp = self._stamp
-        ready = check_search(stamp.models, queries, k, where)
-        if k > MOST_HITS:
-            raise InputError(f"k: Milvus gives at most {MOST_HITS} hits for a query, got {k}")
+        for model in queries:
+            check_space(stamp.models, model)
         with self._items.searches.one():
             return {
                 model: self._search_side(stamp.space(model), rows, k, where)
-                for model, rows in ready.items()
+                for model, rows in queries.items()
             }
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         """Read the state of items."""
         with self._items.reading(item_ids):
             there = self._items.find(item_ids)
         return items.states(item_ids, there)
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched or retired vectors: both are in the item's row."""
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
+        """Read searched or kept vectors: both are in the item's row."""
         with self._items.reading(item_ids):
             check_space(self.spaces, space)
             where = self._stamp.space(space)
             there = self._items.find(item_ids, vectors=True)
         return items.vectors(item_ids, there, where)
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         """List items searched in `space`, in the order of their keys."""
-        check_limit(limit)
         with self._items.reading(None):
             check_space(self.spaces, space)
+            items.check_cursor(after, self._stamp)
             return items.page(self._server, self._stamp.space(space), after, limit)
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+    def _count(self, space: ModelId, origin: str | None) -> int:
         """Count the items searched in `space`."""
         with self._items.reading(None):
             check_space(self.spaces, space)
             return items.count(self._server, self._stamp.space(space), origin)
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Settle what is pending; let a server seal and index what it holds in memory."""
         with self._items.lock:
             self._items.settle()
@@ -365,12 +351,9 @@ class MilvusGallery(Gallery):
         for space in spaces:
             self._server.flush(space)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Settle what is pending, let other processes have the gallery, disconnect."""
         with self._items.lock:
-            if self._closed:
-                return
-            self._closed = True
             settled = False
             try:
                 self._items.settle()
@@ -383,7 +366,7 @@ class MilvusGallery(Gallery):
 
     def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
         condition = where_expression(where, adopted=space.adopted) if where else ""
-        lists = self._server.search(space, queries, k, condition) if len(queries) else []
+        lists = self._server.search(space, queries, k, condition)
         return Hits(
             item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
             scores=tuple(_scores([d for _, d in found], space.metric) for found in lists),

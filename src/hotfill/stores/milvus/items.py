@@ -18,9 +18,9 @@ import numpy as np
 
 from hotfill.errors import InputError
 from hotfill.stores.base import Found, ItemState, Page
-from hotfill.stores.inputs import ready_vectors
 from hotfill.stores.milvus.rows import Row, metadata_of, quoted, with_metadata
 from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS
+from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -265,7 +265,7 @@ def states(
 
 
 def vectors(item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]], where: Space) -> Found:
-    """Read vectors of one space, searched or retired: both are in the item's row."""
+    """Read vectors of one space, searched or kept: both are in the item's row."""
     found = {}
     for item_id, (side, row) in there.items():
         kept = row.kept.get(str(where.number))
@@ -273,14 +273,19 @@ def vectors(item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]], whe
             found[item_id] = row.vector
         elif kept is not None:
             found[item_id] = np.frombuffer(kept, dtype=np.float32)
-    names = [item_id for item_id in item_ids if item_id in found]
-    read = Found.of(
-        [(name, there[name][1].version, found[name]) for name in names], where.model.dimension
+        # An adopted collection may hold vectors of any length, and zeros, which have no direction.
+        if where.adopted and item_id in found:
+            (found[item_id],) = as_stored(found[item_id][None], where.model)
+            if where.model.metric == "cosine" and not found[item_id].any():
+                del found[item_id]
+    return Found.of(
+        [
+            (item_id, there[item_id][1].version, found[item_id])
+            for item_id in item_ids
+            if item_id in found
+        ],
+        where.model.dimension,
     )
-    if not where.adopted or not names:
-        return read
-    # An adopted collection may hold vectors of any length.
-    return replace(read, vectors=ready_vectors(read.vectors, where.model, names))
 
 
 def page(server: Server, where: Space, after: str | None, limit: int) -> Page:
@@ -318,6 +323,12 @@ def check_possible(item_ids: Sequence[str], stamp: Stamp) -> None:
             raise InputError(
                 f"item id {item_id!r}: the keys of the adopted collection are whole numbers"
             )
+
+
+def check_cursor(after: str | None, stamp: Stamp) -> None:
+    """Raise InputError unless a page can begin after an id."""
+    if after is not None and stamp.spaces[0].number_ids and not is_number(after):
+        raise InputError(f"after: the cursor of an earlier page, a whole number; got {after!r}")
 
 
 def written(
@@ -382,7 +393,7 @@ def moved(
             continue  # the model's own vector is better than any transform's
         kept = {key: vector for key, vector in row.kept.items() if key != str(target.number)}
         if side != target:
-            kept[str(side.number)] = ready_vectors(row.vector[None], side.model, None)[0].tobytes()
+            kept[str(side.number)] = as_stored(row.vector[None], side.model).tobytes()
         since = max(now, row.since + 1)
         made.append(replace(row, origin=origin, since=since, kept=kept, vector=rows[i]))
     return made

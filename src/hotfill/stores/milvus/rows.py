@@ -41,7 +41,7 @@ class Row:
 
     since: nanoseconds; when it came there. Where a crash left an item on two sides, the later
         counts.
-    content: what stands beside it, as it is stored. kept: retired vectors, space number to bytes.
+    content: what stands beside it, as it is stored. kept: kept old vectors, space number to bytes.
     vector: empty where it was not asked for.
     """
 

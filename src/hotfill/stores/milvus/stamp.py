@@ -25,7 +25,7 @@ _FORMAT = 1
 class Space:
     """The vectors of one model, in a collection of their own.
 
-    number: of the space in its gallery; never used twice. Names its retired vectors.
+    number: of the space in its gallery; never used twice. Names its kept old vectors.
     collection, key, vector: what the collection, its primary key and its vectors are called.
     metric: by which the server compares: "IP", "COSINE" or "L2".
     adopted: whether the collection was there before hotfill. Then what hotfill notes about a row is

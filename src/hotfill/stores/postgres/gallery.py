@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_ids
+from hotfill.errors import InputError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import check_limit, check_move, check_search, check_upsert, ready_vectors
 from hotfill.stores.postgres import inspector, schema, statements
 from hotfill.stores.postgres.connections import Connections, translated
 from hotfill.stores.postgres.stamp import check_name
@@ -24,9 +22,10 @@ from hotfill.stores.postgres.values import (
     vector_array,
     vectors_of,
 )
+from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -48,7 +47,7 @@ class PostgresGallery(Gallery):
 
     Each item is a row; each space has a column of vectors. A move is one UPDATE of a whole batch:
     it fills the new column and says that the item is searched there. The earlier column keeps its
-    vector, which is retired thereby. A search is one SELECT over all sides. Several processes on
+    vector, for the way back. A search is one SELECT over all sides. Several processes on
     several machines may use the gallery at once.
     """
 
@@ -153,7 +152,10 @@ class PostgresGallery(Gallery):
         """The spaces, oldest first."""
         return self._table.reload().models
 
-    def add_space(self, model: ModelId) -> None:
+    def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
+        return self._table.stamp_with(models).models
+
+    def _add_space(self, model: ModelId) -> None:
         """Add a column for a model's vectors; to an adopted table first hotfill's own columns."""
         stamp = self._table.alter(
             f"add the space {model}", lambda c, stamp: schema.add_space(c, stamp, model)
@@ -161,49 +163,43 @@ class PostgresGallery(Gallery):
         if stamp.prepared and not stamp.counted:
             self._table.alter("count the items", schema.count_all)
 
-    def drop_space(self, model: ModelId) -> None:
+    def _drop_space(self, model: ModelId) -> None:
         """Drop the column of an unsearched space."""
         self._table.alter(
             f"drop the space {model}", lambda c, stamp: schema.drop_space(c, stamp, model)
         )
 
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
         """Write items with new content."""
-        stamp = self._table.stamp_with(space, *(retired or {}))
-        rows, old_rows = check_upsert(stamp.models, item_ids, vectors, space, metadata, retired)
-        check_fit(item_ids, stamp.id_type)
-        documents = None if metadata is None else documents_of(metadata, stamp)
-        models = (space, *old_rows)
+        check_fit(item_ids, self._table.stamp.id_type)
+        documents = None if metadata is None else documents_of(metadata, self._table.stamp)
         order = in_order(item_ids)
 
         def write(stamp: Stamp) -> Statement:
-            arrays = {
-                stamp.space(model): self._array(kind[order], stamp.space(model))
-                for model, kind in ((space, rows), *old_rows.items())
-            }
             return statements.upsert(
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in order],
-                arrays,
+                {
+                    stamp.space(model): self._array(rows[order], stamp.space(model))
+                    for model, rows in {space: vectors, **kept}.items()
+                },
                 None if documents is None else [documents[i] for i in order],
             )
 
-        versions = dict(self._table.write("write items", models, write)) if len(order) else {}
+        versions = dict(self._table.write("write items", (space, *kept), write))
+        self._check_all_written(item_ids, versions)
         return np.array([versions[item_id] for item_id in item_ids], dtype=np.int64)
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
         documents = documents_of(metadata, self._table.stamp)
         order = self._fitting(item_ids)
         if len(order):
@@ -215,9 +211,8 @@ class PostgresGallery(Gallery):
                 ),
             )
 
-    def delete(self, item_ids: Sequence[str]) -> int:
+    def _delete(self, item_ids: list[str]) -> int:
         """Delete the rows of items."""
-        check_ids(item_ids)
         order = self._fitting(item_ids)
         if not len(order):
             return 0
@@ -226,18 +221,15 @@ class PostgresGallery(Gallery):
         )
         return int(gone)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`, all of them in one transaction."""
-        stamp = self._table.stamp_with(space)
-        rows, versions = check_move(stamp.models, item_ids, vectors, space, expected_versions)
         order = self._fitting(item_ids)
 
         def write(stamp: Stamp) -> Statement:
@@ -245,9 +237,9 @@ class PostgresGallery(Gallery):
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in order],
-                self._array(rows[order], stamp.space(space)),
-                versions[order].tolist(),
-                origin or space.fingerprint,
+                self._array(vectors[order], stamp.space(space)),
+                expected_versions[order].tolist(),
+                origin,
             )
 
         moved = (
@@ -257,27 +249,23 @@ class PostgresGallery(Gallery):
         )
         return np.array([item_id in moved for item_id in item_ids], dtype=np.bool_)
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
         """Search all sides in one statement."""
-        stamp = self._table.stamp_with(*queries)
-        ready = check_search(stamp.models, queries, k, where)
-        n = max(map(len, ready.values()), default=0)
-        if not n:
-            return {model: Hits(item_ids=(), scores=()) for model in ready}
+        n = len(next(iter(queries.values())))
 
         def ask(stamp: Stamp) -> Statement:
             asked = {
                 stamp.space(model): (n, self._array(rows, stamp.space(model)))
-                for model, rows in ready.items()
+                for model, rows in queries.items()
             }
             return statements.search(stamp, asked, k, where, exact=self._exact)
 
-        stamp, found = self._table.ask("search", tuple(ready), ask)
-        return {model: _hits_of(found, stamp.space(model).number, n) for model in ready}
+        stamp, found = self._table.ask("search", tuple(queries), ask)
+        return {model: _hits_of(found, stamp.space(model).number, n) for model in queries}
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         """Read the state of items."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
         stamp, rows = self._table.ask("read items", (), lambda stamp: statements.get(stamp, wanted))
@@ -290,28 +278,36 @@ class PostgresGallery(Gallery):
                 )
         return [states.get(item_id) for item_id in item_ids]
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched or retired vectors."""
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
+        """Read searched or kept vectors. Of a cosine space, those of zeros are left out."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
 
         def ask(stamp: Stamp) -> Statement:
             return statements.vectors(stamp, stamp.space(space), wanted)
 
         stamp, rows = self._table.ask("read vectors", (space,), ask)
-        place = {row[0]: i for i, row in enumerate(rows)}
+        found = vectors_of([row[2] for row in rows], space.dimension, stamp.space(space).kind)
+        # An adopted column may hold vectors of any length, and zeros, which have no direction.
+        found = as_stored(found, space)
+        place = {
+            row[0]: i for i, row in enumerate(rows) if space.metric != "cosine" or found[i].any()
+        }
         there = [item_id for item_id in item_ids if item_id in place]
         chosen = [place[item_id] for item_id in there]
-        found = vectors_of([row[2] for row in rows], space.dimension, stamp.space(space).kind)
         return Found(
             item_ids=tuple(there),
             versions=np.array([rows[i][1] for i in chosen], dtype=np.int64),
-            # An adopted column may hold vectors of any length.
-            vectors=ready_vectors(found[chosen], space, there) if there else found,
+            vectors=found[chosen],
         )
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         """List items searched in `space`, in the order of the id column."""
-        check_limit(limit)
+        id_type = self._table.stamp.id_type
+        if after is not None and not fits(after, id_type):
+            raise InputError(
+                f"after: expected the cursor of an earlier page, an id of type {id_type}; "
+                f"got {after!r}"
+            )
 
         def ask(stamp: Stamp) -> Statement:
             return statements.scan(stamp, stamp.space(space), after, limit)
@@ -324,7 +320,7 @@ class PostgresGallery(Gallery):
             cursor=rows[-1][1] if len(rows) == limit else None,
         )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+    def _count(self, space: ModelId, origin: str | None) -> int:
         """Count the items searched in `space`: add up a few rows that the database keeps."""
 
         def ask(stamp: Stamp) -> Statement:
@@ -333,7 +329,7 @@ class PostgresGallery(Gallery):
         _, ((n,),) = self._table.ask("count items", (space,), ask)
         return int(n)
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Build the indexes of large sides, drop those of empty ones, and let the server tidy up.
 
         Writes to an indexed side are far slower: build early only for a side that is searched more
@@ -346,11 +342,19 @@ class PostgresGallery(Gallery):
                 schema.add_up(connection, stamp)
             schema.optimise(connection, stamp, sizes, exact=self._exact)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Close the connections."""
         self._table.connections.close()
 
-    # -------------------------------------------------------------------------------------------
+    def _check_all_written(self, item_ids: list[str], versions: Mapping[str, int]) -> None:
+        """Raise InputError where the table alone may give out ids, and some were new."""
+        if missing := [item_id for item_id in item_ids if item_id not in versions]:
+            stamp = self._table.stamp
+            raise InputError(
+                f"{stamp.schema}.{stamp.table} gives out its ids itself ({stamp.id_column} is "
+                f"GENERATED ALWAYS AS IDENTITY), and has no item {', '.join(missing[:5])}: insert "
+                "new rows with your own statements, hotfill sees them; nothing was written"
+            )
 
     def _array(self, rows: Vectors, space: Space) -> Binary:
         return vector_array(rows, space.kind, self._types[space.kind])

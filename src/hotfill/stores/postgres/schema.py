@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from hotfill.errors import StoreError
-from hotfill.stores.inputs import check_unsearched
+from hotfill.stores.base import check_unsearched
 from hotfill.stores.postgres.connections import translated
 from hotfill.stores.postgres.stamp import (
     ORIGIN,

@@ -202,16 +202,32 @@ def _nearest(stamp: Stamp, space: Space, distance: sql.Composable, exact: bool) 
 
 # Writing. Callers give ids sorted, so that writers do not deadlock --------------------------------
 
-_UPSERT = """, given AS (
-    SELECT g.* FROM (SELECT unnest(%(ids)s::text[])::{type} AS id{arrays}) g, stamp
+_GIVEN = """, given AS (
+    SELECT g.* FROM (SELECT unnest(%(ids)s::text[])::{type} AS id{arrays}) g, stamp {all_there}
 ), changed AS (
     UPDATE {items} i SET {sets} FROM given g WHERE i.{key} = g.id
     RETURNING {id} AS id, i.{version} AS version
-), added AS (
+)"""
+
+_ALL_THERE = """WHERE cardinality(%(ids)s::text[]) =
+    (SELECT count(*) FROM {items} i WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]))"""
+
+_ADDED = """, added AS (
     INSERT INTO {items} AS i ({key}, {columns})
     SELECT g.id, {values} FROM given g WHERE g.id::text NOT IN (SELECT id FROM changed)
     ON CONFLICT ({key}) DO UPDATE SET {excluded}
     RETURNING {id} AS id, i.{version} AS version
+)"""
+
+# What is in an object and is no metadata to `hotfill.stores.filters.is_metadata`: it stays.
+_HIDDEN = """(SELECT coalesce(jsonb_object_agg(h.key, h.value), '{{}}') FROM jsonb_each(
+    CASE WHEN jsonb_typeof(i.{metadata}) = 'object' THEN i.{metadata} ELSE '{{}}' END
+) h WHERE h.key = '' OR h.key LIKE '\\_%%' OR h.key ~ '["\\\\]' OR CASE jsonb_typeof(h.value)
+    WHEN 'string' THEN false
+    WHEN 'boolean' THEN false
+    WHEN 'number' THEN abs(h.value::numeric) > CASE
+        WHEN h.value::text LIKE '%%.%%' THEN 1.7976931348623157e308 ELSE 9223372036854775807 END
+    ELSE true END
 )"""
 
 _MOVE = """, given AS (
@@ -229,7 +245,7 @@ _MOVE = """, given AS (
 )"""
 
 _SET_METADATA = """, changed AS (
-    UPDATE {items} i SET {metadata} = g.content::jsonb
+    UPDATE {items} i SET {metadata} = {hidden} || g.content::jsonb
     FROM (SELECT unnest(%(ids)s::text[])::{type} AS id, unnest(%(metadata)s::text[]) AS content) g,
         stamp
     WHERE i.{key} = g.id AND {item}
@@ -248,7 +264,11 @@ def upsert(
     vectors: Mapping[Space, Binary],
     metadata: Sequence[str] | None,
 ) -> Statement:
-    """Write items; rows are their ids and new versions. vectors: in `space`, and retired ones."""
+    """Write items; rows are their ids and new versions.
+
+    vectors: in `space`, and kept ones. Where only the table gives out ids, nothing is written and
+    there are no rows unless all items are there.
+    """
     columns: dict[str, sql.Composable] = {
         VERSION: sql.SQL("nextval({})").format(stamp.versions),
         SPACE: sql.Literal(space.number),
@@ -263,20 +283,33 @@ def upsert(
             arrays.append(_array(name, stamp.type_of(each.kind)))
             columns[each.column] = sql.SQL("g.{}").format(sql.Identifier(name))
         else:
-            columns[each.column] = sql.SQL("NULL")  # a retired vector of the earlier content
+            columns[each.column] = sql.SQL("NULL")  # a kept vector of the earlier content
+    earlier: dict[str, sql.Composable] = dict.fromkeys(columns, sql.SQL(""))
     if metadata is not None and stamp.metadata_column is not None:
         values["metadata"] = list(metadata)
         arrays.append(_array("metadata", sql.SQL("text")))
         columns[stamp.metadata_column] = sql.SQL("g.metadata::jsonb")
+        earlier[stamp.metadata_column] = _hidden(stamp) + sql.SQL(" || ")
     fixed = {name: sql.Identifier(name) for name in columns}
-    steps = sql.SQL(_UPSERT).format(
-        **{**_parts(stamp), "version": sql.Identifier(VERSION)},
-        arrays=sql.SQL("").join(sql.SQL(", ") + array for array in arrays),
-        sets=_list(sql.SQL("{} = {}").format(fixed[name], columns[name]) for name in columns),
-        columns=_list(fixed.values()),
-        values=_list(columns.values()),
-        excluded=_list(sql.SQL("{0} = excluded.{0}").format(name) for name in fixed.values()),
-    )
+    parts = {
+        **_parts(stamp),
+        "version": sql.Identifier(VERSION),
+        "arrays": sql.SQL("").join(sql.SQL(", ") + array for array in arrays),
+        "sets": _list(
+            sql.SQL("{} = {}{}").format(fixed[name], earlier[name], columns[name])
+            for name in columns
+        ),
+        "columns": _list(fixed.values()),
+        "values": _list(columns.values()),
+        "excluded": _list(
+            sql.SQL("{0} = {1}excluded.{0}").format(fixed[name], earlier[name]) for name in columns
+        ),
+    }
+    if stamp.ids_given_out:
+        there = sql.SQL(_ALL_THERE).format(**_parts(stamp))
+        steps = sql.SQL(_GIVEN).format(**parts, all_there=there)
+        return Statement(sql.SQL("SELECT * FROM changed"), values, steps)
+    steps = sql.SQL(_GIVEN + _ADDED).format(**parts, all_there=sql.SQL(""))
     rows = sql.SQL("SELECT * FROM changed UNION ALL SELECT * FROM added")
     return Statement(rows, values, steps)
 
@@ -311,7 +344,9 @@ def move(
 def set_metadata(stamp: Stamp, item_ids: Sequence[str], metadata: Sequence[str]) -> Statement:
     """Replace metadata; no rows."""
     steps = sql.SQL(_SET_METADATA).format(
-        **_parts(stamp), metadata=sql.Identifier(stamp.metadata_column or "")
+        **_parts(stamp),
+        metadata=sql.Identifier(stamp.metadata_column or ""),
+        hidden=_hidden(stamp),
     )
     values = {"ids": list(item_ids), "metadata": list(metadata)}
     return Statement(sql.SQL("SELECT WHERE false"), values, steps)
@@ -321,6 +356,10 @@ def delete(stamp: Stamp, item_ids: Sequence[str]) -> Statement:
     """Delete items; the one row is how many there were."""
     steps = sql.SQL(_DELETE).format(**_parts(stamp))
     return Statement(sql.SQL("SELECT count(*) FROM gone"), {"ids": list(item_ids)}, steps)
+
+
+def _hidden(stamp: Stamp) -> sql.Composed:
+    return sql.SQL(_HIDDEN).format(metadata=sql.Identifier(stamp.metadata_column or ""))
 
 
 def _array(name: str, kind: sql.Composable) -> sql.Composable:

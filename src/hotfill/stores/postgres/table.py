@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from hotfill.errors import StoreError
-from hotfill.stores.inputs import check_space
+from hotfill.stores.base import check_space
 from hotfill.stores.postgres import inspector, schema
 from hotfill.stores.postgres.stamp import Stamp, check_known, check_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from hotfill.stores.postgres.connections import Connection, Connections
@@ -114,18 +114,10 @@ class Table:
         self.stamp = check_known(fresh, now.schema, now.table)
         return self.stamp
 
-    def stamp_with(self, *models: ModelId) -> Stamp:
-        """Return the stamp; a fresh one where the known one lacks a model.
-
-        Raises ModelMismatchError when that one lacks it too.
-        """
+    def stamp_with(self, models: Iterable[ModelId]) -> Stamp:
+        """Return the stamp; a fresh one where the known one lacks any of these models."""
         stamp = self.stamp
-        if all(model in stamp.models for model in models):
-            return stamp
-        stamp = self.reload()
-        for model in models:
-            check_space(stamp.models, model)
-        return stamp
+        return stamp if all(model in stamp.models for model in models) else self.reload()
 
     def alter(self, doing: str, change: Callable[[Connection, Stamp], Stamp]) -> Stamp:
         """Change the stamp, and the table with it, in one transaction."""
@@ -146,7 +138,9 @@ class Table:
         models: that the stamp must have.
         """
         for _ in range(_REBUILDS):
-            stamp = self.stamp_with(*models)
+            stamp = self.stamp_with(models)
+            for model in models:
+                check_space(stamp.models, model)
             rows = self._rows(doing, build(stamp), stamp)
             if rows is not None:
                 return stamp, rows

@@ -20,7 +20,7 @@ from psycopg.pq import Format
 
 from hotfill.errors import InputError
 from hotfill.stores.base import Range
-from hotfill.stores.filters import alternatives
+from hotfill.stores.filters import alternatives, is_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -136,10 +136,13 @@ def metadata_of(content: Any) -> dict[str, Scalar]:
     """Return what a filter can ask for of a jsonb value that others may have written."""
     if not isinstance(content, dict):
         return {}
-    return {k: v for k, v in content.items() if isinstance(v, (str, int, float, bool))}
+    return {key: value for key, value in content.items() if is_metadata(key, value)}
 
 
 # Filters: conditions on jsonb, whose meaning `hotfill.stores.filters` fixes -----------------------
+
+
+_CONTAINED = 20  # values of a key that are looked for by containment
 
 
 def where_condition(
@@ -179,11 +182,18 @@ def where_condition(
                 ).format(m=m, key=sql.Placeholder(name), bounds=sql.SQL(" AND ").join(bounds))
             )
         else:
-            # Containment compares numbers as numbers and never a number with a text.
-            values[name] = [f"{{{json.dumps(key)}:{value(one)}}}" for one in alternatives(wanted)]
+            # Both compare numbers as numbers and never a number with a text. An index on the
+            # column knows containment; the equality of many values is looked up in a hash table.
+            given = [value(one) for one in alternatives(wanted)]
+            if len(given) <= _CONTAINED:
+                values[name] = [f"{{{json.dumps(key)}:{one}}}" for one in given]
+                condition = sql.SQL(" AND i.{m} @> ANY ({wanted}::jsonb[])")
+            else:
+                values[name], values[f"{name}_key"] = given, key
+                condition = sql.SQL(" AND i.{m} -> {key}::text = ANY ({wanted}::jsonb[])")
             parts.append(
-                sql.SQL(" AND i.{m} @> ANY ({wanted}::jsonb[])").format(
-                    m=m, wanted=sql.Placeholder(name)
+                condition.format(
+                    m=m, wanted=sql.Placeholder(name), key=sql.Placeholder(f"{name}_key")
                 )
             )
     return sql.SQL("").join(parts), values
