@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.vectors import check_vectors
 from hotfill.errors import ConfigError, InputError
 from hotfill.ranking.bridge import Bridge, fit_bridge
 from hotfill.ranking.calibration import Uncalibrated, tail
@@ -23,6 +22,7 @@ from hotfill.ranking.networks import ForwardMap
 from hotfill.ranking.pairs import check_pairs, neighbours_kept
 from hotfill.ranking.scorer import Scorer, Side, compare
 from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, as_compared, identity
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
