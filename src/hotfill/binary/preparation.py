@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.extras import need
 from hotfill.metrics import average_precision, rank_scores, same_label
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.ranking.calibration import tail
 from hotfill.ranking.scorer import Scorer, Side
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from hotfill.types import ModelId, Transform, Vectors

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError
 from hotfill.ranking.bridge import Bridge, fit_bridge
 from hotfill.ranking.pairs import agreement, check_pairs, refuse_constant
 from hotfill.ranking.transform import BATCH_ROWS, Transform, as_compared, has_free_length
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

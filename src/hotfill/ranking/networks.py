@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, ShapeError
 from hotfill.ranking.transform import (
     Transform,
@@ -30,6 +29,7 @@ from hotfill.ranking.transform import (
     refuse_others,
 )
 from hotfill.types import ModelId
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from hotfill.types import Vectors

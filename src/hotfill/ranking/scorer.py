@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final, runtime_check
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
 from hotfill.ranking.calibration import Calibrated, Scores
 from hotfill.ranking.rank_merge import RankedHits, SideHits, rank_merge
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError, VectorError
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

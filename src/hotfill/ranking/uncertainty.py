@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError
 from hotfill.ranking.bridge import Bridge
 from hotfill.ranking.kernel import KernelBridge, KernelMap
 from hotfill.ranking.networks import ForwardMap
 from hotfill.ranking.transform import BATCH_ROWS, as_compared
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.rehearsal.backfill_evaluation import Quality, evaluate_side
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

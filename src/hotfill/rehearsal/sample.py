@@ -13,9 +13,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError, VectorError
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors
 
 BLOCK = 4096  # rows read, mapped and compared at once
 MIN_ITEMS = 300

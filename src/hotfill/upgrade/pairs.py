@@ -170,7 +170,7 @@ class Fitting:
 
 # Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------
 # The new model embeds each sampled item once. Old vectors are read where the store has them,
-# searched or retired: an item that an unfinished upgrade moved has vectors of both its models.
+# searched or kept: an item that an unfinished upgrade moved has vectors of both its models.
 
 ENOUGH = 500
 """With fewer vectors of the old model its embedder makes more, where there is one."""

@@ -29,7 +29,7 @@ from hotfill.stores.index_files import IndexFilesGallery, loading  # noqa: E402
 from hotfill.stores.index_files import built as built_module  # noqa: E402
 from hotfill.stores.index_files import gallery as gallery_module  # noqa: E402
 from hotfill.stores.index_files import side as side_module  # noqa: E402
-from hotfill.stores.turns import Turns  # noqa: E402
+from hotfill.stores.read_write_lock import Turns  # noqa: E402
 
 OLD = ModelId("old", "1", 16)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
@@ -401,7 +401,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
     with IndexFilesGallery.create(tmp_path / "store", OLD) as gallery:
         with monkeypatch.context() as patch:
             patch.setattr(
-                "hotfill.stores.room.shutil.disk_usage",
+                "hotfill.stores.folder.shutil.disk_usage",
                 lambda _: type("Usage", (), {"free": 10**6}),
             )
             with pytest.raises(StoreFullError, match="nothing was written"):

@@ -8,10 +8,11 @@ from typing import final
 
 import numpy as np
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
 from hotfill.lab.losses import Reference, Score
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors
 
 
 @dataclass(frozen=True, eq=False)

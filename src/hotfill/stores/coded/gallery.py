@@ -11,15 +11,15 @@ import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.errors import ConfigError
+from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits
 from hotfill.stores.coded.pointers import is_pointer_space, pointer_space, to_pointers, to_slots
 from hotfill.stores.coded.side import CodeSide
 from hotfill.stores.coded.slot_file import record_of
 from hotfill.stores.filters import matches
-from hotfill.stores.folder_lock import FolderLock
+from hotfill.stores.folder import check_room
 from hotfill.stores.inputs import check_move, check_search, check_space, check_upsert
-from hotfill.stores.room import check_room
-from hotfill.stores.turns import Turns
+from hotfill.stores.read_write_lock import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

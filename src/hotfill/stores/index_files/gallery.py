@@ -12,6 +12,7 @@ from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.filters import check_metadata
+from hotfill.stores.folder import check_room
 from hotfill.stores.folder_lock import locked, new_folder
 from hotfill.stores.index_files.adoption import fill_from_index
 from hotfill.stores.index_files.loading import (
@@ -30,7 +31,6 @@ from hotfill.stores.inputs import (
     check_unsearched,
     check_upsert,
 )
-from hotfill.stores.room import check_room
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.locks import FolderLock
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.folder_lock import FolderLock
     from hotfill.stores.index_files.built import Kind
     from hotfill.types import ModelId, Vectors
 

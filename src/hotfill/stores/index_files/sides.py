@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotfill.stores.index_files.loading import load_side
 from hotfill.stores.index_files.side import Side
 from hotfill.stores.inputs import check_space
-from hotfill.stores.turns import Turns
+from hotfill.stores.read_write_lock import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
