@@ -317,15 +317,13 @@ class QdrantGallery(Gallery):
 
     def _vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         name = self._known(space).vector  # searched or kept: both are in the point
-        records = self._collection.read(
-            self._possible(item_ids), keys=[VERSION], vectors=[name]
-        )
+        records = self._collection.read(self._possible(item_ids), keys=[VERSION], vectors=[name])
         rows = [
             (item_id, records[item_id].payload.get(VERSION, 0), named(records[item_id])[name])
             for item_id in item_ids
             if item_id in records and name in named(records[item_id])
         ]
-        return usable(Found.of(rows, space.dimension), space)
+        return Found.of(rows, space.dimension).usable(space)
 
     def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         where = self._known(space)
