@@ -35,6 +35,11 @@ class Checked:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def compared(self) -> Vectors:
+        """The rows of unit length unless length has a meaning: see `as_compared`."""
+        return self.rows if self.model.metric == "cosine" else as_compared(self.rows, self.model)
+
 
 def checked(
     vectors: Any,
@@ -96,8 +101,27 @@ def unit(vectors: NDArray[np.floating]) -> NDArray[Any]:
 
 
 def as_stored(vectors: Vectors, model: ModelId) -> Vectors:
-    """Return rows as a store keeps them: of unit length where they are compared by the cosine."""
+    """Return rows as a store keeps them: of unit length where the cosine compares them."""
     return unit(vectors) if model.metric == "cosine" else vectors
+
+
+def has_free_length(model: ModelId) -> bool:
+    """Tell whether the length of a vector means something in this space."""
+    return model.metric != "cosine" and not model.normalised
+
+
+def as_compared(vectors: Vectors, model: ModelId) -> Vectors:
+    """Return rows of unit length unless length has a meaning: what maps and fits work with."""
+    return vectors if has_free_length(model) else unit(vectors)
+
+
+def as_promised(vectors: NDArray[Any], model: ModelId) -> Vectors:
+    """Return an embedder's rows: float32, of unit length where the model says so.
+
+    Rows of zeros stay; whoever gets them refuses them by name.
+    """
+    rows: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    return unit(rows) if model.normalised else rows
 
 
 def _rows_and_squares(

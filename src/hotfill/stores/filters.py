@@ -43,7 +43,8 @@ def check_metadata(metadata: Sequence[Metadata], n_items: int) -> None:
     """Raise InputError unless there is one usable mapping per item."""
     if isinstance(metadata, (str, Mapping)) or len(metadata) != n_items:
         raise InputError(
-            f"metadata: expected one mapping per item ({n_items}), got {len(metadata)}"
+            f"metadata: expected a list of one mapping per item ({n_items}), got a "
+            f"{type(metadata).__name__} of {len(metadata)}"
         )
     for row in metadata:
         if not isinstance(row, Mapping):
@@ -107,10 +108,11 @@ def _value_matches(value: Scalar, wanted: Scalar | Sequence[Scalar] | Range) -> 
             and (wanted.at_least is None or value >= wanted.at_least)
             and (wanted.at_most is None or value <= wanted.at_most)
         )
-    return any(_kind(value) is _kind(one) and value == one for one in alternatives(wanted))
+    return any(kind_of(value) is kind_of(one) and value == one for one in alternatives(wanted))
 
 
-def _kind(value: Scalar) -> type:
+def kind_of(value: Scalar) -> type:
+    """Return str, bool or float: values of different kinds never equal each other."""
     return float if _is_number(value) else type(value)
 
 

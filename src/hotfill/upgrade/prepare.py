@@ -18,11 +18,11 @@ from hotfill.vectors import check_vectors
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, Source, Vectors
     from hotfill.upgrade.engine import Upgrade
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit
 
 
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up

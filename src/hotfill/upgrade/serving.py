@@ -263,7 +263,7 @@ class Serving:
         """List the old models that have a say of their own in what a query finds."""
         if view.scorer is None or self._all_moved(view):
             return []
-        return [side.model for side in view.scorer.sides if side.own_share]
+        return [side.model for side in view.scorer.sides if side.old_query_weight]
 
     def _search(
         self,
