@@ -13,7 +13,7 @@ import hotfill
 from demo.embeddings import read_embeddings
 from demo.oracle import Oracle
 from demo.traffic import Traffic
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import fit_folder
 
@@ -26,7 +26,7 @@ def main(folder: Path, seed: int) -> None:
     with hotfill.open(folder / "upgrade.toml") as up:
         application = cast("Application", up.parts.source())
         oracle = Oracle(
-            read_embeddings(folder), lambda: load_scorer(fit_folder(up.folder, up.journal))
+            read_embeddings(folder), lambda: Fit.load(fit_folder(up.folder, up.journal)).scorer
         )
         traffic = Traffic(up, application, oracle, folder / f"tally-{seed}.json", seed)
         traffic.catch_up()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, PhaseError, PlanError
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
@@ -95,7 +95,7 @@ class World:
         return upgrade(self.folder / "third", self.gallery, self.source, SECOND, THIRD, **values)
 
     def scorer_of(self, up):
-        return load_scorer(fit_folder(up.folder, up.journal))
+        return Fit.load(fit_folder(up.folder, up.journal)).scorer
 
     def sides(self):
         ids = sorted(self.source)

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from hotfill.errors import JournalError, StoreFullError
+from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.stores.room import MIN_FREE_BYTES
 from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase

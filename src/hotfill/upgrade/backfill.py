@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import EmbedError, ShapeError, StoreError, VectorError
 from hotfill.upgrade.journal.leases import kept
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence

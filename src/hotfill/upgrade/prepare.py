@@ -17,10 +17,10 @@ from hotfill.upgrade.plan import BINDING, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, Source
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit
     from hotfill.upgrade.state import State
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import (
     ConfigError,
     EmbedError,
@@ -19,6 +19,7 @@ from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import POLL_SECONDS
 from hotfill.upgrade.view import Hit, SearchResult
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,12 +120,11 @@ class Serving:
 
         def write(view: View) -> None:
             vectors = self._embed(view.write_model, contents, "write items")
-            retired = {}
+            kept = {}
             if view.kept_model is not None and self._embedder(view.kept_model) is not None:
-                kept = self._embed(view.kept_model, contents, "write items")
-                retired[view.kept_model] = kept
+                kept[view.kept_model] = self._embed(view.kept_model, contents, "write items")
             self._gallery.upsert(
-                item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
+                item_ids, vectors, space=view.write_model, metadata=metadata, kept=kept
             )
             if self._journal.forget(item_ids):
                 # Somebody may have deleted one of them between these two lines.
@@ -201,7 +201,7 @@ class Serving:
         """List the old models that have a say of their own in what a query finds."""
         if view.scorer is None or self._all_moved(view):
             return []
-        return [side.model for side in view.scorer.sides if side.own_share]
+        return [side.model for side in view.scorer.sides if side.old_query_weight]
 
     def _search(
         self,

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
+from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities
-from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade import control, pace, worker

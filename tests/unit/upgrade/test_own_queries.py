@@ -8,7 +8,7 @@ import tomli_w
 
 from hotfill import config
 from hotfill.errors import ConfigError
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 from hotfill.ranking.scorer import OWN_SHARE
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
@@ -82,7 +82,7 @@ def found_by(result):
 def test_old_items_are_scored_by_both_models_and_new_ones_by_the_new(half_way):
     up, serving, _ = half_way
     content = contents(1, seed=5)["item-00000"]
-    expected = by_arithmetic(up, load_scorer(fit_folder(up.folder, up.journal)), content)
+    expected = by_arithmetic(up, Fit.load(fit_folder(up.folder, up.journal)).scorer, content)
     (result,) = serving.search([content], ITEMS)
     found = found_by(result)
     assert found.keys() == expected.keys()

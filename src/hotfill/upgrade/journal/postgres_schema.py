@@ -11,7 +11,7 @@ from psycopg import sql
 
 from hotfill.errors import JournalError, StoreError, StoreFullError
 from hotfill.stores.postgres.connections import Connections
-from hotfill.stores.postgres.names import check_name
+from hotfill.stores.postgres.stamp import check_name
 from hotfill.upgrade.journal import postgres_tables as tables
 
 if TYPE_CHECKING:
