@@ -391,9 +391,22 @@ def moved(
             continue
         if side == target and row.origin == own != origin:
             continue  # the model's own vector is better than any transform's
-        kept = {key: vector for key, vector in row.kept.items() if key != str(target.number)}
+        others = dict(row.kept)
+        earlier = others.pop(str(target.number), None)
         if side != target:
-            kept[str(side.number)] = as_stored(row.vector[None], side.model).tobytes()
+            others[str(side.number)] = row.vector.tobytes()
+        vector = _as_it_was(rows[i], earlier, target) if side != target else rows[i]
         since = max(now, row.since + 1)
-        made.append(replace(row, origin=origin, since=since, kept=kept, vector=rows[i]))
+        made.append(replace(row, origin=origin, since=since, kept=others, vector=vector))
     return made
+
+
+def _as_it_was(
+    vector: NDArray[np.float32], earlier: bytes | None, target: Space
+) -> NDArray[np.float32]:
+    """Return the vector that an adopted collection had, of any length, where it is the same one."""
+    if earlier is None or not target.adopted:
+        return vector
+    kept = np.frombuffer(earlier, dtype=np.float32)
+    same = np.allclose(as_stored(kept[None], target.model)[0], vector, atol=1e-6)
+    return kept if same else vector
