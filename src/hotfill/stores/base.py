@@ -43,7 +43,7 @@ from hotfill.stores.filters import (
     check_where,
 )
 from hotfill.ties import tied, tolerance
-from hotfill.vectors import checked
+from hotfill.vectors import as_stored, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -142,6 +142,18 @@ class Found:
             versions=np.array([version for _, version, _ in rows], dtype=np.int64),
             vectors=vectors.reshape(-1, dimension),
         )
+
+    def usable(self, space: ModelId) -> Found:
+        """Return those of vectors that others stored which hotfill can use.
+
+        Left out are zeros and what is not finite; those of a cosine space get unit length.
+        """
+        squares = np.einsum("ij,ij->i", self.vectors, self.vectors, dtype=np.float64)
+        right = np.isfinite(squares) & (squares > 0)
+        if not right.all():
+            ids = tuple(item_id for item_id, fine in zip(self.item_ids, right, strict=True) if fine)
+            return Found(ids, self.versions[right], as_stored(self.vectors[right], space))
+        return Found(self.item_ids, self.versions, as_stored(self.vectors, space))
 
 
 @dataclass(frozen=True, slots=True)
