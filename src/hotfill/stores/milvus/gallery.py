@@ -15,8 +15,8 @@ from hotfill.stores.milvus import items
 from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.items import Items
 from hotfill.stores.milvus.rows import where_expression
-from hotfill.stores.milvus.server import MOST_HITS, Server
-from hotfill.stores.milvus.stamp import Stamp, look
+from hotfill.stores.milvus.server import MOST_HITS, Server, look
+from hotfill.stores.milvus.stamp import Stamp
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -348,6 +348,10 @@ class MilvusGallery(Gallery):
         with self._items.lock:
             if self._claim.owner == owner:
                 self._claim.owner = ""
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        with self._items.reading(None):
+            return items.remarks(self._server, self._stamp)
 
     def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
         condition = where_expression(where, adopted=space.adopted) if where else ""

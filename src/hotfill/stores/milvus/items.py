@@ -311,6 +311,27 @@ def count(server: Server, where: Space, origin: str | None) -> int:
     return server.count(where, f"{field} == {quoted(origin)}")
 
 
+def remarks(server: Server, stamp: Stamp) -> list[str]:
+    """Look at some vectors of an adopted collection: zeros, and lengths that nobody promised."""
+    said = []
+    for space in stamp.spaces[:1]:
+        names = [row.item_id for row in server.page(space, None, _PAGE)] if space.adopted else []
+        rows = server.read(space, names, vectors=True).values() if names else ()
+        norms = np.array([np.linalg.norm(row.vector) for row in rows])
+        zeros, other = int((norms == 0).sum()), int((abs(norms[norms > 0] - 1) > 0.01).sum())
+        if zeros and space.model.metric == "cosine":
+            said.append(
+                f"{zeros:,} of {len(norms):,} vectors looked at are all zero: they have no "
+                "direction and are left out of fitting; the upgrade embeds them like others"
+            )
+        if other and space.model.normalised:
+            said.append(
+                f"{other:,} of {len(norms):,} vectors looked at are not of unit length, which "
+                f"{space.model} promises: say normalised = false, or name the model that made them"
+            )
+    return said
+
+
 # Rows to be written -------------------------------------------------------------------------------
 
 

@@ -337,6 +337,8 @@ class PostgresGallery(Gallery):
         """
         sizes = {model: self.count(model) for model in self.spaces}
         with translated("build indexes"), self._table.connections.apart() as connection:
+            if not self._table.connections.pooled:  # else the session is not ours to alter
+                connection.execute("SET statement_timeout = 0")
             stamp = self._table.stamp
             if stamp.prepared:
                 schema.add_up(connection, stamp)

@@ -555,7 +555,6 @@ def optimise(
 
     Does nothing while another process is at it.
     """
-    connection.execute("SET statement_timeout = 0")
     key = (_BUILD_LOCK, stamp.items.as_string())
     (mine,) = connection.execute(
         "SELECT pg_try_advisory_lock(%s, hashtext(%s))", key
