@@ -107,11 +107,11 @@ class MilvusGallery(Gallery):
         The collection must have a primary key that its users choose (text or whole number), one
         field of float vectors, called `vector`, and dynamic fields; no others. Metadata are the
         texts, numbers and booleans among the dynamic fields.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
         Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
-        of it, and a vector that was changed meanwhile would be taken for the old one.
+        of it, and a vector that they change would be taken for the old one.
         """
         with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds

@@ -139,7 +139,7 @@ class Server:
         self.load(space)
 
     def load(self, space: Space) -> None:
-        """Let a collection be searched. Again is harmless."""
+        """Let a collection be searched. Idempotent."""
         name = space.collection
         try:
             self.call("load a collection", lambda c: c.load_collection(name, _async=True))
@@ -155,7 +155,7 @@ class Server:
             raise StoreError(f"the collection {name!r} of the gallery is gone") from error
 
     def drop(self, space: Space) -> None:
-        """Remove the collection of a space. Again is harmless."""
+        """Remove the collection of a space. Idempotent."""
         if space.collection in self.names():
             self.call("drop a collection", lambda c: c.drop_collection(space.collection))
 
@@ -259,7 +259,7 @@ class Server:
         self._data("flush", space, lambda c: c.flush(space.collection))
 
     def close(self) -> None:
-        """Disconnect. Again is harmless."""
+        """Disconnect. Idempotent."""
         if self._closed:
             return
         self._closed = True
