@@ -6,12 +6,11 @@ import time
 import uuid
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from hotfill.embedders.content_hash import content_hash
-from hotfill.embedders.parts import InParts
 from hotfill.embedders.vector_cache import Precision, VectorCache
 from hotfill.errors import ConfigError, EmbedError, InputError, ShapeError
 
@@ -21,6 +20,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.types import Embedder, ModelId, Vectors
+
+
+# Embedders that hand over what is made as soon as it is made -------------------------------------
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """What the cache looks for, so that what was paid for is kept even if the rest fails."""
+
+    def parts(self, contents: Sequence[Any], /) -> Iterator[tuple[list[int], Vectors]]:
+        """Yield rows of the call and their vectors, in any order, each row at most once.
+
+        Raises EmbedError after everything that could be made was yielded.
+        """
+        ...
+
 
 _BATCH = 256  # contents given to an embedder that does not hand over parts by itself
 _POLL_SECONDS = 0.05  # how often a vector that somebody else is making is looked for

@@ -13,21 +13,24 @@ How failures are told apart, so that an upgrade goes on without losing items or 
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import threading
+import time
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.embedders.answer import Answer, UnreadableAnswerError, read_answer
 from hotfill.embedders.backoff import Backoff, retry_after_seconds
-from hotfill.embedders.http_call import Call, Refused
-from hotfill.embedders.pace import Pace
 from hotfill.embedders.spend_cap import PriceUnit, SpendCap
 from hotfill.embedders.unit_length import as_promised
-from hotfill.errors import ConfigError, EmbedError
+from hotfill.errors import ConfigError, EmbedError, HotfillError, ShapeError
 from hotfill.extras import need
 from hotfill.types import Metric, ModelId
 
@@ -35,8 +38,185 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import httpx
+    from numpy.typing import NDArray
 
     from hotfill.types import Vectors
+
+
+# What an /embeddings endpoint answered: which rows have a vector, and which have none ------------
+
+
+class UnreadableAnswerError(Exception):
+    """The server sent something else than vectors; asking again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to n texts.
+
+    rows, vectors: those with a usable vector, float32 (rows, dimension). failed: the other rows,
+    and what was wrong with each. tokens: as the server counts them; None when it does not say.
+    """
+
+    rows: list[int]
+    vectors: Vectors
+    failed: dict[int, str]
+    tokens: int | None
+
+
+def read_answer(body: bytes, n: int, dimension: int) -> Answer:
+    """Read the JSON that answers n texts.
+
+    Vectors are lists of numbers or base64 of little-endian float32.
+    Raises UnreadableAnswerError, and ShapeError when the vectors are not `dimension` long: then
+    another model answers than was planned.
+    """
+    try:
+        values = json.loads(body)
+        entries = values["data"]
+        found = {int(entry.get("index", place)): entry for place, entry in enumerate(entries)}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnreadableAnswerError(f"expected JSON with embeddings, got {body[:80]!r}") from error
+    if len(found) != len(entries) or not set(found) <= set(range(n)):
+        raise UnreadableAnswerError(f"expected one embedding for each of {n} texts, got others")
+    if len(found) < n and not all("index" in entry for entry in entries):
+        raise UnreadableAnswerError(f"expected {n} embeddings, got {len(found)}")
+    good: dict[int, NDArray[np.float32]] = {}
+    failed = dict.fromkeys(sorted(set(range(n)) - set(found)), "the answer has no vector for it")
+    for row, entry in found.items():
+        vector = _vector(entry.get("embedding"))
+        if vector is None:
+            failed[row] = "its vector holds NaN, infinite or only zero values"
+        elif len(vector) != dimension:
+            raise ShapeError(
+                f"expected vectors of {dimension} numbers, the server sent {len(vector)}: it runs "
+                "another model than planned, or `dimensions` is missing in `extra`"
+            )
+        else:
+            good[row] = vector
+    rows = sorted(good)
+    vectors = np.stack([good[row] for row in rows]) if rows else np.empty((0, dimension))
+    return Answer(rows, vectors.astype(np.float32), failed, _tokens(values))
+
+
+def _vector(given: Any) -> NDArray[np.float32] | None:
+    """One vector, or None when its numbers cannot be used."""
+    try:
+        if isinstance(given, str):
+            vector = np.frombuffer(base64.b64decode(given, validate=True), dtype="<f4")
+        else:
+            vector = np.array(given, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        if isinstance(given, list):  # null among the numbers: how JSON says NaN
+            return None
+        raise UnreadableAnswerError(f"expected a vector, got {str(given)[:80]!r}") from error
+    if vector.ndim != 1:
+        raise UnreadableAnswerError(f"expected a vector, got {str(given)[:80]!r}")
+    return vector if np.isfinite(vector).all() and vector.any() else None
+
+
+def _tokens(values: dict[str, Any]) -> int | None:
+    usage = values.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    tokens = usage.get("total_tokens", usage.get("prompt_tokens"))
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+
+
+# The bookkeeping of one call: which rows have a vector, which never will, which are to ask -------
+
+_REFUSED_EVERYTHING = 32  # refusals in a call without one success: the texts are not to blame
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server will not embed one of these texts. reason: as it said."""
+
+    reason: str
+
+
+class Call:
+    """What has become of the rows of one call."""
+
+    def __init__(self, requests: list[list[int]]) -> None:
+        self.waiting = deque(requests)
+        self._failed: dict[int, str] = {}
+        self._problem: HotfillError | None = None
+        self._answered = False
+        self._refusals = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a request to send."""
+        return bool(self.waiting) and self._problem is None
+
+    def took(self, rows: list[int], future: Future[Answer | Refused]) -> Answer | None:
+        """Note the outcome of a request; give back the answer, if it is one."""
+        try:
+            outcome = future.result()
+        except HotfillError as error:
+            self._problem = self._problem or error
+            return None
+        if isinstance(outcome, Answer):
+            self._answered = True
+            self._failed |= {rows[row]: reason for row, reason in outcome.failed.items()}
+            return outcome
+        self._refusals += 1
+        if len(rows) == 1:
+            self._failed[rows[0]] = outcome.reason
+        else:
+            middle = len(rows) // 2
+            self.waiting += [rows[:middle], rows[middle:]]
+        if self._refusals >= _REFUSED_EVERYTHING and not self._answered:
+            self._problem = EmbedError(
+                f"the server refuses everything it is sent: {outcome.reason}; the request itself "
+                "is probably wrong: check model and extra"
+            )
+        return None
+
+    def raise_failures(self, n: int) -> None:
+        """Raise what went wrong, if anything did."""
+        if self._problem is not None:
+            raise self._problem
+        if self._failed:
+            rows = sorted(self._failed)
+            raise EmbedError(
+                f"{len(rows)} of {n} texts cannot be embedded; row {rows[0]}: "
+                f"{self._failed[rows[0]]}",
+                rows=rows,
+                retryable=False,
+            )
+
+
+# Go no faster than so many a minute --------------------------------------------------------------
+
+
+class Pace:
+    """Spreads work evenly over time; several threads may share one.
+
+    per_minute: how much is allowed, > 0; None for no limit. Work is charged when its size is known;
+    who comes next waits until it has been worked off.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._seconds_each = 60.0 / per_minute if per_minute else 0.0
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, amount: float = 0.0) -> None:
+        """Wait for one's turn, and charge what is known of the work already."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._free_at)
+            self._free_at = turn + amount * self._seconds_each
+        if turn > now:
+            time.sleep(turn - now)
+
+    def charge(self, amount: float) -> None:
+        """Charge work whose size became known afterwards."""
+        with self._lock:
+            self._free_at = max(time.monotonic(), self._free_at) + amount * self._seconds_each
+
 
 _ASK_AGAIN = {408, 409, 425, 429}  # and every 5xx
 _ABOUT_THE_TEXTS = {400, 413, 422}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import ConfigError, JournalError
-from hotfill.upgrade.backfill import make_vectors
+from hotfill.upgrade.caller import make_vectors
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import paired_vectors
 from hotfill.upgrade.stored_vectors import StoredVectors
@@ -197,7 +197,14 @@ def _of_items(
     """Items as queries; to the old model by their stored vectors, unless another model asks it."""
     ids = sample_ids(gallery, [plan.old_model], plan.canary_items, plan.seed + _SEED)
     found = paired_vectors(
-        gallery, ids, plan.old_model, source, asks_new, plan.batch_size, old_embedder=asks_old
+        gallery,
+        ids,
+        plan.old_model,
+        source,
+        asks_new,
+        plan.batch_size,
+        old_embedder=asks_old,
+        call_seconds=plan.embed_timeout_seconds,
     )
     return found.new, found.old, list(found.item_ids), [()] * len(found.item_ids)
 

@@ -214,6 +214,7 @@ def _pairs(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
         upgrade.new_embedder,
         plan.batch_size,
         stop=upgrade.stop,
+        call_seconds=plan.embed_timeout_seconds,
     )
     return sample, len(found.item_ids), lambda: upgrade.fitting.fit(found.old, found.new)
 

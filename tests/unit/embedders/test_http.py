@@ -12,8 +12,7 @@ import pytest
 
 from hotfill.embedders import HttpEmbedder, SpendCap
 from hotfill.embedders.backoff import Backoff, retry_after_seconds
-from hotfill.embedders.http import from_options
-from hotfill.embedders.pace import Pace
+from hotfill.embedders.http import Pace, from_options
 from hotfill.errors import ConfigError, EmbedError, ShapeError
 from hotfill.types import Embedder, ModelId
 from tests.unit.embedders.server import (

@@ -58,6 +58,15 @@ def busy(pid: int) -> UpgradeBusyError:
     )
 
 
+def lost_the_lead(pid: int) -> UpgradeBusyError:
+    """Make the error of a process that led until another took its place."""
+    return UpgradeBusyError(
+        f"process {pid} leads this upgrade now: this one lost its lock, and stopped before it "
+        "wrote anything more; watch the other with `hotfill watch`",
+        pid,
+    )
+
+
 def _pid(file: TextIO) -> int:
     file.seek(0)
     return int(file.read() or 0)
