@@ -13,7 +13,7 @@ from demo.embeddings import read_embeddings
 from demo.oracle import Oracle
 from demo.traffic import Traffic
 from hotfill import config
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.phases import Phase
 
@@ -31,7 +31,7 @@ def main(folder: Path, seed: int) -> None:
         upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
         application = cast("Application", upgrade.source)
         oracle = Oracle(
-            read_embeddings(folder), lambda: load_scorer(fit_folder(project.folder, journal))
+            read_embeddings(folder), lambda: Fit.load(fit_folder(project.folder, journal)).scorer
         )
         traffic = Traffic(serving, application, oracle, folder / f"tally-{seed}.json", seed)
         traffic.catch_up()

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from hotfill import ModelId
-from hotfill.ranking.model_fit import fitting_for
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.plan import Plan
 
 HERE = Path(__file__).parent

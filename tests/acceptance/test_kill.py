@@ -9,7 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from hotfill import config
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.fits import fit_folder
 from tests.acceptance.processes import moved, started, wait_for
@@ -48,8 +48,8 @@ def check_searches(path, source, embedded):
         model = serving.view.query_model
         if model == NEW:
             vectors = (
-                load_scorer(fit_folder(project.folder, project.look()))
-                .prepare(new_model()(QUERIES))
+                Fit.load(fit_folder(project.folder, project.look()))
+                .scorer.prepare(new_model()(QUERIES))
                 .vectors
             )
         else:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from hotfill.binary import BinaryEmbedder, BinaryEncoder, CodeFormat, GridCodec
 from hotfill.lab.binary import fit_compatible_start, fit_start, old_code_values
-from hotfill.ranking import compare
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit, compare
 from hotfill.rehearsal.rehearse import rehearse
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery
@@ -24,6 +23,7 @@ from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan, Strategy
 from hotfill.upgrade.serving import Serving
@@ -183,7 +183,7 @@ def test_an_upgrade_with_codes_on_a_side_goes_from_start_to_complete(
     )
 
     def load() -> Any:
-        return load_scorer(fit_folder(tmp_path, journal))
+        return Fit.load(fit_folder(tmp_path, journal)).scorer
 
     asked = range(ITEMS, ITEMS + ASKED)
     lowest = min(alone(pair.old), alone(pair.new))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, PhaseError, PlanError
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
@@ -23,6 +23,7 @@ from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.guard import quality_curve
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.serving import Serving
@@ -111,7 +112,7 @@ class World:
         return upgrade(folder, self.gallery, self.source, plan, **{**values, **parts})
 
     def scorer_of(self, up):
-        return load_scorer(fit_folder(up.folder, up.journal))
+        return Fit.load(fit_folder(up.folder, up.journal)).scorer
 
     def search_before(self, queries, k):
         prepared = self.scorer_of(self.former).prepare(queries)

@@ -18,8 +18,8 @@ import pytest
 
 from hotfill import retry as retrying
 from hotfill.errors import JournalError, StoreFullError
+from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.stores.room import MIN_FREE_BYTES
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade import guard as watch
@@ -24,6 +24,7 @@ from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.guard import quality_curve
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.serving import Serving
@@ -124,7 +125,7 @@ def test_a_bad_model_is_held_before_anything_moved_and_an_abort_brings_the_old_g
         up.journal,
         up.plan,
         [old, up.new_embedder],
-        lambda: load_scorer(fit_folder(up.folder, up.journal)),
+        lambda: Fit.load(fit_folder(up.folder, up.journal)).scorer,
     )
     queries = [source["digit-0500"], source["digit-0700"]]
     found_before = [found.hits for found in serving.search(queries, 10)]

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from hotfill.errors import HeldError
-from hotfill.ranking.model_fit import fit_models
+from hotfill.ranking import fit_models
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.upgrade import control, pace

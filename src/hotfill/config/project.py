@@ -14,13 +14,14 @@ from hotfill.config.factories import made_by
 from hotfill.config.settings import GuardSection, ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
-from hotfill.ranking.model_fit import fitting_for, given_map, load_scorer
+from hotfill.ranking import Fit
 from hotfill.rehearsal.sampling import Sampler
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.journal.lock import busy, holder
+from hotfill.upgrade.pairs import fitting_for, given_map
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.prepare import make_plan
@@ -188,7 +189,7 @@ class Project:
         if self.former is None:
             raise ConfigError(f"{self.path} supersedes no upgrade")
         with closing(self.former.look()) as journal:
-            return load_scorer(fit_folder(self.former.folder, journal))
+            return Fit.load(fit_folder(self.former.folder, journal)).scorer
 
     def _search_before(self, gallery: Gallery) -> SearchBefore:
         """In a chain, search as the unfinished upgrade does."""
@@ -360,7 +361,7 @@ class Project:
             journal,
             plan,
             embedders,
-            lambda: load_scorer(fit_folder(self.folder, journal)),
+            lambda: Fit.load(fit_folder(self.folder, journal)).scorer,
             query_embedders=self.query_embedders(),
             load_scorer_before=None if self.former is None else self.load_scorer_before,
         )

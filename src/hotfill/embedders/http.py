@@ -29,10 +29,10 @@ import numpy as np
 
 from hotfill.embedders.backoff import Backoff, retry_after_seconds
 from hotfill.embedders.spend_cap import PriceUnit, SpendCap
-from hotfill.embedders.unit_length import as_promised
 from hotfill.errors import ConfigError, EmbedError, HotfillError, ShapeError
 from hotfill.extras import need
 from hotfill.types import Metric, ModelId
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.ranking.linear import Moments
 from hotfill.ranking.pairs import check_pairs
-from hotfill.ranking.transform import BATCH_ROWS, Transform, as_compared, has_free_length
+from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, as_compared, has_free_length
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from hotfill.ranking.transform import Facts
@@ -62,7 +62,7 @@ class BridgeForm:
 
 
 @final
-class Bridge(Transform):
+class Bridge(StampedTransform):
     """New-model queries to vectors that search old space; see the module.
 
     source: the new model. target: the old model.

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError
 from hotfill.ranking.bridge import Bridge, fit_bridge
 from hotfill.ranking.pairs import agreement, check_pairs, refuse_constant
-from hotfill.ranking.transform import BATCH_ROWS, Transform, as_compared, has_free_length
+from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, as_compared, has_free_length
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ _PLACING_QUERIES = 200
 
 
 @final
-class KernelMap(Transform):
+class KernelMap(StampedTransform):
     """Old vectors to the new space; see the module.
 
     arrays: centre (source,), landmarks (m, source), weights (m, target), exponent (1,),
@@ -313,7 +313,7 @@ def _upper(scores: np.ndarray) -> np.ndarray:
 
 
 @final
-class KernelBridge(Transform):
+class KernelBridge(StampedTransform):
     """New-model queries to vectors that search old space; see the module.
 
     source: the new model. target: the old model.

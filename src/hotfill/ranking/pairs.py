@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError, VectorError
 from hotfill.ranking.transform import as_compared
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors

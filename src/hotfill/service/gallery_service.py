@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import InputError, ModelMismatchError
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 from hotfill.service.confirmation import Confirmation
 from hotfill.service.guarded import Guarded
 from hotfill.service.measures import Measures, Sides
@@ -163,7 +163,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             journal,
             plan,
             embedders,
-            lambda: load_scorer(fit_folder(project.folder, journal)),
+            lambda: Fit.load(fit_folder(project.folder, journal)).scorer,
             load_scorer_before=None if project.former is None else project.load_scorer_before,
             query_embedders={
                 model: Guarded(embedder) for model, embedder in project.query_embedders().items()

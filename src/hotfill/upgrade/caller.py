@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from hotfill.checks import check_vectors
 from hotfill.errors import (
     CallTimeoutError,
     ConfigError,
@@ -25,6 +24,7 @@ from hotfill.errors import (
     VectorError,
 )
 from hotfill.retry import retry
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,10 +130,13 @@ def make_vectors(
 ) -> Vectors:
     """Make vectors and check them; failures are attributed to individual items."""
     try:
-        made = check_vectors(
-            make(contents), model.dimension, item_ids=item_ids, what=f"vectors of {model.name}"
+        return check_vectors(
+            make(contents),
+            model.dimension,
+            item_ids=item_ids,
+            what=f"vectors of {model.name}",
+            copy=True,  # the embedder may use its buffer again for the next call
         )
-        return made.copy()  # the embedder may use its buffer again for the next call
     except VectorError as error:
         raise EmbedError(str(error), item_ids=error.item_ids, retryable=False) from error
     except EmbedError as error:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source
     from hotfill.upgrade.backfill import Work
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.hooks import Hooks, Moment
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.order import Order
-    from hotfill.upgrade.pairs import Fit, Fitting
+    from hotfill.upgrade.pairs import Fitting
     from hotfill.upgrade.plan import Plan
 
 _POLL_SECONDS = 0.2

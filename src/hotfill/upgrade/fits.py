@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import Vectors
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit, Fitting
+    from hotfill.upgrade.pairs import Fitting
     from hotfill.upgrade.plan import Plan
 
 

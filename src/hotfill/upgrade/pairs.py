@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill.errors import ConfigError
+from hotfill.ranking.files import load_transform
+from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
+from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
     Caller,
@@ -102,59 +106,6 @@ def _table(rows: Sequence[Any], model: ModelId) -> Vectors:
     return np.array(rows, np.float32).reshape(-1, model.dimension)
 
 
-# What is fitted between the two models of an upgrade, seen from the engine -----------------------
-# The engine needs little of it: a map for prefilled vectors and a guess of where it errs. How
-# queries are ranked over both sides is the business of `hotfill.serving`; the engine only keeps the
-# files together, because they are worth nothing apart.
-
-
-class Prepared(Protocol):
-    """Queries made ready for every side; `hotfill.ranking.Prepared` is one."""
-
-    @property
-    def vectors(self) -> Mapping[ModelId, Vectors]:
-        """What to search each side with, oldest space first."""
-        ...
-
-    def depth(self, k: int, /) -> int:
-        """How many hits to search for on every side when k are wanted."""
-        ...
-
-    def rank(self, hits: Mapping[ModelId, Any], k: int, /, *, read: Any = None) -> list[Any]:
-        """Merge what the sides found: per query `item_ids`, and `sides` from the oldest on."""
-        ...
-
-
-class Fit(Protocol):
-    """What is fitted between the two models."""
-
-    @property
-    def up(self) -> Transform:
-        """Carries old vectors into the new space, for `prefill`."""
-        ...
-
-    def uncertainty(self, old_vectors: Vectors, /) -> NDArray[np.floating]:
-        """Guess how wrong the map is: (n,), higher is less sure."""
-        ...
-
-    def agreement(self, old_vectors: Vectors, new_vectors: Vectors, /) -> float:
-        """Tell how well old vectors are ranked for new queries, 0 to 1, on held-out pairs."""
-        ...
-
-    def prepare(
-        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None, /
-    ) -> Prepared:
-        """Make queries of the new model ready to search all sides.
-
-        own_queries: the same embedded by old models, which may have a say of their own.
-        """
-        ...
-
-    def save(self, folder: Path, /) -> None:
-        """Write to a folder that exists."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ChainPairs:
     """Items with vectors of the new model, and of old ones where there are any.
@@ -169,7 +120,7 @@ class ChainPairs:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """How a fit comes to be, and comes back.
+    """How a plan's fit comes to be, and comes back.
 
     fit: from paired vectors, row i of both being the same item: old (n, d_old), new (n, d_new).
     load: from the folder that `Fit.save` wrote.
@@ -181,9 +132,46 @@ class Fitting:
     fit_chain: Callable[[ChainPairs], Fit] | None = None
 
 
+def fitting_for(plan: Plan) -> Fitting:
+    """Choose how to fit for a plan's strategy."""
+    old, new = plan.old_model, plan.new_model
+    if plan.strategy == "compatible":
+        return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
+
+    def fit_pairs(first: Vectors, second: Vectors) -> Fit:
+        found = fit_models(
+            first,
+            second,
+            old,
+            new,
+            transform=plan.transform,
+            old_query_weight=OLD_QUERY_WEIGHT if plan.own_queries else 0.0,
+        )
+        given = given_map(plan)
+        return found if given is None else replace(found, up=given)
+
+    def fit_sides(pairs: ChainPairs) -> Fit:
+        return fit_chain(pairs.new, pairs.old, new_model=new, transform=plan.transform)
+
+    return Fitting(fit_pairs, Fit.load, fit_sides)
+
+
+def given_map(plan: Plan) -> Transform | None:
+    """Read the trained `up` map that a plan names; None where it names none.
+
+    Raises ConfigError (no such file), ModelMismatchError (made for other models), InputError.
+    """
+    if not plan.up:
+        return None
+    try:
+        return load_transform(plan.up, source=plan.old_model, target=plan.new_model)
+    except FileNotFoundError as error:
+        raise ConfigError(f"up: {error}") from error
+
+
 # Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------
 # The new model embeds each sampled item once. Old vectors are read where the store has them,
-# searched or retired: an item that an unfinished upgrade moved has vectors of both its models.
+# searched or kept: an item that an unfinished upgrade moved has vectors of both its models.
 
 ENOUGH = 500
 """With fewer vectors of the old model its embedder makes more, where there is one."""

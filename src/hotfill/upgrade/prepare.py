@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.fits import keep_fit
@@ -14,15 +13,16 @@ from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import chain_pairs, paired_vectors, sample_of_all_sides
 from hotfill.upgrade.plan import BINDING, Plan
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, Source, Vectors
     from hotfill.upgrade.engine import Upgrade
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit
 
 
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up

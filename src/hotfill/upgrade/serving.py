@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import (
     ConfigError,
     EmbedError,
@@ -17,6 +17,7 @@ from hotfill.errors import (
 from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.view import Before, Hit, SearchResult, Switch, View, view_of
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,12 +177,11 @@ class Serving:
 
         def write(view: View) -> None:
             vectors = self._embed(view.write_model, contents, "write items")
-            retired = {}
+            kept = {}
             if view.kept_model is not None and view.kept_model in self._embedders:
-                kept = self._embed(view.kept_model, contents, "write items")
-                retired[view.kept_model] = kept
+                kept[view.kept_model] = self._embed(view.kept_model, contents, "write items")
             self._gallery.upsert(
-                item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
+                item_ids, vectors, space=view.write_model, metadata=metadata, kept=kept
             )
             if self._journal.forget(item_ids):
                 # Somebody may have deleted one of them between these two lines.
@@ -263,7 +263,7 @@ class Serving:
         """List the old models that have a say of their own in what a query finds."""
         if view.scorer is None or self._all_moved(view):
             return []
-        return [side.model for side in view.scorer.sides if side.own_share]
+        return [side.model for side in view.scorer.sides if side.old_query_weight]
 
     def _search(
         self,

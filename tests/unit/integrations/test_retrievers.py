@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.serving import Serving
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, half_done, upgrade
 
@@ -60,7 +61,7 @@ def world(tmp_path):
         up.journal,
         up.plan,
         [old, new],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
         poll_seconds=0.0,
     )
     up.on_phase = serving.follow

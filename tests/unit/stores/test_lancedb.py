@@ -395,7 +395,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
     with LanceDBGallery.create(tmp_path, OLD) as gallery:
         version = gallery._table._handle.version
         monkeypatch.setattr(
-            "hotfill.stores.room.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6})
+            "hotfill.stores.folder.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6})
         )
         with pytest.raises(StoreFullError, match="nothing was written"):
             gallery.upsert(["a"], np.ones((1, 3)), space=OLD)

@@ -9,8 +9,8 @@ import pytest
 
 from hotfill import retry as retrying
 from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
+from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities
-from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import control, pace, worker
 from hotfill.upgrade import pace as tidying

@@ -8,9 +8,10 @@ import tomli_w
 
 from hotfill import config
 from hotfill.errors import ConfigError
-from hotfill.ranking.model_fit import fitting_for, load_scorer
-from hotfill.ranking.scorer import OWN_SHARE
+from hotfill.ranking import Fit
+from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
@@ -42,7 +43,7 @@ def half_way(tmp_path):
         up.journal,
         up.plan,
         list(embedders.values()),
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
         poll_seconds=0.0,
     )
     up.on_phase = serving.follow
@@ -58,8 +59,8 @@ def by_arithmetic(up, scorer, content):
     background = new @ scorer.new_reference.T
     features = side.transform.query_features(new)
     views = (
-        (1 - OWN_SHARE, features, side.transform.gallery_features),
-        (OWN_SHARE, old, lambda vectors: vectors),
+        (1 - OLD_QUERY_WEIGHT, features, side.transform.gallery_features),
+        (OLD_QUERY_WEIGHT, old, lambda vectors: vectors),
     )
     scores = {}
     for item_id in up.source:
@@ -82,7 +83,7 @@ def found_by(result):
 def test_old_items_are_scored_by_both_models_and_new_ones_by_the_new(half_way):
     up, serving, _ = half_way
     content = contents(1, seed=5)["item-00000"]
-    expected = by_arithmetic(up, load_scorer(fit_folder(up.folder, up.journal)), content)
+    expected = by_arithmetic(up, Fit.load(fit_folder(up.folder, up.journal)).scorer, content)
     (result,) = serving.search([content], ITEMS)
     found = found_by(result)
     assert found.keys() == expected.keys()

@@ -10,11 +10,12 @@ import tomli_w
 
 from hotfill import config
 from hotfill.errors import ConfigError, ModelMismatchError
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.serving import Serving
@@ -33,7 +34,7 @@ def parts(tmp_path):
         up.journal,
         up.plan,
         [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
         poll_seconds=0.0,
         query_embedders=small,
     )

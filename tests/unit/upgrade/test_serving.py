@@ -14,8 +14,9 @@ from hotfill.errors import (
     InputError,
     ModelMismatchError,
 )
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit
 from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
@@ -32,7 +33,7 @@ def parts(tmp_path):
         up.journal,
         up.plan,
         [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
         poll_seconds=0.0,
     )
     up.on_phase = serving.follow
@@ -223,7 +224,7 @@ def test_a_write_that_one_of_the_models_cannot_embed_writes_nothing(parts, tmp_p
             up.journal,
             up.plan,
             embedders,
-            lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+            lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
         )
         with pytest.raises(EmbedError):
             serving.upsert(["fresh"], [row])
@@ -237,7 +238,7 @@ def test_a_serving_of_another_process_notices_the_phase_within_its_poll(parts, t
         up.journal,
         up.plan,
         [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
+        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
         poll_seconds=3600.0,  # only what it meets tells it
     )
     query = contents(1, seed=3)["item-00000"]

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from hotfill.errors import HeldError, PlanError
-from hotfill.ranking.model_fit import fit_models, load_fit
+from hotfill.ranking import Fit, fit_models
 from hotfill.upgrade import control, pace
 from hotfill.upgrade import guard as watch
 from hotfill.upgrade.canaries import kept_canaries
@@ -17,7 +17,7 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import violations
 from tests.unit.upgrade.small import NEW, OLD, assert_redone, upgrade
 
-REAL = Fitting(fit=lambda old, new: fit_models(old, new, OLD, NEW), load=load_fit)
+REAL = Fitting(fit=lambda old, new: fit_models(old, new, OLD, NEW), load=Fit.load)
 ITEMS = 300
 
 

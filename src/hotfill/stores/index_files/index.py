@@ -22,7 +22,8 @@ faiss = need("faiss", "faiss")
 Kind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 """How a side is searched: by comparing with all, along a graph, or in the nearest parts."""
 
-LEAST_LIVE = 2_000  # below, comparing with all is as quick, and exact
+_LEAST_LIVE = 2_000  # below, comparing with all is as quick, and exact
+_LEAST_SHARE_LIVE = 0.1
 _NEIGHBOURS, _CANDIDATES_BUILDING, _CANDIDATES = 32, 200, 64  # of a graph
 _PARTS_LOOKED_AT = 16  # one in so many, at least 8
 _MOST_WIDENING = 16.0
@@ -56,6 +57,11 @@ class Built:
         """How many of the vectors are of items still there, 0 to 1."""
         return len(self._place) / max(1, len(self._ids))
 
+    @property
+    def spent(self) -> bool:
+        """Whether so little is left that comparing with all of it is as quick."""
+        return len(self) < _LEAST_LIVE or self.share_live < _LEAST_SHARE_LIVE
+
     def bury(self, item_id: str) -> None:
         """Mark an item as gone, if it is here."""
         at = self._place.pop(item_id, None)
@@ -78,7 +84,7 @@ class Built:
         n = int(live.sum())
         if n == 0:
             return [([], np.empty(0, dtype=np.float32)) for _ in queries]
-        if n < LEAST_LIVE:
+        if n < _LEAST_LIVE:
             places = np.flatnonzero(live)
             found = nearest(queries, self._vectors(places), k, metric)
             return [([self._ids[i] for i in places[at]], scores) for at, scores in found]

@@ -1,20 +1,46 @@
-"""The stamp of a store on disk: a small file that names its spaces and where its data lies."""
+"""The folder of a store on disk: its stamp, and room for what is written."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from hotfill.errors import ConfigError, StoreError
+from hotfill.errors import ConfigError, StoreError, StoreFullError
 from hotfill.types import ModelId
 
-if TYPE_CHECKING:
-    from pathlib import Path
+MIN_FREE_BYTES = 64 * 2**20
+_COPIES = 4  # log, vector, kept vector, and slack
 
 _NAME = "spaces.json"
 _FORMAT = 1
+
+
+def new_folder(path: str | Path) -> Path:
+    """Make a folder for a gallery. Raises StoreError when there is something in it."""
+    folder = Path(path)
+    if folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty: open it, or name a folder that is")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_room(folder: Path, n_bytes: int) -> None:
+    """Raise StoreFullError unless a write of so many bytes of vectors leaves the disk some room.
+
+    For engines that write through mapped files: there a full disk is no error that a program could
+    catch but a bus error, which ends the process (seen with Qdrant Edge 0.9.0 on a full tmpfs).
+    """
+    free = shutil.disk_usage(folder).free
+    wanted = MIN_FREE_BYTES + _COPIES * n_bytes
+    if free < wanted:
+        raise StoreFullError(
+            f"{folder}: this write needs {wanted / 1e6:,.0f} MB of free space to be safe, and "
+            f"{free / 1e6:,.0f} MB are left; nothing was written: make room and call again",
+            retryable=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

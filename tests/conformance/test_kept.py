@@ -1,4 +1,4 @@
-"""Retired vectors: kept for the way back, void after an edit, never searched."""
+"""Kept vectors: there for the way back, void after an edit, never searched."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_the_earlier_vector_can_be_read_after_a_move(store, rows):
     np.testing.assert_allclose(found.vectors, old, atol=1e-6)
 
 
-def test_an_edit_makes_retired_vectors_void(store, rows):
+def test_an_edit_makes_kept_vectors_void(store, rows):
     gallery = store.gallery(OLD, NEW)
     versions = gallery.upsert(["a", "b"], rows(2, OLD), space=OLD)
     gallery.move(["a", "b"], rows(2, NEW), space=NEW, expected_versions=versions)
@@ -25,7 +25,7 @@ def test_an_edit_makes_retired_vectors_void(store, rows):
     assert gallery.vectors(["a", "b"], OLD).item_ids == ("b",)
 
 
-def test_a_delete_makes_retired_vectors_void(store, rows):
+def test_a_delete_makes_kept_vectors_void(store, rows):
     gallery = store.gallery(OLD, NEW)
     versions = gallery.upsert(["a"], rows(1, OLD), space=OLD)
     gallery.move(["a"], rows(1, NEW), space=NEW, expected_versions=versions)
@@ -34,12 +34,12 @@ def test_a_delete_makes_retired_vectors_void(store, rows):
     assert gallery.vectors(["a"], OLD).item_ids == ()
 
 
-def test_a_write_may_bring_retired_vectors_of_its_own(store, rows):
+def test_a_write_may_bring_kept_vectors_of_its_own(store, rows):
     gallery, old, older = store.gallery(OLD, NEW, NEWEST), rows(2, OLD), rows(2, NEW)
     versions = gallery.upsert(["a"], rows(1, OLD), space=OLD)
     gallery.move(["a"], rows(1, NEW), space=NEW, expected_versions=versions)
     versions = gallery.upsert(
-        ["a", "b"], rows(2, NEWEST), space=NEWEST, retired={OLD: old, NEW: older}
+        ["a", "b"], rows(2, NEWEST), space=NEWEST, kept={OLD: old, NEW: older}
     )
     gallery = store.again(gallery)
     assert [gallery.count(space) for space in (OLD, NEW, NEWEST)] == [0, 0, 2]
@@ -50,7 +50,7 @@ def test_a_write_may_bring_retired_vectors_of_its_own(store, rows):
     assert gallery.search({OLD: rows(1, OLD)}, 5)[OLD].item_ids == ((),)
 
 
-def test_each_space_keeps_its_own_retired_vector(store, rows):
+def test_each_space_keeps_its_own_kept_vector(store, rows):
     gallery, old, new = store.gallery(OLD, NEW, NEWEST), rows(1, OLD), rows(1, NEW)
     versions = gallery.upsert(["a"], old, space=OLD)
     gallery.move(["a"], new, space=NEW, expected_versions=versions)
@@ -59,7 +59,7 @@ def test_each_space_keeps_its_own_retired_vector(store, rows):
     np.testing.assert_array_equal(gallery.vectors(["a"], NEW).vectors, new)
 
 
-def test_dropping_a_space_removes_its_retired_vectors_for_good(store, rows):
+def test_dropping_a_space_removes_its_kept_vectors_for_good(store, rows):
     gallery = store.gallery(OLD, NEW)
     versions = gallery.upsert(["a"], rows(1, OLD), space=OLD)
     gallery.move(["a"], rows(1, NEW), space=NEW, expected_versions=versions)

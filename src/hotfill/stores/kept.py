@@ -1,4 +1,4 @@
-"""Retired vectors in an SQLite file, for stores that cannot keep an unsearched vector cheaply."""
+"""Kept vectors in an SQLite file, for stores that cannot keep an unsearched vector cheaply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS retired (
+CREATE TABLE IF NOT EXISTS kept (
     item_id TEXT NOT NULL, space TEXT NOT NULL, version INTEGER NOT NULL, vector BLOB NOT NULL,
     PRIMARY KEY (item_id, space, version)
 );
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 _MAX_ASKED = 500  # ids in one statement; SQLite allowed 999 parameters for most of its life
 
 
-class RetiredVectors:
+class KeptVectors:
     """Vectors by (item, space, content version), durable when a call returns.
 
     The version is part of the key, so that vectors for content that is about to be written never
@@ -46,7 +46,7 @@ class RetiredVectors:
         """Keep vectors: (item id, space fingerprint, version, vector); all of them or none."""
         with self._transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO retired VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)",
                 ((item, space, version, row.tobytes()) for item, space, version, row in rows),
             )
 
@@ -59,7 +59,7 @@ class RetiredVectors:
             marks = ",".join("?" * len(part))
             with translated(self._path):
                 rows = self._db.execute(
-                    "SELECT item_id, version, vector FROM retired "
+                    "SELECT item_id, version, vector FROM kept "
                     f"WHERE space = ? AND item_id IN ({marks})",
                     (space, *part),
                 ).fetchall()
@@ -72,7 +72,7 @@ class RetiredVectors:
         """Remove vectors of earlier content of items that were written anew."""
         with self._transaction() as db:
             db.executemany(
-                "DELETE FROM retired WHERE item_id = ? AND version <> ?",
+                "DELETE FROM kept WHERE item_id = ? AND version <> ?",
                 versions.items(),
             )
 
@@ -80,21 +80,21 @@ class RetiredVectors:
         """Remove all vectors of items."""
         with self._transaction() as db:
             db.executemany(
-                "DELETE FROM retired WHERE item_id = ?", ((item_id,) for item_id in item_ids)
+                "DELETE FROM kept WHERE item_id = ?", ((item_id,) for item_id in item_ids)
             )
 
     def forget_in_space(self, item_ids: Sequence[str], space: str) -> None:
         """Remove the vectors of items in one space."""
         with self._transaction() as db:
             db.executemany(
-                "DELETE FROM retired WHERE item_id = ? AND space = ?",
+                "DELETE FROM kept WHERE item_id = ? AND space = ?",
                 ((item_id, space) for item_id in item_ids),
             )
 
     def drop_space(self, space: str) -> None:
         """Remove all vectors of one space."""
         with self._transaction() as db:
-            db.execute("DELETE FROM retired WHERE space = ?", (space,))
+            db.execute("DELETE FROM kept WHERE space = ?", (space,))
 
     @property
     def version_ceiling(self) -> int:
@@ -109,7 +109,7 @@ class RetiredVectors:
             db.execute("INSERT OR REPLACE INTO facts VALUES ('ceiling', ?)", (version,))
 
     def close(self) -> None:
-        """Close the file. Again is harmless."""
+        """Close the file. Idempotent."""
         self._db.close()
 
     def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Turns:
+class ReadWriteLock:
     """Lets in any number of readers or one writer. A waiting writer goes before new readers."""
 
     def __init__(self) -> None:
