@@ -14,13 +14,14 @@ from hotfill.config.factories import made_by
 from hotfill.config.settings import GuardSection, ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError, StoreBusyError
+from hotfill.locks import holder
 from hotfill.ranking import Fit
 from hotfill.rehearsal.sampling import Sampler
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import HANDOVER_SECONDS, Upgrade
 from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.journal.lock import busy, holder
+from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.pairs import fitting_for, given_map
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.plan import Plan

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from hotfill.errors import JournalError, UpgradeBusyError
-from hotfill.upgrade.journal.lock import holder, running_lock
+from hotfill.locks import holder
+from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase, Step
 from tests.postgres import server
