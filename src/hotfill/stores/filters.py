@@ -54,6 +54,16 @@ def check_metadata(metadata: Sequence[Metadata], n_items: int) -> None:
             _check_scalar(key, value)
 
 
+def is_metadata(key: str, value: Any) -> bool:
+    """Tell whether a key and its value are metadata: people's own records may hold more."""
+    try:
+        _check_key(key)
+        _check_scalar(key, value)
+    except InputError:
+        return False
+    return True
+
+
 def check_where(where: Where) -> None:
     """Raise InputError unless every condition can be understood by every store, at its cost.
 

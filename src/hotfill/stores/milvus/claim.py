@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pymilvus import DataType
 
 from hotfill.errors import StoreBusyError, StoreError
-from hotfill.stores.milvus.failures import MissingCollectionError
+from hotfill.stores.milvus.server import MissingCollectionError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

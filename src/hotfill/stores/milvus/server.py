@@ -1,30 +1,32 @@
-"""The client's calls, in rows and spaces."""
+"""A connection to Milvus or Milvus Lite: calls in rows and spaces, failures in our words."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc
 from pymilvus import DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
 
-from hotfill.errors import StoreError
-from hotfill.stores.milvus.conditions import among, quoted
-from hotfill.stores.milvus.failures import MissingCollectionError, translated
-from hotfill.stores.milvus.rows import FIELDS, from_stored, to_stored
+from hotfill.errors import HotfillError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.failures import told
+from hotfill.stores.milvus.rows import FIELDS, among, from_stored, quoted, to_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import TypeVar
 
+    from hotfill.stores.failures import Sayings
     from hotfill.stores.milvus.rows import Row
     from hotfill.stores.milvus.stamp import Space
     from hotfill.types import Vectors
 
-    T = TypeVar("T")
+T = TypeVar("T")
 
 MOST_HITS = 16_384  # that a server gives for one query
 _AT_ONCE = 1000  # rows in one request
@@ -32,6 +34,41 @@ ID_BYTES = 65_535  # longest text that can be a primary key
 _LOADING_SECONDS = 120.0
 _open_files: Counter[str] = Counter()  # Milvus Lite: galleries of this process in one file
 _files_lock = Lock()
+_SAYINGS: Sayings = (
+    ("No space left on device", StoreFullError, True),
+    ("disk quota exceeded", StoreFullError, True),
+    ("memory quota exceeded", StoreFullError, True),
+    ("locked by another process", StoreBusyError, True),
+    ("rate limit exceeded", StoreError, True),
+    ("Fail connecting to server", StoreError, True),
+    ("not healthy", StoreError, True),
+    ("channel not available", StoreError, True),
+    ("no available shard", StoreError, True),
+    ("deadline exceeded", StoreError, True),
+)
+
+
+class MissingCollectionError(Exception):
+    """There is no collection of that name (any more). Never leaves this package."""
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise StoreError, or the kind of it that fits, for whatever client and server raise."""
+    try:
+        yield
+    except (HotfillError, MissingCollectionError):
+        raise
+    except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
+        raise _ours(doing, error) from error
+
+
+def _ours(doing: str, error: Exception) -> Exception:
+    text = str(error)
+    lowered = text.lower()
+    if "collection" in lowered and ("not found" in lowered or "does not exist" in lowered):
+        return MissingCollectionError(text)
+    return told(doing, text, _SAYINGS, retryable=isinstance(error, grpc.RpcError))
 
 
 class Server:

@@ -18,7 +18,7 @@ from psycopg import sql
 from hotfill.errors import JournalError, StoreError, StoreFullError
 from hotfill.retry import is_retryable, retry_if
 from hotfill.stores.postgres.connections import Connections
-from hotfill.stores.postgres.names import check_name
+from hotfill.stores.postgres.stamp import check_name
 from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally, WorkerLeases
 from hotfill.upgrade.journal.lock import busy, lost_the_lead
 from hotfill.upgrade.phases import Hold, Phase, advance

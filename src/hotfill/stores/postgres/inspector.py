@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, cast
 from psycopg import sql
 
 from hotfill.errors import StoreError
-from hotfill.stores.postgres.ids import ID_TYPES
 from hotfill.stores.postgres.stamp import Space, Stamp
+from hotfill.stores.postgres.values import ID_TYPES
 
 if TYPE_CHECKING:
     from hotfill.stores.postgres.connections import Connection
-    from hotfill.stores.postgres.wire import Kind
+    from hotfill.stores.postgres.stamp import Kind
     from hotfill.types import ModelId
 
 _COLUMNS = """
