@@ -1,25 +1,66 @@
-"""Filters in the words of the engine. Their meaning is fixed in `hotfill.stores.filters`."""
+"""Conditions on points in the words of qdrant-client: the user's filters, and hotfill's own."""
 
 from __future__ import annotations
 
-import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 from qdrant_client import models
 
-from hotfill.stores.base import Range
-from hotfill.stores.filters import alternatives
-from hotfill.stores.qdrant.points import SIDE, VERSION, made_by, path
+from hotfill.stores.qdrant_points import SIDE, VERSION, FilterWords, made_by, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hotfill.stores.base import Scalar, Where
+    from hotfill.stores.base import Where
     from hotfill.stores.qdrant.stamp import Space
 
 _EXACT_IN_FLOAT64 = 2**53
-_LARGEST = sys.float_info.max
+
+
+def where_filter(where: Where, *, adopted: bool) -> models.Filter:
+    """Translate a checked filter. adopted: whether a dot in a key goes one level down."""
+    filter_: models.Filter = _NESTED_WORDS.where(where) if adopted else _WORDS.where(where)
+    return filter_
+
+
+class _Words(FilterWords):
+    def all_of(self, conditions: Sequence[Any]) -> models.Filter:
+        return models.Filter(must=list(conditions))
+
+    def any_of(self, conditions: Sequence[Any]) -> models.Filter:
+        return models.Filter(should=list(conditions)) if conditions else these([])
+
+    def between(self, key: str, low: float, high: float) -> Any:
+        return self._at(key, range=models.Range(gte=low, lte=high))
+
+    def one_text_of(self, key: str, texts: Sequence[str]) -> Any:
+        return self._at(key, match=models.MatchAny(any=list(texts)))
+
+    def one_flag_of(self, key: str, flags: Sequence[bool]) -> Any:
+        matches = [models.MatchValue(value=flag) for flag in set(flags)]
+        return self.any_of([self._at(key, match=match) for match in matches])
+
+    def one_number_of(self, key: str, numbers: Sequence[int | float]) -> Any:
+        # The engine's match on numbers knows whole ones only, and 3 would not match 3.0.
+        large = [n for n in numbers if isinstance(n, int) and abs(n) > _EXACT_IN_FLOAT64]
+        either = [self.between(key, n, n) for n in numbers if n not in large]
+        if large:
+            either.append(self._at(key, match=models.MatchAny(any=large)))
+        return self.any_of(either)
+
+    def _at(self, key: str, **condition: Any) -> Any:
+        return models.FieldCondition(key=path(key), **condition)
+
+
+class _NestedWords(_Words):
+    def _at(self, key: str, **condition: Any) -> Any:
+        keys = key.split(".")
+        ways = [path(key), path(*keys)] if len(keys) > 1 and all(keys) else [path(key)]
+        found = [models.FieldCondition(key=way, **condition) for way in ways]
+        return found[0] if len(found) == 1 else self.any_of(found)
+
+
+_WORDS, _NESTED_WORDS = _Words(), _NestedWords()
 
 
 def searched_in(space: Space) -> models.Filter:
@@ -40,7 +81,7 @@ def made_by_model(space: Space) -> models.Filter:
 
 
 def having(space: Space) -> models.Filter:
-    """Match points that have a vector in a space, searched or retired."""
+    """Match points that have a vector in a space, searched or kept."""
     return models.Filter(must=[models.HasVectorCondition(has_vector=space.vector)])
 
 
@@ -74,38 +115,7 @@ def without(wanted: models.Filter, unwanted: models.Filter) -> models.Filter:
     return models.Filter(must=[wanted], must_not=[unwanted])
 
 
-def where_filter(where: Where) -> models.Filter:
-    """Translate a checked filter."""
-    must: list[Any] = []
-    for key, wanted in where.items():
-        if isinstance(wanted, Range):
-            must.append(_in_range(key, wanted.at_least, wanted.at_most))
-        else:
-            either = [_equals(key, value) for value in alternatives(wanted)]
-            must.append(models.Filter(should=either) if either else these([]))
-    return models.Filter(must=must)
-
-
-def _equals(key: str, value: Scalar) -> Any:
-    # The engine's match on numbers knows whole ones only, and 3 would not match 3.0.
-    if isinstance(value, float) or (
-        not isinstance(value, (bool, str)) and abs(value) <= _EXACT_IN_FLOAT64
-    ):
-        return _in_range(key, value, value)
-    return _match(path(key), value)
-
-
-def _in_range(key: str, at_least: float | None, at_most: float | None) -> Any:
-    low = -math.inf if at_least is None else at_least
-    high = math.inf if at_most is None else at_most
-    if low > _LARGEST or high < -_LARGEST:
-        return these([])
-    # JSON knows no infinity, and a range without any bound is best avoided.
-    bounds = models.Range(gte=max(low, -_LARGEST), lte=min(high, _LARGEST))
-    return models.FieldCondition(key=path(key), range=bounds)
-
-
-def _match(key: str, value: str | int | bool) -> Any:
+def _match(key: str, value: str) -> Any:
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))
 
 
