@@ -10,18 +10,16 @@ import json
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from typing import BinaryIO
 
     import numpy as np
-
-_STAMP = "hotfill"
 
 
 @contextmanager
@@ -86,52 +84,45 @@ def sync_folder(folder: Path) -> None:
 
 # Arrays with a stamp: safetensors, so that nothing from a file is executed ------------------------
 
+FORMAT = 1
+"""Of stamps; files of another are refused."""
+
 
 def save_stamped(
-    path: Path, kind: str, version: int, stamp: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    path: str | Path, key: str, stamp: Mapping[str, object], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write arrays with what they mean, whole.
-
-    kind: of what is written, for example "scorer". version: of its form. stamp: plain values.
-    """
+    """Write arrays and their stamp under one metadata key, whole or not at all."""
     import numpy as np
     from safetensors.numpy import save
 
-    text = json.dumps({"kind": kind, "version": version, **stamp})
-    rows = {name: np.array(array, order="C") for name, array in arrays.items()}
-    write_whole(path, save(rows, metadata={_STAMP: text}))
+    text = json.dumps({"format": FORMAT, **stamp})
+    rows = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_whole(Path(path), save(rows, metadata={key: text}))
 
 
 def load_stamped(
-    path: Path, kind: str, version: int
+    path: str | Path, key: str, what: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read a stamp and its arrays, as `save_stamped` wrote them.
+    """Read a stamp and its arrays. what: the word for such a file in messages, "transform", say.
 
-    Raises InputError when the file is damaged, of another kind or of another version;
-    FileNotFoundError.
+    Raises FileNotFoundError, InputError (damaged, without this stamp, of another format).
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {kind} file {path}")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no {what} file {path}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        stamp = json.loads(metadata.get(_STAMP, "null"))
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: expected a {kind} file, which cannot be read: {error}"
-        ) from error
-    if not isinstance(stamp, dict) or stamp.get("kind") != kind:
-        found = stamp.get("kind") if isinstance(stamp, dict) else None
-        raise InputError(
-            f"{path}: expected a {kind} file of hotfill, got "
-            f"{'something else' if found is None else f'one of kind {found!r}'}"
-        )
-    if stamp.get("version") != version:
-        raise InputError(
-            f"{path}: expected version {version} of a {kind} file, got {stamp.get('version')!r}; "
-            "read it with the hotfill that wrote it, or make it again"
-        )
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+    if key not in metadata:
+        raise InputError(f"{path} is a safetensors file, but not a {what} that hotfill wrote")
+    try:
+        stamp = json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: its stamp is not readable: {error}") from error
+    if not isinstance(stamp, dict) or stamp.get("format") != FORMAT:
+        raise InputError(f"{path}: expected format {FORMAT}; written by another hotfill version?")
     return stamp, arrays

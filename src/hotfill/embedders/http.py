@@ -21,13 +21,18 @@ import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
-from hotfill.embedders.backoff import Backoff, retry_after_seconds
 from hotfill.embedders.spend_cap import PriceUnit, SpendCap
 from hotfill.errors import ConfigError, EmbedError, HotfillError, ShapeError
 from hotfill.extras import need
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
     import httpx
     from numpy.typing import NDArray
+    from tenacity import RetryCallState
 
     from hotfill.types import Vectors
 
@@ -222,6 +228,33 @@ _ASK_AGAIN = {408, 409, 425, 429}  # and every 5xx
 _ABOUT_THE_TEXTS = {400, 413, 422}
 
 
+class _AskAgainError(Exception):
+    """A request that failed for a reason that may pass. asked: the wait asked for, in seconds."""
+
+    def __init__(self, problem: str, asked: float | None = None) -> None:
+        super().__init__(problem)
+        self.asked = asked or 0.0
+
+
+def _asked_wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return error.asked if isinstance(error, _AskAgainError) else 0.0
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date. None when absent or unreadable."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
 class HttpEmbedder:
     """Embeds texts by requests to a server.
 
@@ -231,7 +264,10 @@ class HttpEmbedder:
     api_key: sent as a bearer token. extra: further fields of the request, such as
         {"dimensions": 512} or {"encoding_format": "base64"} (a quarter of the bytes).
     batch_size: texts in a request. parallel: requests under way at once.
-    timeout_seconds: of one request. backoff: of requests sent again.
+    timeout_seconds: of one request. tries: how often one is sent at most, >= 1. first_wait_seconds,
+        longest_wait_seconds: the waits between double, and are drawn evenly between nothing and
+        that limit ("full jitter"), so that many clients that failed together do not come back
+        together; a server that asks for a longer wait than the longest is not waited for.
     requests_per_minute, tokens_per_minute: the pace; None for none. Tokens need a server that
         reports its `usage`.
     spend_cap: asked before every request; None for no limit.
@@ -251,7 +287,9 @@ class HttpEmbedder:
         batch_size: int = 64,
         parallel: int = 1,
         timeout_seconds: float = 60.0,
-        backoff: Backoff | None = None,
+        tries: int = 6,
+        first_wait_seconds: float = 0.5,
+        longest_wait_seconds: float = 60.0,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         spend_cap: SpendCap | None = None,
@@ -259,9 +297,10 @@ class HttpEmbedder:
         client: Any = need("httpx", "http")
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"url: expected http://... or https://..., got {url!r}")
-        if batch_size < 1 or parallel < 1:
+        if batch_size < 1 or parallel < 1 or tries < 1:
             raise ConfigError(
-                f"batch_size and parallel must be >= 1, got {batch_size} and {parallel}"
+                "batch_size, parallel and tries must be >= 1, got "
+                f"{batch_size}, {parallel} and {tries}"
             )
         self._httpx = client
         self._url = url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
@@ -270,7 +309,9 @@ class HttpEmbedder:
         self._key = api_key
         self._batch_size = batch_size
         self._parallel = parallel
-        self._backoff = backoff or Backoff()
+        self._tries = tries
+        self._longest_wait = longest_wait_seconds
+        self._jitter = wait_random_exponential(first_wait_seconds, longest_wait_seconds)
         self._request_pace = Pace(requests_per_minute)
         self._token_pace = Pace(tokens_per_minute)
         self._spend_cap = spend_cap
@@ -335,62 +376,65 @@ class HttpEmbedder:
         call.raise_failures(len(contents))
 
     def close(self) -> None:
-        """Close the connections. Again is harmless."""
+        """Close the connections. Idempotent."""
         self._client.close()
 
     # ------------------------------------------------------------------------------------------
 
     def _ask(self, texts: list[str]) -> Answer | Refused:
         """Send one request until it is answered, refused, or not worth trying any more."""
-        failures = 0
-        while True:
-            reserved = self._spend_cap.reserve(texts) if self._spend_cap else 0.0
-            asked, problem = self._send(texts, reserved)
-            if not isinstance(problem, str):
-                return problem
-            failures += 1
-            too_long = asked is not None and asked > self._backoff.longest_seconds
-            if failures >= self._backoff.tries or too_long:
-                waits = f"; it asks to wait {asked:.0f} s" if too_long else ""
-                raise EmbedError(f"{self._url}: {problem}; gave up after {failures} tries{waits}")
-            sleep(self._backoff.seconds(failures, asked))
+        asking = Retrying(
+            retry=retry_if_exception_type(_AskAgainError),
+            stop=stop_after_attempt(self._tries) | self._asks_too_long,
+            wait=lambda state: max(self._jitter(state), _asked_wait(state)),
+            retry_error_callback=self._give_up,
+        )
+        return asking(self._send, texts)
 
-    def _send(
-        self, texts: list[str], reserved: float
-    ) -> tuple[float | None, Answer | Refused | str]:
-        """Send a request once: what came, or what went wrong and the wait that was asked for."""
+    def _asks_too_long(self, state: RetryCallState) -> bool:
+        return _asked_wait(state) > self._longest_wait
+
+    def _give_up(self, state: RetryCallState) -> NoReturn:
+        asked, tries = _asked_wait(state), state.attempt_number
+        waits = f"; it asks to wait {asked:.0f} s" if asked > self._longest_wait else ""
+        error = state.outcome.exception() if state.outcome else None
+        raise EmbedError(f"{self._url}: {error}; gave up after {tries} tries{waits}") from error
+
+    def _send(self, texts: list[str]) -> Answer | Refused:
+        """Send a request once. Raises _AskAgainError, and EmbedError when asking is in vain."""
+        reserved = self._spend_cap.reserve(texts) if self._spend_cap else 0.0
         self._token_pace.wait()
         self._request_pace.wait(1)
         try:
             response = self._client.post(self._url, json={**self._fields, "input": texts})
         except (self._httpx.ConnectError, self._httpx.ConnectTimeout) as error:
             self._settle(reserved, 0.0)
-            return None, f"cannot be reached: {error}"
+            raise _AskAgainError(f"cannot be reached: {error}") from error
         except self._httpx.HTTPError as error:
             # It may have been worked on, so what was reserved stays counted.
-            return None, f"no answer: {type(error).__name__} {error}"
+            raise _AskAgainError(f"no answer: {type(error).__name__} {error}") from error
         if response.status_code != 200:
             self._settle(reserved, 0.0)
             return self._not_answered(response)
         try:
             answer = read_answer(response.content, len(texts), self._model_id.dimension)
         except UnreadableAnswerError as error:
-            return None, str(error)  # and paid for, perhaps
+            raise _AskAgainError(str(error)) from error  # and paid for, perhaps
         if answer.tokens is not None:
             self._token_pace.charge(answer.tokens)
         if self._spend_cap is not None:
             price = self._spend_cap.price(items=len(texts), tokens=answer.tokens or 0)
             counted = self._spend_cap.counts_items or answer.tokens is not None
             self._settle(reserved, price if counted else reserved)
-        return None, answer
+        return answer
 
-    def _not_answered(self, response: httpx.Response) -> tuple[float | None, Refused | str]:
+    def _not_answered(self, response: httpx.Response) -> Refused:
         status = response.status_code
         said = f"status {status}: {self._without_key(response.text[:300])}"
         if status in _ABOUT_THE_TEXTS:
-            return None, Refused(said)
+            return Refused(said)
         if status in _ASK_AGAIN or status >= 500:
-            return retry_after_seconds(response.headers.get("Retry-After")), said
+            raise _AskAgainError(said, retry_after_seconds(response.headers.get("Retry-After")))
         raise EmbedError(f"{self._url} refuses: {said}; mend the settings and go on")
 
     def _settle(self, reserved: float, price: float) -> None:
@@ -432,7 +476,7 @@ def from_options(
     name, revision, dimension, metric, normalised, preprocessing: the model id.
     api_key_env: the environment variable that holds the key; keys do not belong into files.
     spend_cap, price_per_1000, price_unit, spend_file: given together; see `SpendCap`.
-    settings: the rest of `HttpEmbedder`; `tries` and `longest_wait_seconds` of its back-off.
+    settings: the rest of `HttpEmbedder`.
     Raises ConfigError.
     """
     key = os.environ.get(api_key_env) if api_key_env else None
@@ -448,11 +492,8 @@ def from_options(
         cap = SpendCap(
             Path(spend_file).expanduser(), cap=spend_cap, per_1000=price_per_1000, unit=price_unit
         )
-    backoff = Backoff(
-        tries=settings.pop("tries", 6), longest_seconds=settings.pop("longest_wait_seconds", 60.0)
-    )
     model_id = ModelId(name, revision, dimension, metric, normalised, preprocessing)
     try:
-        return HttpEmbedder(url, model_id, api_key=key, backoff=backoff, spend_cap=cap, **settings)
+        return HttpEmbedder(url, model_id, api_key=key, spend_cap=cap, **settings)
     except TypeError as error:
         raise ConfigError(f"options of the HTTP embedder: {error}") from error

@@ -6,7 +6,6 @@ before in force.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.errors import JournalError
+from hotfill.files import folder_whole
 from hotfill.upgrade.order import sample_ids
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ def keep_fit(folder: Path, journal: Journal, fit: Fit, *, pairs: int) -> None:
     """Save a fit and put it in force. pairs: what it was fitted on."""
     last = journal.last("fit")
     name = f"fit-{1 if last is None else int(last.body['number']) + 1}"
-    place = folder / name
-    shutil.rmtree(place, ignore_errors=True)  # what a kill left half written
-    place.mkdir()
-    fit.save(place)
+    with folder_whole(folder / name) as place:
+        fit.save(place)
     journal.record("fit", number=int(name.removeprefix("fit-")), folder=name, pairs=pairs)
 
 

@@ -11,7 +11,6 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import (

@@ -317,9 +317,7 @@ class QdrantGallery(Gallery):
 
     def _vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         name = self._known(space).vector  # searched or kept: both are in the point
-        records = self._collection.read(
-            self._possible(item_ids), keys=[VERSION], vectors=[name]
-        )
+        records = self._collection.read(self._possible(item_ids), keys=[VERSION], vectors=[name])
         rows = [
             (item_id, records[item_id].payload.get(VERSION, 0), named(records[item_id])[name])
             for item_id in item_ids

@@ -225,9 +225,7 @@ class Shard:
                     answers = iter(self._engine.query_batch(client.QueryBatchRequest(requests)))
             for space, rows in queries.items():
                 lists[space].extend(next(answers) for _ in rows[part])
-        return {
-            space: _hits(found, negate=space.metric == "l2") for space, found in lists.items()
-        }
+        return {space: _hits(found, negate=space.metric == "l2") for space, found in lists.items()}
 
     # Upkeep
 
