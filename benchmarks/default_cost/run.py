@@ -173,7 +173,7 @@ def _extra(
     seconds = time.process_time() - began
     hits = []
     for one in prepared:
-        scores, rows = old_index.search(one.vectors[models[0]], one.depth(K))
+        scores, rows = old_index.search(one.vectors[models[0]].rows, one.depth(K))
         old_side = Hits((tuple(str(row) for row in rows[0]),), (scores[0],))
         hits.append({models[0]: old_side, models[1]: Hits(((),), (np.empty(0, np.float32),))})
     began = time.process_time()

@@ -35,6 +35,11 @@ class Checked:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def compared(self) -> Vectors:
+        """The rows of unit length unless length has a meaning: see `as_compared`."""
+        return self.rows if self.model.metric == "cosine" else as_compared(self.rows, self.model)
+
 
 def checked(
     vectors: Any,

@@ -40,7 +40,16 @@ def test_defaults_are_those_of_the_plan(tmp_path):
         ("", "store: field required"),
         ("[store]\npath = 3", "store.path: input should be a valid string, got 3"),
         ("[stor]\npath = 'x'", "unknown key 'stor'; did you mean 'store'?"),
-        ("[store]\npath = 'x'\nzzz = 1", "unknown key 'store.zzz'; known: kind, path"),
+        ("[store]\npath = 'x'\nzzz = 1", "unknown key 'store.zzz'; known: kind, exact, path, ef"),
+        (
+            "[store]\nkind = 'lancedb'\npath = 'x'\nef = 3",
+            "'store.ef'; known: kind, exact, path, table",
+        ),
+        ("[store]\nkind = 'lancedb'", "store.path: field required"),
+        (
+            "[store]\nkind = 'postgres'\ndsn = 'x'\ntables = 'y'",
+            "'store.tables'; did you mean 'table'",
+        ),
         ("[limits]\nlag = 'high'", "limits.lag: input should be a valid number"),
         ("[store]\n[store]\n", "is not valid TOML"),
     ],
@@ -51,6 +60,14 @@ def test_a_wrong_file_is_refused_with_the_key(tmp_path, text, message):
     with pytest.raises(ConfigError) as caught:
         config.read(path)
     assert message in str(caught.value)
+
+
+def test_an_unknown_kind_of_store_is_refused_without_telling_secrets(tmp_path):
+    path = tmp_path / "upgrade.toml"
+    path.write_text("[store]\nkind = 'postgress'\ndsn = 'postgres://me:secret@host/db'")
+    with pytest.raises(ConfigError, match=r"store\.kind.*'postgres'.*'postgress'") as caught:
+        config.read(path)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_model_that_its_embedder_contradicts_is_refused(tmp_path):

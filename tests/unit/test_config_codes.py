@@ -155,7 +155,7 @@ def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_pat
 def test_stored_vectors_are_the_contents_of_the_items_that_have_one(
     project: config.Project,
 ) -> None:
-    with project.settings.store.opened(project.path.parent) as gallery:
+    with project.settings.store.open(project.path.parent) as gallery:
         contents = StoredVectors(gallery, MODEL)(["3", "nobody", "1"])
         assert list(contents) == ["3", "1"]
         expected = gallery.vectors(["1"], MODEL).vectors[0]

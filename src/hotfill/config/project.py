@@ -66,11 +66,11 @@ class Project:
     def journal(self) -> Journal:
         """Open the journal; makes it, and the folder, if it is missing."""
         self.folder.mkdir(parents=True, exist_ok=True)  # the fits are kept there, too
-        return self.settings.journal.opened(self.folder, self.settings.store.dsn)
+        return self.settings.journal.opened(self.folder, self.settings.store.journal_dsn)
 
     def look(self) -> Journal:
         """Open the journal to read it; before the upgrade begins, an empty one. Makes nothing."""
-        return self.settings.journal.looked_at(self.folder, self.settings.store.dsn)
+        return self.settings.journal.looked_at(self.folder, self.settings.store.journal_dsn)
 
     def gallery(self) -> Gallery:
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""

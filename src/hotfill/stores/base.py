@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.checks import check_ids
-from hotfill.errors import InputError, ModelMismatchError, ShapeError, StoreError
+from hotfill.errors import InputError, ModelMismatchError, ShapeError, StoreBusyError, StoreError
 from hotfill.stores.filters import (
     Metadata,
     Range,
@@ -43,7 +43,7 @@ from hotfill.stores.filters import (
     check_where,
 )
 from hotfill.ties import tied, tolerance
-from hotfill.vectors import checked
+from hotfill.vectors import as_stored, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -142,6 +142,18 @@ class Found:
             versions=np.array([version for _, version, _ in rows], dtype=np.int64),
             vectors=vectors.reshape(-1, dimension),
         )
+
+    def usable(self, space: ModelId) -> Found:
+        """Return those of vectors that others stored which hotfill can use.
+
+        Left out are zeros and what is not finite; those of a cosine space get unit length.
+        """
+        squares = np.einsum("ij,ij->i", self.vectors, self.vectors, dtype=np.float64)
+        right = np.isfinite(squares) & (squares > 0)
+        if not right.all():
+            ids = tuple(item_id for item_id, fine in zip(self.item_ids, right, strict=True) if fine)
+            return Found(ids, self.versions[right], as_stored(self.vectors[right], space))
+        return Found(self.item_ids, self.versions, as_stored(self.vectors, space))
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +400,57 @@ class Gallery(ABC):
         self._optimise()
 
     @final
+    def recount(self) -> dict[ModelId, int]:
+        """Count the items of each space by looking at them, and mend what the store keeps of it.
+
+        Rows may have come past the store's own bookkeeping, from a backup or a replica.
+        """
+        self._check_open()
+        return self._recount()
+
+    @final
+    def claim(self, owner: str) -> None:
+        """Say that the upgrade `owner` has the gallery, until `release`. Idempotent.
+
+        owner: a non-empty text that no other upgrade has.
+        Raises StoreBusyError, naming the other one, while another has it. Stores that only one
+        process opens at a time need no claim and let every owner pass.
+        """
+        self._check_open()
+        if not owner:
+            raise InputError("owner: expected a non-empty text, got ''")
+        if (now := self._owner_after(owner)) != owner:
+            raise StoreBusyError(
+                f"this gallery is being upgraded by {now}, not by {owner}: go on with that one's "
+                "configuration and journal, or release the gallery from it"
+            )
+
+    @final
+    def release(self, owner: str) -> None:
+        """Give the gallery back. Does nothing where `owner` does not have it."""
+        self._check_open()
+        self._release_from(owner)
+
+    @final
+    def rehearse_writes(self, model: ModelId | None = None) -> list[str]:
+        """Try what an upgrade to `model` will write, undo it, and return what would fail.
+
+        Empty where nothing would, and in stores that only hotfill writes to.
+        model: None for any.
+        """
+        self._check_open()
+        return self._rehearse_writes(model)
+
+    @final
+    def remarks(self, model: ModelId | None = None) -> list[str]:
+        """Return what an operator should know of the store before an upgrade to `model`.
+
+        Nothing in it keeps an upgrade from starting. model: None for any.
+        """
+        self._check_open()
+        return self._remarks(model)
+
+    @final
     def close(self) -> None:
         """Release the store. Idempotent."""
         with _CLOSING:
@@ -479,6 +542,23 @@ class Gallery(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Release the store; called once. Calls of other threads may be under way."""
+
+    def _recount(self) -> dict[ModelId, int]:
+        return {space: self._count(space, None) for space in self.spaces}
+
+    def _owner_after(self, owner: str) -> str:
+        """Let `owner` have the gallery if nobody has it; return who has it then."""
+        return owner
+
+    def _release_from(self, owner: str) -> None:
+        """Let nobody have the gallery, if `owner` had it."""
+        return
+
+    def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return []
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        return []
 
     def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
         """Return the spaces. A store that asks a server for them may answer from memory.

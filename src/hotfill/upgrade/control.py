@@ -49,9 +49,7 @@ def accept_gate(journal: Journal, by: str) -> tuple[Hold, ...]:
     return held
 
 
-def accept_deaddead_letter_ids(
-    journal: Journal, by: str, item_ids: Sequence[str] | None = None
-) -> int:
+def accept_dead_letters(journal: Journal, by: str, item_ids: Sequence[str] | None = None) -> int:
     """Let the upgrade go on without items that failed for good. Returns how many.
 
     An accepted item stays findable by its old vector until `complete`, which asks before it leaves

@@ -12,7 +12,7 @@ LOST = "item-00007"
 @pytest.fixture
 def failed(shell):
     """A project, backfilled but for one item."""
-    write_config(shell.config.parent, source={"options": {"items": 120, "without": [LOST]}})
+    write_config(shell.config.parent, source={"options": {"items": 120, "without": LOST}})
     shell("start")
     return shell
 

@@ -68,7 +68,7 @@ def ranked(scorer: Scorer, world, old_queries, k: int):
     """Search items 400 to 740 on the old side with queries 740 to 760, as a store does."""
     stored = world["old"][400:740]
     prepared = scorer.prepare(world["new"][740:], old_queries)
-    scores = ranking.compare(prepared.vectors[OLD], stored, OLD)
+    scores = ranking.compare(prepared.vectors[OLD].rows, stored, OLD)
     depth = prepared.depth(k)
     best = np.argsort(-scores, axis=1)[:, :depth]
     hits = Hits(

@@ -20,7 +20,7 @@ from hotfill.errors import (
     StoreFullError,
 )
 from hotfill.stores import MemoryGallery, Range
-from hotfill.stores.section import Existing, StoreSection
+from hotfill.stores.section import Existing, IndexFilesSection
 from hotfill.types import ModelId
 
 faiss = pytest.importorskip("faiss")
@@ -407,13 +407,11 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
 
 
 def test_its_section_names_what_is_missing(tmp_path):
-    section = StoreSection(kind="index-files", path="store", index="hnsw")
+    section = IndexFilesSection(path="store", index="hnsw")
     with pytest.raises(ConfigError, match="--index-file"):
-        section.stamped(tmp_path, OLD, Existing())
-    with pytest.raises(ConfigError, match='index: only for kind = "index-files"'):
-        StoreSection(path="x", index="ivf").check()
+        section.adopt(tmp_path, OLD, Existing())
     IndexFilesGallery.create(tmp_path / "store", OLD).close()
-    with section.opened(tmp_path) as gallery:
+    with section.open(tmp_path) as gallery:
         assert gallery.spaces == (OLD,)
 
 

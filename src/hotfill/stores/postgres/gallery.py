@@ -342,6 +342,26 @@ class PostgresGallery(Gallery):
                 schema.add_up(connection, stamp)
             schema.optimise(connection, stamp, sizes, exact=self._exact)
 
+    def _recount(self) -> dict[ModelId, int]:
+        self._table.alter("count the items", schema.count_all)
+        return {model: self._count(model, None) for model in self._table.stamp.models}
+
+    def _owner_after(self, owner: str) -> str:
+        return self._table.connections.run(
+            "claim the gallery", lambda c: schema.claim(c, self._table.stamp, owner)
+        )
+
+    def _release_from(self, owner: str) -> None:
+        self._table.connections.run(
+            "release the gallery", lambda c: schema.release(c, self._table.stamp, owner)
+        )
+
+    def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return inspector.rehearse(self._table.connections, self._table.reload(), model, self._array)
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        return inspector.remarks(self._table.connections, self._table.reload(), model)
+
     def _close(self) -> None:
         """Close the connections."""
         self._table.connections.close()
@@ -349,6 +369,8 @@ class PostgresGallery(Gallery):
     def _check_all_written(self, item_ids: list[str], versions: Mapping[str, int]) -> None:
         """Raise InputError where the table alone may give out ids, and some were new."""
         if missing := [item_id for item_id in item_ids if item_id not in versions]:
+            states = zip(item_ids, self._get(item_ids), strict=True)
+            missing = [item_id for item_id, state in states if state is None] or missing
             stamp = self._table.stamp
             raise InputError(
                 f"{stamp.schema}.{stamp.table} gives out its ids itself ({stamp.id_column} is "

@@ -76,7 +76,7 @@ def alone(connections: Connections, doing: str, schema: str, work: Callable[[Con
                         (_LOCK_TIMEOUT, _LOCK, schema),
                     )
                     return work(connection)
-            except psycopg.errors.LockNotAvailable:
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 if not tries_left:
                     raise
                 time.sleep(_LOCK_PAUSE_SECONDS)
@@ -209,7 +209,7 @@ def _with_nullable_columns(connection: Connection, stamp: Stamp) -> Stamp:
         ).fetchone() or (False,)
         if required:
             _alter_column(connection, stamp, space, "DROP NOT NULL")
-        spaces.append(replace(space, required=required))
+        spaces.append(replace(space, required=required or space.required))
     return replace(stamp, spaces=tuple(spaces))
 
 
@@ -271,7 +271,7 @@ def _drop_column(connection: Connection, stamp: Stamp, space: Space) -> None:
     )
 
 
-def recount(connection: Connection, stamp: Stamp) -> None:
+def _recount(connection: Connection, stamp: Stamp) -> None:
     """Make the counts right, in one statement that sees one moment, while others go on writing.
 
     The triggers count from before that moment: what they counted until then is taken off again.
@@ -291,6 +291,27 @@ def recount(connection: Connection, stamp: Stamp) -> None:
             item=stamp.is_item,
         ),
         {"table": stamp.table},
+    )
+
+
+def claim(connection: Connection, stamp: Stamp, owner: str) -> str:
+    """Note who has the gallery, unless somebody else does; return who has it then."""
+    row = connection.execute(
+        sql.SQL(
+            "UPDATE {} SET owner = coalesce(owner, %s) WHERE table_name = %s RETURNING owner"
+        ).format(stamp.galleries),
+        (owner, stamp.table),
+    ).fetchone()
+    return str(_only(row))
+
+
+def release(connection: Connection, stamp: Stamp, owner: str) -> None:
+    """Note that nobody has the gallery, if `owner` had it."""
+    connection.execute(
+        sql.SQL("UPDATE {} SET owner = NULL WHERE table_name = %s AND owner = %s").format(
+            stamp.galleries
+        ),
+        (stamp.table, owner),
     )
 
 
@@ -474,8 +495,9 @@ def add_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
     """
     if model in stamp.models:
         return stamp
+    stamp = _with_nullable_columns(connection, stamp)
     if not stamp.prepared:
-        stamp = _prepare(connection, _with_nullable_columns(connection, stamp))
+        stamp = _prepare(connection, stamp)
     stamp = stamp.with_space(model)
     _add_column(connection, stamp, stamp.spaces[-1])
     _renew_functions(connection, stamp)
@@ -483,8 +505,10 @@ def add_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
 
 
 def count_all(connection: Connection, stamp: Stamp) -> Stamp:
-    """Count the rows, and let the kept counts say so."""
-    recount(connection, stamp)
+    """Count the rows, and let the kept counts say so; an unprepared table has none."""
+    if not stamp.prepared:
+        return stamp
+    _recount(connection, stamp)
     return stamp if stamp.counted else write_stamp(connection, replace(stamp, counted=True))
 
 
@@ -497,8 +521,9 @@ def drop_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
         return stamp
     check_prepared(stamp)
     space = stamp.space(model)
-    # Now, so that the count stays true until the column is gone.
-    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(stamp.items))
+    # From here on nobody writes, so that the count stays true until the column is gone; searches
+    # go on while the rows are counted.
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(stamp.items))
     check_unsearched(model, _rows_in(connection, stamp, space))
     fewer = stamp.without_space(model)
     _renew_functions(connection, fewer)

@@ -19,7 +19,9 @@ Kind: TypeAlias = Literal["vector", "halfvec"]
 """The two kinds of column: 32 or 16 bits for a number."""
 
 FORMAT = 1
-_LONGEST_INDEXED = {"vector": 2000, "halfvec": 4000}  # dimensions; pgvector 0.8
+MOST_INDEXED = 4000
+"""Dimensions for which pgvector 0.8 has an index, of 16 bits for a number."""
+_MOST_INDEXED_WHOLE = 2000  # of 32 bits
 _LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones, silently
 VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
 """The columns that hotfill adds beside its vectors."""
@@ -42,12 +44,12 @@ class Space:
     @property
     def indexed_by_halves(self) -> bool:
         """Whether an index keeps the vectors with 16 bits for a number, being too wide else."""
-        return self.kind == "vector" and self.model.dimension > _LONGEST_INDEXED["vector"]
+        return self.kind == "vector" and self.model.dimension > _MOST_INDEXED_WHOLE
 
     @property
     def can_be_indexed(self) -> bool:
         """Whether pgvector has an index for vectors of so many numbers."""
-        return self.model.dimension <= _LONGEST_INDEXED["halfvec"]
+        return self.model.dimension <= MOST_INDEXED
 
 
 @dataclass(frozen=True, slots=True)

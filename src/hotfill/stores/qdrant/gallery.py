@@ -323,7 +323,7 @@ class QdrantGallery(Gallery):
             for item_id in item_ids
             if item_id in records and name in named(records[item_id])
         ]
-        return usable(Found.of(rows, space.dimension), space)
+        return Found.of(rows, space.dimension).usable(space)
 
     def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         where = self._known(space)

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import StoreFullError
-from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
-from hotfill.stores.folder_lock import locked, new_folder
-from hotfill.stores.inputs import check_unsearched
+from hotfill.locks import locked
+from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
+from hotfill.stores.folder import Stamp, check_room, new_folder, read_stamp, write_stamp
 from hotfill.stores.kept import KeptVectors
 from hotfill.stores.qdrant_edge.engine_process import check_opens
 from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
 from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by
-from hotfill.stores.room import check_room
-from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
 from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.locks import FolderLock
     from hotfill.stores.base import Hits, Metadata, Where
-    from hotfill.stores.folder_lock import FolderLock
     from hotfill.types import ModelId, Vectors
 
 _TRIES = 4  # readings without the lock, before one waits for writes
@@ -132,7 +130,7 @@ class QdrantEdgeGallery(Gallery):
         with self._lock:
             self._live.before_write(vectors.nbytes * (1 + len(kept)), len(vectors))
             versions = self._clock.take(len(item_ids))
-            before = self._live.shard.read(item_ids, keys=[SIDE] if metadata else None)
+            before = self._live.shard.read(item_ids, keys=None if metadata is None else [SIDE])
             if metadata is None:
                 metadata = [
                     metadata_of(before[item_id].payload) if item_id in before else {}

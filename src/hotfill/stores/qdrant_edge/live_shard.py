@@ -13,11 +13,10 @@ import numpy as np
 
 from hotfill.errors import StoreError
 from hotfill.stores.base import Hits
+from hotfill.stores.folder import Stamp, check_room, read_stamp, write_stamp
 from hotfill.stores.qdrant_edge.engine_process import build_indexes, copy_shard
 from hotfill.stores.qdrant_edge.shard import Shard
 from hotfill.stores.qdrant_points import SIDE
-from hotfill.stores.room import check_room
-from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

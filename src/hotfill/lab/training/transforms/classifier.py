@@ -16,9 +16,8 @@ from hotfill.lab.training.transforms.loop import seeded, train
 from hotfill.lab.training.transforms.sampling import shuffled
 from hotfill.lab.training.transforms.settings import MapSettings
 from hotfill.lab.training.transforms.spaces import on_device
-from hotfill.ranking.transform import as_compared
 from hotfill.types import ModelId
-from hotfill.vectors import check_vectors
+from hotfill.vectors import as_compared, check_vectors
 
 
 @final

@@ -33,8 +33,9 @@ from hotfill.lab.training.transforms.spaces import (
 )
 from hotfill.ranking import MlpMap
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
+from hotfill.vectors import has_free_length
 
 UNIT_TEMPERATURE = 0.1  # distances of unit vectors are at most 2: at 1 the softmax is almost flat
 FREE_TEMPERATURE = 1.0
