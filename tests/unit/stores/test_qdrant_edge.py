@@ -8,10 +8,10 @@ import threading
 
 import numpy as np
 import pytest
+from hotfill.stores.qdrant_edge.failures import translated
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery, current, rebuild
-from hotfill.stores.qdrant_edge.failures import translated
 from hotfill.types import ModelId
 
 OLD, NEW = ModelId("old", "1", 4), ModelId("new", "1", 6)
