@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -265,7 +265,11 @@ class Project:
     def _plan(self, gallery: Gallery) -> Plan:
         (source, embedder), draft = self._backfilling(gallery), self.draft()
         given_map(draft)  # a wrong file is told before anything is embedded
-        return make_plan(gallery, draft, source, embedder, self.free_bytes)
+        plan = make_plan(gallery, draft, source, embedder, self.free_bytes)
+        unfit = self.settings.journal.blockers(
+            self.settings.store.journal_dsn, many_processes=gallery.capabilities.many_processes
+        )
+        return replace(plan, blockers=(*unfit, *plan.blockers))
 
     @contextmanager
     def opened(self, step: Step) -> Iterator[Upgrade]:

@@ -32,6 +32,7 @@ from tenacity import (
     stop_after_attempt,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
 from hotfill.embedders.spend_cap import PriceUnit, SpendCap
 from hotfill.errors import ConfigError, EmbedError, HotfillError, ShapeError
@@ -255,6 +256,16 @@ def retry_after_seconds(header: str | None) -> float | None:
         return None
 
 
+class _AsksTooLong(stop_base):
+    """Stops when the server asks for a longer wait than there is patience for."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+
+    def __call__(self, state: RetryCallState) -> bool:
+        return _asked_wait(state) > self._longest
+
+
 class HttpEmbedder:
     """Embeds texts by requests to a server.
 
@@ -385,14 +396,11 @@ class HttpEmbedder:
         """Send one request until it is answered, refused, or not worth trying any more."""
         asking = Retrying(
             retry=retry_if_exception_type(_AskAgainError),
-            stop=stop_after_attempt(self._tries) | self._asks_too_long,
+            stop=stop_after_attempt(self._tries) | _AsksTooLong(self._longest_wait),
             wait=lambda state: max(self._jitter(state), _asked_wait(state)),
             retry_error_callback=self._give_up,
         )
         return asking(self._send, texts)
-
-    def _asks_too_long(self, state: RetryCallState) -> bool:
-        return _asked_wait(state) > self._longest_wait
 
     def _give_up(self, state: RetryCallState) -> NoReturn:
         asked, tries = _asked_wait(state), state.attempt_number

@@ -1,4 +1,4 @@
-"""`python -m tests.acceptance.truth [--faults N] [--seed N] [--store S] [--kind K] [--json FILE]`."""
+"""`python -m tests.acceptance.truth --faults 60 --seed 0 --json FILE`: one campaign, as a table."""
 
 from __future__ import annotations
 

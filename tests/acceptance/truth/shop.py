@@ -29,7 +29,7 @@ def content(item_id: str, version: int) -> np.ndarray:
 
 
 class Model:
-    """A fixed random projection. hangs_at: the call, counted in this process, that never returns."""
+    """A fixed random projection. hangs_at: the call of this object that never returns."""
 
     def __init__(self, model_id: ModelId, seconds: float = 0.0, hangs_at: int = 0) -> None:
         self.model_id = model_id
