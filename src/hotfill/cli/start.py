@@ -67,6 +67,6 @@ def _anew(project: Project, phase: str) -> str:
         return (
             "a new upgrade by a file of its own, in which [old] is the model that this one led to"
         )
-    if project.settings.journal.kind == "postgres":
+    if project.settings.journal.kind_for(project.settings.store.journal_dsn) == "postgres":
         return "a new upgrade with another `name` under [journal] and another `folder`"
     return f"a new upgrade, once this one's folder is moved away: {project.folder}"

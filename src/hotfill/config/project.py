@@ -62,6 +62,14 @@ class Project(Parts):
         """Room where the store lives; None where that is not known."""
         return self.settings.store.free_bytes(self.path.parent)
 
+    def blockers(self, *, many_processes: bool) -> tuple[str, ...]:
+        """Say where the journal does not fit the store."""
+        return tuple(
+            self.settings.journal.blockers(
+                self.settings.store.journal_dsn, many_processes=many_processes
+            )
+        )
+
     def release(self) -> None:
         """Close the embedders that were made, where they can be closed."""
         made = list(self._made.values())

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError, HotfillError
+from hotfill.errors import HeldError, HotfillError, UpgradeBusyError
 from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
@@ -18,12 +18,12 @@ from hotfill.upgrade.leftover import (
     dead_items,
     items_to_revert,
     left_over,
-    mend_letters,
+    resolve_letters,
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, Tidying, give_notice
-from hotfill.upgrade.phases import HoldKind, Phase, Step, advance, hold_of_error
+from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
 from hotfill.upgrade.prepare import agree_on_plan, check_no_strangers, prepare
 from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Heartbeat, Status, take_status
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
 
-_OWNER = "coordinator"  # of leases; other workers have names of their own
 _POLL_SECONDS = 0.2
 
 _HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "throttled")
@@ -79,7 +78,7 @@ class Engine:
                 control.take_over(self.state.parts, self.journal)
             agree_on_plan(self.gallery, self.journal, self.plan, self.state.by)
             if retry_dead_letters:
-                self.journal.revive(self.plan.batch_size)
+                self.journal.retry(self.plan.batch_size)
             self.journal.release("error")
             self._fire("on_start")
             if self.journal.phase is Phase.PLANNED and prepare(self.state):
@@ -129,14 +128,17 @@ class Engine:
             self._go_back(Step.ABORT)
         return self.status()
 
-    def complete(self) -> Status:
+    def complete(self, *, delete_accepted: bool = False) -> Status:
         """Remove the old vectors. There is no way back afterwards.
 
-        Items that somebody put back to an old side since the cutover are redone before.
+        Items that somebody put back to an old side since the cutover are re-embedded before.
+        delete_accepted: whether accepted dead letters, which only old vectors find, may leave the
+        gallery; without it they hold this step. Raises HeldError.
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
             self._redo_left_over(self._embed_work(), self.journal.phase)
+            self._part_with_accepted(delete_accepted)
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self.state.enter(Step.COMPLETE)
             for space in self._others():
@@ -144,6 +146,38 @@ class Engine:
             self.gallery.optimise()
             self._fire("on_completed")
         return self.status()
+
+    def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
+        """Delete items that failed for good from the gallery. Returns how many.
+
+        item_ids: which, accepted ones too; by default all that nobody accepted. Raises InputError
+        when one is no dead letter.
+        """
+        with self._running():
+            return self._delete(control.dead_letter_ids(self.journal, item_ids))
+
+    def _delete(self, item_ids: Sequence[str]) -> int:
+        for begin in range(0, len(item_ids), self.plan.batch_size):
+            some = item_ids[begin : begin + self.plan.batch_size]
+            # First the journal, so that `verify` never misses what was meant to go.
+            self.journal.mark_deleted(some)
+            self.gallery.delete(some)
+        return len(item_ids)
+
+    def _part_with_accepted(self, delete_accepted: bool) -> None:
+        """See that nothing is only found by the vectors that are about to go."""
+        accepted = dead_items(self.gallery, self.journal, self.plan, "embed", accepted=True)
+        if accepted and not delete_accepted:
+            raise HeldError(
+                "complete",
+                [
+                    f"{len(accepted)} accepted items are found by their old vectors only "
+                    f"({accepted[0]!r} for one): let them leave the gallery by "
+                    "`hotfill complete --delete-accepted`, or try them again by "
+                    "`hotfill dead-letters --retry`"
+                ],
+            )
+        self._delete(accepted)
 
     # Prepare ---------------------------------------------------------------------------------
 
@@ -191,7 +225,7 @@ class Engine:
             tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
         self._redo_left_over(embed, Phase.BACKFILLING)
-        mend_letters(self.gallery, self.journal, self.plan)
+        resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
         if self._may_work(Phase.BACKFILLING):
@@ -238,14 +272,18 @@ class Engine:
             Backfill(
                 self.gallery,
                 self.journal,
-                owner=_OWNER,
+                owner=self.journal.leader,
                 pace=pace,
                 is_over=pace.is_over,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
+                call_seconds=self.plan.embed_timeout_seconds,
+                stop=self.state.stop,
                 progress=self.state.progress,
             ).run(work)
+        except UpgradeBusyError:
+            raise  # another process leads: a hold of this one would be in its way
         except Exception as error:
             with suppress(
                 HotfillError
@@ -260,7 +298,7 @@ class Engine:
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
-        mend_letters(self.gallery, self.journal, self.plan)
+        resolve_letters(self.gallery, self.journal, self.plan)
         report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
         self.journal.record("verified", **report.to_dict())
         return report
@@ -279,6 +317,17 @@ class Engine:
     # The way back ----------------------------------------------------------------------------
 
     def _go_back(self, step: Step) -> None:
+        advance(self.journal.phase, step)
+        if self.journal.phase not in ENDED and self.plan.old_model not in self.gallery.spaces:
+            # Nothing may be entered that cannot be left: the journal is behind the store.
+            forward = "complete" if self.journal.phase is Phase.CUT_OVER else "start"
+            raise HeldError(
+                step,
+                [
+                    f"the store has no vectors of {self.plan.old_model} any more, so there is no "
+                    f"way back; `hotfill {forward}` leads on"
+                ],
+            )
         self.state.enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
@@ -286,7 +335,7 @@ class Engine:
             # The command is the word to go: nothing that held the way there holds the way back.
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
-            self.journal.revive(self.plan.batch_size)
+            self.journal.retry(self.plan.batch_size)
             for target in self.plan.old_models:
                 self._revert_to(target)
             if self.state.stop.is_set():
@@ -319,16 +368,17 @@ class Engine:
     @contextmanager
     def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the only process that leads, and say so; what a dead one had leased is free again."""
-        with self.journal.coordinating(wait_seconds):
-            self.journal.release_leases(_OWNER)
-            with Heartbeat(
+        with (
+            self.journal.coordinating(wait_seconds),
+            Heartbeat(
                 self.journal,
                 self.plan,
                 self.gallery,
                 self.state.progress,
                 self.state.on_status,
-            ):
-                yield
+            ),
+        ):
+            yield
 
     def _others(self) -> list[ModelId]:
         return [space for space in self.gallery.spaces if space != self.plan.new_model]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
-from hotfill.upgrade.backfill import embed_what_can_be
+from hotfill.upgrade.caller import Caller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
@@ -108,16 +109,18 @@ def _time_sample(
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     failures: list[Exception] = []
-    warm_up = source(page.item_ids[:_WARM_UP])
-    if warm_up:
-        embed_what_can_be(embedder, warm_up, failures)
-    began = time.perf_counter()
-    contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
-    if not contents:
-        raise HotfillError("the source has no content for the first items of the gallery")
-    embedded = embed_what_can_be(embedder, contents, failures)
+    with closing(Caller(draft.embed_timeout_seconds)) as call:
+        first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
+        embed_what_can_be(embedder, first, call, failures)
+        began = time.perf_counter()
+        contents = read_what_can_be(
+            source, page.item_ids[_WARM_UP:] or page.item_ids, call, failures
+        )
+        embedded = embed_what_can_be(embedder, contents, call, failures)
     if not embedded:
-        raise failures[0]
+        if failures:
+            raise failures[0]
+        raise HotfillError("the source has no content for the first items of the gallery")
     return len(embedded), (time.perf_counter() - began) / len(embedded)
 
 
@@ -209,7 +212,14 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
     source, embedder = state.backfilling
     found = paired_vectors(
-        gallery, sample, plan.old_model, source, embedder, plan.batch_size, stop=state.stop
+        gallery,
+        sample,
+        plan.old_model,
+        source,
+        embedder,
+        plan.batch_size,
+        stop=state.stop,
+        call_seconds=plan.embed_timeout_seconds,
     )
     return sample, len(found.item_ids), lambda: state.fitting.fit(found.old, found.new)
 

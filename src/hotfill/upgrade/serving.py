@@ -131,7 +131,7 @@ class Serving:
                 states = self._gallery.get(item_ids)
                 gone = [each for each, state in zip(item_ids, states, strict=True) if state is None]
                 if gone:
-                    self._journal.bury_deleted(gone)
+                    self._journal.mark_deleted(gone)
 
         self._follow_and(write)
 
@@ -140,11 +140,11 @@ class Serving:
         check_ids(item_ids)
         # The note comes first: a kill in between leaves an item that `verify` would not have
         # missed, never a missing item that nobody can explain.
-        self._journal.bury_deleted(item_ids)
+        self._journal.mark_deleted(item_ids)
         deleted = self._gallery.delete(item_ids)
         if len(self._journal.deleted(item_ids)) < len(set(item_ids)):
             # Somebody wrote one of them anew meanwhile, but before it was deleted.
-            self._journal.bury_deleted(item_ids)
+            self._journal.mark_deleted(item_ids)
         return deleted
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:

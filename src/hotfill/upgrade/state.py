@@ -6,7 +6,6 @@ follow, and returns when none follows the one before. So no caller can search by
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import deque
@@ -17,8 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.errors import ConfigError, JournalError, ModelMismatchError
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.files import folder_whole
+from hotfill.ranking import Fit
 from hotfill.upgrade.backfill import Progress
+from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.view import Before, Switch, View, view_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit, Fitting
+    from hotfill.upgrade.pairs import Fitting
     from hotfill.upgrade.parts import Parts, Which
     from hotfill.upgrade.phases import Phase, Step
     from hotfill.upgrade.plan import Plan
@@ -180,16 +181,15 @@ class State:
     def keep_fit(self, fit: Fit, *, pairs: int) -> None:
         """Save a fit and put it in force; searches rank by it on return. pairs: fitted on.
 
-        Its folder is written whole before the journal names it, so that a kill in between leaves
-        the fit before in force.
+        Its folder is written whole, and synced, before the journal names it, so that a kill in
+        between leaves the fit before in force.
         """
         last = self.journal.last("fit")
         number = 1 if last is None else int(last.body["number"]) + 1
-        place = self.folder / f"fit-{number}"
-        shutil.rmtree(place, ignore_errors=True)  # what a kill left half written
-        place.mkdir()
-        fit.save(place)
-        self.journal.record("fit", number=number, folder=place.name, pairs=pairs)
+        name = f"fit-{number}"
+        with folder_whole(self.folder / name) as place:
+            fit.save(place)
+        self.journal.record("fit", number=number, folder=name, pairs=pairs)
         with self._changing:
             self._follow_fit()
 
@@ -236,7 +236,7 @@ class State:
         return view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
 
     def _load_scorer(self) -> Scorer:
-        return load_scorer(fit_folder(self.folder, self.journal))
+        return Fit.load(fit_folder(self.folder, self.journal)).scorer
 
     def search_before(self, queries: Vectors, k: int) -> Sequence[Sequence[str]]:
         """Search as before this upgrade: item ids per query of the old model, best first.
@@ -260,7 +260,7 @@ class State:
         if previous is None:
             raise ConfigError(f"{self.parts.name} supersedes no upgrade")
         with closing(previous.look()) as journal:
-            return load_scorer(fit_folder(previous.folder, journal))
+            return Fit.load(fit_folder(previous.folder, journal)).scorer
 
 
 def fit_folder(folder: Path, journal: Journal) -> Path:

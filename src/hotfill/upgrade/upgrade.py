@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from hotfill.errors import StoreBusyError, UpgradeBusyError
-from hotfill.ranking.model_fit import given_map
+from hotfill.locks import holder
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
-from hotfill.upgrade.journal.lock import busy, holder
+from hotfill.upgrade.journal.lock import busy
+from hotfill.upgrade.pairs import given_map
 from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.prepare import make_plan
@@ -162,7 +163,10 @@ class Upgrade:
         draft = self._parts.draft()
         given_map(draft)  # a wrong file is told before anything is embedded
         source, embedder = self._parts.backfilling(self.gallery)
-        return make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
+        plan = make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
+        many_processes = self.gallery.capabilities.many_processes
+        unfit = self._parts.blockers(many_processes=many_processes)
+        return replace(plan, blockers=(*unfit, *plan.blockers))
 
     def status(self) -> Status:
         """Read where the upgrade is, whoever runs it. Loads no model, writes nothing."""
@@ -369,10 +373,22 @@ class Upgrade:
         # The process at work lets go of the store only now.
         return Engine(self._state_in_force(control.HANDOVER_SECONDS)).abort()
 
-    def complete(self) -> Status:
-        """Remove the old vectors. There is no way back afterwards."""
+    def complete(self, *, delete_accepted: bool = False) -> Status:
+        """Remove the old vectors. There is no way back afterwards.
+
+        delete_accepted: let dead letters that were accepted leave the gallery; without it they
+        hold `complete`, because only their old vectors find them.
+        """
         self.check(Step.COMPLETE)
-        return Engine(self._state_in_force()).complete()
+        return Engine(self._state_in_force()).complete(delete_accepted=delete_accepted)
+
+    def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
+        """Delete items that failed for good from the gallery. Returns how many.
+
+        item_ids: which, accepted ones too; by default all that nobody accepted. Raises InputError
+        when one is no dead letter.
+        """
+        return Engine(self._state_in_force()).delete_dead_letters(item_ids)
 
     def pause(self, by: str = "") -> None:
         """Hold all work until `resume`, in whichever process it runs. by: shown to everybody."""

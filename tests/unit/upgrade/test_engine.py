@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import (
     EmbedError,
     HeldError,
@@ -16,7 +17,6 @@ from hotfill.errors import (
     UpgradeBusyError,
 )
 from hotfill.types import ModelId
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade import control
 from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.parts import Model
@@ -106,7 +106,7 @@ def test_verify_names_an_item_that_vanished_and_one_with_a_wrong_vector(tmp_path
 def test_an_item_deleted_through_hotfill_is_not_missing(tmp_path):
     up = upgrade(tmp_path)
     up.start()
-    up.journal.bury_deleted(["item-00003"])
+    up.journal.mark_deleted(["item-00003"])
     up.gallery.delete(["item-00003"])
     assert up.verify().passed
 
@@ -207,7 +207,7 @@ def test_a_dead_letter_of_a_deleted_item_does_not_hold_the_cutover(tmp_path):
     up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
     up.start()
     assert up.verify().dead_letters == 1
-    up.journal.bury_deleted(["item-00007"])
+    up.journal.mark_deleted(["item-00007"])
     up.gallery.delete(["item-00007"])
     assert up.verify().passed
     assert up.cutover().phase is Phase.CUT_OVER

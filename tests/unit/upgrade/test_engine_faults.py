@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
 from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade import control, pace, worker
 from hotfill.upgrade import pace as tidying
 from hotfill.upgrade.pace import Tidying
