@@ -10,7 +10,7 @@ from hotfill.cli.running import running
 def abort(config: Config = DEFAULT_CONFIG, yes: Yes = False, as_json: Json = False) -> None:
     """Go back to the old model before the cutover.
 
-    Items written meanwhile keep their content. A process at work is told to let go first. Asks
+    Items written since the start keep their content. A process at work is told to let go first. Asks
     first; where nobody can answer it needs --yes.
     """
     with reporting(config, as_json) as report:

@@ -26,7 +26,7 @@ _LOOKED_AT = 3  # items whose content is read
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. problem: what is wrong and how to mend it; None when all is well."""
+    """One thing looked at. problem: what is wrong and how to fix it; None when all is well."""
 
     what: str
     found: str = ""

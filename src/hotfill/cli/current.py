@@ -22,7 +22,7 @@ def current(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
             mapped = each.items - each.embedded
             note = f", {mapped:,} of them mapped by a transform" if mapped else ""
             lines.append(f"{each.share:7.1%}  {each.model}  {each.items:,} items{note}")
-        if now.told_by == "journal":
+        if now.recorded_by == "journal":
             lines.append("as the process at work last wrote to the journal: it has the store open")
         report.add(now.to_dict(), lines)
         report.next(status.next_steps)

@@ -30,7 +30,7 @@ def start(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Run the upgrade in this process, from wherever it is, until every item is redone.
+    """Run the upgrade in this process, from wherever it is, until every item is re-embedded.
 
     Ctrl-C or SIGTERM: finish the batches in hand and stop; again: stop at once. Either way, and
     after any crash, the same command goes on. Asks before a fresh upgrade when on a terminal.

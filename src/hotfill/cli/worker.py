@@ -31,7 +31,7 @@ def worker(
         ),
     ] = 60.0,
     ray: Annotated[
-        int, typer.Option("--ray", min=0, help="Run so many workers on a Ray cluster instead.")
+        int, typer.Option("--ray", min=0, help="Run this many workers on a Ray cluster instead.")
     ] = 0,
     ray_gpus: Annotated[
         float, typer.Option("--ray-gpus", min=0, help="GPUs of each; may be a fraction.")

@@ -34,7 +34,7 @@
     [hooks]                            # moment = shell command
     [service]                          # of `hotfill serve`; see `hotfill.service.settings`
 
-Paths are relative to the file. Factories are looked up as "module:name", beside the file first; in
+Paths are relative to the file. Factories are looked up as "module:name", in the folder of the file first; in
 their options "{here}" stands for the file's folder.
 """
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 class Project(Parts):
     """One configuration file, read: the parts of its upgrade.
 
-    former: in a chain, the unfinished upgrade that this one supersedes.
+    previous: in a chain, the unfinished upgrade that this one supersedes.
     """
 
     path: Path
     settings: Settings
-    former: Project | None = None
+    previous: Project | None = None
     _made: dict[str, Embedder] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -50,7 +50,7 @@ class Project(Parts):
     @property
     def previous(self) -> Project | None:
         """In a chain, the parts of the unfinished upgrade."""
-        return self.former
+        return self.previous
 
     @property
     def hooks(self) -> Hooks:

@@ -42,8 +42,8 @@ def _read(path: Path, before: tuple[Path, ...]) -> Project:
         raise ConfigError(f"{path}: {explained(error, Settings)}") from error
     if settings.supersedes is None:
         return Project(path, settings)
-    former = _read(path.parent / settings.supersedes, (*before, path.resolve()))
-    return Project(path, settings, former)
+    previous = _read(path.parent / settings.supersedes, (*before, path.resolve()))
+    return Project(path, settings, previous)
 
 
 def explained(error: ValidationError, settings: type[BaseModel]) -> str:
