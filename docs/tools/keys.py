@@ -16,7 +16,7 @@ from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
 from hotfill.upgrade.plan import Decisions, GuardDecisions, Plan
 
-SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, Any] = {
     "store": StoreSection,
     "journal": JournalSection,
     "model": settings.ModelSection,
@@ -25,7 +25,13 @@ SECTIONS: dict[str, type] = {
     "service": ServiceSettings,
     "token": TokenSettings,
 }
-_UNDOCUMENTED = {  # what docstrings leave to the names
+_IN_THE_PLAN = {
+    "queries": "canary_queries",
+    "items": "canary_items",
+    "k": "canary_k",
+    "every_seconds": "guard_seconds",
+}
+_BESIDE = {  # what docstrings leave to the names
     "path": "The folder of the store.",
     "dsn": "How to connect: libpq's connection string or URL, or the address of a server.",
     "table": "The table, in some stores the collection; for PostgreSQL also `schema.table`.",
@@ -37,9 +43,9 @@ _UNDOCUMENTED = {  # what docstrings leave to the names
     "options": "Its arguments.",
     "query_options": "Arguments of `query_embedder`.",
     "model": "The id of the model, where there is no embedder.",
-    "seed": "Random seed.",
+    "seed": "Of everything that is drawn at random.",
     "priority_key": 'For `order = "priority"`: the metadata key to order by, high first.',
-    "query_log": "For the orders by popularity: a file with one returned item id per line.",
+    "query_log": "For the popular orders: a file with one returned item id in a line.",
     "host": "Where to listen; anything but this machine needs tokens.",
     "port": "The port; 0 takes a free one.",
     "tokens": "Who is let in, see below; without any, everybody on this machine.",
@@ -57,14 +63,25 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def table(name: str) -> str:
-    """Return the keys of a section as a table in Markdown."""
+    """Return the keys of a section as a table in Markdown; of several kinds, one table each."""
     section: Any = SECTIONS[name]
-    said = {**(meanings(Plan) if name in ("upgrade", "guard") else {}), **meanings(section)}
+    kinds = get_args(get_args(section)[0]) if get_args(section) else ()
+    if not kinds:
+        return _table(name, section)
+    return "\n\n".join(
+        f'### `kind = "{kind.model_fields["kind"].default}"`\n\n'
+        f"{(inspect.getdoc(kind) or '').split(chr(10) * 2)[0]}\n\n{_table(name, kind)}"
+        for kind in kinds
+    )
+
+
+def _table(name: str, section: Any) -> str:
+    said = {**(meanings(Plan) if name in ("upgrade", "guard") else {})}
+    for each in reversed(section.__mro__):
+        said |= meanings(each) if each.__module__ == section.__module__ else {}
     rows = ["| key | meaning | default |", "|---|---|---|"]
-    for key, field in section.__pydantic_fields__.items():
-        meaning = said.get(key) or _UNDOCUMENTED.get(key, "")
-        if meaning.startswith("See the store"):
-            meaning = _UNDOCUMENTED.get(key, meaning)
+    for key, field in section.model_fields.items():
+        meaning = said.get(key) or said.get(_IN_THE_PLAN.get(key, "")) or _BESIDE.get(key, "")
         if field.is_required():
             default = "needed"
         else:

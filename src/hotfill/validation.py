@@ -18,7 +18,8 @@ def explained(error: ValidationError, section: type, *, within: str = "") -> str
 
 
 def _in_words(problem: Any, section: Any, within: str) -> str:
-    path = [str(part) for part in problem["loc"] if part != "[key]"]
+    place, sections = _located(problem["loc"], section)
+    path = [part for part in place if part != "[key]"]
     where = within + ".".join(path)
     came = f"got {problem['input']!r}"
     limits = problem.get("ctx", {})
@@ -26,7 +27,9 @@ def _in_words(problem: Any, section: Any, within: str) -> str:
         case "missing":
             return f"{where}: field required"
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"unknown key {where!r}; {_meant(problem['loc'], section)}"
+            return f"unknown key {where!r}; {_meant(path[-1], sections[0])}"
+        case "union_tag_invalid":  # the input is a whole section, with its secrets
+            return f"{where}.kind: expected {limits['expected_tags']}, got {limits['tag']!r}"
         case "literal_error":
             *most, last = limits["expected"].replace("'", "").split(" or ")
             return f"{where} must be one of {', '.join([*most, last])}, {came}"
@@ -53,15 +56,29 @@ def _in_words(problem: Any, section: Any, within: str) -> str:
     return f"{where}: {problem['msg'].lower()}, {came}"
 
 
-def _meant(path: tuple[Any, ...], section: Any) -> str:
+def _meant(name: str, section: Any) -> str:
     """Name the known key that is nearest, or all."""
-    for part in path[:-1]:
-        if isinstance(part, str):  # a number counts the rows of a list
-            annotation = _fields(section)[part].annotation
-            section = next(iter(get_args(annotation)), annotation)
     known = list(_fields(section))
-    near = difflib.get_close_matches(str(path[-1]), known, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _located(place: tuple[str | int, ...], section: Any) -> tuple[list[str], list[Any]]:
+    """Return the keys that lead to a place, and the section that the last one is in.
+
+    A section of several kinds adds its kind to pydantic's place; that is no key of the file.
+    """
+    path, sections = [], [section]
+    for number, part in enumerate(place):
+        if len(sections) > 1:
+            sections = [each for each in sections if _fields(each)["kind"].default == part]
+            continue
+        path.append(str(part))
+        if isinstance(part, str) and number < len(place) - 1 and part in _fields(sections[0]):
+            annotation: Any = _fields(sections[0])[part].annotation
+            kinds = [each for each in get_args(annotation) if _fields(each)]
+            sections = kinds or [annotation]
+    return path, sections
 
 
 def _fields(section: Any) -> dict[str, Any]:

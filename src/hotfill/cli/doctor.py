@@ -66,7 +66,7 @@ class Finding:
 def check_up(path: Path) -> list[Finding]:
     """Look at the installation, the file, the models, the source, the store and the journal."""
     from hotfill.config import read
-    from hotfill.upgrade.journal.lock import holder
+    from hotfill.locks import holder
 
     findings = [_versions(), _extras()]
     try:

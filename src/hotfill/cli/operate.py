@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,25 +47,24 @@ def start(
     with reporting(config, as_json) as report:
         from hotfill.config import read
         from hotfill.upgrade.phases import ENDED, Phase, Step
+        from hotfill.upgrade.upgrade import Upgrade
 
         project = read(config)
-        try:
-            project.check(Step.START)
-        except PhaseError as error:
-            anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
-            raise PhaseError(error.step, error.phase, anew) from error
-        with project.opened(Step.START) as upgrade:
-            fresh = upgrade.journal.phase is Phase.PLANNED
-            if fresh and not yes and output.interactive():
-                for line in plan_lines(upgrade.plan):
+        with Upgrade.of(project) as up:
+            try:
+                up.check(Step.START)
+            except PhaseError as error:
+                anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
+                raise PhaseError(error.step, error.phase, anew) from error
+            plan = None
+            if up.phase is Phase.PLANNED and not yes and output.interactive():
+                plan = up.plan()
+                for line in plan_lines(plan):
                     report.note(line)
-                upgrade.plan.check()
+                plan.check()
                 report.confirm("Start?")
-            if refit:
-                upgrade.plan = replace(upgrade.plan, refit=True)
-            upgrade.by = user()
-            with running(upgrade, report):
-                status = upgrade.start(retry_dead_letters=retry_dead_letters)
+            with running(up, report):
+                status = up.start(plan, retry_dead_letters=retry_dead_letters, refit=refit)
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
             report.code = ExitCode.STOPPED
         report.status(status)
@@ -89,13 +86,11 @@ def pause(config: Config = DEFAULT_CONFIG, by: By = "", as_json: Json = False) -
     called from anywhere, also before the upgrade is started.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade import control
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with closing(project.journal()) as journal:
-            control.pause(journal, by=by or user())
-        report.status(project.status())
+        with open_upgrade(config) as up:
+            up.pause(by or user())
+            report.status(up.status())
 
 
 def resume(
@@ -115,18 +110,17 @@ def resume(
     itself. (An upgrade that was killed or stopped goes on by `start`.)
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade import control
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with closing(project.journal()) as journal:
-            was_paused = control.resume(journal)
-            accepted = control.accept_gate(journal, by=by or user()) if accept_gate else ()
+        with open_upgrade(config) as up:
+            was_paused = up.resume()
+            accepted = up.accept_gate(by or user()) if accept_gate else ()
+            now = up.status()
         report.add({"was_paused": was_paused, "accepted": [hold.about for hold in accepted]})
         report.add({}, [f"accepted: {hold}" for hold in accepted])
         if not was_paused and not accepted:
             report.add({}, ["no gate held it" if accept_gate else "it was not paused"])
-        report.status(project.status())
+        report.status(now)
 
 
 # Decide ------------------------------------------------------------------------------------------
@@ -138,14 +132,12 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     A pass allows the cutover for a while. Ends with code 9 when something is wrong.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import Step
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with project.opened(Step.VERIFY) as upgrade:
-            found = upgrade.verify()
-        report.add(found.to_dict(), verification_lines(found))
-        report.next(project.status().next_steps)
+        with open_upgrade(config) as up:
+            found = up.verify()
+            report.add(found.to_dict(), verification_lines(found))
+            report.next(up.status().next_steps)
         if not found.passed:
             report.code = ExitCode.NOT_VERIFIED
 
@@ -153,28 +145,23 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 def postpone(config: Config = DEFAULT_CONFIG, by: By = "", as_json: Json = False) -> None:
     """Hold the cutover, not the backfill, until `unpostpone`."""
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade import control
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with closing(project.journal()) as journal:
-            control.postpone(journal, by=by or user())
-        report.status(project.status())
+        with open_upgrade(config) as up:
+            up.postpone(by or user())
+            report.status(up.status())
 
 
 def unpostpone(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Allow the cutover again after `postpone`."""
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade import control
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with closing(project.journal()) as journal:
-            was_postponed = control.unpostpone(journal)
-        report.add(
-            {"was_postponed": was_postponed}, [] if was_postponed else ["it was not postponed"]
-        )
-        report.status(project.status())
+        with open_upgrade(config) as up:
+            was_postponed = up.unpostpone()
+            told = [] if was_postponed else ["it was not postponed"]
+            report.add({"was_postponed": was_postponed}, told)
+            report.status(up.status())
 
 
 def cutover(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
@@ -184,11 +171,10 @@ def cutover(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     `verify`.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import Step
+        from hotfill.config import open_upgrade
 
-        with read(config).opened(Step.CUTOVER) as upgrade:
-            report.status(upgrade.cutover())
+        with open_upgrade(config) as up:
+            report.status(up.cutover())
 
 
 def rollback(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
@@ -197,11 +183,10 @@ def rollback(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     Items written since keep their content.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import Step
+        from hotfill.config import open_upgrade
 
-        with read(config).opened(Step.ROLLBACK) as upgrade, running(upgrade, report):
-            report.status(upgrade.rollback())
+        with open_upgrade(config) as up, running(up, report):
+            report.status(up.rollback())
 
 
 def abort(config: Config = DEFAULT_CONFIG, yes: Yes = False, as_json: Json = False) -> None:
@@ -211,32 +196,42 @@ def abort(config: Config = DEFAULT_CONFIG, yes: Yes = False, as_json: Json = Fal
     Asks for confirmation; where nobody can answer it needs --yes.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
         from hotfill.upgrade.phases import Step
 
-        project = read(config)
-        project.check(Step.ABORT)
-        if not yes:
-            report.confirm("Move all items back to the old model and drop the new vectors?")
-        with project.opened(Step.ABORT) as upgrade, running(upgrade, report):
-            report.status(upgrade.abort())
+        with open_upgrade(config) as up:
+            up.check(Step.ABORT)
+            if not yes:
+                report.confirm("Move all items back to the old model and drop the new vectors?")
+            with running(up, report):
+                report.status(up.abort())
 
 
-def complete(config: Config = DEFAULT_CONFIG, yes: Yes = False, as_json: Json = False) -> None:
+def complete(
+    config: Config = DEFAULT_CONFIG,
+    delete_accepted: Annotated[
+        bool,
+        typer.Option(
+            "--delete-accepted", help="Let dead letters that were accepted leave the gallery."
+        ),
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
     """Remove the old vectors; there is no way back.
 
+    Refused while accepted dead letters are found by their old vectors only, unless these may go.
     Asks for confirmation; where nobody can answer it needs --yes.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
         from hotfill.upgrade.phases import Step
 
-        project = read(config)
-        project.check(Step.COMPLETE)
-        if not yes:
-            report.confirm("Remove the old vectors? There is no way back afterwards.")
-        with project.opened(Step.COMPLETE) as upgrade:
-            report.status(upgrade.complete())
+        with open_upgrade(config) as up:
+            up.check(Step.COMPLETE)
+            if not yes:
+                report.confirm("Remove the old vectors? There is no way back afterwards.")
+            report.status(up.complete(delete_accepted=delete_accepted))
 
 
 # Look --------------------------------------------------------------------------------------------
@@ -248,11 +243,11 @@ def status(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     Reads the journal only, so it works while another process has the store open. Writes nothing.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        report.status(project.status())
-        letters = project.dead_letters()
+        up = open_upgrade(config)
+        report.status(up.status())
+        letters = up.dead_letters()
         report.add(
             {"dead_letter_items": [{"item_id": e.item_id, "error": e.error} for e in letters]},
             [f"dead letter {each.item_id}: {each.error}" for each in letters],
@@ -266,16 +261,16 @@ def watch(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     notice. With --json: the last status.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        now = project.status()
+        up = open_upgrade(config)
+        now = up.status()
         with progress_shown(sys.stderr) as show:
             try:
                 while now.running:
                     show(now)
                     time.sleep(_REFRESH_SECONDS)
-                    now = project.status()
+                    now = up.status()
             except KeyboardInterrupt:
                 report.note("no longer watching; the upgrade goes on")
         report.status(now)
@@ -287,9 +282,9 @@ def current(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     Counts in the store; while another process has it open, reads the journal.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        now = project.current()
-        report.add(now.to_dict(), coverage_lines(now))
-        report.next(project.status().next_steps)
+        with open_upgrade(config) as up:
+            now = up.current()
+            report.add(now.to_dict(), coverage_lines(now))
+            report.next(up.status().next_steps)

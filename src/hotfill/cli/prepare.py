@@ -47,7 +47,7 @@ def adopt(
         project = read(config)
         model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
-        with project.settings.store.stamped(project.path.parent, model, existing) as gallery:
+        with project.settings.store.adopt(project.path.parent, model, existing) as gallery:
             items = len(gallery)
         report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])
 
@@ -65,10 +65,11 @@ def plan(
     Ends with code 3 when something blocks the upgrade.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        made = project.plan()
+        with open_upgrade(config) as up:
+            made = up.plan()
+            status = up.status()
         if out is not None:
             made.write(out)
         report.add(made.to_dict(), plan_lines(made))
@@ -76,4 +77,4 @@ def plan(
             report.code = ExitCode.BLOCKED
             report.next(["plan"])
         else:
-            report.next(project.status().next_steps)
+            report.next(status.next_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from hotfill.cli.progress import stopping
 from hotfill.errors import InputError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hotfill.upgrade.phases import Phase
@@ -64,7 +65,7 @@ def serve(
         settings = read_settings(
             project, **{name: value for name, value in changes.items() if value is not None}
         )
-        with stopping(threading.Event()):
+        with stopping(lambda: None):
             run(project, settings, lambda address: report.note(f"listening on {address}"))
         report.note("stopped cleanly")
 
@@ -125,7 +126,7 @@ def worker(
             from hotfill.runners.ray import run_on_ray
 
             stop = threading.Event()
-            with stopping(stop):
+            with stopping(stop.set):
                 done = run_on_ray(
                     partial(opened, config.resolve(), lease_seconds),
                     ray,
@@ -137,17 +138,19 @@ def worker(
             _report(report, done.phase, done.embedded, done.written, stopped=stop.is_set())
             return
         with opened(config, lease_seconds) as helper:
-            with stopping(helper.stop):
+            with stopping(helper.stop.set):
                 phase = helper.run()
             did = helper.progress
             _report(report, phase, did.embedded, did.written, stopped=helper.stop.is_set())
 
 
-def opened(config: Path, lease_seconds: float) -> AbstractContextManager[Worker]:
+@contextmanager
+def opened(config: Path, lease_seconds: float) -> Iterator[Worker]:
     """Open everything that one worker needs, in whichever process it runs."""
-    from hotfill.config import read
+    from hotfill.config import open_upgrade
 
-    return read(config).worker(lease_seconds=lease_seconds)
+    with open_upgrade(config) as up:
+        yield up.worker(lease_seconds=lease_seconds)
 
 
 def _report(report: Report, phase: Phase, embedded: int, written: int, *, stopped: bool) -> None:

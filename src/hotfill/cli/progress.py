@@ -10,17 +10,18 @@ import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from hotfill.cli.arguments import user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import verbosity
 from hotfill.cli.status_lines import counts, duration, rate, status_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
     from hotfill.cli.output import Report
-    from hotfill.upgrade.engine import Upgrade
     from hotfill.upgrade.status import Status
+    from hotfill.upgrade.upgrade import Upgrade
 
 _LINE_SECONDS = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -30,24 +31,27 @@ _STOPPING = b"\nstopping after the batches in hand; once more to stop at once (n
 @contextmanager
 def running(upgrade: Upgrade, report: Report) -> Iterator[None]:
     """Show progress on stderr while an upgrade works in this process, and let it be stopped."""
-    with progress_shown(sys.stderr) as show, stopping(upgrade.stop):
-        upgrade.on_status = show
+    with (
+        progress_shown(sys.stderr) as show,
+        stopping(upgrade.stop),
+        upgrade.session(by=user(), on_status=show),
+    ):
         yield
-    if upgrade.stop.is_set():
+    if upgrade.stopped:
         report.code = ExitCode.STOPPED
         report.note("stopped cleanly; run the same command to go on")
 
 
 @contextmanager
-def stopping(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` at the first Ctrl-C or SIGTERM; the second ends the process."""
+def stopping(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` at the first Ctrl-C or SIGTERM; the second ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may catch signals
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def first(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop()
         for each in _SIGNALS:  # the next one ends the process, as any kill may
             signal.signal(each, signal.SIG_DFL)
         # Not `print`: the signal may have come in the middle of one.

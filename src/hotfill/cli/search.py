@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -18,12 +17,11 @@ from hotfill.errors import InputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hotfill.config import Project
     from hotfill.stores.base import Scalar, Where
-    from hotfill.upgrade.serving import Serving
+    from hotfill.upgrade.upgrade import Upgrade
     from hotfill.upgrade.view import SearchResult
 
-Query: TypeAlias = "Callable[[Project, Serving, int, Where], SearchResult]"
+Query: TypeAlias = "Callable[[Upgrade, int, Where], SearchResult]"
 
 
 def search(
@@ -52,11 +50,11 @@ def search(
     """
     with reporting(config, as_json) as report:
         asked, filters = _query(vector, like, content), _conditions(where or [])
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with closing(project.look()) as journal, project.gallery() as gallery:
-            found = asked(project, project.serving(gallery, journal), k, filters)
+        with open_upgrade(config) as up:
+            found = asked(up, k, filters)
+            status = up.status()
         report.add(
             found.to_dict(),
             [
@@ -66,7 +64,7 @@ def search(
             or ["nothing found"],
         )
         report.add({}, [f"{found.phase}; the query is of {found.query_model}"])
-        report.next(project.status().next_steps)
+        report.next(status.next_steps)
 
 
 def _query(vector: Path | None, like: str | None, content: str | None) -> Query:
@@ -77,19 +75,20 @@ def _query(vector: Path | None, like: str | None, content: str | None) -> Query:
             f"give one of --vector FILE.npy, --like ITEM_ID and --content TEXT; got {len(given)}"
         )
 
-    def run(project: Project, serving: Serving, k: int, where: Where) -> SearchResult:
+    def run(up: Upgrade, k: int, where: Where) -> SearchResult:
         if vector is not None:
             rows = np.atleast_2d(_read(vector))
             if len(rows) != 1:
                 raise InputError(f"{vector}: expected one vector, got an array of {rows.shape}")
-            return serving.search_vectors(rows, serving.view.query_model, k, where=where)[0]
+            return up.search_vectors(rows, up.view.query_model, k, where=where)[0]
         if content is not None:
-            return serving.search([content], k, where=where)[0]
+            return up.search([content], k, where=where)[0]
         assert like is not None  # one of the three is given
-        contents = project.source()([like])
+        contents = up.parts.source()([like])
         if like not in contents:
             raise SourceError(f"the source has no content for item {like!r}; is the id right?")
-        return serving.search([contents[like]], k, where=where)[0]
+        found: SearchResult = up.search([contents[like]], k, where=where)[0]
+        return found
 
     return run
 

@@ -38,8 +38,24 @@ Paths are relative to the file. Factories are looked up as "module:name", in its
 their options "{here}" stands for the file's folder.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from hotfill.config.project import Project
 from hotfill.config.reading import read
 from hotfill.config.settings import FactorySection, ModelSection, Settings
+from hotfill.upgrade.upgrade import Upgrade
 
-__all__ = ["FactorySection", "ModelSection", "Project", "Settings", "read"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FactorySection", "ModelSection", "Project", "Settings", "open_upgrade", "read"]
+
+
+def open_upgrade(path: str | Path) -> Upgrade:
+    """Open the upgrade of a configuration file; `hotfill.open`. Raises ConfigError.
+
+    Nothing is opened or loaded before it is needed.
+    """
+    return Upgrade.of(read(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -16,19 +17,18 @@ from hotfill.validation import explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SHELL = {"hooks"}  # sections whose variables the shell replaces
 
 
-def read(path: Path) -> Project:
+def read(path: str | Path) -> Project:
     """Read a configuration file, and that of the upgrade it supersedes, if any.
 
     `${NAME}` in a text stands for a variable of the environment, except in [hooks], where the shell
     sees to it. Raises ConfigError, naming the nearest right key.
     """
-    return _read(path, ())
+    return _read(Path(path), ())
 
 
 def _read(path: Path, before: tuple[Path, ...]) -> Project:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from hotfill.embedders.unit_length import as_promised
 from hotfill.embedders.weights import file_revision
 from hotfill.errors import ConfigError, EmbedError, ShapeError
 from hotfill.extras import need
 from hotfill.types import Metric, ModelId
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotfill.embedders.unit_length import as_promised
 from hotfill.embedders.weights import module_revision
 from hotfill.errors import ConfigError, EmbedError
 from hotfill.extras import need
 from hotfill.types import ModelId
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

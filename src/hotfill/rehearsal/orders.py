@@ -18,8 +18,8 @@ from hotfill.upgrade.order import popularity_times_uncertainty
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hotfill.ranking import Transform
     from hotfill.rehearsal.sample import Sample
+    from hotfill.types import Transform
 
 ORDERS = ("random", "uncertainty", "popularity", "popularity_uncertainty")
 """Those of a `Plan`, but `priority`, which only the user knows."""

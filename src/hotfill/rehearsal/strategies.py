@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 import numpy as np
 
 from hotfill.errors import ConfigError
-from hotfill.ranking import identity
-from hotfill.ranking.scorer import Bridge
+from hotfill.ranking import Bridge, KernelBridge, identity
 from hotfill.rehearsal.maps import Fitted, fit_calibration
 from hotfill.rehearsal.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.rehearsal.sample import cosines
@@ -112,7 +111,7 @@ def merge_down(
     """
     down, gallery = fitted.transform, sample.old.gallery
     carried: Callable[[Vectors], Vectors]
-    if isinstance(down, Bridge):
+    if isinstance(down, Bridge | KernelBridge):
         carried, reference = down.query_features, down.gallery_features(pairs.old_reference)
         scores = MappedGallery(gallery, down.gallery_features).scores
     else:

@@ -25,11 +25,11 @@ from hotfill.upgrade.plan import judged_again, violations
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hotfill.ranking import Fit, Prepared
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.canaries import Canaries
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit, Prepared
     from hotfill.upgrade.plan import Plan
 
 

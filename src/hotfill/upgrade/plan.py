@@ -141,6 +141,7 @@ class Decisions:
     refit: Annotated[bool, Strict()] = False
     optimise: Annotated[bool, Strict()] = True
     max_attempts: _Many = 3
+    embed_timeout_seconds: Annotated[float, Strict(), Field(ge=1)] = 600.0
     max_dead_letters: _Count = 100
     cutover: Cutover = "manual"
     duty_cycle: Annotated[float, Strict(), Field(gt=0, le=1)] = 1.0
@@ -194,6 +195,8 @@ class Plan(Decisions, GuardDecisions):
     optimise: whether the store tidies up now and then while a long backfill runs.
     refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
     max_attempts: tries per item before it becomes a dead letter.
+    embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
+        stops, and its batches are free.
     max_dead_letters: more of them stop the run, because then not the items are at fault.
     cutover: `manual` waits for the command, `auto` verifies and switches by itself.
     duty_cycle: share of the time spent working, in (0, 1].

@@ -1,4 +1,4 @@
-"""A side with an own share, against the plain arithmetic of two calibrated views."""
+"""A side where the old query has a weight, against the plain arithmetic of two views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from hotfill import ranking
 from hotfill.errors import InputError, ShapeError
-from hotfill.ranking import Scorer, Side, fit_scorer, tail
+from hotfill.ranking import Scorer, Side, fit_models, tail
+from hotfill.stores.base import Found, Hits
 from hotfill.types import ModelId
 
 OLD, NEW = ModelId("old", "1", 12), ModelId("new", "1", 16)
@@ -31,14 +32,14 @@ def world() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def scorer(world) -> Scorer:
-    return fit_scorer(
+    return fit_models(
         world["old"][:400],
         world["new"][:400],
-        old_model=OLD,
-        new_model=NEW,
-        fit_transform=ranking.fit_bridge,
+        OLD,
+        NEW,
+        transform="bridge",
         old_query_weight=SHARE,
-    )
+    ).scorer
 
 
 def blended(scorer: Scorer, world: dict[str, np.ndarray], queries: slice, items: slice):
@@ -63,29 +64,20 @@ def blended(scorer: Scorer, world: dict[str, np.ndarray], queries: slice, items:
     )
 
 
-class Hits:
-    def __init__(self, item_ids, scores) -> None:
-        self.item_ids, self.scores = item_ids, scores
-
-
-class Found:
-    def __init__(self, item_ids, vectors) -> None:
-        self.item_ids, self.vectors = item_ids, vectors
-
-
 def ranked(scorer: Scorer, world, old_queries, k: int):
     """Search items 400 to 740 on the old side with queries 740 to 760, as a store does."""
     stored = world["old"][400:740]
     prepared = scorer.prepare(world["new"][740:], old_queries)
-    scores = ranking.compare(prepared.vectors[OLD], stored, OLD)
+    scores = ranking.compare(prepared.vectors[OLD].rows, stored, OLD)
     depth = prepared.depth(k)
     best = np.argsort(-scores, axis=1)[:, :depth]
     hits = Hits(
-        [[str(item) for item in row] for row in best], np.take_along_axis(scores, best, axis=1)
+        tuple(tuple(str(item) for item in row) for row in best),
+        tuple(np.take_along_axis(scores, best, axis=1)),
     )
 
     def read(item_ids, space):
-        return Found(item_ids, stored[[int(item) for item in item_ids]])
+        return Found.of([(item_id, 1, stored[int(item_id)]) for item_id in item_ids], 12)
 
     return prepared.rank({OLD: hits}, k, read=read)
 
@@ -118,7 +110,7 @@ def test_without_old_queries_the_transform_speaks_alone(scorer, world) -> None:
         np.testing.assert_array_equal(one.scores, other.scores)
 
 
-def test_old_queries_do_not_count_for_a_side_without_a_share(scorer, world) -> None:
+def test_old_queries_do_not_count_for_a_side_without_a_weight(scorer, world) -> None:
     side = scorer.sides[0]
     alone = Scorer(NEW, scorer.new_reference, [Side(OLD, side.transform, tail(), side.reference)])
     own = {OLD: world["old"][740:]}
@@ -127,9 +119,9 @@ def test_old_queries_do_not_count_for_a_side_without_a_share(scorer, world) -> N
     ]
 
 
-def test_the_share_is_saved_and_loaded(scorer, world, tmp_path: Path) -> None:
+def test_the_weight_is_saved_and_loaded(scorer, world, tmp_path: Path) -> None:
     ranking.save_scorer(scorer, tmp_path)
-    loaded = ranking.load_scorer(tmp_path, load_transform=ranking.load_transform)
+    loaded = ranking.load_scorer(tmp_path)
     assert loaded.sides[0].old_query_weight == SHARE
     own = {OLD: world["old"][740:]}
     for one, other in zip(
@@ -139,7 +131,7 @@ def test_the_share_is_saved_and_loaded(scorer, world, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_outside_its_range_is_refused(scorer, share) -> None:
+def test_a_weight_outside_its_range_is_refused(scorer, share) -> None:
     side = scorer.sides[0]
     wrong = Side(OLD, side.transform, tail(), side.reference, share)
     with pytest.raises(InputError, match="old_query_weight"):

@@ -1,4 +1,4 @@
-"""Galleries in index files: SQLite is the source of truth; FAISS indexes are rebuilt from it."""
+"""Galleries in index files: SQLite has the truth, and indexes of FAISS are rebuilt from it."""
 
 from hotfill.stores.index_files.gallery import IndexFilesGallery
 

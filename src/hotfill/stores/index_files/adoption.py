@@ -10,7 +10,7 @@ import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.index_files.built import faiss
+from hotfill.stores.index_files.index import faiss
 
 if TYPE_CHECKING:
     from collections.abc import Callable

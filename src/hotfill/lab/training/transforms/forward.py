@@ -27,8 +27,9 @@ from hotfill.lab.training.transforms.settings import MapSettings
 from hotfill.lab.training.transforms.spaces import on_device
 from hotfill.ranking import ForwardMap
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import has_free_length
 
 EPOCHS = 80  # FCT's recipe
 HIDDEN = 2048
