@@ -25,13 +25,7 @@ SECTIONS: dict[str, Any] = {
     "service": ServiceSettings,
     "token": TokenSettings,
 }
-_IN_THE_PLAN = {
-    "queries": "canary_queries",
-    "items": "canary_items",
-    "k": "canary_k",
-    "every_seconds": "guard_seconds",
-}
-_BESIDE = {  # what docstrings leave to the names
+_UNDOCUMENTED = {  # what docstrings leave to the names
     "path": "The folder of the store.",
     "dsn": "How to connect: libpq's connection string or URL, or the address of a server.",
     "table": "The table, in some stores the collection; for PostgreSQL also `schema.table`.",
@@ -43,9 +37,9 @@ _BESIDE = {  # what docstrings leave to the names
     "options": "Its arguments.",
     "query_options": "Arguments of `query_embedder`.",
     "model": "The id of the model, where there is no embedder.",
-    "seed": "Of everything that is drawn at random.",
+    "seed": "Random seed.",
     "priority_key": 'For `order = "priority"`: the metadata key to order by, high first.',
-    "query_log": "For the popular orders: a file with one returned item id in a line.",
+    "query_log": "For the orders by popularity: a file with one returned item id per line.",
     "host": "Where to listen; anything but this machine needs tokens.",
     "port": "The port; 0 takes a free one.",
     "tokens": "Who is let in, see below; without any, everybody on this machine.",
@@ -80,8 +74,8 @@ def _table(name: str, section: Any) -> str:
     for each in reversed(section.__mro__):
         said |= meanings(each) if each.__module__ == section.__module__ else {}
     rows = ["| key | meaning | default |", "|---|---|---|"]
-    for key, field in section.model_fields.items():
-        meaning = said.get(key) or said.get(_IN_THE_PLAN.get(key, "")) or _BESIDE.get(key, "")
+    for key, field in section.__pydantic_fields__.items():
+        meaning = said.get(key) or _UNDOCUMENTED.get(key, "")
         if field.is_required():
             default = "needed"
         else:
