@@ -45,7 +45,6 @@ def make(
             "options": {**options, "seconds_per_item": seconds_per_item},
         },
         "upgrade": upgrade,
-        "service": {"requests_per_second": 1e6},
     }
     path = folder / "upgrade.toml"
     path.write_text(tomli_w.dumps(values))

@@ -7,21 +7,19 @@ import binascii
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.errors import InputError, ModelMismatchError
+from hotfill.errors import EmbedError, HotfillError, InputError, ModelMismatchError
 from hotfill.ranking.model_fit import load_scorer
-from hotfill.service.confirmation import Confirmation
-from hotfill.service.guarded import Guarded
 from hotfill.service.measures import Measures, Sides
 from hotfill.service.metrics import SearchMetrics
-from hotfill.service.rehearsed import Rehearsed, read_rehearsed
-from hotfill.service.steps import Steps
-from hotfill.service.watch import Watch
+from hotfill.service.snapshot import Watch
+from hotfill.service.step_runner import StepRunner
+from hotfill.service.web.quality import Rehearsed, read_rehearsed
 from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.view import NEW_ONLY, OLD_ONLY
@@ -32,12 +30,45 @@ if TYPE_CHECKING:
     from hotfill.config import Project
     from hotfill.service.settings import ServiceSettings
     from hotfill.stores.base import Gallery, Where
-    from hotfill.types import ModelId, Vectors
+    from hotfill.types import Embedder, ModelId, Vectors
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.view import SearchResult
 
 _SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something
+
+
+# What Python code raises when the content is not what it reads; all else is the model's trouble.
+_OF_THE_CONTENT = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class SafeEmbedder:
+    """Wraps an embedder so that it fails only with errors of hotfill, whatever it raises.
+
+    A live request brings contents from outside, so a failure has to say whose fault it is.
+    """
+
+    embedder: Embedder
+
+    @property
+    def model_id(self) -> ModelId:
+        """The space of the embedder's vectors."""
+        return self.embedder.model_id
+
+    def __call__(self, contents: Sequence[Any]) -> Vectors:
+        """Embed. Raises EmbedError; retryable unless the contents are at fault."""
+        try:
+            return self.embedder(contents)
+        except HotfillError:
+            raise
+        except Exception as error:
+            at_fault = isinstance(error, _OF_THE_CONTENT)
+            what = "cannot read this content" if at_fault else "failed"
+            raise EmbedError(
+                f"the embedder of {self.model_id.name} {what} ({type(error).__name__})",
+                retryable=not at_fault,
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +85,13 @@ class GalleryService:
     journal: Journal
     plan: Plan
     serving: Serving
-    steps: Steps
+    steps: StepRunner
     watch: Watch
     measures: Measures
     metrics: SearchMetrics
     searchers: ThreadPoolExecutor
     models: Mapping[str, ModelId]
     rehearsed: Rehearsed | None
-    confirmation: Confirmation = field(default_factory=Confirmation)
 
     def search(self, content: Any, k: int, where: Where | None) -> SearchResult:
         """Find the k best items for a content. Raises as `Serving.search`."""
@@ -157,7 +187,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
     ):
         plan = project.plan_in_force(journal)
         found = (project.embedder("old"), project.embedder("new"))
-        embedders = [Guarded(embedder) for embedder in found if embedder is not None]
+        embedders = [SafeEmbedder(embedder) for embedder in found if embedder is not None]
         serving = Serving(
             gallery,
             journal,
@@ -166,11 +196,12 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             lambda: load_scorer(fit_folder(project.folder, journal)),
             load_scorer_before=None if project.former is None else project.load_scorer_before,
             query_embedders={
-                model: Guarded(embedder) for model, embedder in project.query_embedders().items()
+                model: SafeEmbedder(embedder)
+                for model, embedder in project.query_embedders().items()
             },
         )
         measures = Measures()
-        steps = Steps(
+        steps = StepRunner(
             project,
             gallery,
             journal,

@@ -1,6 +1,6 @@
 """What searches were like: how long they took, and which side their hits came from.
 
-Kept in memory, of this process only, and bounded. Everything here is in seconds.
+Of this process only, in memory and bounded. Everything here is in seconds.
 """
 
 from __future__ import annotations

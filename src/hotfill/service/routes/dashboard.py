@@ -13,11 +13,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from hotfill.service.access import Caller, Known, may_read
-from hotfill.service.routes.parts import Served
-from hotfill.service.sessions import COOKIE, LASTS_SECONDS
+from hotfill.service.access import COOKIE, SESSION_SECONDS, Caller, Known, may_read
+from hotfill.service.routes import Served
 from hotfill.service.tokens import allows, holder_of
-from hotfill.service.web.page import login_page, page, sections
+from hotfill.service.web.page import page, sections
+from hotfill.service.web.templates import login_page
 
 if TYPE_CHECKING:
     from hotfill.service.access import Door
@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.2  # how soon a browser is told of a new look
 def dashboard(request: Request, caller: Known, service: Served) -> HTMLResponse:
     """Show the dashboard, or ask for a token."""
     if caller is None:
-        return HTMLResponse(login_page(failed=False))
+        return HTMLResponse(login_page())
     return HTMLResponse(
         page(
             service.watch.refresh(),
@@ -78,7 +78,7 @@ async def log_in(request: Request) -> Response:
     answer.set_cookie(
         COOKIE,
         door.sessions.begin(token),
-        max_age=int(LASTS_SECONDS),
+        max_age=int(SESSION_SECONDS),
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",

@@ -9,9 +9,10 @@ from starlette.exceptions import HTTPException
 from hotfill.errors import InputError
 from hotfill.service.access import may_read, may_write
 from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut, MetadataIn
-from hotfill.service.routes.parts import Served, problems
+from hotfill.service.openapi import problems
+from hotfill.service.routes import Served, StrictJson
 
-router = APIRouter(prefix="/items", tags=["items"])
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictJson)
 
 
 class _AnyText(Convertor[str]):
@@ -93,7 +94,7 @@ def look(item_id: str, service: Served) -> Item:
     "/{item_id:any_text}", dependencies=[Depends(may_write)], responses=problems(409, 422, 503, 507)
 )
 def delete(item_id: str, service: Served) -> Counted:
-    """Remove an item for good; again is harmless."""
+    """Remove an item for good. Idempotent."""
     return Counted(items=service.serving.delete([item_id]))
 
 

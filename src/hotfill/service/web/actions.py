@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
-    from hotfill.service.watch import Snapshot
+    from hotfill.service.snapshot import Snapshot
 
 _LABELS = {
     "start": "Start",

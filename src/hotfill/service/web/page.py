@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hotfill._version import __version__
-from hotfill.service.web import charts, quality, story, words
+from hotfill.service.web import charts, phase_text, quality
 from hotfill.service.web.actions import actions, is_verified
+from hotfill.service.web.templates import render
 
 if TYPE_CHECKING:
-    from hotfill.service.rehearsed import Rehearsed
-    from hotfill.service.watch import Snapshot
+    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.web.quality import Rehearsed
     from hotfill.upgrade.plan import Plan
 
 TITLES = (
@@ -29,25 +29,6 @@ TITLES = (
 )
 """The sections in their order, with what a screen reader calls them."""
 
-_templates = Environment(
-    loader=PackageLoader("hotfill.service.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters.update(
-    count=words.count,
-    rate=words.rate,
-    percent=words.percent,
-    milliseconds=words.milliseconds,
-    duration=words.duration,
-    clock=words.clock,
-    day=words.day,
-    moment=words.moment,
-    told=story.told,
-)
-
 
 def page(
     seen: Snapshot,
@@ -58,7 +39,8 @@ def page(
     has_tokens: bool,
 ) -> str:
     """Render the whole page."""
-    return _templates.get_template("page.html").render(
+    return render(
+        "page.html",
         old_model=plan.old_model,
         new_model=plan.new_model,
         sections=_safe(sections(seen, plan, rehearsed, may_operate=may_operate)),
@@ -66,11 +48,6 @@ def page(
         has_tokens=has_tokens,
         version=__version__,
     )
-
-
-def login_page(*, failed: bool) -> str:
-    """Render the page that asks for a token."""
-    return _templates.get_template("login.html").render(failed=failed)
 
 
 def sections(
@@ -85,10 +62,10 @@ def sections(
     most_seconds = max((each.p99_seconds for each in seen.latencies), default=1.0)
     values: dict[str, dict[str, Any]] = {
         "now": {
-            "line": story.line_of(status.phase),
-            "phase": story.name_of(status.phase),
-            "sentence": story.sentence(seen),
-            "next": story.next_sentence(seen, verified),
+            "line": phase_text.line_of(status.phase),
+            "phase": phase_text.name_of(status.phase),
+            "sentence": phase_text.sentence(seen),
+            "next": phase_text.next_sentence(seen, verified),
             "actions": actions(seen, seen.at, lasts),
             "may_operate": may_operate,
             "working": _working(seen),
@@ -102,16 +79,16 @@ def sections(
             "new_items": seen.new_items,
             "done": status.moved + status.skipped,
             "status": status,
-            "left": story.time_left(seen),
+            "left": phase_text.time_left(seen),
         },
         "quality": {
             "figures": quality.figures(seen),
             "at": float(seen.quality[-1].body["coverage"]) if seen.quality else 0.0,
-            "canaries": quality.canary_plot(seen.quality),
+            "canaries": charts.canary_plot(seen.quality),
             "guarded": plan.guarded,
             "rehearsed": rehearsed,
             "expected": quality.expected_now(rehearsed, seen) if rehearsed else 0.0,
-            "curve": quality.rehearsed_plot(rehearsed, seen) if rehearsed else "",
+            "curve": charts.rehearsed_plot(rehearsed, seen) if rehearsed else "",
         },
         "rates": {
             "now": rates_now,
@@ -132,12 +109,10 @@ def sections(
             "any": bool(seen.compositions),
         },
         "letters": {"letters": seen.dead_letters[::-1], "number": status.dead_letters},
-        "journal": {"facts": seen.facts[::-1]},
+        "journal": {"facts": [(fact.at, phase_text.fact_text(fact)) for fact in seen.facts[::-1]]},
     }
-    rendered = {
-        name: _templates.get_template(f"{name}.html").render(**values[name]) for name, _ in TITLES
-    }
-    return {**rendered, "announcement": story.announcement(seen)}
+    rendered = {name: render(f"{name}.html", **values[name]) for name, _ in TITLES}
+    return {**rendered, "announcement": phase_text.announcement(seen)}
 
 
 def _working(seen: Snapshot) -> str:

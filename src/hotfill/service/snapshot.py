@@ -1,4 +1,4 @@
-"""Looks at the upgrade every second: how far it is, how fast, and what was measured.
+"""What is seen of the upgrade every second: how far it is, how fast, and what was measured.
 
 One look serves everybody: the dashboard of each visitor, the metrics, and the coverage that
 searches report.
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HotfillError, ModelMismatchError
-from hotfill.upgrade.status import take_status
+from hotfill.upgrade.status import RateMeter, take_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hotfill.service.measures import Composition, Latency, Measures
-    from hotfill.service.steps import Run, Steps
+    from hotfill.service.step_runner import Run, StepRunner
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
     from hotfill.upgrade.journal.base import DeadLetter, Fact, Journal
@@ -87,7 +87,7 @@ class Watch:
         gallery: Gallery,
         journal: Journal,
         plan: Plan,
-        steps: Steps,
+        steps: StepRunner,
         measures: Measures,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,7 +97,7 @@ class Watch:
         self._steps = steps
         self._measures = measures
         self._clock = clock
-        self._counts: deque[tuple[float, int, int, int]] = deque()
+        self._meter = RateMeter(_RATE_SECONDS)
         self._rates: deque[Rates] = deque(maxlen=_HISTORY)
         self._stop = threading.Event()
         self._looking = threading.Lock()
@@ -150,17 +150,9 @@ class Watch:
         )
 
     def _note_rates(self, now: float, embedded: int, written: int, visible: int) -> None:
-        self._counts.append((now, embedded, written, visible))
-        while now - self._counts[0][0] > _RATE_SECONDS:
-            self._counts.popleft()
-        then, *before = self._counts[0]
-        often_enough = self._rates and now - self._rates[-1].at < EVERY_SECONDS / 2
-        if now > then and not often_enough:
-            pairs = zip((embedded, written, visible), before, strict=True)
-            # Going back makes the visible ones fewer; a restart begins to count again.
-            self._rates.append(
-                Rates(now, *(max(0.0, (count - was) / (now - then)) for count, was in pairs))
-            )
+        rates = self._meter.note(now, embedded, written, visible)
+        if not self._rates or now - self._rates[-1].at >= EVERY_SECONDS / 2:
+            self._rates.append(Rates(now, *rates))
 
     def _count(self, model: ModelId) -> int:
         try:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from hotfill.service.web.words import count, duration
+from hotfill.formatting import count, duration
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
-    from hotfill.service.watch import Snapshot
+    from hotfill.service.snapshot import Snapshot
     from hotfill.upgrade.journal.base import Fact
 
 _RATES_FOR_A_RANGE = 10  # looks; before, nothing is known of how much the rate varies
@@ -171,8 +171,8 @@ def announcement(seen: Snapshot) -> str:
     return "; ".join(parts)
 
 
-def told(fact: Fact) -> str:
-    """Say a fact of the journal."""
+def fact_text(fact: Fact) -> str:
+    """Say what a fact of the journal means."""
     body = fact.body
     match fact.kind:
         case "phase":
