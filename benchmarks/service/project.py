@@ -54,7 +54,11 @@ def make(
 @contextmanager
 def served(path: Path):
     """Run `hotfill serve` for the block; gives the port."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "hotfill.cli", "serve", str(path), "--port", "0"]
     log = path.parent / "service.log"
     with (

@@ -35,6 +35,14 @@ class Latency:
     p99_seconds: float
 
 
+class RecentLatency(NamedTuple):
+    """Of the last minute's searches, whatever they looked at, at one moment (since the epoch)."""
+
+    at: float
+    p50_seconds: float
+    p99_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Composition:
     """The hits of searches over both sides while the coverage was in one bin.

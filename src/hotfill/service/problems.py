@@ -56,6 +56,12 @@ STATUS_OF: dict[type[errors.HotfillError], int] = {
 }
 
 
+_NO_ROUTE = {
+    404: "there is nothing at this address",
+    405: "this address does not answer this method",
+}
+
+
 class ProblemResponse(Response):
     """A problem document; for a browser that was asked for a page, a page.
 
@@ -77,7 +83,7 @@ class ProblemResponse(Response):
         else:
             answer = Response(json.dumps(values), self.status_code, media_type=self.media_type)
         for name, value in self.headers.items():
-            if name != "content-length":
+            if name not in ("content-length", "content-type"):
                 answer.headers[name] = value
         await answer(scope, receive, send)
 
@@ -141,7 +147,10 @@ async def _on_invalid_request(request: Request, error: Exception) -> ProblemResp
 
 async def _on_http_exception(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
-    values = {"kind": HTTPStatus(error.status_code).name.lower(), "detail": error.detail}
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # Starlette's own
+        detail = _NO_ROUTE.get(error.status_code, detail)
+    values = {"kind": HTTPStatus(error.status_code).name.lower(), "detail": detail}
     return problem(error.status_code, values, error.headers)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HotfillError, ModelMismatchError
+from hotfill.service.measures import RecentLatency
 from hotfill.upgrade.status import RateMeter, take_status
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Snapshot:
     """Everything that the dashboard shows, of one moment.
 
     number: rises with every look. coverage: share of items on the new side, from 0 to 1.
-    old_items, new_items: on each side. rates: a history, oldest first; the last is now.
+    old_items, new_items: on each side. rates, recent_latencies: histories, oldest first; the last
+    is now.
     traffic_share: share of the last minute's hits that came from the new side; None without hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
     journal has it.
@@ -65,6 +67,7 @@ class Snapshot:
     rates: tuple[Rates, ...]
     run: Run | None
     latencies: tuple[Latency, ...]
+    recent_latencies: tuple[RecentLatency, ...]
     compositions: tuple[Composition, ...]
     traffic_share: float | None
     quality: tuple[Fact, ...]
@@ -99,6 +102,7 @@ class Watch:
         self._clock = clock
         self._meter = RateMeter(_RATE_SECONDS)
         self._rates: deque[Rates] = deque(maxlen=_HISTORY)
+        self._recent_latencies: deque[RecentLatency] = deque(maxlen=_HISTORY)
         self._stop = threading.Event()
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hotfill-watch", daemon=True)
@@ -131,7 +135,8 @@ class Watch:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         new_items = self._count(self._plan.new_model)
-        self._note_rates(now, status.embedded, status.written, new_items)
+        if not self._rates or now - self._rates[-1].at >= EVERY_SECONDS / 2:
+            self._note(now, status.embedded, status.written, new_items)
         return Snapshot(
             number=number,
             at=now,
@@ -141,6 +146,7 @@ class Watch:
             rates=tuple(self._rates),
             run=self._steps.last,
             latencies=self._measures.latencies(),
+            recent_latencies=tuple(self._recent_latencies),
             compositions=self._measures.compositions(),
             traffic_share=self._measures.recent_new_share(),
             quality=tuple(self._journal.facts("quality")),
@@ -149,10 +155,11 @@ class Watch:
             verified=self._journal.last("verified"),
         )
 
-    def _note_rates(self, now: float, embedded: int, written: int, visible: int) -> None:
-        rates = self._meter.note(now, embedded, written, visible)
-        if not self._rates or now - self._rates[-1].at >= EVERY_SECONDS / 2:
-            self._rates.append(Rates(now, *rates))
+    def _note(self, now: float, embedded: int, written: int, visible: int) -> None:
+        self._rates.append(Rates(now, *self._meter.note(now, embedded, written, visible)))
+        p50, p99 = (self._measures.recent_milliseconds(each) / 1000 for each in (50, 99))
+        if p99 > 0:
+            self._recent_latencies.append(RecentLatency(now, p50, p99))
 
     def _count(self, model: ModelId) -> int:
         try:

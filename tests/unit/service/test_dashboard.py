@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hotfill.service.measures import Composition, Latency
+from hotfill.service.measures import Composition, Latency, RecentLatency
 from hotfill.service.snapshot import Rates, Snapshot
 from hotfill.service.step_runner import Run
 from hotfill.service.web import charts, phase_text
@@ -63,6 +63,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         "rates": (),
         "run": run,
         "latencies": (),
+        "recent_latencies": (),
         "compositions": (),
         "traffic_share": None,
         "quality": (),
@@ -192,33 +193,67 @@ def test_holds_are_shown_with_what_was_measured_and_the_limit():
     shown = text_of(rendered(seen(Phase.BACKFILLING, holds=[THROTTLED, PAUSED]))["holds"])
     assert "throttled search p99 milliseconds 212 150 22:13:15" in shown
     assert "paused by anna – – 22:12:20" in shown
-    assert "Nothing holds" in rendered(seen(Phase.BACKFILLING))["holds"]
 
 
 def test_the_sides_the_rest_and_the_time_left_are_shown():
     shown = text_of(rendered(seen(Phase.BACKFILLING))["coverage"])
     assert "41.2%" in shown
     assert "New side 412 Old side 588" in shown
-    assert "Redone 412 of 1,000 Time left 59 s Elapsed 50 s" in shown
+    assert "Re-embedded 412 of 1,000 Time left about 59 s Elapsed 50 s" in shown
+
+
+def test_what_is_empty_takes_no_card():
+    shown = rendered(seen(Phase.PLANNED))
+    assert {name for name, html in shown.items() if html} == {"now", "coverage", "announcement"}
+
+
+def test_complete_stands_apart_because_there_is_no_way_back():
+    shown = Outline(rendered(seen(Phase.CUT_OVER))["now"])
+    groups = [each["class"] for each in shown.all("div") if "buttons" in each.get("class", "")]
+    assert groups == ["buttons", "buttons apart"]
+    apart = {
+        each.step for phase in Phase for each in actions(seen(phase), NOW, LASTS) if each.apart
+    }
+    assert apart == {"complete"}
+
+
+def test_the_latency_is_drawn_with_its_limit():
+    history = (RecentLatency(NOW - 5, 0.01, 0.05), RecentLatency(NOW, 0.02, 0.1))
+    snapshot = seen(
+        Phase.BACKFILLING,
+        latencies=(Latency("both", 1234, 0.0005, 0.02, 0.4),),
+        recent_latencies=history,
+    )
+    plan = Plan(OLD, NEW, limits={"search_p99_milliseconds": 200.0, "disk": 0.5})
+    html = sections(snapshot, plan, may_operate=True)["latency"]
+    assert "p50 20.0 p99 100 limit of p99 200" in text_of(html)
+    outline = Outline(html)
+    lines = {each["class"]: each["points"] for each in outline.all("polyline")}
+    assert lines == {"line-p50": "0.0,74.3 300.0,70.6", "line-p99": "0.0,59.5 300.0,41.0"}
+    (limit,) = [each for each in outline.all("path") if each["class"] == "limit"]
+    assert limit["d"] == "M0 4.0H300"
 
 
 @pytest.mark.parametrize(
-    ("rates", "said"),
+    ("phase", "searches", "both", "said"),
     [
-        ([10.0] * 20, "59 s"),
-        ([5.0] * 4 + [10.0] * 12 + [20.0] * 4, "59 s (29 s to 1 min 58 s)"),
-        ([5.0, 20.0], "59 s"),  # too few to tell
+        (Phase.BACKFILLING, 50, 0.018, "1.8 times as long"),
+        (Phase.BACKFILLING, 50, 0.011, ""),
+        (Phase.BACKFILLING, 49, 0.018, ""),
+        (Phase.CUT_OVER, 50, 0.018, ""),
     ],
 )
-def test_the_time_left_is_a_range_once_the_rates_are_known(rates, said):
-    history = tuple(Rates(NOW + i, 0, each, 0) for i, each in enumerate(rates))
-    assert phase_text.time_left(seen(Phase.BACKFILLING, rates=history)) == said
+def test_it_says_what_the_mix_costs_once_that_is_known(phase, searches, both, said):
+    latencies = (Latency("old", 50, 0.01, 0.02, 0.03), Latency("both", searches, both, 0.1, 0.2))
+    sentence = phase_text.cost_sentence(seen(phase, latencies=latencies))
+    assert said in sentence
+    assert bool(sentence) == bool(said)
 
 
-def test_the_traffic_is_told_beside_the_coverage():
+def test_the_share_by_traffic_is_shown():
     shown = text_of(rendered(seen(Phase.BACKFILLING, traffic_share=0.613))["coverage"])
     assert "By traffic: 61.3" in shown
-    assert "No searches in the last minute" in rendered(seen(Phase.BACKFILLING))["coverage"]
+    assert "traffic" not in rendered(seen(Phase.BACKFILLING))["coverage"]
 
 
 def test_canaries_are_shown_with_what_the_gate_requires():
@@ -252,12 +287,6 @@ def test_the_rehearsed_curve_is_shown_with_the_place_of_the_upgrade():
     (_, first), (_, last) = (point.split(",") for point in curve["points"].split())
     assert float(here["cx"]) == 240.0
     assert float(here["cy"]) == pytest.approx((float(first) + float(last)) / 2, abs=0.1)
-
-
-def test_without_canaries_and_rehearsal_it_says_how_to_have_them():
-    shown = rendered(seen(Phase.PLANNED))["quality"]
-    assert "[guard]" in shown
-    assert "hotfill rehearse --json" in shown
 
 
 def test_latency_rates_letters_and_journal_are_shown():

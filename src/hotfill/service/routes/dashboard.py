@@ -86,6 +86,13 @@ async def log_in(request: Request) -> Response:
     return answer
 
 
+@router.get("/login")
+@router.get("/logout")
+def elsewhere() -> RedirectResponse:
+    """Lead whoever loads one of these addresses again to the dashboard."""
+    return RedirectResponse("/", 303)
+
+
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
     """Close the session."""

@@ -15,7 +15,7 @@ from hotfill.service.web.quality import CANARY_WORDS, expected_now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hotfill.service.measures import Composition, Latency
+    from hotfill.service.measures import Composition, RecentLatency
     from hotfill.service.snapshot import Rates, Snapshot
     from hotfill.service.web.quality import Rehearsed
     from hotfill.upgrade.journal.base import Fact
@@ -93,24 +93,6 @@ def composition_plot(bins: Sequence[Composition]) -> Markup:
     ).format(said=said, dots=dots)
 
 
-def latency_range(latency: Latency, most_seconds: float) -> Markup:
-    """From the median to p99 as a bar with a mark at p95, on a common scale from 0."""
-
-    def at(seconds: float) -> str:
-        return f"{100 * seconds / most_seconds:.2f}"
-
-    return Markup(
-        '<svg class="range" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="track" y="4" width="100" height="2"/>'
-        '<rect class="fill-new" x="{p50}" y="2" width="{width}" height="6"/>'
-        '<rect class="mark" x="{p95}" y="0" width="0.8" height="10"/></svg>'
-    ).format(
-        p50=at(latency.p50_seconds),
-        width=f"{100 * (latency.p99_seconds - latency.p50_seconds) / most_seconds:.2f}",
-        p95=at(latency.p95_seconds),
-    )
-
-
 def canary_plot(quality: Sequence[Fact]) -> Markup:
     """Draw every figure of the canaries against the coverage, both from 0 to 1."""
     lines = [
@@ -150,6 +132,36 @@ def rehearsed_plot(rehearsed: Rehearsed, seen: Snapshot) -> Markup:
         f"{percent(seen.coverage)} coverage {expected:.3f} is expected"
     )
     return _framed(label, parts, (f"{high:.2f}", f"{(low + high) / 2:.2f}", f"{low:.2f}"))
+
+
+def latency_lines(history: Sequence[RecentLatency], limits: Sequence[float]) -> Markup:
+    """Median and p99 of the last minute's searches over time, with the limits as dashed lines.
+
+    limits: in seconds, of whichever percentiles.
+    """
+    most = max([*(each.p99_seconds for each in history), *limits])
+    began, span = history[0].at, max(history[-1].at - history[0].at, 1.0)
+
+    def height(seconds: float) -> str:
+        return f"{78 - 74 * seconds / most:.1f}"
+
+    lines = Markup("").join(
+        Markup('<polyline class="line-{}" points="{}"/>').format(
+            name,
+            " ".join(
+                f"{300 * (each.at - began) / span:.1f},{height(getattr(each, f'{name}_seconds'))}"
+                for each in history
+            ),
+        )
+        for name in ("p50", "p99")
+    )
+    levels = Markup("").join(
+        Markup('<path class="limit" d="M0 {y}H300"/>').format(y=height(each)) for each in limits
+    )
+    return Markup(
+        '<svg class="plot tall" viewBox="0 0 300 80" preserveAspectRatio="none" '
+        'aria-hidden="true"><path class="grid" d="M0 78H300"/>{}{}</svg>'
+    ).format(levels, lines)
 
 
 def _place(share: float, value: float, low: float, high: float) -> tuple[float, float]:

@@ -20,14 +20,14 @@ TITLES = (
     ("now", "Phase and next step"),
     ("holds", "Holds"),
     ("coverage", "Coverage"),
-    ("rates", "Rates"),
-    ("quality", "Quality"),
     ("latency", "Search latency"),
-    ("letters", "Dead letters"),
+    ("rates", "Rates"),
     ("composition", "Hits by side"),
+    ("quality", "Quality"),
+    ("letters", "Dead letters"),
     ("journal", "Journal"),
 )
-"""The sections in their order, with what a screen reader calls them."""
+"""The sections in their order, with what a screen reader calls them. Empty ones are not shown."""
 
 
 def page(
@@ -59,7 +59,7 @@ def sections(
     verified = is_verified(seen, seen.at, lasts)
     rates_now = seen.rates[-1] if seen.rates else None
     most_rate = max((getattr(each, w) for each in seen.rates for w in charts.WHAT), default=0.0)
-    most_seconds = max((each.p99_seconds for each in seen.latencies), default=1.0)
+    limits = _latency_limits(plan)
     values: dict[str, dict[str, Any]] = {
         "now": {
             "line": phase_text.line_of(status.phase),
@@ -85,7 +85,6 @@ def sections(
             "figures": quality.figures(seen),
             "at": float(seen.quality[-1].body["coverage"]) if seen.quality else 0.0,
             "canaries": charts.canary_plot(seen.quality),
-            "guarded": plan.guarded,
             "rehearsed": rehearsed,
             "expected": quality.expected_now(rehearsed, seen) if rehearsed else 0.0,
             "curve": charts.rehearsed_plot(rehearsed, seen) if rehearsed else "",
@@ -100,9 +99,13 @@ def sections(
         },
         "holds": {"holds": status.holds},
         "latency": {
-            "latencies": [
-                (each, charts.latency_range(each, most_seconds)) for each in seen.latencies
-            ],
+            "latencies": seen.latencies,
+            "lines": charts.latency_lines(seen.recent_latencies, [each for _, each in limits])
+            if len(seen.recent_latencies) > 1
+            else "",
+            "recent": seen.recent_latencies[-1] if seen.recent_latencies else None,
+            "limits": limits,
+            "cost": phase_text.cost_sentence(seen),
         },
         "composition": {
             "plot": charts.composition_plot(seen.compositions),
@@ -111,7 +114,7 @@ def sections(
         "letters": {"letters": seen.dead_letters[::-1], "number": status.dead_letters},
         "journal": {"facts": [(fact.at, phase_text.fact_text(fact)) for fact in seen.facts[::-1]]},
     }
-    rendered = {name: render(f"{name}.html", **values[name]) for name, _ in TITLES}
+    rendered = {name: render(f"{name}.html", **values[name]).strip() for name, _ in TITLES}
     return {**rendered, "announcement": phase_text.announcement(seen)}
 
 
@@ -120,6 +123,16 @@ def _working(seen: Snapshot) -> str:
     if seen.run is None or not seen.run.running:
         return ""
     return "held" if any(h.kind != "postponed" for h in seen.status.holds) else "at work"
+
+
+def _latency_limits(plan: Plan) -> list[tuple[str, float]]:
+    """List the percentiles that the plan limits, with the limits in seconds."""
+    found = []
+    for name, limit in plan.limits.items():
+        percentile = name.removeprefix("search_").removesuffix("_milliseconds")
+        if name == f"search_{percentile}_milliseconds":
+            found.append((percentile, limit / 1000))
+    return found
 
 
 def _safe(rendered: dict[str, str]) -> dict[str, Any]:

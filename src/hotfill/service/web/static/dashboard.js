@@ -30,8 +30,9 @@ function follow() {
   const events = new EventSource("/events");
   events.addEventListener("open", () => say("live", "live"));
   events.addEventListener("error", () => {
-    // The browser tries again by itself, except after a refusal.
-    say("lost", events.readyState === EventSource.CLOSED ? "not connected: load the page again" : "reconnecting");
+    // The browser tries again by itself, except after a refusal: then the page itself says why.
+    if (events.readyState === EventSource.CLOSED) location.reload();
+    else say("lost", "reconnecting");
   });
   events.addEventListener("sections", (event) => {
     const { announcement, ...sections } = JSON.parse(event.data);
@@ -56,8 +57,9 @@ async function post(step, body) {
     headers: { "Content-Type": "application/json" },
     body: body ? JSON.stringify(body) : undefined,
   });
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.detail || `the service answered ${answer.status}`);
+  if (answer.status === 401) location.reload(); // the session has ended: the page asks for a token
+  const value = await answer.json().catch(() => ({})); // a proxy may answer with something else
+  if (!answer.ok) throw new Error(value.detail || `the service answered with status ${answer.status}`);
   return value;
 }
 
