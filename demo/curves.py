@@ -9,7 +9,7 @@ import numpy as np
 from demo import models
 from demo.application import GALLERY_DRAWERS, QUERY_DRAWERS
 from hotfill.metrics.relevance import same_label
-from hotfill.ranking.model_fit import load_fit
+from hotfill.ranking import Fit
 from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
 from hotfill.rehearsal.mixed_gallery import MixedGallery
 from hotfill.rehearsal.orders import random_order
@@ -35,7 +35,7 @@ def measure_curves(
     The fit has seen the items it was fitted on, 2,000 of the gallery's pairs without labels, and
     no query.
     """
-    fit = load_fit(folder / "upgrade.upgrade" / "fit-1")
+    fit = Fit.load(folder / "upgrade.upgrade" / "fit-1")
     old_model, new_model = models.old().model_id, models.new().model_id
     gallery = application.rows_of(GALLERY_DRAWERS)
     queries = application.rows_of(QUERY_DRAWERS)

@@ -1,4 +1,4 @@
-"""`hotfill stamp`."""
+"""`hotfill adopt`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stamp(
 ) -> None:
     """Take over a table or index that is there: note that the old model made its vectors.
 
-    The table itself is neither copied nor altered; `start` adds columns to it. Again is harmless.
+    The table itself is neither copied nor altered; `start` adds columns to it. Idempotent.
     In LanceDB all columns of texts, numbers and booleans can be filtered by. The vectors of an
     index file are copied into the gallery's folder; the file itself stays as it is.
     """
@@ -44,6 +44,6 @@ def stamp(
         project = read(config)
         model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
-        with project.settings.store.stamped(project.path.parent, model, existing) as gallery:
+        with project.settings.store.adopt(project.path.parent, model, existing) as gallery:
             items = len(gallery)
         report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])

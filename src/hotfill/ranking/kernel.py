@@ -9,7 +9,7 @@ a training loop, and chosen by held-out pairs. Where the old space holds what th
 not along straight lines, it is far better than an affine map. [kernel ridge: textbook; landmarks
 as in the Nyström method]
 
-Two further steps make its vectors fit to stand in one index beside the new model's own:
+Two further steps make its vectors fit to stand in one index with the new model's own:
 
 1. directions are weighed: the regression predicts p = W(y - mean), W = (C + r I)^(-w/2) as in
    `bridge`; then d = W p / |p| has as its plain inner product with a new query the weighed cosine;
@@ -28,17 +28,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError
 from hotfill.ranking.bridge import Bridge, fit_bridge
 from hotfill.ranking.pairs import agreement, check_pairs, refuse_constant
-from hotfill.ranking.transform import BATCH_ROWS, Transform, as_compared, has_free_length
+from hotfill.ranking.transform import BATCH_ROWS, StampedTransform
+from hotfill.vectors import checked, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.ranking.transform import Facts
     from hotfill.types import ModelId, Vectors
+    from hotfill.vectors import Checked
 
 
 MIN_PAIRS = 50
@@ -57,7 +58,7 @@ _PLACING_QUERIES = 200
 
 
 @final
-class KernelMap(Transform):
+class KernelMap(StampedTransform):
     """Old vectors to the new space; see the module.
 
     arrays: centre (source,), landmarks (m, source), weights (m, target), exponent (1,),
@@ -89,10 +90,8 @@ class KernelMap(Transform):
             )
 
     def weighed(self, rows: Vectors) -> Vectors:
-        """Map rows as their space compares them to unit vectors of the weighed new space."""
-        predicted = self._predict(rows)
-        lengths = np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1e-20)
-        return np.asarray(predicted / lengths, dtype=np.float32)
+        """Map rows as their space compares them to unit vectors of the whitened new space."""
+        return unit(self._predict(rows))
 
     def confidence(self, rows: Vectors) -> Vectors:
         """Length of the prediction, float32 (n,), for rows as their space compares them."""
@@ -106,9 +105,7 @@ class KernelMap(Transform):
 
     def weighed_queries(self, queries: Vectors) -> Vectors:
         """Bring vectors of the new model to the weighed new space, of unit length."""
-        weighed = (queries - self._arrays["mean"]) @ self._arrays["back"].T
-        lengths = np.maximum(np.linalg.norm(weighed, axis=1, keepdims=True), 1e-20)
-        return np.asarray(weighed / lengths, dtype=np.float32)
+        return unit((queries - self._arrays["mean"]) @ self._arrays["back"].T)
 
     def _map(self, rows: Vectors) -> Vectors:
         arrays = self._arrays
@@ -220,9 +217,7 @@ def _weigh(new: Vectors) -> _Weighing:
 
 
 def _about(rows: np.ndarray, centre: np.ndarray) -> Vectors:
-    moved = rows - centre
-    lengths = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-    return np.asarray(moved / lengths, dtype=np.float32)
+    return np.asarray(unit(rows - centre), dtype=np.float32)
 
 
 def _kernel(rows: Vectors, landmarks: Vectors, exponent: float) -> Vectors:
@@ -270,8 +265,7 @@ def _fit_all(
 
 def _directions(weighed: np.ndarray, back: np.ndarray, across: np.ndarray) -> np.ndarray:
     """W p / |p| without its part along the mean."""
-    lengths = np.linalg.norm(weighed, axis=1, keepdims=True)
-    directions = (weighed / np.maximum(lengths, 1e-20)) @ back
+    directions = unit(weighed) @ back
     return np.asarray(directions - np.outer(directions @ across, across))
 
 
@@ -305,7 +299,7 @@ def _upper(scores: np.ndarray) -> np.ndarray:
 
 # The kernel bridge: searched like a bridge, its best hits scored through the kernel map ----------
 # The store is searched with a linear `bridge`; the hits read back are mapped by `kernel` and
-# compared with the query in the weighed new space,
+# compared with the query in the weighted (whitened) new space,
 #     exact(q, g) = < W(q - mean), p(g) > / |p(g)|,
 # p the kernel regression. No stored vector is rewritten. Scoring a hit costs one row of kernel
 # values, so it pays where old and new space are not joined by straight lines: far better on the
@@ -313,7 +307,7 @@ def _upper(scores: np.ndarray) -> np.ndarray:
 
 
 @final
-class KernelBridge(Transform):
+class KernelBridge(StampedTransform):
     """New-model queries to vectors that search old space; see the module.
 
     source: the new model. target: the old model.
@@ -329,15 +323,15 @@ class KernelBridge(Transform):
         """The map of old vectors to the new space within, for `prefill`."""
         return self._kernel
 
-    def query_features(self, queries: Vectors, /) -> Vectors:
+    def query_features(self, queries: Vectors | Checked, /) -> Vectors:
         """Features of new-model queries, the weighed query: float32 (q, new.dimension)."""
-        given = check_vectors(queries, self.source.dimension, what=f"queries of {self.source.name}")
-        return self._kernel.weighed_queries(as_compared(given, self.source))
+        given = checked(queries, self.source, what=f"queries of {self.source.name}")
+        return self._kernel.weighed_queries(given.compared)
 
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
+    def gallery_features(self, vectors: Vectors | Checked, /) -> Vectors:
         """Features of stored old vectors, mapped and weighed: float32 (n, new.dimension)."""
-        given = check_vectors(vectors, self.target.dimension, what=f"vectors of {self.target.name}")
-        return self._kernel.weighed(as_compared(given, self.target))
+        given = checked(vectors, self.target, what=f"vectors of {self.target.name}")
+        return self._kernel.weighed(given.compared)
 
     def confidence(self, rows: Vectors) -> Vectors:
         """Length of the kernel's prediction, float32 (n,); see `uncertainty`."""

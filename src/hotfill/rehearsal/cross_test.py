@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.rehearsal.backfill_evaluation import Quality, evaluate_side
+from hotfill.vectors import check_vectors, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,5 +125,4 @@ def compatibility_matrix(
 
 
 def _unit(vectors: NDArray[Any], what: str) -> NDArray[np.float32]:
-    checked = check_vectors(vectors, vectors.shape[1], what=what)
-    return np.asarray(checked / np.linalg.norm(checked, axis=1, keepdims=True), dtype=np.float32)
+    return unit(check_vectors(vectors, vectors.shape[1], what=what))

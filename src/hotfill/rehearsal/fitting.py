@@ -13,7 +13,6 @@ import numpy as np
 from hotfill.errors import ConfigError
 from hotfill.ranking import (
     BridgeForm,
-    Transform,
     Uncalibrated,
     fit_bridge,
     fit_isotonic,
@@ -26,7 +25,7 @@ from hotfill.ranking import (
     identity,
     tail,
 )
-from hotfill.types import ModelId, Vectors
+from hotfill.types import ModelId, Transform, Vectors
 
 if TYPE_CHECKING:
     from hotfill.ranking import Calibration

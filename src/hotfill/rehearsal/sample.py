@@ -13,9 +13,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError, VectorError
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors, unit
 
 BLOCK = 4096  # rows read, mapped and compared at once
 MIN_ITEMS = 300
@@ -54,8 +54,7 @@ class Side:
     def read(self, span: slice = slice(None)) -> Vectors:
         """Read some rows, (n, dimension)."""
         block = np.asarray(self._vectors[self._rows[span]], dtype=np.float32)
-        lengths = np.linalg.norm(block, axis=1, keepdims=True)
-        return np.asarray(block / lengths, dtype=np.float32)
+        return unit(block)
 
 
 def cosines(queries: Vectors, gallery: Side) -> Vectors:

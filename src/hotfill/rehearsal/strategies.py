@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.ranking.scorer import OWN_SHARE, Bridge
+from hotfill.ranking.bridge import Bridge
+from hotfill.ranking.kernel import KernelBridge
+from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.rehearsal.fitting import fit_calibration
 from hotfill.rehearsal.mapped_gallery import MappedGallery
 from hotfill.rehearsal.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.rehearsal.sample import cosines
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +60,11 @@ def two_encoders(sample: Sample, pairs: Pairs, *, calibration: str) -> MixedGall
 
 
 def with_own_query(
-    merged: MixedGallery, sample: Sample, pairs: Pairs, *, share: float = OWN_SHARE
+    merged: MixedGallery, sample: Sample, pairs: Pairs, *, share: float = OLD_QUERY_WEIGHT
 ) -> MixedGallery:
     """Beside a query carried down, what the old model's own query says: a share of each old score.
 
-    merged: of `merge_down`. It is what the scorer serves for a side with an `own_share`.
+    merged: of `merge_down`. It is what the scorer serves for a side with an `old_query_weight`.
     """
     own = _own_view(sample, pairs, merged.calibration)
 
@@ -100,7 +103,7 @@ def slerp(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> 
 
 def interpolated(first: Vectors, second: Vectors, share: float) -> Vectors:
     """Go a share of the way from rows of unit length to others, along the great circle."""
-    other = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
+    other = unit(second)
     cosine = np.clip(np.einsum("ij,ij->i", first, other), -1 + 1e-6, 1 - 1e-6)
     angle = np.arccos(cosine)[:, None]
     mixed = np.sin((1 - share) * angle) * first + np.sin(share * angle) * other
@@ -126,7 +129,7 @@ def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str
     """
     down, gallery = fitted.transform, sample.old.gallery
     carried: Callable[[Vectors], Vectors]
-    if isinstance(down, Bridge):
+    if isinstance(down, Bridge | KernelBridge):
         carried, reference = down.query_features, down.gallery_features(pairs.old_reference)
         scores = MappedGallery(gallery, down.gallery_features).scores
     else:

@@ -157,9 +157,8 @@ class Watch:
 
     def _note(self, now: float, embedded: int, written: int, visible: int) -> None:
         self._rates.append(Rates(now, *self._meter.note(now, embedded, written, visible)))
-        p50, p99 = (self._measures.recent_milliseconds(each) / 1000 for each in (50, 99))
-        if p99 > 0:
-            self._recent_latencies.append(RecentLatency(now, p50, p99))
+        if (latency := self._measures.recent_latency(now)) is not None:
+            self._recent_latencies.append(latency)
 
     def _count(self, model: ModelId) -> int:
         try:

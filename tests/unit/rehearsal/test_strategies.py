@@ -47,7 +47,7 @@ def test_a_merge_scores_as_the_scorer_does(sample, name) -> None:
             refined = prepared.refined[sample.old.model]
             expected = refined(row, sample.old.gallery.read())
         else:
-            searching = prepared.vectors[sample.old.model][row : row + 1]
+            searching = prepared.vectors[sample.old.model].rows[row : row + 1]
             raw = compare(searching, sample.old.gallery.read(), sample.old.model)[0]
             expected = prepared.calibrated[sample.old.model](row, raw)
         np.testing.assert_allclose(old[row], expected, atol=1e-4)

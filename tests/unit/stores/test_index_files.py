@@ -20,16 +20,14 @@ from hotfill.errors import (
     StoreFullError,
 )
 from hotfill.stores import MemoryGallery, Range
-from hotfill.stores.section import Existing, StoreSection
+from hotfill.stores.section import Existing, IndexFilesSection
 from hotfill.types import ModelId
 
 faiss = pytest.importorskip("faiss")
 
-from hotfill.stores.index_files import IndexFilesGallery, loading  # noqa: E402
-from hotfill.stores.index_files import built as built_module  # noqa: E402
-from hotfill.stores.index_files import gallery as gallery_module  # noqa: E402
-from hotfill.stores.index_files import side as side_module  # noqa: E402
-from hotfill.stores.turns import Turns  # noqa: E402
+from hotfill.stores.index_files import IndexFilesGallery, index, sides  # noqa: E402
+from hotfill.stores.index_files import gallery as store  # noqa: E402
+from hotfill.stores.read_write_lock import ReadWriteLock  # noqa: E402
 
 OLD = ModelId("old", "1", 16)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
@@ -41,9 +39,8 @@ QUERIES = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def small_sides_are_large(monkeypatch):
-    monkeypatch.setattr(loading, "_BUILT_FROM", 1000)
-    for module in (built_module, side_module):
-        monkeypatch.setattr(module, "LEAST_LIVE", 100)
+    monkeypatch.setattr(sides, "_BUILT_FROM", 1000)
+    monkeypatch.setattr(index, "_LEAST_LIVE", 100)
 
 
 def filled(path, kind, model=OLD):
@@ -180,12 +177,12 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
     building, may_end = threading.Event(), threading.Event()
 
     def slow(*arguments):
-        made = loading.build_index(*arguments)
+        made = sides.build_index(*arguments)
         building.set()
         assert may_end.wait(60)
         return made
 
-    monkeypatch.setattr(gallery_module, "build_index", slow)
+    monkeypatch.setattr(store, "build_index", slow)
     with filled(tmp_path / "store", "hnsw") as gallery:
         thread = threading.Thread(target=gallery.optimise)
         thread.start()
@@ -205,7 +202,7 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
 def test_sides_that_fell_behind_the_truth_are_loaded_again(tmp_path, monkeypatch):
     with filled(tmp_path / "store", "flat") as gallery:
         with monkeypatch.context() as patch:
-            patch.setattr(side_module.Side, "put", lambda *_: (_ for _ in ()).throw(MemoryError))
+            patch.setattr(sides.Side, "put", lambda *_: (_ for _ in ()).throw(MemoryError))
             with pytest.raises(MemoryError):
                 gallery.upsert(["fresh"], QUERIES[:1], space=OLD)
         assert gallery.search({OLD: QUERIES}, 1)[OLD].item_ids[0] == ("fresh",)
@@ -267,7 +264,7 @@ def test_an_index_file_with_its_ids_becomes_a_gallery(tmp_path, kind, suffix):
         np.testing.assert_allclose(np.array(hits.scores), scores, atol=1e-5)
         assert gallery.get(names[:1])[0].metadata == metadata
     assert source.read_bytes() == before
-    source.unlink()  # it is not needed any more, and stamping again is harmless
+    source.unlink()  # it is not needed any more, and adopting is idempotent
     IndexFilesGallery.adopt(tmp_path / "store", OLD, index_file=source, ids_file=ids).close()
     with pytest.raises(StoreError, match=r"is a gallery of old@1 .* already"):
         IndexFilesGallery.adopt(tmp_path / "store", NEW, index_file=source)
@@ -401,7 +398,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
     with IndexFilesGallery.create(tmp_path / "store", OLD) as gallery:
         with monkeypatch.context() as patch:
             patch.setattr(
-                "hotfill.stores.room.shutil.disk_usage",
+                "hotfill.stores.folder.shutil.disk_usage",
                 lambda _: type("Usage", (), {"free": 10**6}),
             )
             with pytest.raises(StoreFullError, match="nothing was written"):
@@ -410,13 +407,11 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
 
 
 def test_its_section_names_what_is_missing(tmp_path):
-    section = StoreSection(kind="index-files", path="store", index="hnsw")
+    section = IndexFilesSection(path="store", index="hnsw")
     with pytest.raises(ConfigError, match="--index-file"):
-        section.stamped(tmp_path, OLD, Existing())
-    with pytest.raises(ConfigError, match='index: only for kind = "index-files"'):
-        StoreSection(path="x", index="ivf").check()
+        section.adopt(tmp_path, OLD, Existing())
     IndexFilesGallery.create(tmp_path / "store", OLD).close()
-    with section.opened(tmp_path) as gallery:
+    with section.open(tmp_path) as gallery:
         assert gallery.spaces == (OLD,)
 
 
@@ -424,7 +419,7 @@ def test_its_section_names_what_is_missing(tmp_path):
 
 
 def test_readers_share_a_turn_and_a_writer_has_one_alone():
-    turns, inside, seen = Turns(), [], []
+    turns, inside, seen = ReadWriteLock(), [], []
     together = threading.Barrier(3)
 
     def read():
@@ -452,7 +447,7 @@ def test_readers_share_a_turn_and_a_writer_has_one_alone():
 
 
 def test_a_turn_ends_with_an_error_too():
-    turns = Turns()
+    turns = ReadWriteLock()
     for turn in (turns.writing, turns.reading):
         with pytest.raises(KeyError), turn():
             raise KeyError

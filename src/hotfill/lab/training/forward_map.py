@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hotfill.ranking.transform import Residual
+from hotfill.ranking import ResidualMap
 
 if TYPE_CHECKING:
     from hotfill.lab.losses import maps
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def forward_map(
     map_: maps.Residual, source: ModelId, target: ModelId, facts: Facts | None = None
-) -> Residual:
+) -> ResidualMap:
     """Take a trained map out of torch.
 
     map_: `recipe.maps["up"]` after training. source, target: the old and the new space. The map was
@@ -34,4 +34,4 @@ def forward_map(
             "outer_offset": map_.outer.bias,
         }
         plain = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
-    return Residual(source, target, plain, facts)
+    return ResidualMap(source, target, plain, facts)

@@ -53,8 +53,8 @@ async def models(service: Served) -> Models:
         models=dict(service.models),
         old=service.plan.old_model.fingerprint,
         new=service.plan.new_model.fingerprint,
-        query=service.serving.query_model.fingerprint,
-        phase=service.serving.view.phase,
+        query=service.up.query_model.fingerprint,
+        phase=service.up.view.phase,
     )
 
 

@@ -16,8 +16,7 @@ from hotfill.lab.training.transforms.metric_compatible import train_metric_compa
 from hotfill.lab.training.transforms.positives import Neighbours
 from hotfill.lab.training.transforms.reverse import train_reverse_query_transform
 from hotfill.lab.training.transforms.settings import MapSettings
-from hotfill.ranking import Transform
-from hotfill.types import ModelId, Vectors
+from hotfill.types import ModelId, Transform, Vectors
 
 Fit: TypeAlias = Callable[[Vectors, Vectors, ModelId, ModelId], Transform]
 

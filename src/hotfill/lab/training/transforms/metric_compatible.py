@@ -31,10 +31,11 @@ from hotfill.lab.training.transforms.spaces import (
     on_device,
     refuse_unequal_scales,
 )
-from hotfill.ranking import Mlp
+from hotfill.ranking import MlpMap
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
+from hotfill.vectors import has_free_length
 
 UNIT_TEMPERATURE = 0.1  # distances of unit vectors are at most 2: at 1 the softmax is almost flat
 FREE_TEMPERATURE = 1.0
@@ -57,7 +58,7 @@ def train_metric_compatible(
     hidden: int | None = None,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
-) -> tuple[Mlp, Mlp | None]:
+) -> tuple[MlpMap, MlpMap | None]:
     """Train (psi, rho) from pairs and a relation among them; rho is None unless asked for.
 
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20.
@@ -130,10 +131,10 @@ def train_metric_compatible(
         "weight": weight,
         "loss": loss,
     }
-    trained_psi = Mlp(source, old_model, folded(psi.layers, "layers"), facts)
+    trained_psi = MlpMap(source, old_model, folded(psi.layers, "layers"), facts)
     if rho is None:
         return trained_psi, None
-    return trained_psi, Mlp(new_model, new_side, folded(rho.layers, "layers"), facts)
+    return trained_psi, MlpMap(new_model, new_side, folded(rho.layers, "layers"), facts)
 
 
 def _refuse_nothing_to_train(contrast: str, learned_model: ModelId | None, chained: bool) -> None:

@@ -30,7 +30,7 @@ from hotfill.lab.training.transforms.positives import Positives
 from hotfill.lab.training.transforms.reverse import MIN_PAIRS
 from hotfill.lab.training.transforms.settings import MapSettings
 from hotfill.lab.training.transforms.spaces import as_compared, on_device
-from hotfill.ranking import Affine, Mlp
+from hotfill.ranking import Affine, MlpMap
 from hotfill.ranking.pairs import varied_pairs
 from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
@@ -88,7 +88,7 @@ def train_lambda_orthogonal(
     hidden: int | None = None,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
-) -> tuple[Affine, Mlp]:
+) -> tuple[Affine, MlpMap]:
     """Train (B, F): new model to unified space, old model to unified space.
 
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20.
@@ -149,5 +149,5 @@ def train_lambda_orthogonal(
     offset = torch.zeros(unified_model.dimension).numpy()
     return (
         Affine(new_model, unified_model, {"matrix": matrix, "offset": offset}, facts),
-        Mlp(old_model, unified_model, folded(forward.layers, "layers"), facts),
+        MlpMap(old_model, unified_model, folded(forward.layers, "layers"), facts),
     )

@@ -16,7 +16,7 @@ from hotfill.lab.training.transforms.networks import BlockNetwork, folded
 from hotfill.lab.training.transforms.sampling import shuffled
 from hotfill.lab.training.transforms.settings import MapSettings
 from hotfill.lab.training.transforms.spaces import as_compared, on_device
-from hotfill.ranking import Mlp
+from hotfill.ranking import MlpMap
 from hotfill.ranking.pairs import varied_pairs
 from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
@@ -34,7 +34,7 @@ def train_reverse_query_transform(
     hidden: int | None = None,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
-) -> Mlp:
+) -> MlpMap:
     """Train psi from pairs; it goes into `hotfill.ranking.Side` as the transform of the old side.
 
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20. No labels.
@@ -58,4 +58,4 @@ def train_reverse_query_transform(
             progress,
         )
     facts: Facts = {"method": "reverse query transform", "pairs": len(old), "loss": loss}
-    return Mlp(new_model, old_model, folded(psi.layers, "layers"), facts)
+    return MlpMap(new_model, old_model, folded(psi.layers, "layers"), facts)
