@@ -47,6 +47,7 @@ def create_app(service: GalleryService, is_stopping: Callable[[], bool] = lambda
     app.state.is_stopping = is_stopping
     for subject in (search, items, upgrade, health, dashboard):
         app.include_router(subject.router)
+    app.include_router(dashboard.panel)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     problems.install(app)
     app.openapi = lambda: openapi.description(app)  # type: ignore[method-assign]

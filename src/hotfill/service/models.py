@@ -194,6 +194,13 @@ class CompleteIn(_In):
     confirmation_token: Annotated[str, Field(max_length=200)] | None = None
 
 
+class TryIn(_In):
+    """What to try a search with, on the dashboard. like: the id of an item."""
+
+    text: Annotated[str, Field(max_length=10_000)] | None = None
+    like: Annotated[str, Field(max_length=1000)] | None = None
+
+
 class Question(BaseModel):
     """Asked before the old vectors are removed: confirm by a second call with the token."""
 

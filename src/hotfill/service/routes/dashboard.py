@@ -13,10 +13,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from hotfill.service.access import COOKIE, SESSION_SECONDS, Caller, Known, may_read
-from hotfill.service.routes import Served
+from hotfill.service.access import COOKIE, SESSION_SECONDS, Caller, Known, may_operate, may_read
+from hotfill.service.models import TryIn
+from hotfill.service.routes import Served, StrictJson
 from hotfill.service.tokens import allows, holder_of
 from hotfill.service.web.page import page, sections
+from hotfill.service.web.search_panel import search_panel
 from hotfill.service.web.templates import login_page
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 
+panel = APIRouter(include_in_schema=False, route_class=StrictJson)
+
+_TRIED_HITS = 8
 _LOOK_SECONDS = 0.2  # how soon a browser is told of a new look
 
 
@@ -63,6 +68,12 @@ async def events(
             if changed:
                 yield ServerSentEvent(raw_data=json.dumps(changed), event="sections")
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+@panel.post("/try", dependencies=[Depends(may_operate)])
+def try_search(asked: TryIn, service: Served) -> HTMLResponse:
+    """Search both sides and as callers do; for operators, because contents of items are shown."""
+    return HTMLResponse(search_panel(service.up, asked.text, asked.like, _TRIED_HITS))
 
 
 @router.post("/login")

@@ -45,6 +45,7 @@ def page(
         new_model=plan.new_model,
         sections=_safe(sections(seen, plan, rehearsed, may_operate=may_operate)),
         titles=TITLES,
+        may_operate=may_operate,
         has_tokens=has_tokens,
         version=__version__,
     )

@@ -51,16 +51,16 @@ function confirmed(question) {
   });
 }
 
-async function post(step, body) {
-  const answer = await fetch(`/upgrade/${step}`, {
+async function post(path, body) {
+  const answer = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: body ? JSON.stringify(body) : undefined,
   });
+  if (answer.ok) return answer;
   if (answer.status === 401) location.reload(); // the session has ended: the page asks for a token
-  const value = await answer.json().catch(() => ({})); // a proxy may answer with something else
-  if (!answer.ok) throw new Error(value.detail || `the service answered with status ${answer.status}`);
-  return value;
+  const problem = await answer.json().catch(() => ({})); // a proxy may answer with something else
+  throw new Error(problem.detail || `the service answered with status ${answer.status}`);
 }
 
 async function act(button) {
@@ -69,10 +69,11 @@ async function act(button) {
   tell("");
   button.setAttribute("aria-busy", "true");
   try {
-    const answer = await post(step, body && JSON.parse(body));
+    const path = `/upgrade/${step}`;
+    const answer = await (await post(path, body && JSON.parse(body))).json();
     // The service asks back before what cannot be undone.
     if (answer.confirmation_token && (await confirmed(answer.question))) {
-      await post(step, { confirmation_token: answer.confirmation_token });
+      await post(path, { confirmation_token: answer.confirmation_token });
     }
   } catch (error) {
     tell(error.message);
@@ -84,6 +85,20 @@ async function act(button) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-step]");
   if (button && button.getAttribute("aria-busy") !== "true") act(button);
+});
+document.getElementById("try")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  tell("");
+  const button = event.target.querySelector("button");
+  button.setAttribute("aria-busy", "true");
+  try {
+    const asked = Object.fromEntries(new FormData(event.target));
+    document.getElementById("found").innerHTML = await (await post("/try", asked)).text();
+  } catch (error) {
+    tell(error.message);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
 });
 document.getElementById("notice-close").addEventListener("click", () => tell(""));
 follow();
