@@ -25,9 +25,9 @@ from hotfill.types import ModelId
 
 faiss = pytest.importorskip("faiss")
 
+from hotfill.locks import ReadWriteLock  # noqa: E402
 from hotfill.stores.index_files import IndexFilesGallery, index, sides  # noqa: E402
 from hotfill.stores.index_files import gallery as store  # noqa: E402
-from hotfill.stores.read_write_lock import ReadWriteLock  # noqa: E402
 
 OLD = ModelId("old", "1", 16)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
