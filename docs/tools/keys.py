@@ -16,7 +16,7 @@ from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
 from hotfill.upgrade.plan import Plan
 
-SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, Any] = {
     "store": StoreSection,
     "journal": JournalSection,
     "model": settings.ModelSection,
@@ -63,14 +63,25 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def table(name: str) -> str:
-    """Return the keys of a section as a table in Markdown."""
+    """Return the keys of a section as a table in Markdown; of several kinds, one table each."""
     section: Any = SECTIONS[name]
-    said = {**(meanings(Plan) if name in ("upgrade", "guard") else {}), **meanings(section)}
+    kinds = get_args(get_args(section)[0]) if get_args(section) else ()
+    if not kinds:
+        return _table(name, section)
+    return "\n\n".join(
+        f'### `kind = "{kind.model_fields["kind"].default}"`\n\n'
+        f"{(inspect.getdoc(kind) or '').split(chr(10) * 2)[0]}\n\n{_table(name, kind)}"
+        for kind in kinds
+    )
+
+
+def _table(name: str, section: Any) -> str:
+    said = {**(meanings(Plan) if name in ("upgrade", "guard") else {})}
+    for each in reversed(section.__mro__):
+        said |= meanings(each) if each.__module__ == section.__module__ else {}
     rows = ["| key | meaning | default |", "|---|---|---|"]
     for key, field in section.model_fields.items():
         meaning = said.get(key) or said.get(_IN_THE_PLAN.get(key, "")) or _BESIDE.get(key, "")
-        if meaning.startswith("See the store"):
-            meaning = _BESIDE.get(key, meaning)
         if field.is_required():
             default = "needed"
         else:

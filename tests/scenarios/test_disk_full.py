@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import JournalError, StoreFullError
 from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
@@ -108,12 +108,12 @@ def test_after_a_commit_that_found_no_room_later_writes_are_committed(small_disk
 
     def write_until_full():
         for number in range(10_000):
-            journal.bury_deleted([f"{number}-{'x' * 200}"])
+            journal.mark_deleted([f"{number}-{'x' * 200}"])
 
     with pytest.raises(StoreFullError):
         write_until_full()
     filler.unlink()
-    journal.bury_deleted(["later"])
+    journal.mark_deleted(["later"])
     journal.advance("start")
     other = SqliteJournal(disk / "journal.sqlite")
     assert other.deleted(["later"]) == {"later"}
@@ -194,7 +194,7 @@ journal = SqliteJournal(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
     for number in range(10_000):
-        journal.bury_deleted([f"{number}-" + "x" * 200])
+        journal.mark_deleted([f"{number}-" + "x" * 200])
         print(number, flush=True)
 except Exception as error:
     print(type(error).__name__, error)

@@ -13,7 +13,7 @@ from hotfill._version import __version__
 from hotfill.cli.exit_codes import ExitCode, exit_code
 from hotfill.config import Project, read
 from hotfill.errors import ConfigError, HotfillError, SourceError, StoreBusyError, StoreFullError
-from hotfill.upgrade.journal.lock import holder
+from hotfill.locks import holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,6 +44,6 @@ def stamp(
         project = read(config)
         model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
-        with project.settings.store.stamped(project.path.parent, model, existing) as gallery:
+        with project.settings.store.adopt(project.path.parent, model, existing) as gallery:
             items = len(gallery)
         report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
@@ -13,17 +14,15 @@ from hotfill.config.settings import Settings
 from hotfill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import BaseModel
 
 
-def read(path: Path) -> Project:
+def read(path: str | Path) -> Project:
     """Read a configuration file, and that of the upgrade it supersedes, if any.
 
     Raises ConfigError, naming the nearest right key.
     """
-    return _read(path, ())
+    return _read(Path(path), ())
 
 
 def _read(path: Path, before: tuple[Path, ...]) -> Project:
@@ -52,14 +51,34 @@ def explained(error: ValidationError, settings: type[BaseModel]) -> str:
     return "; ".join(_explained(problem, settings) for problem in error.errors())
 
 
-def _explained(problem: Any, section: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+def _explained(problem: Any, settings: type[BaseModel]) -> str:
+    path, sections = _located(problem["loc"], settings)
+    where = ".".join(path)
+    if problem["type"] == "union_tag_invalid":  # the input is a whole section, with its secrets
+        asked = problem["ctx"]
+        return f"{where}.kind: expected {asked['expected_tags']}, got {asked['tag']!r}"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
-    for part in problem["loc"][:-1]:
-        if isinstance(part, str):  # a number counts the rows of a list
-            annotation: Any = section.model_fields[part].annotation
-            section = next(iter(get_args(annotation)), annotation)
-    near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
-    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
-    return f"unknown key {where!r}; {known}"
+    known = list(sections[0].model_fields)
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown key {where!r}; {meant}"
+
+
+def _located(
+    place: tuple[str | int, ...], settings: type[BaseModel]
+) -> tuple[list[str], list[type[BaseModel]]]:
+    """Return the keys that lead to a place, and the section that the last one is in.
+
+    A section of several kinds adds its kind to pydantic's place; that is no key of the file.
+    """
+    path, sections = [], [settings]
+    for number, part in enumerate(place):
+        if len(sections) > 1:
+            sections = [each for each in sections if each.model_fields["kind"].default == part]
+            continue
+        path.append(str(part))
+        if isinstance(part, str) and number < len(place) - 1:  # a number counts the rows of a list
+            annotation: Any = sections[0].model_fields[part].annotation
+            sections = list(get_args(annotation)) or [annotation]
+    return path, sections

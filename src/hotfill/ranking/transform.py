@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 import numpy as np
 
 from hotfill.errors import ShapeError, VectorError
-from hotfill.ranking.stamped import save_stamped
+from hotfill.files import save_stamped
 from hotfill.vectors import Checked, as_compared, check_vectors, checked, has_free_length, unit
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from hotfill.errors import ConfigError, StoreError, StoreFullError
+from hotfill.files import write_whole
 from hotfill.types import ModelId
 
 MIN_FREE_BYTES = 64 * 2**20
@@ -63,17 +63,7 @@ def write_stamp(folder: Path, stamp: Stamp) -> None:
         "data": stamp.data,
         "spaces": [model.to_dict() for model in stamp.spaces],
     }
-    fresh = folder / f"{_NAME}.new"
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(folder / _NAME)
-    entry = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entry)  # the new name itself must survive a power cut
-    finally:
-        os.close(entry)
+    write_whole(folder / _NAME, json.dumps(content, indent=2))
 
 
 def read_stamp(folder: Path) -> Stamp:

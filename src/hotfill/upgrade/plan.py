@@ -87,9 +87,10 @@ _LEAST = {
     "canary_k": 1,
     "verification_lasts_seconds": 0,
     "guard_seconds": 0,
+    "embed_timeout_seconds": 1,
 }
 
-_SECONDS = frozenset({"verification_lasts_seconds", "guard_seconds"})
+_SECONDS = frozenset({"verification_lasts_seconds", "guard_seconds", "embed_timeout_seconds"})
 
 BINDING = (
     "older_models",
@@ -135,6 +136,8 @@ class Plan:
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     optimise: whether the store tidies up now and then while a long backfill runs.
     refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
+    embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
+        stops, and its batches are free.
     max_attempts: tries per item before it becomes a dead letter.
     max_dead_letters: more of them stop the run, because then not the items are at fault.
     cutover: `manual` waits for the command, `auto` verifies and switches by itself.
@@ -168,6 +171,7 @@ class Plan:
     fit_items: int = 2000
     refit: bool = False
     optimise: bool = True
+    embed_timeout_seconds: float = 600.0
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Cutover = "manual"

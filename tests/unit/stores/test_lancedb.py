@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError, StoreFullError
+from hotfill.errors import InputError, StoreBusyError, StoreError, StoreFullError
 from hotfill.stores import MemoryGallery, Range
-from hotfill.stores.section import StoreSection
+from hotfill.stores.section import LanceDBSection
 from hotfill.types import ModelId
 
 lancedb = pytest.importorskip("lancedb")
@@ -561,12 +561,8 @@ def test_a_batch_is_one_commit(tmp_path):
         assert gallery._table._handle.version == before + 1
 
 
-def test_its_section_takes_no_keys_of_other_stores(tmp_path):
-    with pytest.raises(ConfigError, match=r'ef: only for kind = "qdrant-edge" or .*"lancedb"'):
-        StoreSection(kind="lancedb", path="x", ef=3).check()
-    with pytest.raises(ConfigError, match="needs 'path'"):
-        StoreSection(kind="lancedb").check()
+def test_its_section_opens_it(tmp_path):
     with warnings.catch_warnings(), LanceDBGallery.create(tmp_path / "db", OLD):
         pass
-    with StoreSection(kind="lancedb", path="db").opened(tmp_path) as gallery:
+    with LanceDBSection(path="db").open(tmp_path) as gallery:
         assert gallery.spaces == (OLD,)

@@ -9,7 +9,7 @@ import pytest
 
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.milvus import MilvusGallery, claim, items
-from hotfill.stores.milvus.pending import Searches
+from hotfill.stores.milvus.items import Searches
 from hotfill.stores.milvus.server import Server
 from tests.unit.stores.milvus.models import NAMES, NEW, NEW_ROWS, OLD, ROWS
 
@@ -159,7 +159,7 @@ def test_a_removal_waits_for_the_searches_that_run_and_for_no_later_ones():
 
 def test_what_milvus_cannot_do_is_refused_early(location):
     with MilvusGallery.create(location, OLD) as gallery:
-        with pytest.raises(InputError, match="at most 16384 hits"):
+        with pytest.raises(InputError, match="at most 16384 items"):
             gallery.search({OLD: ROWS[:1]}, 20_000)
         with pytest.raises(InputError, match="65535 bytes"):
             gallery.upsert(["ä" * 40_000], ROWS[:1], space=OLD)

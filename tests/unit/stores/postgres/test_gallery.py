@@ -22,7 +22,7 @@ from hotfill.errors import (
 )
 from hotfill.stores import Range
 from hotfill.stores.filters import matches
-from hotfill.stores.postgres import PostgresGallery, indexes, searching, table
+from hotfill.stores.postgres import PostgresGallery, schema, statements, table
 from hotfill.types import ModelId
 from tests.postgres import Server, server
 
@@ -245,7 +245,7 @@ def plan_of(gallery, model, query):
     stamp = gallery._table.stamp
     space = stamp.space(model)
     asked = {space: (1, gallery._array(query, space))}
-    text, values = searching.search(stamp, asked, 10, None, exact=False).whole(stamp)
+    text, values = statements.search(stamp, asked, 10, None, exact=False).whole(stamp)
     rows = gallery._table.connections.run(
         "explain", lambda c: c.execute(sql.SQL("EXPLAIN ") + text, values).fetchall()
     )
@@ -257,7 +257,7 @@ def plan_of(gallery, model, query):
 def test_an_index_is_built_late_used_and_dropped_when_its_side_is_empty(
     place, monkeypatch, metric, dimension
 ):
-    monkeypatch.setattr(indexes, "INDEXED_FROM", 300)
+    monkeypatch.setattr(schema, "INDEXED_FROM", 300)
     model = ModelId("m", "1", dimension, metric=metric, normalised=False)
     exact = place.create(model, exact=True)
     # So few items are compared one by one more cheaply; the planner is told not to.
@@ -285,7 +285,7 @@ def test_an_index_is_built_late_used_and_dropped_when_its_side_is_empty(
 
 
 def test_an_index_whose_making_was_cut_short_is_made_again(place, monkeypatch):
-    monkeypatch.setattr(indexes, "INDEXED_FROM", 10)
+    monkeypatch.setattr(schema, "INDEXED_FROM", 10)
     gallery = place.create(OLD)
     gallery.upsert([f"item{i}" for i in range(20)], rows(20, OLD), space=OLD)
     gallery.optimise()
