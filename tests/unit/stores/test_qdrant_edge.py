@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
-from hotfill.stores.kept import KeptVectors
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery, engine_process, live_shard
 from hotfill.stores.qdrant_edge import shard as shard_module
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.shard import Shard, translated
 from hotfill.types import ModelId
 
