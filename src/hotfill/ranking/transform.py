@@ -40,6 +40,9 @@ class StampedTransform(ABC):
     kind: ClassVar[str]
     """The word for this class in a file."""
 
+    keeps_length: ClassVar[bool] = False
+    """Whether what it gives keeps its length even where the target's vectors are of unit length."""
+
     @final
     def __init__(
         self,
@@ -93,6 +96,7 @@ class StampedTransform(ABC):
             mapped[start : start + BATCH_ROWS] = self._map(rows)
         if not has_free_length(self.target):
             _refuse_zero(mapped)
+        if not has_free_length(self.target) and not self.keeps_length:
             mapped = as_compared(mapped, self.target)
         return mapped
 
