@@ -7,7 +7,7 @@ ranking metric reads those and returns one value per judged query. Its mean is t
 
 from hotfill.metrics.ann_recall import ann_recall
 from hotfill.metrics.average_precision import average_precision
-from hotfill.metrics.backfill_curve import BackfillCurve
+from hotfill.metrics.backfill_curve import BackfillCurve, harm_beyond_noise
 from hotfill.metrics.compatibility import (
     AdvBCTScores,
     advbct_scores,
@@ -39,6 +39,7 @@ __all__ = [
     "from_lists",
     "from_matrix",
     "from_qrels",
+    "harm_beyond_noise",
     "hit_rate",
     "ndcg",
     "negative_flips",

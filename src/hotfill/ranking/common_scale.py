@@ -55,14 +55,12 @@ class CommonScale:
 
     def prepare(self, queries: Vectors) -> Background:
         """Measure the backgrounds of queries as the index is searched with them, (q, d)."""
+        queries = np.asarray(queries, dtype=np.float32)
         return Background(
             self.model,
             len(queries),
             {
-                origin: tail().prepare(
-                    np.asarray(queries @ reference.imputed.T, dtype=np.float32),
-                    np.asarray(queries @ reference.own.T, dtype=np.float32),
-                )
+                origin: tail().prepare(queries @ reference.imputed.T, queries @ reference.own.T)
                 for origin, reference in self.imputed.items()
             },
         )
