@@ -143,12 +143,13 @@ def harm_beyond_noise(points: Sequence[Any], new: Any, *, errors: float = 2.0) -
         it lies further than that below the new system and below the best earlier point.
     Raises ShapeError where the numbers of queries differ or there are fewer than 2.
     """
-    rows = np.array([np.asarray(new), *points], dtype=np.float64) if points else np.empty((0, 0))
-    if rows.ndim != 2 or rows.shape[1] < 2:
+    rows = [np.asarray(row, dtype=np.float64) for row in (new, *points)]
+    if len(rows) < 2 or rows[0].size < 2 or any(row.shape != rows[0].shape for row in rows):
         raise ShapeError("expected values of the same queries, at least 2, at every share")
-    found, best = 0, rows[1]
-    for point in rows[2:]:
-        found += _is_below(point, rows[0], errors) and _is_below(point, best, errors)
+    end, best, *later = rows
+    found = 0
+    for point in later:
+        found += _is_below(point, end, errors) and _is_below(point, best, errors)
         best = point if point.mean() > best.mean() else best
     return found
 

@@ -9,6 +9,9 @@ score s becomes
 
 with median m and upper rise u as in `calibration.Tail`; the model's own scores stay. Nothing is
 read again: 2 x 500 inner products a query and origin.
+
+Where the map loses what the old model knows of queries (rho is low, see `one_space`), the old
+model embeds each query too, and has a share of every item's score: see `OldQueryScores`.
 """
 
 from __future__ import annotations
@@ -64,6 +67,35 @@ class CommonScale:
                 for origin, reference in self.imputed.items()
             },
         )
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class OldQueryScores:
+    """What the old model's own queries say of items, live or kept, beside the new model's.
+
+    lines: the old model's scores to the scale of the new model's own vectors.
+    weight: a, the old model's share of the score of an item that has not moved, 0 to 1.
+    moved: s, the share of the gallery that has moved, 0 to 1.
+
+    An imputed item has (1 - a) new + a old; a moved one (1 - b) new + b old with b = a (1 - s), so
+    that the end is exactly the new model. Either kind of item may be found by either query: search
+    the index and the old vectors, kept ones too, and read what a found item lacks.
+    """
+
+    lines: Calibrated
+    weight: float
+    moved: float
+
+    def blend(self, query: int, scores: Scores, old_scores: Scores, own: Sequence[bool]) -> Scores:
+        """Return the blended scores of one query's items, float32 (n,).
+
+        scores: on the common scale. old_scores: of the old query with the items' old vectors, as
+        the old space compares them. own: whether an item has moved.
+        """
+        weight = np.where(np.asarray(own, bool), self.weight * (1 - self.moved), self.weight)
+        calibrated = self.lines(query, np.asarray(old_scores, dtype=np.float32))
+        return np.asarray((1 - weight) * scores + weight * calibrated, dtype=np.float32)
 
 
 @final

@@ -23,7 +23,8 @@ import numpy as np
 
 from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.ranking.common_scale import CommonScale, References
+from hotfill.ranking.calibration import tail
+from hotfill.ranking.common_scale import CommonScale, OldQueryScores, References
 from hotfill.ranking.files import load_transform
 from hotfill.ranking.finish import Finish, FinishForm, fit_finish
 from hotfill.ranking.impute import (
@@ -46,6 +47,7 @@ from hotfill.ranking.regression import (
     fit_whitening,
     unit,
 )
+from hotfill.ranking.scorer import compare
 from hotfill.ranking.stamped import load_stamped, save_stamped
 from hotfill.ranking.transform import Facts, as_compared, has_free_length
 from hotfill.types import ModelId
@@ -170,11 +172,41 @@ class OneSpace:
         given = check_vectors(queries, self.new_model.dimension, what="queries")
         return as_compared(given, self.new_model)
 
-    def refreshed(self, old_vectors: Any, new_vectors: Any, *, seed: int = 0) -> OneSpace:
+    def old_query_scores(
+        self, queries: Any, old_queries: Any, *, moved: float, weight: float | None = None
+    ) -> OldQueryScores:
+        """Give the old model's own queries their say in every score, where rho is low.
+
+        queries (q, d_new), old_queries (q, d_old): row i of both is the same query.
+        moved: the share of the gallery that has moved, 0 to 1.
+        weight: the old model's share of an imputed item's score; None takes `old_query_weight`.
+        Raises ConfigError with a finish (where models disagree it ends below the new model, so
+        there is no such end), ShapeError, VectorError, InputError (a share outside 0 to 1).
+        """
+        if self.finish is not None:
+            raise ConfigError('queries = "both" goes with finish = "plain" only')
+        share = self.old_query_weight if weight is None else weight
+        if not (0 <= share <= 1 and 0 <= moved <= 1):
+            raise InputError(f"shares lie between 0 and 1, got weight {share}, moved {moved}")
+        new, old = check_pairs(queries, old_queries, source=self.new_model, target=self.old_model)
+        lines = tail().prepare(
+            compare(old, self.old_reference, self.old_model), new @ self.references.own.T
+        )
+        return OldQueryScores(lines, share, moved)
+
+    def refreshed(
+        self,
+        old_vectors: Any,
+        new_vectors: Any,
+        *,
+        stored_as: Callable[[Vectors], Vectors] | None = None,
+        seed: int = 0,
+    ) -> OneSpace:
         """Return the same fit with residuals of moved items: vectors still imputed get better.
 
         old_vectors (n, d_old), new_vectors (n, d_new): a random sample of the moved items, row i of
         both is the same content, n >= 1,000; 20,000 together with the pairs fitted on are used.
+        stored_as: as for `fit_one_space`.
         The regression stays. `origin` is another one, so that both can stand in one index.
         Raises InputError (too few), ShapeError, VectorError.
         """
@@ -200,7 +232,7 @@ class OneSpace:
         place = _place(self.finish, self.whitening, predicted, self.references.own, self.queries)
         facts = {**place.facts, "moved": len(old), "lambda": float(known.weight[0])}
         made = self.imputation.placed(replace(place, facts=facts), known)
-        imputed = np.asarray(predicted @ place.turn + place.base, dtype=np.float32)
+        imputed = _stored(predicted @ place.turn + place.base, stored_as)
         return replace(self, imputation=made, references=References(self.references.own, imputed))
 
     def save(self, folder: str | Path) -> None:
@@ -292,6 +324,7 @@ def fit_one_space(
     map: MapName = "kernel",  # noqa: A002 - the plan's word
     finish: FinishName = "plain",
     finish_form: FinishForm = "linear",
+    stored_as: Callable[[Vectors], Vectors] | None = None,
     seed: int = 0,
 ) -> OneSpace:
     """Fit from pairs: no labels, no training loop.
@@ -303,6 +336,9 @@ def fit_one_space(
     map: "kernel", or "ridge": d_old x d_new multiplications an item instead of 2,000 (d_old +
         d_new), nearly as good on pre-trained models, far worse on small networks.
     finish: "plain" ends at the new model, "agreement" at `finish.Finish`, in `finish_form`.
+    stored_as: what the index makes of vectors before it keeps them: the codes of a binary gallery,
+        as the values that searches compare. Codes have one length, which bends imputed vectors, so
+        only the common scale of such an index is right; `overfetch` is found for it.
     Raises ShapeError (also: a new space where length has a meaning), VectorError (NaN, zero,
     constant), InputError (too few pairs; rho undefined because a query scores all items alike),
     ConfigError (another map or finish).
@@ -347,10 +383,12 @@ def fit_one_space(
     arrays = {f"regression.{name}": array for name, array in regression.arrays.items()}
     facts: Facts = {**settings, "pairs": len(new_fit), **place.facts}
     base = Imputation(old_model, target, {**arrays, "base": place.base, "turn": place.turn}, facts)
-    references = References(own, np.asarray(predicted @ place.turn + place.base))
+    references = References(
+        _stored(own, stored_as), _stored(predicted @ place.turn + place.base, stored_as)
+    )
     some = slice(0, PAIRS_MOST)
-    imputed = np.asarray(unit(crossed[some]) @ place.turn + place.base)
-    true = new_fit[some] if ending is None else ending(new_fit[some])
+    imputed = _stored(unit(crossed[some]) @ place.turn + place.base, stored_as)
+    true = _stored(new_fit[some] if ending is None else ending(new_fit[some]), stored_as)
     return OneSpace(
         imputation=base,
         finish=ending,
@@ -426,6 +464,11 @@ def _place(
     if finish is None:
         return place_plain(whitening, predicted, own, queries)
     return place_whitened(predicted, own, queries)
+
+
+def _stored(vectors: np.ndarray, stored_as: Callable[[Vectors], Vectors] | None) -> Vectors:
+    found = vectors if stored_as is None else stored_as(vectors)
+    return np.asarray(found, dtype=np.float32)
 
 
 def _nowhere(dimension: int) -> Place:

@@ -151,17 +151,25 @@ def fit_linear(rows: Vectors, targets: Vectors, penalty: float) -> LinearRegress
 
 
 def fit_kernel_regression(
-    rows: Vectors, targets: Vectors, *, sharpness: float, penalty: float
+    rows: Vectors,
+    targets: Vectors,
+    *,
+    sharpness: float,
+    penalty: float,
+    landmarks: int = LANDMARKS,
 ) -> KernelRegression:
-    """Fit on pairs in random order, of which the first 4,000 are used, 2,000 as landmarks."""
+    """Fit on pairs in random order, of which the first 4,000 are used.
+
+    landmarks: how many of them kernels stand on, at most.
+    """
     rows, targets = rows[:PAIRS_MOST], targets[:PAIRS_MOST]
     centre = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     turned = about(rows, centre)
-    exponent = sharpness / median_square(turned[:LANDMARKS])
-    landmarks = turned[:LANDMARKS]
-    weights = kernel_weights(turned, targets, landmarks, exponent, penalty)
+    exponent = sharpness / median_square(turned)
+    stands = turned[:landmarks]
+    weights = kernel_weights(turned, targets, stands, exponent, penalty)
     return KernelRegression(
-        centre, landmarks, weights.astype(np.float32), np.array([exponent], np.float32)
+        centre, stands, weights.astype(np.float32), np.array([exponent], np.float32)
     )
 
 

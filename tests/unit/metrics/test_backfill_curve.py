@@ -121,3 +121,5 @@ def test_harm_needs_the_same_queries_everywhere() -> None:
         harm_beyond_noise([], [0.1, 0.2])
     with pytest.raises(ShapeError, match="at least 2"):
         harm_beyond_noise([[0.1]], [0.1])
+    with pytest.raises(ShapeError, match="the same queries"):
+        harm_beyond_noise([[0.1, 0.2]], [0.1, 0.2, 0.3])

@@ -338,6 +338,54 @@ def test_a_chain_ranks_vectors_imputed_from_two_old_models(space) -> None:
         scale_of(space, elsewhere)
 
 
+def test_codes_of_both_kinds_of_vectors_come_on_one_scale(space) -> None:
+    def signs(vectors: np.ndarray) -> np.ndarray:
+        return np.where(vectors >= 0.2, 1, -1).astype(np.float32) / 4
+
+    old, new, _ = WORLD.draw(1500, seed=1)
+    coded = fit_one_space(old, new, OLD, NEW, stored_as=signs)
+    assert coded.origin == space.origin
+    np.testing.assert_array_equal(coded.references.imputed, signs(space.references.imputed))
+    np.testing.assert_array_equal(coded.references.own, signs(space.references.own))
+    moved = WORLD.draw(1100, seed=8)[:2]
+    better = coded.refreshed(*moved, stored_as=signs)
+    assert set(np.unique(better.references.imputed)) == {-0.25, 0.25}
+    assert np.any(better.references.imputed != coded.references.imputed)
+
+
+# The old model's own queries --------------------------------------------------------------------
+
+
+def test_the_old_models_own_query_has_its_share_of_every_score_and_none_at_the_end(space) -> None:
+    old_queries, queries, _ = WORLD.draw(3, seed=6)
+    items = WORLD.draw(6, seed=7)[0]
+    scores = np.linspace(0.9, 0.4, 6).astype(np.float32)
+    own = [True, False] * 3
+    for moved in (0.0, 0.4, 1.0):
+        both = space.old_query_scores(queries, old_queries, moved=moved, weight=0.5)
+        for row, old_query in enumerate(old_queries.astype(float)):
+            raw = (items @ old_queries[row]).astype(np.float32)
+            there = _background(old_query, space.old_reference)
+            here = _background(queries[row].astype(float), space.references.own)
+            expected = []
+            for score, old_score, is_own in zip(scores, raw, own, strict=True):
+                calibrated = here[0] + (old_score - there[0]) * here[1] / there[1]
+                share = 0.5 * (1 - moved) if is_own else 0.5
+                expected.append((1 - share) * score + share * calibrated)
+            np.testing.assert_allclose(both.blend(row, scores, raw, own), expected, atol=1e-4)
+    np.testing.assert_array_equal(both.blend(0, scores, raw, [True] * 6), scores)
+
+
+def test_shares_outside_their_range_and_a_finish_are_refused(space, agreed) -> None:
+    old_queries, queries, _ = WORLD.draw(3, seed=6)
+    with pytest.raises(InputError, match="between 0 and 1, got weight 2"):
+        space.old_query_scores(queries, old_queries, moved=0.5, weight=2)
+    with pytest.raises(ShapeError, match="3 and 2 rows"):
+        space.old_query_scores(queries, old_queries[:2], moved=0.5)
+    with pytest.raises(ConfigError, match='finish = "plain"'):
+        agreed.old_query_scores(queries, old_queries, moved=0.5)
+
+
 # The finish -----------------------------------------------------------------------------------
 
 
