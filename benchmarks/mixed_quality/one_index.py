@@ -25,7 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.mixed_quality.pairs import QUERIES, Pair, all_pairs  # noqa: E402
-from hotfill.metrics import BackfillCurve, average_precision, hit_rate, ndcg, rank_scores  # noqa: E402
+from hotfill.metrics import (  # noqa: E402
+    BackfillCurve,
+    average_precision,
+    harm_beyond_noise,
+    hit_rate,
+    ndcg,
+    rank_scores,
+)
 from hotfill.ranking import OneSpace, fit_one_space  # noqa: E402
 from hotfill.ranking.one_space import RESIDUALS_FROM  # noqa: E402
 from hotfill.types import ModelId  # noqa: E402
@@ -86,8 +93,8 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
     )
     seconds = time.perf_counter() - began
     by_queries = fit_rho(pair, space)
-    plain = figures(pair.new["queries"] @ pair.new["gallery"].T, pair)
-    former = figures(pair.old["queries"] @ pair.old["gallery"].T, pair)
+    plain, new_ap = figures(pair.new["queries"] @ pair.new["gallery"].T, pair)
+    former, _ = figures(pair.old["queries"] @ pair.old["gallery"].T, pair)
     cells = []
     for residuals in (False, True):
         points = stages(pair, space, residuals, seed)
@@ -109,8 +116,14 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
         for way in ("raw", "calibrated"):
             values = tuple(point[way]["map"] for point in points)
             curve = BackfillCurve(SHARES, values, former["map"], plain["map"])
-            own = BackfillCurve(SHARES, values, former["map"], values[-1])
-            cell[way] = {"gain": curve.gain, "gain_own_end": own.gain, "floor": curve.floor}
+            cell[way] = {
+                "gain": curve.gain,
+                "gain_to_end": curve.gain_to_end,
+                "floor": curve.floor,
+                "dips": curve.dips,
+                "harm": harm_beyond_noise([point.pop(f"{way}_ap") for point in points], new_ap),
+                "overshoot": curve.overshoot,
+            }
         cell["kept"] = min(point["kept"] for point in points)
         cell["kept_raw"] = min(point["kept_raw"] for point in points)
         cells.append(cell)
@@ -160,13 +173,16 @@ def stages(pair: Pair, space: OneSpace, residuals: bool, seed: int) -> list[dict
         some = np.take_along_axis(scores, found, axis=1)
         np.put_along_axis(served, found, some, axis=1)
         cut = np.argsort(-served, axis=1)[:, :K]
+        raw_figures, raw_ap = figures(raw, pair)
+        calibrated, calibrated_ap = figures(scores, pair)
+        ten, _ = figures(served, pair)
         points.append(
             {
-                "raw": figures(raw, pair),
-                "calibrated": figures(scores, pair),
-                "served": {
-                    name: value for name, value in figures(served, pair).items() if name != "map"
-                },
+                "raw": raw_figures,
+                "raw_ap": raw_ap,
+                "calibrated": calibrated,
+                "calibrated_ap": calibrated_ap,
+                "served": {name: value for name, value in ten.items() if name != "map"},
                 "kept": overlap(best, cut),
                 "kept_raw": overlap(best, found[:, :K]),
                 "lambda": current.imputation.facts.get("lambda", 0.0),
@@ -180,14 +196,16 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.mean((first[:, :, None] == second[:, None, :]).any(axis=2)))
 
 
-def figures(scores: np.ndarray, pair: Pair) -> dict[str, float]:
-    """Mean figures over the judged queries."""
+def figures(scores: np.ndarray, pair: Pair) -> tuple[dict[str, float], np.ndarray]:
+    """Mean figures over the judged queries, and each one's average precision."""
     ranks = rank_scores(scores, pair.relevance, exclude=pair.exclude)
-    return {
-        "map": float(average_precision(ranks).mean()),
+    precision = average_precision(ranks)
+    means = {
+        "map": float(precision.mean()),
         "hit_rate@1": float(hit_rate(ranks, 1).mean()),
         "ndcg@10": float(ndcg(ranks, 10).mean()),
     }
+    return means, precision
 
 
 def line(cell: dict) -> str:
@@ -199,7 +217,9 @@ def line(cell: dict) -> str:
         f"rho {cell['rho_queries']:.2f}/{cell['rho_items']:.2f} "
         f"raw {cell['raw']['gain']:.3f} ({cell['raw']['floor']:+.3f}) "
         f"calibrated {cell['calibrated']['gain']:.3f} ({cell['calibrated']['floor']:+.3f}) "
-        f"own end {cell['calibrated']['gain_own_end']:.3f} "
+        f"to its own end {cell['calibrated']['gain_to_end']:.3f} "
+        f"harm {cell['raw']['harm']}/{cell['calibrated']['harm']} "
+        f"dips {cell['raw']['dips']}/{cell['calibrated']['dips']} "
         f"page: two sides {page[0]:.3f}, raw {page[1]:.3f}; "
         f"c {cell['overfetch']} kept {cell['kept']:.3f}, raw ten {cell['kept_raw']:.3f} "
         f"end map {ends['map']:.3f} of {cell['new']['map']:.3f} "

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 NEIGHBOURS = 20
 _CLOSENESS = 20.0
 _JUDGED = 600  # moved items by which lambda is found
-_ROWS = 512  # corrected at once: the cosines with 20,000 known items take 40 MB
+_ROWS = 512  # corrected at once: the cosines with 10,000 known items take 20 MB
 PLACING_QUERIES = 200
 
 

@@ -74,12 +74,13 @@ RHO_UNSURE = (0.55, 0.70)
 RESIDUALS_FROM = 1_000
 """Moved items from which on residuals are more than noise."""
 
-KNOWN_MOST = 20_000
-"""Known pairs that residuals are taken of: each imputed vector is compared with all of them."""
+KNOWN_MOST = 10_000
+"""Known pairs that residuals are taken of: each imputed vector is compared with all of them, some
+5,000 vectors of 256 numbers a second and core; twice as many pairs take twice as long."""
 
 _OVERFETCHES = (1, 2, 3, 4, 6, 8)
 _SHARES, _ENOUGH = (0.1, 0.5, 0.9), 0.99
-_K = 3  # of some thousand pairs: as far out in the tail as ten of a larger gallery
+_K = 2  # of some thousand pairs: as far out in the tail as ten of a larger gallery
 
 
 @final
@@ -205,7 +206,7 @@ class OneSpace:
         """Return the same fit with residuals of moved items: vectors still imputed get better.
 
         old_vectors (n, d_old), new_vectors (n, d_new): a random sample of the moved items, row i of
-        both is the same content, n >= 1,000; 20,000 together with the pairs fitted on are used.
+        both is the same content, n >= 1,000; 10,000 together with the pairs fitted on are used.
         stored_as: as for `fit_one_space`.
         The regression stays. `origin` is another one, so that both can stand in one index.
         Raises InputError (too few), ShapeError, VectorError.
@@ -398,7 +399,7 @@ def fit_one_space(
         known_old=old_fit[some],
         known_residual=(targets - crossed)[some],
         queries=placing,
-        overfetch=_overfetch(references, searching[:PLACING_QUERIES], true, imputed, seed),
+        overfetch=_overfetch(references, searching, true, imputed, seed),
         rho=correlation(unit(whitening(asked[:REFERENCES])), unit(targets), unit(crossed)),
         by_items=queries is None,
     )
