@@ -29,15 +29,15 @@ def content(item_id: str, version: int) -> np.ndarray:
 
 
 class Model:
-    """A fixed random projection. hangs_at: the call of this object that never returns."""
+    """A fixed random projection. hangs_at: the batch that never returns."""
 
     def __init__(self, model_id: ModelId, seconds: float = 0.0, hangs_at: int = 0) -> None:
         self.model_id = model_id
         self._seconds, self._hangs_at, self._calls = seconds, hangs_at, 0
 
     def __call__(self, contents):
-        self._calls += 1
-        if self._calls == self._hangs_at:
+        self._calls += len(contents) > 1  # a batch of the upgrade, not a search or a write
+        if self._hangs_at and self._calls == self._hangs_at:
             time.sleep(3600)
         time.sleep(self._seconds)
         rows = np.stack([np.asarray(each, np.float32) for each in contents])
