@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-from contextlib import closing
 
 import numpy as np
 import tomli_w
 
-from hotfill import config
+import hotfill
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.acceptance.processes import moved, started, wait_for
 from tests.unit.cli.models import (
@@ -55,12 +54,11 @@ def third_config(folder, former, **upgrade):
 
 def check_searches(path, source, embedded):
     """Every item once, on its side, by the vector of that side's model."""
-    project = config.read(path)
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
+    with hotfill.open(path) as up:
+        gallery = up.gallery
         states = gallery.get(list(source))
         sides = {state.item_id: state.space for state in states}
-        for found in serving.search(list(QUERIES), ITEMS):
+        for found in up.search(list(QUERIES), ITEMS):
             assert sorted(found.item_ids) == sorted(source), "an item is lost or doubled"
             assert {hit.item_id: hit.model for hit in found.hits} == sides
             scores = [hit.score for hit in found.hits]

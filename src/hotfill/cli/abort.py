@@ -14,12 +14,12 @@ def abort(config: Config = DEFAULT_CONFIG, yes: Yes = False, as_json: Json = Fal
     first; where nobody can answer it needs --yes.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
         from hotfill.upgrade.phases import Step
 
-        project = read(config)
-        project.check(Step.ABORT)
-        if not yes:
-            report.confirm("Move all items back to the old model and drop the new vectors?")
-        with project.opened(Step.ABORT) as upgrade, running(upgrade, report):
-            report.status(upgrade.abort())
+        with open_upgrade(config) as up:
+            up.check(Step.ABORT)
+            if not yes:
+                report.confirm("Move all items back to the old model and drop the new vectors?")
+            with running(up, report):
+                report.status(up.abort())

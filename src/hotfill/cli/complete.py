@@ -27,12 +27,11 @@ def complete(
     Asks first; where nobody can answer it needs --yes.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
         from hotfill.upgrade.phases import Step
 
-        project = read(config)
-        project.check(Step.COMPLETE)
-        if not yes:
-            report.confirm("Remove the old vectors? There is no way back afterwards.")
-        with project.opened(Step.COMPLETE) as upgrade:
-            report.status(upgrade.complete(delete_accepted=delete_accepted))
+        with open_upgrade(config) as up:
+            up.check(Step.COMPLETE)
+            if not yes:
+                report.confirm("Remove the old vectors? There is no way back afterwards.")
+            report.status(up.complete(delete_accepted=delete_accepted))

@@ -47,6 +47,7 @@ def dead_letters(
     with reporting(config, as_json) as report:
         from hotfill.config import read
         from hotfill.upgrade import control
+        from hotfill.upgrade.upgrade import Upgrade
 
         if sum((retry, accept, delete)) > 1:
             raise ConfigError("expected one of --retry, --accept and --delete, got several")
@@ -54,9 +55,8 @@ def dead_letters(
         if delete:
             if not yes:
                 report.confirm("Delete these items from the gallery? There is no way back.")
-            with closing(project.journal()) as journal, project.gallery() as gallery:
-                upgrade = project.upgrade(gallery, journal, project.plan_in_force(journal))
-                done = upgrade.delete_dead_letters(item)
+            with Upgrade.of(project) as up:
+                done = up.delete_dead_letters(item)
             report.add({"deleted": done}, [f"deleted {done:,} items"])
         elif retry or accept:
             with closing(project.journal()) as journal:

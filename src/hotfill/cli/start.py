@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hotfill.cli import output
-from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes, user
+from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.plan import plan_lines
 from hotfill.cli.running import running
@@ -39,25 +38,24 @@ def start(
     with output.reporting(config, as_json) as report:
         from hotfill.config import read
         from hotfill.upgrade.phases import ENDED, Phase, Step
+        from hotfill.upgrade.upgrade import Upgrade
 
         project = read(config)
-        try:
-            project.check(Step.START)
-        except PhaseError as error:
-            anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
-            raise PhaseError(error.step, error.phase, anew) from error
-        with project.opened(Step.START) as upgrade:
-            fresh = upgrade.journal.phase is Phase.PLANNED
-            if fresh and not yes and output.interactive():
-                for line in plan_lines(upgrade.plan):
+        with Upgrade.of(project) as up:
+            try:
+                up.check(Step.START)
+            except PhaseError as error:
+                anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
+                raise PhaseError(error.step, error.phase, anew) from error
+            plan = None
+            if up.phase is Phase.PLANNED and not yes and output.interactive():
+                plan = up.plan()
+                for line in plan_lines(plan):
                     report.note(line)
-                upgrade.plan.check()
+                plan.check()
                 report.confirm("Start?")
-            if refit:
-                upgrade.plan = replace(upgrade.plan, refit=True)
-            upgrade.by = user()
-            with running(upgrade, report):
-                status = upgrade.start(retry_dead_letters=retry_dead_letters)
+            with running(up, report):
+                status = up.start(plan, retry_dead_letters=retry_dead_letters, refit=refit)
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
             report.code = ExitCode.STOPPED
         report.status(status)

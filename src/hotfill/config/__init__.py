@@ -38,6 +38,10 @@ Paths are relative to the file. Factories are looked up as "module:name", beside
 their options "{here}" stands for the file's folder.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from hotfill.config.project import Project
 from hotfill.config.reading import explained, read
 from hotfill.config.settings import (
@@ -47,6 +51,10 @@ from hotfill.config.settings import (
     Settings,
     UpgradeSection,
 )
+from hotfill.upgrade.upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "FactorySection",
@@ -56,5 +64,14 @@ __all__ = [
     "Settings",
     "UpgradeSection",
     "explained",
+    "open_upgrade",
     "read",
 ]
+
+
+def open_upgrade(path: str | Path) -> Upgrade:
+    """Open the upgrade of a configuration file; `hotfill.open`. Raises ConfigError.
+
+    Nothing is opened or loaded before it is needed.
+    """
+    return Upgrade.of(read(path))

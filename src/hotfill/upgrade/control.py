@@ -6,6 +6,7 @@ The process at work reads it before the next batch.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError, PhaseError
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.parts import Parts
+
+HANDOVER_SECONDS = 30.0
+"""How long `abort`, or a chain, waits for a running process to let go."""
 
 
 def pause(journal: Journal, by: str) -> None:
@@ -135,6 +140,25 @@ def supersede(journal: Journal, by: str) -> None:
     if journal.phase is not Phase.SUPERSEDED:
         journal.advance(Step.SUPERSEDE)
         journal.record("superseded", by=by)
+
+
+def take_over(parts: Parts, journal: Journal) -> bool:
+    """In a chain, end what the previous upgrade does, before the one of `parts` begins. Idempotent.
+
+    journal: of the upgrade that begins. Returns when the process that led the previous one has let
+    go, and tells whether there is one to take over from.
+    Raises UpgradeBusyError when that process does not let go, PhaseError when the previous upgrade
+    has not begun or has ended, ConfigError when it led to another model.
+    """
+    previous = parts.previous
+    if previous is None or journal.phase is not Phase.PLANNED:
+        return False
+    parts.older_models()  # a wrong [old] is told before anything gives way
+    with closing(previous.journal()) as theirs:
+        supersede(theirs, parts.name)
+        with theirs.coordinating(HANDOVER_SECONDS):
+            pass
+    return True
 
 
 def _not_ended(journal: Journal, step: str) -> None:

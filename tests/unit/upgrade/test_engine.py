@@ -16,8 +16,10 @@ from hotfill.errors import (
     ShapeError,
     UpgradeBusyError,
 )
+from hotfill.types import ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.journal.lock import running_lock
+from hotfill.upgrade.parts import Model
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import (
     NEW,
@@ -225,14 +227,13 @@ def test_abort_half_way_restores_the_old_gallery(tmp_path):
 
     def stop_after_a_while(rows):
         if embedder.calls > 9:
-            up.stop.set()
+            up.stop()
         return embedder(rows)
 
     up.new_embedder = _Calling(NEW, stop_after_a_while)
     status = up.start()
     assert status.phase is Phase.BACKFILLING
     assert 0 < up.gallery.count(NEW) < 100
-    up.stop = threading.Event()
     assert up.abort().phase is Phase.ABORTED
     assert up.gallery.count(OLD) == 100
     with pytest.raises(PhaseError, match="the upgrade has ended"):
@@ -430,7 +431,7 @@ def test_another_plan_for_a_begun_upgrade_is_refused(tmp_path):
 def test_a_store_of_another_model_is_refused_and_left_alone(tmp_path):
     other = filled(contents(5))
     up = upgrade(tmp_path, gallery=other)
-    up.plan = type(up.plan)(type(OLD)("other", "1", 4), NEW)
+    up.remade(old=Model(model_id=ModelId("other", "1", 4)))
     with pytest.raises(PlanError, match="the plan's old model is other@1"):
         up.start()
     assert other.spaces == (OLD,)

@@ -9,11 +9,10 @@ import tomli_w
 from hotfill import config
 from hotfill.errors import ConfigError
 from hotfill.ranking import Fit
-from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.pairs import fitting_for
+from hotfill.ranking.scorer import OWN_SHARE
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.state import fit_folder
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
 
 ITEMS = 300
@@ -35,21 +34,21 @@ class Counting:
 @pytest.fixture
 def half_way(tmp_path):
     """An upgrade stopped about half-way, and a serving with an embedder of each model."""
-    up = upgrade(tmp_path, n=ITEMS, fit_items=200, own_queries=True)
-    up.fitting = fitting_for(up.plan)
     embedders = {model: Counting(model) for model in (OLD, NEW)}
-    serving = Serving(
-        up.gallery,
-        up.journal,
-        up.plan,
-        list(embedders.values()),
-        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
-        poll_seconds=0.0,
+    up = upgrade(
+        tmp_path,
+        n=ITEMS,
+        fit_items=200,
+        own_queries=True,
+        old_embedder=embedders[OLD],
+        new_embedder=embedders[NEW],
+        fitting=None,
     )
-    up.on_phase = serving.follow
     half_done(up)
     assert up.journal.phase is Phase.BACKFILLING
-    return up, serving, embedders
+    for embedder in embedders.values():
+        embedder.contents = 0
+    return up, Serving(up.state), embedders
 
 
 def by_arithmetic(up, scorer, content):
@@ -59,8 +58,8 @@ def by_arithmetic(up, scorer, content):
     background = new @ scorer.new_reference.T
     features = side.transform.query_features(new)
     views = (
-        (1 - OLD_QUERY_WEIGHT, features, side.transform.gallery_features),
-        (OLD_QUERY_WEIGHT, old, lambda vectors: vectors),
+        (1 - OWN_SHARE, features, side.transform.gallery_features),
+        (OWN_SHARE, old, lambda vectors: vectors),
     )
     scores = {}
     for item_id in up.source:
@@ -103,20 +102,22 @@ def test_vectors_of_both_models_find_what_the_content_finds(half_way):
     assert found_by(alone) != found_by(both)
 
 
-def test_once_all_items_have_moved_the_old_model_is_not_asked(half_way):
+def test_once_all_items_have_moved_the_old_model_is_not_asked(half_way, monkeypatch):
+    monkeypatch.setattr("hotfill.upgrade.serving.POLL_SECONDS", 0.0)
     up, serving, embedders = half_way
     serving.search(list(contents(2, seed=5).values()), 3)
     assert embedders[OLD].contents == 2
     up.start()
+    embedders[OLD].contents = embedders[NEW].contents = 0
     serving.search(list(contents(2, seed=5).values()), 3)
-    assert (embedders[OLD].contents, embedders[NEW].contents) == (2, 4)
+    assert (embedders[OLD].contents, embedders[NEW].contents) == (0, 2)
 
 
 def test_the_quality_of_canaries_is_measured_with_both_models(tmp_path):
     up = upgrade(
         tmp_path, n=ITEMS, fit_items=200, own_queries=True, canary_items=12, gate={"agreement": 0}
     )
-    up.fitting = fitting_for(up.plan)
+    up.fitting = None
     up.start()
     kept = np.load(tmp_path / "canaries" / "old_queries.npy")
     assert kept.shape == (12, OLD.dimension)

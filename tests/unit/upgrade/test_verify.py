@@ -23,7 +23,7 @@ def done(tmp_path):
 
 
 def report_of(up, embedder=None):
-    return verify(up.gallery, up.journal, up.plan, up.source, embedder or Projection(NEW))
+    return verify(up.gallery, up.journal, up.plan_in_force, up.source, embedder or Projection(NEW))
 
 
 def replace_vector(up, item_id, vector, origin=None):
@@ -151,7 +151,7 @@ def test_a_sample_is_embedded_in_batches_no_larger_than_the_plans(done):
 
     report_of(done, Sized())
     assert sum(sizes) == 40
-    assert max(sizes) <= done.plan.batch_size
+    assert max(sizes) <= done.plan_in_force.batch_size
 
 
 def test_looking_writes_nothing(done):

@@ -89,11 +89,11 @@ def _found(service: GalleryService, body: bytes) -> bytes:
 @router.get("/models", dependencies=[Depends(may_read)], responses=problems())
 async def models(service: Served) -> Models:
     """Tell the models of the gallery, and which of them embeds queries now."""
-    view = service.serving.view
+    view = service.up.view
     return Models(
         old=ModelOut.of(service.plan.old_model),
         new=ModelOut.of(service.plan.new_model),
-        query=ModelOut.of(service.serving.query_model),
+        query=ModelOut.of(service.up.query_model),
         phase=view.phase,
     )
 

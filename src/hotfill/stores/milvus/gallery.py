@@ -15,8 +15,8 @@ from hotfill.stores.milvus import items
 from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.items import Items
 from hotfill.stores.milvus.rows import where_expression
-from hotfill.stores.milvus.server import MOST_HITS, Server
-from hotfill.stores.milvus.stamp import Stamp, look
+from hotfill.stores.milvus.server import MOST_HITS, Server, look
+from hotfill.stores.milvus.stamp import Stamp
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -38,36 +38,9 @@ class MilvusGallery(Gallery):
 
     Make it with `create`, take over a collection that is there with `adopt`, come back with `open`.
 
-    Each space is a collection of its own, because a collection of an older server takes no further
-    vectors. Each item is one row, in the collection of the side it is on; that row also keeps its
-    kept old vectors. A move writes a whole row to the new side, then removes the one on the old
-    side. A small collection beside them, `NAME_hotfill_...`, has the stamp and says which process
-    has the gallery.
-
-    What holds, and why:
-
-    - Milvus has no conditional writes and no transactions. So one process at a time has a gallery
-      (see `claim`), and its lock makes moves and live writes of its threads take turns: that is the
-      compare-and-set. Another process is refused when it opens the gallery. A process that dies
-      gives way at once to one of the same machine, after 45 s to others. A process that was stopped
-      for longer than that and goes on finds out before its next write; a write that was on its
-      way at that moment may still arrive.
-    - A server shows a write to reads a moment later (200 ms by default). A row on an old side is
-      removed when the one on the new side can be seen, and when searches that began before have
-      ended: a search misses no item, whatever moves. It may find an item on the old side, or on
-      both, for up to a second after the move.
-    - `fresh`: searches wait until they see every write of this process, and every move done. That
-      costs them up to half a second while items move; without it they wait for nothing.
-      All other reads are always fresh.
-    - Killed anywhere, a process may leave items on two sides. `open` removes the earlier row: each
-      says since when it counts. What was acknowledged is never undone.
-    - Versions are nanoseconds of the clock of the machine that writes.
-
-    Limits: 16,384 hits for a query, 65,535 bytes for an item id. A row's kept old vectors must fit
-    into 65,536 bytes of JSON: 12,000 numbers in all.
-
-    Tested against Milvus 2.3.5 and Milvus Lite 3.2.2, with pymilvus 3.0.2. Milvus Lite is for
-    trying things out: it searches slowly.
+    Each space is a collection of its own; each item is one row, in the collection of its side. One
+    process at a time has a gallery, and another is refused. docs/howto/milvus.md says what holds
+    and why, and names the limits.
     """
 
     def __init__(
@@ -134,11 +107,11 @@ class MilvusGallery(Gallery):
         The collection must have a primary key that its users choose (text or whole number), one
         field of float vectors, called `vector`, and dynamic fields; no others. Metadata are the
         texts, numbers and booleans among the dynamic fields.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
         Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
-        of it, and a vector that was changed meanwhile would be taken for the old one.
+        of it, and a vector that they change would be taken for the old one.
         """
         with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
@@ -363,6 +336,22 @@ class MilvusGallery(Gallery):
                     self._claim.end(settled=settled)
                 finally:
                     self._server.close()
+
+    def _owner_after(self, owner: str) -> str:
+        with self._items.lock:
+            self._claim.check()
+            now = self._claim.owner or owner
+            self._claim.owner = now
+            return now
+
+    def _release_from(self, owner: str) -> None:
+        with self._items.lock:
+            if self._claim.owner == owner:
+                self._claim.owner = ""
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        with self._items.reading(None):
+            return items.remarks(self._server, self._stamp)
 
     def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
         condition = where_expression(where, adopted=space.adopted) if where else ""

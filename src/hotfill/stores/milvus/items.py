@@ -311,6 +311,27 @@ def count(server: Server, where: Space, origin: str | None) -> int:
     return server.count(where, f"{field} == {quoted(origin)}")
 
 
+def remarks(server: Server, stamp: Stamp) -> list[str]:
+    """Look at some vectors of an adopted collection: zeros, and lengths that nobody promised."""
+    said = []
+    for space in stamp.spaces[:1]:
+        names = [row.item_id for row in server.page(space, None, _PAGE)] if space.adopted else []
+        rows = server.read(space, names, vectors=True).values() if names else ()
+        norms = np.array([np.linalg.norm(row.vector) for row in rows])
+        zeros, other = int((norms == 0).sum()), int((abs(norms[norms > 0] - 1) > 0.01).sum())
+        if zeros and space.model.metric == "cosine":
+            said.append(
+                f"{zeros:,} of {len(norms):,} vectors looked at are all zero: they have no "
+                "direction and are left out of fitting; the upgrade embeds them like others"
+            )
+        if other and space.model.normalised:
+            said.append(
+                f"{other:,} of {len(norms):,} vectors looked at are not of unit length, which "
+                f"{space.model} promises: say normalised = false, or name the model that made them"
+            )
+    return said
+
+
 # Rows to be written -------------------------------------------------------------------------------
 
 
@@ -391,9 +412,22 @@ def moved(
             continue
         if side == target and row.origin == own != origin:
             continue  # the model's own vector is better than any transform's
-        kept = {key: vector for key, vector in row.kept.items() if key != str(target.number)}
+        others = dict(row.kept)
+        earlier = others.pop(str(target.number), None)
         if side != target:
-            kept[str(side.number)] = as_stored(row.vector[None], side.model).tobytes()
+            others[str(side.number)] = row.vector.tobytes()
+        vector = _as_it_was(rows[i], earlier, target) if side != target else rows[i]
         since = max(now, row.since + 1)
-        made.append(replace(row, origin=origin, since=since, kept=kept, vector=rows[i]))
+        made.append(replace(row, origin=origin, since=since, kept=others, vector=vector))
     return made
+
+
+def _as_it_was(
+    vector: NDArray[np.float32], earlier: bytes | None, target: Space
+) -> NDArray[np.float32]:
+    """Return the vector that an adopted collection had, of any length, where it is the same one."""
+    if earlier is None or not target.adopted:
+        return vector
+    kept = np.frombuffer(earlier, dtype=np.float32)
+    same = np.allclose(as_stored(kept[None], target.model)[0], vector, atol=1e-6)
+    return kept if same else vector

@@ -31,7 +31,7 @@ BOOLEAN = "_bool_"
 """Before the key of a truth value in collections of our own, where it is kept as the text "True" or
 "False": Milvus Lite takes true for 1 (3.2.2)."""
 FIELDS = ("version", "origin", "since", "metadata", "kept")
-"""In collections of our own: fields beside key and vector. In adopted ones all but the metadata
+"""In collections of our own: fields apart from key and vector. In adopted ones all but the metadata
 are dynamic fields with `hotfill_` before their names, and the metadata are the other ones."""
 
 
@@ -41,7 +41,7 @@ class Row:
 
     since: nanoseconds; when it came there. Where a crash left an item on two sides, the later
         counts.
-    content: what stands beside it, as it is stored. kept: kept old vectors, space number to bytes.
+    content: the rest of it, as it is stored. kept: kept old vectors, space number to bytes.
     vector: empty where it was not asked for.
     """
 

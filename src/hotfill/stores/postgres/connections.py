@@ -50,6 +50,7 @@ _FULL = "53100"
 _HINTS = {
     "23502": "the table has columns that must not be empty and that hotfill does not know: write "
     "new items with your own statements, hotfill sees them",
+    "2BP01": "drop or change these first, then say the same again",
     "25006": "this server takes no writes: connect to the primary",
     "42501": "grant the right to the user that hotfill connects as",
     "42P01": "the table is gone",

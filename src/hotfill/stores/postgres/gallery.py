@@ -13,6 +13,7 @@ from hotfill.stores.postgres import inspector, schema, statements
 from hotfill.stores.postgres.connections import Connections, translated
 from hotfill.stores.postgres.stamp import check_name
 from hotfill.stores.postgres.table import Table
+from hotfill.stores.postgres.triggers import OWN_SESSION
 from hotfill.stores.postgres.values import (
     check_fit,
     documents_of,
@@ -103,14 +104,14 @@ class PostgresGallery(Gallery):
     ) -> Self:
         """Stamp a table that is there: say which model made its vectors.
 
-        The table is not altered: a note about it is made in `hotfill_galleries`, beside it. It can
-        be read and searched then. The first `add_space` adds hotfill's columns, and from then on it
-        can be written through hotfill too.
+        The table is not altered: a note about it is made in `hotfill_galleries`, in its schema. It
+        can be read and searched then. The first `add_space` adds hotfill's columns, and from then
+        on it can be written through hotfill too.
 
         id_column: text, uuid or a whole number; unique and never empty. vector_column: `vector` or
         `halfvec` with the model's dimension; rows in which it is empty are no items.
         metadata_column: jsonb; None for no metadata. half: of the columns added later.
-        Others: as for `create`. Again is harmless. Raises StoreError when the table does not fit,
+        Others: as for `create`. Idempotent. Raises StoreError when the table does not fit,
         or was stamped otherwise before.
         """
         columns = inspector.Columns(id_column, vector_column, metadata_column)
@@ -337,6 +338,8 @@ class PostgresGallery(Gallery):
         """
         sizes = {model: self.count(model) for model in self.spaces}
         with translated("build indexes"), self._table.connections.apart() as connection:
+            if not self._table.connections.pooled:  # else the session is not ours to alter
+                connection.execute("SET statement_timeout = 0")
             stamp = self._table.stamp
             if stamp.prepared:
                 schema.add_up(connection, stamp)
@@ -399,7 +402,7 @@ def _connected(
     check_name("the schema", schema_name)
     check_name("the table", table)
     settings = {
-        **schema.OWN_SESSION,
+        **OWN_SESSION,
         # Values decide what the best plan is, above all which index a search may use.
         "plan_cache_mode": "force_custom_plan",
         # An index goes on until k hits passed the filter, and gives them nearly in order.

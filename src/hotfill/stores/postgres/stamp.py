@@ -24,7 +24,7 @@ MOST_INDEXED = 4000
 _MOST_INDEXED_WHOLE = 2000  # of 32 bits
 _LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones, silently
 VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
-"""The columns that hotfill adds beside its vectors."""
+"""The columns that hotfill adds, apart from vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Space:
 
     @property
     def can_be_indexed(self) -> bool:
-        """Whether pgvector has an index for vectors of so many numbers."""
+        """Whether pgvector has an index for its vectors."""
         return self.model.dimension <= MOST_INDEXED
 
 

@@ -141,6 +141,7 @@ def count(stamp: Stamp, space: Space, origin: str | None) -> Statement:
 
 # Searching all sides at one moment ----------------------------------------------------------------
 
+_SAME_DIRECTION = 1e-6  # cosine distance: what rounding leaves of a vector brought to unit length
 _OPERATOR = {"cosine": "<=>", "dot": "<#>", "l2": "<->"}
 _SCORE = {"cosine": "1 - ({})", "dot": "-({})", "l2": "-({})"}
 
@@ -236,7 +237,7 @@ _MOVE = """, given AS (
             unnest(%(rows)s::{kind}[]) AS v
     ) g, stamp
 ), moved AS (
-    UPDATE {items} i SET {space_column} = {number}, {origin_column} = %(origin)s, {column} = g.v
+    UPDATE {items} i SET {space_column} = {number}, {origin_column} = %(origin)s, {column} = {put}
     FROM given g
     WHERE i.{key} = g.id AND {version} = g.version AND {item} AND NOT (
         {space} = {number} AND {origin} = %(own)s AND {origin} <> %(origin)s
@@ -323,8 +324,22 @@ def move(
     origin: str,
 ) -> Statement:
     """Let items be searched elsewhere if their version is the expected one; rows are their ids."""
+    put: sql.Composable = sql.SQL("g.v")
+    if space.model.metric == "cosine":
+        # On the way back the vector is there already. People's own may have any length: it stays.
+        put = sql.SQL(
+            "CASE WHEN {side} <> {number} AND i.{column} {distance} g.v < {same} "
+            "THEN i.{column} ELSE g.v END"
+        ).format(
+            side=stamp.space_number,
+            number=sql.Literal(space.number),
+            column=sql.Identifier(space.column),
+            distance=stamp.operator(_OPERATOR["cosine"]),
+            same=sql.Literal(_SAME_DIRECTION),
+        )
     steps = sql.SQL(_MOVE).format(
         **_parts(stamp),
+        put=put,
         kind=stamp.type_of(space.kind),
         space_column=sql.Identifier(SPACE),
         origin_column=sql.Identifier(ORIGIN),

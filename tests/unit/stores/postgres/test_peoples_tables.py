@@ -230,6 +230,25 @@ def test_a_column_without_a_length_gets_the_statement_to_run(place):
     assert place.adopt(OLD, table="docs").count(OLD) == 6
 
 
+@pytest.mark.parametrize("kind", ["vector", "halfvec"])
+def test_moved_there_and_back_vectors_have_the_length_that_they_had(place, kind):
+    table(place, f"id bigint PRIMARY KEY, title text, embedding {kind}(3)")
+    place.sql("UPDATE docs SET embedding = '[2.7,-41,0.123]' WHERE id = 2")
+    before = place.sql("SELECT id, embedding::text FROM docs ORDER BY id")
+    gallery = place.adopt(OLD, table="docs")
+    gallery.add_space(NEW)
+    page = gallery.scan(OLD)
+    gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
+    found = gallery.vectors(page.item_ids, OLD)
+    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-3)
+    back = found.vectors.copy()
+    back[0] = [0, 0, 1]  # another one is written
+    gallery.move(found.item_ids, back, space=OLD, expected_versions=found.versions)
+    assert gallery.count(OLD) == 6
+    after = place.sql("SELECT id, embedding::text FROM docs ORDER BY id")
+    assert after == [(1, "[0,0,1]"), *before[1:]]
+
+
 # What hotfill does not show -----------------------------------------------------------------------
 
 HIDDEN = {
