@@ -9,9 +9,9 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
+from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
 from hotfill.upgrade.phases import Phase
-from tests.acceptance.truth.opened import opened
 from tests.acceptance.truth.power import recorder
 from tests.acceptance.truth.world import World
 

@@ -16,9 +16,9 @@ import threading
 import time
 from pathlib import Path
 
+from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
 from tests.acceptance.truth import shop
-from tests.acceptance.truth.opened import opened
 
 _PAUSE_SECONDS = 0.01
 _MOST = 10_000  # items that a search asks for: all

@@ -13,7 +13,7 @@ from tests.acceptance.truth.world import PATIENCE_SECONDS, World
 def _under_way(world: World, step: str, **settings):
     """A session that has done something, but perhaps not all."""
     session = world.session(step, **settings)
-    session.wait_for(int(world.random.integers(2, 60)))
+    session.wait_for(int(world.random.integers(2, 150)))
     return session
 
 

@@ -52,8 +52,11 @@ class Oracle:
         self._writes.setdefault(item_id, []).append(Write(version, at))
 
     def acknowledge(self, item_id: str, version: int, at: float) -> None:
-        write = self._writes[item_id][-1]
-        assert write.version == version
+        write = next(
+            each
+            for each in reversed(self._writes[item_id])
+            if each.version == version and each.ended == float("inf")
+        )
         write.ended = at
 
     def newest(self, item_id: str) -> int:
@@ -92,7 +95,7 @@ class Oracle:
         counted = Counter(found)
         judged.add("doubled", (item for item, n in counted.items() if n > 1))
         lost, resurrected = [], []
-        for item_id in self._writes:
+        for item_id in list(self._writes):
             possible = self._possible(item_id, began, ended)
             if item_id in counted:
                 if possible == {0}:

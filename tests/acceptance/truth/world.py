@@ -16,10 +16,10 @@ from io import StringIO
 from pathlib import Path
 
 from hotfill import config
+from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
 from hotfill.upgrade.phases import Phase
 from tests.acceptance.truth import application
-from tests.acceptance.truth.opened import opened
 from tests.acceptance.truth.oracle import Judged, Oracle
 from tests.acceptance.truth.power import Disk, recorder
 from tests.acceptance.truth.shop import OLD, Shop, content, old_model, write_config
@@ -122,7 +122,7 @@ class Session:
 
     def _read(self, reader) -> None:
         oracle, outcome = self._world.oracle, self._world.outcome
-        with closing(reader), suppress(EOFError):
+        with closing(reader), suppress(EOFError, ConnectionResetError):
             while True:
                 kind, *words = reader.recv()
                 with self._moved:
