@@ -185,12 +185,13 @@ class World:
         self.outcome = Outcome(store, "none", "")
         self.disk: Disk | None = None
         self.backups: list[tuple[float, Path]] = []
-        self.path = write_config(self.site, folder, self._section())
+        self.path = self._configure()
         self._fill()
         self.back_up()
 
-    def _section(self) -> dict:
-        return {"kind": self.store, "path": "gallery", "exact": True}
+    def _configure(self) -> Path:
+        store = {"kind": self.store, "path": "gallery", "exact": True}
+        return write_config(self.site, self.folder, store)
 
     def _create(self):
         if self.store == "index-files":
@@ -219,6 +220,10 @@ class World:
     @property
     def project(self):
         return config.read(self.path)
+
+    def delete_journal(self) -> None:
+        for path in self.journal_files:
+            path.unlink()
 
     @property
     def journal_files(self) -> list[Path]:
@@ -251,6 +256,9 @@ class World:
             self.disk = Disk(self.site, self.folder / "disk")
             settings["environment"] = self.disk.environment
         return Session(self, step, least, **settings)
+
+    def close(self) -> None:
+        """End every process."""
 
     def look(self) -> None:
         """Search and write as the application does before anybody has repaired anything."""
