@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import psycopg
@@ -53,6 +54,12 @@ class PostgresWorld(World):
 
     def session(self, step: str | None, least: int = 3, **settings) -> Session:
         return Session(self, step, least, writer=_LEADS, **settings)
+
+    def examine(self) -> None:
+        """With nobody at work: what is looked at stands still."""
+        self.asking.send(signal.SIGTERM)
+        self.asking.finish()
+        super().examine()
 
     def close(self) -> None:
         if self.asking is not None:
