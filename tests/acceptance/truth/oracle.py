@@ -67,6 +67,11 @@ class Oracle:
     def item_ids(self) -> list[str]:
         return list(self._writes)
 
+    @property
+    def untouched(self) -> set[str]:
+        """Items that were there from the beginning, and never written again or deleted."""
+        return {i for i, writes in self._writes.items() if len(writes) == 1 and not writes[0].began}
+
     def doubt_since(self, at: float) -> None:
         """What was acknowledged after a moment may be gone: a power cut, or an older backup.
 
