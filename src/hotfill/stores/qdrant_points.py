@@ -1,12 +1,12 @@
 """How an item is a point, in Qdrant Edge and in a Qdrant collection alike.
 
-One point per item; each space is a named vector, called by its fingerprint. In the payload, beside
-the user's metadata, stand keys of hotfill's own:
+One point per item; each space is a named vector, called by its fingerprint. In the payload stand
+the user's metadata, and keys of hotfill's own:
 
-_id        the item's id (the point's is made from it). Not in an adopted collection.
-_version   the content version.
-_side      the fingerprint of the space where the item is searched.
-_made_by_* the transform that made the vector of a space; without it the space's model did.
+_hotfill_id         the item's id (the point's is made from it). Not in an adopted collection.
+_hotfill_version    the content version.
+_hotfill_side       the fingerprint of the space where the item is searched.
+_hotfill_made_by_*  the transform that made the vector of a space; without it the space's model did.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from hotfill.stores.filters import alternatives
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hotfill.stores.base import Metadata, Scalar, Where
+    from hotfill.stores.base import Scalar, Where
 
-ID, VERSION, SIDE = "_id", "_version", "_side"
-_MADE_BY = "_made_by_"
+_OURS = "_hotfill_"
+ID, VERSION, SIDE = _OURS + "id", _OURS + "version", _OURS + "side"
+_MADE_BY = _OURS + "made_by_"
 _NAMESPACE = UUID("6f1f0a52-6a6c-5e0b-9f2c-7d0f3f4f9b11")
 _LARGEST = sys.float_info.max
 
@@ -43,9 +44,9 @@ def made_by(space: str) -> str:
     return _MADE_BY + space
 
 
-def payload(item_id: str, version: int, side: str, metadata: Metadata) -> dict[str, Any]:
+def payload(version: int, side: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Put together what stands beside the vectors of an item whose content is new."""
-    return {**metadata, ID: item_id, VERSION: version, SIDE: side}
+    return {**content, VERSION: version, SIDE: side}
 
 
 def is_made_by(key: str) -> bool:
@@ -55,7 +56,7 @@ def is_made_by(key: str) -> bool:
 
 def is_ours(key: str) -> bool:
     """Tell whether hotfill put a payload key there."""
-    return key in (ID, VERSION, SIDE) or is_made_by(key)
+    return key.startswith(_OURS)
 
 
 def path(*keys: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hotfill.stores.qdrant.stamp import Space
 
 _EXACT_IN_FLOAT64 = 2**53
+_MOST_NAMES = 5  # in a key with dots, to look for it in all ways: 16
 
 
 def where_filter(where: Where, *, adopted: bool) -> models.Filter:
@@ -54,10 +55,24 @@ class _Words(FilterWords):
 
 class _NestedWords(_Words):
     def _at(self, key: str, **condition: Any) -> Any:
-        keys = key.split(".")
-        ways = [path(key), path(*keys)] if len(keys) > 1 and all(keys) else [path(key)]
-        found = [models.FieldCondition(key=way, **condition) for way in ways]
+        found = [models.FieldCondition(key=path(*way), **condition) for way in _ways(key)]
         return found[0] if len(found) == 1 else self.any_of(found)
+
+
+def _ways(key: str) -> list[tuple[str, ...]]:
+    """List where a key can stand: each dot goes one level down, or is part of a name."""
+    names = key.split(".")
+    if not all(names):
+        return [(key,)]
+    if len(names) > _MOST_NAMES:
+        return [(key,), tuple(names)]
+    first, *rest = names
+    ways = [(first,)]
+    for name in rest:
+        ways = [
+            longer for way in ways for longer in ((*way[:-1], f"{way[-1]}.{name}"), (*way, name))
+        ]
+    return ways
 
 
 _WORDS, _NESTED_WORDS = _Words(), _NestedWords()

@@ -18,7 +18,7 @@ from hotfill.stores.qdrant.filter import (
     without,
 )
 from hotfill.stores.qdrant.points import changed, changes, foreign
-from hotfill.stores.qdrant_points import SIDE, VERSION, made_by, path, payload
+from hotfill.stores.qdrant_points import ID, SIDE, VERSION, made_by, path, payload
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Names
@@ -65,7 +65,10 @@ def upsert(
                     **{name: vector for name, vector in others.items() if name not in ours},
                     **{name: rows[place].tolist() for name, rows in kinds.items()},
                 },
-                payload=payload(item_id, int(versions[place]), side, content),
+                payload={
+                    **payload(int(versions[place]), side, content),
+                    **({} if adopted else {ID: item_id}),
+                },
             )
         )
     largest = max((sum(map(_numbers, point.vector.values())) for point in points), default=0)

@@ -6,8 +6,6 @@ work on a copy, and the gallery then carries over what was written in between an
 
 A full disk. The engine writes through mapped files, and opening a shard plays back its log. Where
 the disk has no room for that the system ends the process (SIGBUS). So another process tries first.
-
-Run as: python -m hotfill.stores.qdrant_edge.engine_process optimise|open FOLDER
 """
 
 from __future__ import annotations
@@ -55,8 +53,8 @@ def check_opens(shard: Path) -> None:
     code, last = _run("open", shard)
     if code != 0:
         raise StoreFullError(
-            f"{shard} cannot be opened while the disk is full: there is no room to play back what "
-            f"was written last (a process that tried ended with {code}: {last}); nothing is lost: "
+            f"{shard} cannot be opened while the disk is this full: the engine needs some room "
+            f"for it (a process that tried ended with {code}: {last}); nothing is lost: "
             "make room and open it again",
             retryable=True,
         )
@@ -76,7 +74,7 @@ def main() -> None:
 
 def _run(what: str, shard: Path) -> tuple[int, str]:
     """Run `main` in another process. Returns its exit status and the last thing it said."""
-    command = [sys.executable, "-m", __name__, what, str(shard)]
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", what, str(shard)]
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, env=here, capture_output=True, text=True, check=False)
     said = done.stderr.strip().splitlines()
@@ -88,7 +86,3 @@ def _end_with_parent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

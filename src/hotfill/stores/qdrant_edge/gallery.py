@@ -12,8 +12,8 @@ from hotfill.errors import StoreFullError
 from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
 from hotfill.stores.folder import Stamp, check_room, new_folder, read_stamp, write_stamp
-from hotfill.stores.kept import KeptVectors
 from hotfill.stores.qdrant_edge.engine_process import check_opens
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
 from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by

@@ -45,7 +45,7 @@ _DISTANCES = {  # cosine: both sides have unit length, which makes the inner pro
     "dot": client.Distance.Dot,
     "l2": client.Distance.Euclid,
 }
-_VALUES = "_values"  # payload: numbers and flags as texts, "key=value"
+_VALUES = "_hotfill_values"  # payload: numbers and flags as texts, "key=value"
 _POINTS_AT_ONCE = 1_000  # in one write or read
 _QUERIES_AT_ONCE = 16
 
@@ -280,7 +280,7 @@ def item_payload(item_id: str, version: int, side: str, metadata: Metadata) -> d
     The engine's matches know texts and whole numbers only (0.9.0): a wanted True becomes 1, and 3
     is not 3.0. So numbers and flags stand in the payload once more, as texts.
     """
-    content = payload(item_id, version, side, metadata)
+    content = {**payload(version, side, metadata), ID: item_id}
     values = [
         _token(key, value) for key, value in metadata.items() if isinstance(value, (int, float))
     ]
