@@ -1,4 +1,4 @@
-"""Upgrade so many items and print by how many megabytes the peak of memory rose."""
+"""Upgrade this many items and print by how many megabytes the peak of memory rose."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+import hotfill
 from hotfill import ModelId
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.journal.sqlite import SqliteJournal
-from hotfill.upgrade.pairs import fitting_for
-from hotfill.upgrade.plan import Plan
 
 OLD = ModelId("old", "1", 128)
 NEW = ModelId("new", "1", 128)
@@ -94,20 +91,21 @@ def peak() -> float:
 
 def main() -> None:
     gallery = ComputedGallery(int(sys.argv[1]))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        plan = Plan(OLD, NEW, batch_size=256, fit_items=0, strategy="compatible")
-        upgrade = Upgrade(
-            gallery=gallery,
-            journal=SqliteJournal(folder / "journal.sqlite"),
-            plan=plan,
-            folder=folder,
-            new_embedder=Embedder(),
+    with (
+        tempfile.TemporaryDirectory() as place,
+        hotfill.Upgrade(
+            gallery,
+            old=OLD,
+            new=Embedder(),
             source=lambda ids: {item_id: int(item_id) for item_id in ids},
-            fitting=fitting_for(plan),
-        )
+            folder=Path(place),
+            batch_size=256,
+            fit_items=0,
+            strategy="compatible",
+        ) as up,
+    ):
         before = peak()
-        upgrade.start()
+        up.start()
         print(peak() - before)
 
 

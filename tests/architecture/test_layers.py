@@ -10,7 +10,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "src" / "hotfill"
 
-BASE = {"_version", "errors", "types", "checks", "extras", "locks", "sqlite", "ties", "vectors"}
+BASE = {
+    *("_version", "errors", "types", "checks", "extras", "files", "locks", "retry", "sqlite"),
+    *("ties", "vectors"),
+}
 CORE = {"metrics", "binary", "stores", "ranking", "upgrade", "rehearsal"}
 DOORS = {"config", "cli", "service", "integrations", "embedders", "runners"}
 LAB = {"lab"}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+import hotfill
 from hotfill import config
-from hotfill.config import project as project_module
 from hotfill.errors import ConfigError, HotfillError, PhaseError
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade import control
 from hotfill.upgrade.journal.lock import running_lock
 from hotfill.upgrade.phases import Phase, Step
 from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.upgrade import Upgrade
 from tests.unit.cli.models import NEW, OLD, THIRD
 from tests.unit.cli.project import ITEMS, fill, write_config
 
@@ -118,59 +121,59 @@ def test_what_is_no_embedder_is_refused(tmp_path):
 def test_an_unknown_hook_is_refused_and_a_failing_one_stops_its_move(tmp_path):
     fill(tmp_path)
     project = config.read(write_config(tmp_path, hooks={"on_stat": "true"}))
-    with pytest.raises(ConfigError, match="unknown hook 'on_stat'"), project.opened(Step.START):
-        pass
+    with Upgrade.of(project) as up, pytest.raises(ConfigError, match="unknown hook 'on_stat'"):
+        up.start()
     project = config.read(
         write_config(tmp_path, hooks={"on_prepared": 'test "$HOTFILL_PHASE" = x'})
     )
-    with (
-        pytest.raises(HotfillError, match="failed with exit code 1"),
-        project.opened(Step.START) as upgrade,
-    ):
-        upgrade.start()
-    assert project.status().phase is Phase.PREPARED
+    with Upgrade.of(project) as up:
+        with pytest.raises(HotfillError, match="failed with exit code 1"):
+            up.start()
+        assert up.status().phase is Phase.PREPARED
 
 
 def test_looking_at_an_upgrade_that_has_not_begun_makes_no_file(project):
-    assert project.status().phase is Phase.PLANNED
-    with pytest.raises(PhaseError):
-        project.check(Step.VERIFY)
+    with Upgrade.of(project) as up:
+        assert up.status().phase is Phase.PLANNED
+        with pytest.raises(PhaseError):
+            up.check(Step.VERIFY)
     assert not project.folder.exists()
 
 
 def test_steps_after_the_start_follow_the_plan_that_began_not_the_file(project, tmp_path):
-    with project.opened(Step.START) as upgrade:
-        upgrade.start()
-    changed = config.read(write_config(tmp_path, upgrade={"verify_items": 5}))
-    with changed.opened(Step.VERIFY) as upgrade:
-        assert upgrade.verify().sampled == 20
+    with Upgrade.of(project) as up:
+        up.start()
+    with hotfill.open(write_config(tmp_path, upgrade={"verify_items": 5})) as up:
+        assert up.verify().sampled == 20
 
 
 def test_an_abort_begins_before_the_store_is_opened(project, monkeypatch):
-    with project.opened(Step.START) as upgrade:
-        upgrade.start()
-    monkeypatch.setattr(project_module, "HANDOVER_SECONDS", 0.0)
+    with Upgrade.of(project) as up:
+        up.start()
+    monkeypatch.setattr(control, "HANDOVER_SECONDS", 0.0)
     with QdrantEdgeGallery.open(project.path.parent / "gallery") as gallery:
         with (
             running_lock(project.folder / "running"),
             pytest.raises(HotfillError, match="is running this upgrade"),
-            project.opened(Step.ABORT),
         ):
-            pass
-        assert project.status().phase is Phase.ABORTING
+            up.abort()
+        assert up.status().phase is Phase.ABORTING
         assert gallery.count(NEW) == ITEMS
-    with project.opened(Step.ABORT) as upgrade:
-        assert upgrade.abort().phase is Phase.ABORTED
+    with up:
+        assert up.abort().phase is Phase.ABORTED
 
 
 def test_the_journal_tells_the_coverage_while_another_process_has_the_store(project):
-    with project.opened(Step.START) as upgrade:
-        control.pause(upgrade.journal, "anna")
-        upgrade.on_phase = lambda phase: upgrade.stop.set()
-        upgrade.start()
-        told = project.current()
-    known = project.current()
-    assert (told.told_by, known.told_by) == ("journal", "store")
+    with Upgrade.of(project) as up, Upgrade.of(project) as elsewhere:
+        up.start(background=True)
+        up.pause("anna")
+        while up.phase is not Phase.BACKFILLING:
+            time.sleep(0.01)
+        up.stop()
+        up.wait()
+        told = elsewhere.current()
+    known = elsewhere.current()
+    assert (told.recorded_by, known.recorded_by) == ("journal", "store")
     assert told.models == known.models
     assert [(each.items, each.share) for each in known.models] == [(ITEMS, 1.0), (0, 0.0)]
 
@@ -183,19 +186,16 @@ def third(folder, **changes):
 def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path):
     values = {"embedder": "tests.unit.cli.models:new_model"}
     newest = {"embedder": "tests.unit.cli.models:third_model", "options": {}}
-    path = third(tmp_path, supersedes="former.toml", old=values, new=newest)
-    write_config(tmp_path).rename(tmp_path / "former.toml")
+    path = third(tmp_path, supersedes="previous.toml", old=values, new=newest)
+    write_config(tmp_path).rename(tmp_path / "previous.toml")
     plan = config.read(path).draft()
     assert (plan.older_models, plan.old_model, plan.new_model) == ((OLD,), NEW, THIRD)
     assert Plan.from_dict(plan.to_dict()) == plan
-    third(tmp_path, supersedes="former.toml", new=newest)
+    third(tmp_path, supersedes="previous.toml", new=newest)
     with pytest.raises(ConfigError, match=r"\[old\] must be that model"):
         config.read(path).draft()
-    with (
-        pytest.raises(ConfigError, match="must be that model"),
-        config.read(path).opened(Step.START),
-    ):
-        pass
+    with hotfill.open(path) as up, pytest.raises(ConfigError, match="must be that model"):
+        up.start()
     third(tmp_path, supersedes="third.toml")
     with pytest.raises(ConfigError, match="in a circle"):
         config.read(path)
@@ -208,7 +208,7 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
     ("change", "message"),
     [
         ({"strategy": "prefill"}, 'needs "merge"'),
-        ({"order": "uncertain"}, "order by doubt and refit"),
+        ({"order": "uncertainty"}, "order by doubt and refit"),
         ({"refit": True}, "order by doubt and refit"),
         ({"older_models": (NEW,)}, "a model of its own"),
     ],

@@ -10,6 +10,7 @@ from hotfill.cli.binarize import binarize
 from hotfill.cli.complete import complete
 from hotfill.cli.current import current
 from hotfill.cli.cutover import cutover
+from hotfill.cli.dead_letters import dead_letters
 from hotfill.cli.doctor import doctor
 from hotfill.cli.pause import pause
 from hotfill.cli.plan import plan
@@ -41,6 +42,7 @@ COMMANDS = (
     watch,
     pause,
     resume,
+    dead_letters,
     verify,
     postpone,
     unpostpone,

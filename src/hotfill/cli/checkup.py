@@ -13,7 +13,7 @@ from hotfill._version import __version__
 from hotfill.cli.exit_codes import ExitCode, exit_code
 from hotfill.config import Project, read
 from hotfill.errors import ConfigError, HotfillError, SourceError, StoreBusyError, StoreFullError
-from hotfill.upgrade.journal.lock import holder
+from hotfill.locks import holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ _LOOKED_AT = 3  # items whose content is read
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. problem: what is wrong and how to mend it; None when all is well."""
+    """One thing looked at. problem: what is wrong and how to fix it; None when all is well."""
 
     what: str
     found: str = ""

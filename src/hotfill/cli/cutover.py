@@ -12,8 +12,7 @@ def cutover(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     Happens completely or not at all. Needs a fresh `verify`.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import Step
+        from hotfill.config import open_upgrade
 
-        with read(config).opened(Step.CUTOVER) as upgrade:
-            report.status(upgrade.cutover())
+        with open_upgrade(config) as up:
+            report.status(up.cutover())

@@ -7,7 +7,7 @@ from hotfill.cli.output import reporting
 
 
 def doctor(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Look whether everything an upgrade needs is there, and say how to mend what is not.
+    """Look whether everything an upgrade needs is there, and say how to fix what is not.
 
     Changes nothing. Ends with the exit code of the first problem.
     """

@@ -61,7 +61,7 @@ class Report:
         return f"hotfill {step}" + ("" if self.config == DEFAULT_CONFIG else f" {self.config}")
 
     def note(self, text: str) -> None:
-        """Say something now, to people, beside the result."""
+        """Say something now, to people, apart from the result."""
         console(sys.stderr).print(text, markup=False)
 
     def confirm(self, question: str) -> None:

@@ -29,10 +29,11 @@ def plan(
     when something blocks the upgrade.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        made = project.plan()
+        with open_upgrade(config) as up:
+            made = up.plan()
+            status = up.status()
         if out is not None:
             made.write(out)
         report.add(made.to_dict(), plan_lines(made))
@@ -40,7 +41,7 @@ def plan(
             report.code = ExitCode.BLOCKED
             report.next(["plan"])
         else:
-            report.next(project.status().next_steps)
+            report.next(status.next_steps)
 
 
 def plan_lines(made: Plan) -> list[str]:

@@ -14,12 +14,11 @@ from hotfill.errors import InputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hotfill.config import Project
     from hotfill.stores.base import Scalar, Where
-    from hotfill.upgrade.serving import Serving
+    from hotfill.upgrade.upgrade import Upgrade
     from hotfill.upgrade.view import SearchResult
 
-Query: TypeAlias = "Callable[[Project, Serving, int, Where], SearchResult]"
+Query: TypeAlias = "Callable[[Upgrade, int, Where], SearchResult]"
 
 
 def query(vector: Path | None, like: str | None, content: str | None) -> Query:
@@ -30,19 +29,20 @@ def query(vector: Path | None, like: str | None, content: str | None) -> Query:
             f"give one of --vector FILE.npy, --like ITEM_ID and --content TEXT; got {len(given)}"
         )
 
-    def run(project: Project, serving: Serving, k: int, where: Where) -> SearchResult:
+    def run(up: Upgrade, k: int, where: Where) -> SearchResult:
         if vector is not None:
             rows = np.atleast_2d(_read(vector))
             if len(rows) != 1:
                 raise InputError(f"{vector}: expected one vector, got an array of {rows.shape}")
-            return serving.search_vectors(rows, serving.view.query_model, k, where=where)[0]
+            return up.search_vectors(rows, up.view.query_model, k, where=where)[0]
         if content is not None:
-            return serving.search([content], k, where=where)[0]
+            return up.search([content], k, where=where)[0]
         assert like is not None  # one of the three is given
-        contents = project.source()([like])
+        contents = up.parts.source()([like])
         if like not in contents:
             raise SourceError(f"the source has no content for item {like!r}; is the id right?")
-        return serving.search([contents[like]], k, where=where)[0]
+        found: SearchResult = up.search([contents[like]], k, where=where)[0]
+        return found
 
     return run
 

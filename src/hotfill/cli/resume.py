@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -28,15 +27,14 @@ def resume(
     itself. (An upgrade that was killed or stopped goes on by `start`.)
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade import control
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with closing(project.journal()) as journal:
-            was_paused = control.resume(journal)
-            accepted = control.accept_gate(journal, by=by or user()) if accept_gate else ()
+        with open_upgrade(config) as up:
+            was_paused = up.resume()
+            accepted = up.accept_gate(by or user()) if accept_gate else ()
+            status = up.status()
         report.add({"was_paused": was_paused, "accepted": [hold.about for hold in accepted]})
         report.add({}, [f"accepted: {hold}" for hold in accepted])
         if not was_paused and not accepted:
             report.add({}, ["no gate held it" if accept_gate else "it was not paused"])
-        report.status(project.status())
+        report.status(status)

@@ -10,8 +10,7 @@ from hotfill.cli.running import running
 def rollback(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Go back to the old model after the cutover. Items written since keep their content."""
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import Step
+        from hotfill.config import open_upgrade
 
-        with read(config).opened(Step.ROLLBACK) as upgrade, running(upgrade, report):
-            report.status(upgrade.rollback())
+        with open_upgrade(config) as up, running(up, report):
+            report.status(up.rollback())

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hotfill.cli.arguments import user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.stopping import stopping
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hotfill.cli.output import Report
-    from hotfill.upgrade.engine import Upgrade
+    from hotfill.upgrade.upgrade import Upgrade
 
 
 @contextmanager
@@ -22,9 +23,8 @@ def running(upgrade: Upgrade, report: Report) -> Iterator[None]:
     from hotfill.cli.progress import Bar, Ticker  # rich is slow to import
 
     show = Bar() if sys.stderr.isatty() else Ticker(sys.stderr)
-    upgrade.on_status = show
-    with show, stopping(upgrade.stop):
+    with show, stopping(upgrade.stop), upgrade.session(by=user(), on_status=show):
         yield
-    if upgrade.stop.is_set():
+    if upgrade.stopped:
         report.code = ExitCode.STOPPED
         report.note("stopped cleanly; run the same command to go on")

@@ -45,15 +45,15 @@ def sample(
     the given queries.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
         from hotfill.rehearsal.gallery_sample import check_free
+        from hotfill.rehearsal.sampling import Sampler
         from hotfill.upgrade.canaries import read_queries
 
         check_free(out)
         given = [] if queries is None else read_queries(queries)
-        project = read(config)
-        with project.gallery() as gallery:
-            taken = project.sampler(gallery).take(
+        with open_upgrade(config) as up:
+            taken = Sampler.of(up).take(
                 items, queries=given, label_key=label_key, on_batch=_progress(report)
             )
         taken.save(out)

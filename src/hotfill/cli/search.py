@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -38,12 +37,12 @@ def search(
     """
     with reporting(config, as_json) as report:
         from hotfill.cli.queries import conditions, query
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
         asked, filters = query(vector, like, content), conditions(where or [])
-        with closing(project.look()) as journal, project.gallery() as gallery:
-            found = asked(project, project.serving(gallery, journal), k, filters)
+        with open_upgrade(config) as up:
+            found = asked(up, k, filters)
+            status = up.status()
         report.add(
             found.to_dict(),
             [
@@ -53,4 +52,4 @@ def search(
             or ["nothing found"],
         )
         report.add({}, [f"{found.phase}; the query is of {found.query_model}"])
-        report.next(project.status().next_steps)
+        report.next(status.next_steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Annotated
 
 import typer
@@ -53,7 +52,7 @@ def serve(
         settings = read_settings(
             project, **{name: value for name, value in changes.items() if value is not None}
         )
-        with stopping(threading.Event()):
+        with stopping(lambda: None):
             run(project, settings, lambda address: report.note(f"listening on {address}"))
         report.note("stopped cleanly")
 

@@ -1,4 +1,4 @@
-"""`hotfill stamp`."""
+"""`hotfill adopt`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stamp(
 ) -> None:
     """Take over a table or index that is there: note that the old model made its vectors.
 
-    The table itself is neither copied nor altered; `start` adds columns to it. Again is harmless.
+    The table itself is neither copied nor altered; `start` adds columns to it. Idempotent.
     In LanceDB all columns of texts, numbers and booleans can be filtered by. The vectors of an
     index file are copied into the gallery's folder; the file itself stays as it is.
     """

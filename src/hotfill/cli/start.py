@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hotfill.cli import output
-from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes, user
+from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json, Yes
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.plan import plan_lines
 from hotfill.cli.running import running
@@ -31,7 +30,7 @@ def start(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Run the upgrade in this process, from wherever it is, until every item is redone.
+    """Run the upgrade in this process, from wherever it is, until every item is re-embedded.
 
     Ctrl-C or SIGTERM: finish the batches in hand and stop; again: stop at once. Either way, and
     after any crash, the same command goes on. Asks before a fresh upgrade when on a terminal.
@@ -39,25 +38,24 @@ def start(
     with output.reporting(config, as_json) as report:
         from hotfill.config import read
         from hotfill.upgrade.phases import ENDED, Phase, Step
+        from hotfill.upgrade.upgrade import Upgrade
 
         project = read(config)
-        try:
-            project.check(Step.START)
-        except PhaseError as error:
-            anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
-            raise PhaseError(error.step, error.phase, anew) from error
-        with project.opened(Step.START) as upgrade:
-            fresh = upgrade.journal.phase is Phase.PLANNED
-            if fresh and not yes and output.interactive():
-                for line in plan_lines(upgrade.plan):
+        with Upgrade.of(project) as up:
+            try:
+                up.check(Step.START)
+            except PhaseError as error:
+                anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
+                raise PhaseError(error.step, error.phase, anew) from error
+            plan = None
+            if up.phase is Phase.PLANNED and not yes and output.interactive():
+                plan = up.plan()
+                for line in plan_lines(plan):
                     report.note(line)
-                upgrade.plan.check()
+                plan.check()
                 report.confirm("Start?")
-            if refit:
-                upgrade.plan = replace(upgrade.plan, refit=True)
-            upgrade.by = user()
-            with running(upgrade, report):
-                status = upgrade.start(retry_dead_letters=retry_dead_letters)
+            with running(up, report):
+                status = up.start(plan, retry_dead_letters=retry_dead_letters, refit=refit)
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
             report.code = ExitCode.STOPPED
         report.status(status)
@@ -69,6 +67,6 @@ def _anew(project: Project, phase: str) -> str:
         return (
             "a new upgrade by a file of its own, in which [old] is the model that this one led to"
         )
-    if project.settings.journal.kind == "postgres":
+    if project.settings.journal.kind_for(project.settings.store.journal_dsn) == "postgres":
         return "a new upgrade with another `name` under [journal] and another `folder`"
     return f"a new upgrade, once this one's folder is moved away: {project.folder}"

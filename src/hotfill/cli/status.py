@@ -12,11 +12,11 @@ def status(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     Reads the journal only, so it works while another process has the store open. Writes nothing.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        report.status(project.status())
-        letters = project.dead_letters()
+        up = open_upgrade(config)
+        report.status(up.status())
+        letters = up.dead_letters()
         report.add(
             {"dead_letter_items": [{"item_id": e.item_id, "error": e.error} for e in letters]},
             [f"dead letter {each.item_id}: {each.error}" for each in letters],

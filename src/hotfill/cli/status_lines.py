@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 
+_SLOW_SECONDS = 60.0  # a batch takes seconds; who has one for longer may hang
+
+
 def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     """Return one line of how far it is and one of why and how long. steps: name the next ones.
 
@@ -26,6 +29,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         first.append(counts(status))
     if status.dead_letters:
         first.append(f"dead letters {status.dead_letters:,}")
+    if status.accepted:
+        first.append(f"accepted {status.accepted:,}")
     if status.rate_per_second:
         first.append(rate(status.rate_per_second))
     second = []
@@ -40,6 +45,11 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
     lines = ["  ".join(first), "   ".join(second)]
+    if slow := [each for each in status.workers if each.seconds >= _SLOW_SECONDS]:
+        lines.append(
+            "slow: "
+            + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
+        )
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -17,15 +17,15 @@ _MESSAGE = b"\nstopping after the batches in hand; once more to stop at once (no
 
 
 @contextmanager
-def stopping(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` at the first signal; the second ends the process."""
+def stopping(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` at the first signal; the second ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may catch signals
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def first(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop()
         for each in _SIGNALS:  # the next one ends the process, as any kill may
             signal.signal(each, signal.SIG_DFL)
         # Not `print`: the signal may have come in the middle of one.

@@ -18,14 +18,12 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     A pass allows the cutover for a while. Ends with code 9 when something is wrong.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import Step
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        with project.opened(Step.VERIFY) as upgrade:
-            found = upgrade.verify()
-        report.add(found.to_dict(), _lines(found))
-        report.next(project.status().next_steps)
+        with open_upgrade(config) as up:
+            found = up.verify()
+            report.add(found.to_dict(), _lines(found))
+            report.next(up.status().next_steps)
         if not found.passed:
             report.code = ExitCode.NOT_VERIFIED
 

@@ -18,16 +18,16 @@ def watch(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """
     with reporting(config, as_json) as report:
         from hotfill.cli.progress import Bar, Ticker
-        from hotfill.config import read
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        status = project.status()
+        up = open_upgrade(config)
+        status = up.status()
         with Bar() if sys.stderr.isatty() else Ticker(sys.stderr) as show:
             try:
                 while status.running:
                     show(status)
                     time.sleep(_REFRESH_SECONDS)
-                    status = project.status()
+                    status = up.status()
             except KeyboardInterrupt:
                 report.note("no longer watching; the upgrade goes on")
         report.status(status)

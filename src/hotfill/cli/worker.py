@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.stopping import stopping
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hotfill.upgrade.phases import Phase
@@ -30,7 +31,7 @@ def worker(
         ),
     ] = 60.0,
     ray: Annotated[
-        int, typer.Option("--ray", min=0, help="Run so many workers on a Ray cluster instead.")
+        int, typer.Option("--ray", min=0, help="Run this many workers on a Ray cluster instead.")
     ] = 0,
     ray_gpus: Annotated[
         float, typer.Option("--ray-gpus", min=0, help="GPUs of each; may be a fraction.")
@@ -52,7 +53,7 @@ def worker(
             from hotfill.runners.ray import run_on_ray
 
             stop = threading.Event()
-            with stopping(stop):
+            with stopping(stop.set):
                 done = run_on_ray(
                     partial(opened, config.resolve(), lease_seconds),
                     ray,
@@ -64,17 +65,19 @@ def worker(
             _report(report, done.phase, done.embedded, done.written, stopped=stop.is_set())
             return
         with opened(config, lease_seconds) as helper:
-            with stopping(helper.stop):
+            with stopping(helper.stop.set):
                 phase = helper.run()
             did = helper.progress
             _report(report, phase, did.embedded, did.written, stopped=helper.stop.is_set())
 
 
-def opened(config: Path, lease_seconds: float) -> AbstractContextManager[Worker]:
+@contextmanager
+def opened(config: Path, lease_seconds: float) -> Iterator[Worker]:
     """Open everything that one worker needs, in whichever process it runs."""
-    from hotfill.config import read
+    from hotfill.config import open_upgrade
 
-    return read(config).worker(lease_seconds=lease_seconds)
+    with open_upgrade(config) as up:
+        yield up.worker(lease_seconds=lease_seconds)
 
 
 def _report(

@@ -34,9 +34,13 @@
     [hooks]                            # moment = shell command
     [service]                          # of `hotfill serve`; see `hotfill.service.settings`
 
-Paths are relative to the file. Factories are looked up as "module:name", beside the file first; in
+Paths are relative to the file. Factories are looked up as "module:name", in the folder of the file first; in
 their options "{here}" stands for the file's folder.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from hotfill.config.project import Project
 from hotfill.config.reading import explained, read
@@ -47,6 +51,10 @@ from hotfill.config.settings import (
     Settings,
     UpgradeSection,
 )
+from hotfill.upgrade.upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "FactorySection",
@@ -56,5 +64,14 @@ __all__ = [
     "Settings",
     "UpgradeSection",
     "explained",
+    "open_upgrade",
     "read",
 ]
+
+
+def open_upgrade(path: str | Path) -> Upgrade:
+    """Open the upgrade of a configuration file; `hotfill.open`. Raises ConfigError.
+
+    Nothing is opened or loaded before it is needed.
+    """
+    return Upgrade.of(read(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
@@ -13,17 +14,15 @@ from hotfill.config.settings import Settings
 from hotfill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import BaseModel
 
 
-def read(path: Path) -> Project:
+def read(path: str | Path) -> Project:
     """Read a configuration file, and that of the upgrade it supersedes, if any.
 
     Raises ConfigError, naming the nearest right key.
     """
-    return _read(path, ())
+    return _read(Path(path), ())
 
 
 def _read(path: Path, before: tuple[Path, ...]) -> Project:
@@ -43,8 +42,8 @@ def _read(path: Path, before: tuple[Path, ...]) -> Project:
         raise ConfigError(f"{path}: {explained(error, Settings)}") from error
     if settings.supersedes is None:
         return Project(path, settings)
-    former = _read(path.parent / settings.supersedes, (*before, path.resolve()))
-    return Project(path, settings, former)
+    previous = _read(path.parent / settings.supersedes, (*before, path.resolve()))
+    return Project(path, settings, previous)
 
 
 def explained(error: ValidationError, settings: type[BaseModel]) -> str:

@@ -53,6 +53,7 @@ class UpgradeSection(_Section):
     fit_items: int = 2000
     refit: bool = False
     optimise: bool = True
+    embed_timeout_seconds: float = 600.0
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Literal["manual", "auto"] = "manual"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 import numpy as np
 
 from hotfill.errors import ShapeError, VectorError
-from hotfill.ranking.stamped import save_stamped
+from hotfill.files import save_stamped
 from hotfill.vectors import Checked, as_compared, check_vectors, checked, has_free_length, unit
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Facts: TypeAlias = "Mapping[str, str | float | int]"
 """How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
 
 STAMP = "hotfill.transform"
-BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call, its result apart
 
 
 class StampedTransform(ABC):

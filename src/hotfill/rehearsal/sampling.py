@@ -13,6 +13,7 @@ from hotfill.rehearsal.sample import MAX_QUERIES, MIN_ITEMS, QUERY_SHARE
 from hotfill.upgrade.canaries import embed_queries
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import paired_vectors
+from hotfill.upgrade.parts import WHICH
 from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.canaries import GivenQuery
     from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.upgrade import Upgrade
 
 _PAGE = 1000  # items whose metadata are read at once
 
@@ -43,6 +45,19 @@ class Sampler:
     new_embedder: Embedder
     old_embedder: Embedder | None = None
     query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, upgrade: Upgrade) -> Sampler:
+        """Take samples of an upgrade's gallery."""
+        parts = upgrade.parts
+        asking = {parts.model(which): parts.query_embedder(which) for which in WHICH}
+        return cls(
+            upgrade.gallery,
+            parts.draft(),
+            *parts.backfilling(upgrade.gallery),
+            parts.embedder("old"),
+            {model: embedder for model, embedder in asking.items() if embedder is not None},
+        )
 
     def take(
         self,

@@ -52,12 +52,12 @@ def given_relevance(
     item_labels = np.asarray(labels)
     if item_labels.shape != (items,):
         raise ShapeError(f"labels: expected one per item ({items}), got shape {item_labels.shape}")
-    if sample.own_queries and query_labels is None:
+    if sample.has_queries and query_labels is None:
         raise InputError("queries and labels were given, but no labels of the queries")
-    if not sample.own_queries and query_labels is not None:
+    if not sample.has_queries and query_labels is not None:
         raise InputError("query labels were given, but no queries")
-    asked = np.asarray(query_labels) if sample.own_queries else item_labels
-    if sample.own_queries and asked.shape != (sample.queries_given,):
+    asked = np.asarray(query_labels) if sample.has_queries else item_labels
+    if sample.has_queries and asked.shape != (sample.queries_given,):
         raise ShapeError(
             f"query labels: expected one per query ({sample.queries_given}), got shape "
             f"{asked.shape}"

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 ORDERS: Mapping[str, str] = MappingProxyType(
     {
         "random": "random",
-        "uncertainty": "uncertain",
-        "popularity": "popular",
-        "popularity_uncertainty": "popular_uncertain",
+        "uncertainty": "uncertainty",
+        "popularity": "popularity",
+        "popularity_uncertainty": "popularity_uncertainty",
     }
 )
 TRANSFORMS: Mapping[tuple[str, str], str] = MappingProxyType(
@@ -42,7 +42,7 @@ def upgrade_settings(recommendation: Recommendation) -> str | None:
     if fitted is not None:
         lines.append(f'transform = "{fitted}"')
         if recommendation.transform == OWN_QUERY:
-            lines.append("own_queries = true")
+            lines.append("queries = "both"")
     elif recommendation.strategy == "prefill":
         lines.append(f'up = "up.safetensors"  # {recommendation.transform}: fit and save it')
     elif recommendation.strategy != "compatible":
@@ -56,5 +56,5 @@ def upgrade_settings(recommendation: Recommendation) -> str | None:
 def _order(recommendation: Recommendation) -> str:
     """Name the order; an upgrade between compatible models fits no map whose doubt could count."""
     if recommendation.strategy == "compatible":
-        return "popular" if recommendation.order.startswith("popularity") else "random"
+        return "popularity" if recommendation.order.startswith("popularity") else "random"
     return ORDERS[recommendation.order]

@@ -77,11 +77,6 @@ class Measures:
             if sides == "both":
                 self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
 
-    def recent_milliseconds(self, percentile: float) -> float:
-        """Latency of the last minute, whatever was looked at; 0 when nobody searched."""
-        values = [each.seconds for each in self._recent()]
-        return 1000 * float(np.percentile(values, percentile)) if values else 0.0
-
     def recent_new_share(self) -> float | None:
         """Share of the last minute's hits that came from the new side; None without hits.
 

@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from hotfill.errors import HotfillError, UpgradeBusyError
 from hotfill.service.problems import described, status_of
 from hotfill.upgrade import control
-from hotfill.upgrade.backfill import Progress
-from hotfill.upgrade.phases import Step, advance
+from hotfill.upgrade.phases import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from hotfill.config import Project
-    from hotfill.stores.base import Gallery
-    from hotfill.upgrade.engine import Upgrade
-    from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.phases import Phase
+    from hotfill.upgrade.upgrade import Upgrade
 
 Command: TypeAlias = Literal["start", "verify", "cutover", "rollback", "complete", "abort"]
 
@@ -48,31 +43,14 @@ class Run:
 
 
 class Steps:
-    """Runs steps on one open gallery.
-
-    on_phase: as the engine's. probes: as the engine's.
-    """
+    """Runs the steps of one upgrade."""
 
     on_end: Callable[[], object]
     """Called when a step has ended."""
 
-    def __init__(
-        self,
-        project: Project,
-        gallery: Gallery,
-        journal: Journal,
-        *,
-        on_phase: Callable[[Phase], None],
-        probes: Mapping[str, Callable[[], float]],
-    ) -> None:
-        self._project = project
-        self._gallery = gallery
-        self._journal = journal
-        self._on_phase = on_phase
-        self._probes = probes
+    def __init__(self, up: Upgrade) -> None:
+        self._up = up
         self.on_end = lambda: None
-        self._progress = Progress()  # of this process, whichever step it runs
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._last: Run | None = None
@@ -89,12 +67,12 @@ class Steps:
         Only `abort` may come while `start` runs: that then lets go.
         """
         with self._lock:
-            advance(self._journal.phase, Step(step))
+            self._up.check(Step(step))
             before = self._thread
             if self._last and self._last.running:
                 if not (step == "abort" and self._last.step == "start"):
                     raise _busy_with(self._last)
-                control.abort(self._journal)
+                control.abort(self._up.journal)
             run = self._last = Run(step, by, time.time())
             self._thread = threading.Thread(
                 target=self._run, args=(run, before, retry_dead_letters), name=f"hotfill-{step}"
@@ -110,7 +88,7 @@ class Steps:
 
     def close(self) -> None:
         """Let the step that runs finish its batches in hand, and wait for that."""
-        self._stop.set()
+        self._up.stop()
         self.wait()
 
     def _run(self, run: Run, before: threading.Thread | None, retry_dead_letters: bool) -> None:
@@ -124,37 +102,26 @@ class Steps:
         except Exception as unforeseen:  # of a hook, an embedder, a source: it must be shown
             error = {"status": 500, "kind": type(unforeseen).__name__, "detail": str(unforeseen)}
         with self._lock:
-            if self._last is run:  # not when an abort came meanwhile
+            if self._last is run:  # not when an abort came since
                 self._last = replace(run, ended_at=time.time(), result=result, error=error)
         self.on_end()
 
     def _do(self, run: Run, retry_dead_letters: bool) -> dict[str, Any] | None:
-        upgrade = self._upgrade(run.step, run.by)
-        match run.step:
-            case "start":
-                upgrade.start(retry_dead_letters=retry_dead_letters)
-            case "verify":
-                return upgrade.verify().to_dict()
-            case "cutover":
-                upgrade.cutover()
-            case "rollback":
-                upgrade.rollback()
-            case "complete":
-                upgrade.complete()
-            case "abort":
-                upgrade.abort()
+        with self._up.session(by=run.by) as up:
+            match run.step:
+                case "start":
+                    up.start(retry_dead_letters=retry_dead_letters)
+                case "verify":
+                    return up.verify().to_dict()
+                case "cutover":
+                    up.cutover()
+                case "rollback":
+                    up.rollback()
+                case "complete":
+                    up.complete()
+                case "abort":
+                    up.abort()
         return None
-
-    def _upgrade(self, step: Command, by: str) -> Upgrade:
-        """Build the engine. `start` follows the file, the others what the upgrade began with."""
-        plan = None if step == "start" else self._project.plan_in_force(self._journal)
-        upgrade = self._project.upgrade(self._gallery, self._journal, plan)
-        upgrade.progress = self._progress
-        upgrade.stop = self._stop
-        upgrade.probes = self._probes
-        upgrade.on_phase = self._on_phase
-        upgrade.by = by
-        return upgrade
 
 
 def _busy_with(run: Run) -> UpgradeBusyError:

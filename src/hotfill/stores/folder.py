@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from hotfill.errors import ConfigError, StoreError, StoreFullError
+from hotfill.files import write_whole
 from hotfill.types import ModelId
 
 MIN_FREE_BYTES = 64 * 2**20
@@ -28,7 +28,7 @@ def new_folder(path: str | Path) -> Path:
 
 
 def check_room(folder: Path, n_bytes: int) -> None:
-    """Raise StoreFullError unless a write of so many bytes of vectors leaves the disk some room.
+    """Raise StoreFullError unless a write of this many bytes of vectors leaves the disk some room.
 
     For engines that write through mapped files: there a full disk is no error that a program could
     catch but a bus error, which ends the process (seen with Qdrant Edge 0.9.0 on a full tmpfs).
@@ -48,7 +48,7 @@ class Stamp:
     """What a store on disk says of itself.
 
     spaces: oldest first.
-    data: name of the subfolder with the engine's files. It changes when they are rebuilt beside
+    data: name of the subfolder with the engine's files. It changes when they are rebuilt next to
         the ones in use, so that one replacement of the stamp changes over to the rebuilt ones.
     """
 
@@ -63,17 +63,7 @@ def write_stamp(folder: Path, stamp: Stamp) -> None:
         "data": stamp.data,
         "spaces": [model.to_dict() for model in stamp.spaces],
     }
-    fresh = folder / f"{_NAME}.new"
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(folder / _NAME)
-    entry = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entry)  # the new name itself must survive a power cut
-    finally:
-        os.close(entry)
+    write_whole(folder / _NAME, json.dumps(content, indent=2))
 
 
 def read_stamp(folder: Path) -> Stamp:

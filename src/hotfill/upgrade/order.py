@@ -1,4 +1,4 @@
-"""Which items are redone first. An order gives each item a rank; the lowest goes first.
+"""Which items are re-embedded first. An order gives each item a rank; the lowest goes first.
 
 Orders read only what is stored already (ids, metadata, old vectors): one that looked at the new
 embeddings would need what it is there to schedule.
@@ -69,7 +69,7 @@ class PriorityOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class UncertainOrder:
+class UncertaintyOrder:
     """By what the map between the models is least sure of, most uncertain first.
 
     uncertainty: takes old vectors (n, dimension), gives (n,), higher is less sure.
@@ -88,7 +88,7 @@ class UncertainOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class PopularOrder:
+class PopularityOrder:
     """By how often searches returned an item, most often first; the others come last.
 
     returned: how often, by item id; see `read_query_log`.
@@ -102,7 +102,7 @@ class PopularOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class PopularUncertainOrder:
+class PopularityUncertaintyOrder:
     """By popularity times uncertainty: what is often shown and probably wrong goes first.
 
     Uncertainty has no unit, so it counts as the share of reference items that are surer, and
@@ -110,8 +110,8 @@ class PopularUncertainOrder:
     popular: as above. uncertain: as above. surer: uncertainties of reference items, ascending.
     """
 
-    popular: PopularOrder
-    uncertain: UncertainOrder
+    popular: PopularityOrder
+    uncertain: UncertaintyOrder
     surer: NDArray[np.float64]
 
     def __call__(self, gallery: Gallery, page: Page) -> Ranks:
@@ -176,19 +176,19 @@ def order_of(
 ) -> Order:
     """Return the order that a plan names. Raises ConfigError when its query log cannot be read.
 
-    uncertainty: see `UncertainOrder`.
+    uncertainty: see `UncertaintyOrder`.
     """
     match plan.order:
         case "random":
             return RandomOrder(plan.seed)
         case "priority":
             return PriorityOrder(plan.priority_key)
-        case "popular":
-            return PopularOrder(read_query_log(Path(plan.query_log)))
-    uncertain = UncertainOrder(plan.old_model, uncertainty)
-    if plan.order == "uncertain":
+        case "popularity":
+            return PopularityOrder(read_query_log(Path(plan.query_log)))
+    uncertain = UncertaintyOrder(plan.old_model, uncertainty)
+    if plan.order == "uncertainty":
         return uncertain
     ids = sample_ids(gallery, [plan.old_model], _REFERENCE_ITEMS, plan.seed)
     doubts = uncertainty(gallery.vectors(ids, plan.old_model).vectors)
-    popular = PopularOrder(read_query_log(Path(plan.query_log)))
-    return PopularUncertainOrder(popular, uncertain, np.sort(doubts))
+    popular = PopularityOrder(read_query_log(Path(plan.query_log)))
+    return PopularityUncertaintyOrder(popular, uncertain, np.sort(doubts))

@@ -49,7 +49,7 @@ def violations(
     """Compare a measurement with the gate: one hold for each value that is not met.
 
     measured: the fields of `Quality`; a value that is None could not be measured and does not hold.
-    accepted: metrics that somebody let pass.
+    accepted: metrics that somebody waived.
     """
     return tuple(
         Hold("gate", name, now, measured=measured[name], required=required)
@@ -73,7 +73,9 @@ def judged_again(holds: Iterable[Hold], gate: Mapping[str, float]) -> tuple[Hold
 
 
 Strategy: TypeAlias = Literal["merge", "prefill", "compatible"]
-OrderName: TypeAlias = Literal["random", "priority", "uncertain", "popular", "popular_uncertain"]
+OrderName: TypeAlias = Literal[
+    "random", "priority", "uncertainty", "popularity", "popularity_uncertainty"
+]
 TransformName: TypeAlias = Literal["kernel_bridge", "bridge"]
 Cutover: TypeAlias = Literal["manual", "auto"]
 
@@ -87,9 +89,10 @@ _LEAST = {
     "canary_k": 1,
     "verification_lasts_seconds": 0,
     "guard_seconds": 0,
+    "embed_timeout_seconds": 1,
 }
 
-_SECONDS = frozenset({"verification_lasts_seconds", "guard_seconds"})
+_SECONDS = frozenset({"verification_lasts_seconds", "guard_seconds", "embed_timeout_seconds"})
 
 BINDING = (
     "older_models",
@@ -120,21 +123,23 @@ class Plan:
     old_query_model, new_query_model: what embeds the queries of each, where that is another model
         with comparable vectors; nothing it makes is stored.
     strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
-        vector into the new space; `compatible` searches old vectors with new queries as they are.
+        vector into the new space; `compatible` searches old vectors with new queries directly.
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
         kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
         For `prefill` it names the map as well: the kernel regression, or ridge.
-    own_queries: for `merge`, whether the old model embeds each query too while old items are left,
+    old_queries: for `merge`, whether the old model embeds each query too while old items are left,
         and has a third of their scores to itself. For queries of another kind than the items.
     up: a file with a trained map from the old space to the new one, for `prefill`; by default one
         is fitted.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
-        (high first), `uncertain` what the transform is least sure of, `popular` how often an item
+        (high first), `uncertainty` what the transform is least sure of, `popularity` how often an item
         stands in `query_log`, a file with one returned item id per line.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     optimise: whether the store tidies up now and then while a long backfill runs.
     refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
+    embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
+        stops, and its batches are free.
     max_attempts: tries per item before it becomes a dead letter.
     max_dead_letters: more of them stop the run, because then not the items are at fault.
     cutover: `manual` waits for the command, `auto` verifies and switches by itself.
@@ -144,7 +149,7 @@ class Plan:
     verification_lasts_seconds: age at which a verification is stale.
     canary_queries: a file of queries that are measured while the upgrade runs (see `guard`).
     canary_items: without such a file, how many items are used as queries; 0 measures nothing.
-    canary_k: the first so many hits count. guard_seconds: measured at least so often.
+    canary_k: the first hits that count. guard_seconds: between two measurements, at most.
     gate: metric name to required value; while one is not met the upgrade is held.
 
     What was found when the plan was made (zero or empty in a plan not yet measured):
@@ -158,7 +163,7 @@ class Plan:
     new_query_model: ModelId | None = None
     strategy: Strategy = "merge"
     transform: TransformName = "kernel_bridge"
-    own_queries: bool = False
+    old_queries: bool = False
     up: str = ""
     order: OrderName = "random"
     seed: int = 0
@@ -168,6 +173,7 @@ class Plan:
     fit_items: int = 2000
     refit: bool = False
     optimise: bool = True
+    embed_timeout_seconds: float = 600.0
     max_attempts: int = 3
     max_dead_letters: int = 100
     cutover: Cutover = "manual"
@@ -217,7 +223,7 @@ class Plan:
             raise ConfigError(f"duty_cycle must be in (0, 1], got {self.duty_cycle}")
         if self.order == "priority" and not self.priority_key:
             raise ConfigError('order = "priority" needs priority_key, the metadata key to order by')
-        if "popular" in self.order and not self.query_log:
+        if "popularity" in self.order and not self.query_log:
             raise ConfigError(f'order = "{self.order}" needs query_log, the file to count in')
         for gallery, queries in (
             (self.old_model, self.old_query_model),
@@ -228,9 +234,9 @@ class Plan:
                     f"queries for {gallery} need {gallery.dimension} dimensions; they are "
                     f"embedded by {queries}"
                 )
-        if self.own_queries and (self.strategy != "merge" or self.older_models):
+        if self.old_queries and (self.strategy != "merge" or self.older_models):
             raise ConfigError(
-                "own_queries belongs to searches of one old side with old vectors, which only "
+                "old_queries belongs to searches of one old side with old vectors, which only "
                 f'strategy = "merge" has, and a chain has several; this is "{self.strategy}"'
             )
         if self.up and self.strategy != "prefill":
@@ -238,7 +244,7 @@ class Plan:
                 f'up = "{self.up}" carries old vectors to the new space, which only '
                 f'strategy = "prefill" does; this one is "{self.strategy}"'
             )
-        if self.strategy == "compatible" and "uncertain" in self.order:
+        if self.strategy == "compatible" and "uncertainty" in self.order:
             raise ConfigError(
                 f'order = "{self.order}" needs a map to doubt; compatible models have none: '
                 'use "random" or "priority"'
@@ -256,7 +262,7 @@ class Plan:
                 f'strategy = "{self.strategy}" knows one old side; an upgrade that supersedes '
                 'another has several, and needs "merge"'
             )
-        if "uncertain" in self.order or self.refit:
+        if "uncertainty" in self.order or self.refit:
             raise ConfigError(
                 "an upgrade that supersedes another has several maps: order by doubt and refit "
                 "are not possible"

@@ -96,7 +96,7 @@ def test_every_way_that_an_upgrade_offers_is_written_as_a_plan_that_is_accepted(
             section = tomllib.loads(upgrade_settings(way) or "")["upgrade"]
             plan = Plan(old_model=old, new_model=new, **section)
             assert (plan.strategy, plan.transform, plan.up) == (strategy, *written)
-            assert plan.own_queries == transform.startswith("own query")
+            assert plan.queries == "both" == transform.startswith("own query")
     for transform in ("two encoders", "slerp", "procrustes down"):
         way = Recommendation("merge", transform, "tail", "random", 0.9, True, "", False)
         assert upgrade_settings(way) is None

@@ -1,4 +1,4 @@
-"""With `own_queries` the old model has a say of its own, while there are old items."""
+"""With `other_queries` the old model has a say of its own, while there are old items."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from hotfill import config
 from hotfill.errors import ConfigError
 from hotfill.ranking import Fit
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.state import fit_folder
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
 
 ITEMS = 300
@@ -35,21 +34,21 @@ class Counting:
 @pytest.fixture
 def half_way(tmp_path):
     """An upgrade stopped about half-way, and a serving with an embedder of each model."""
-    up = upgrade(tmp_path, n=ITEMS, fit_items=200, own_queries=True)
-    up.fitting = fitting_for(up.plan)
     embedders = {model: Counting(model) for model in (OLD, NEW)}
-    serving = Serving(
-        up.gallery,
-        up.journal,
-        up.plan,
-        list(embedders.values()),
-        lambda: Fit.load(fit_folder(tmp_path, up.journal)).scorer,
-        poll_seconds=0.0,
+    up = upgrade(
+        tmp_path,
+        n=ITEMS,
+        fit_items=200,
+        queries="both",
+        old_embedder=embedders[OLD],
+        new_embedder=embedders[NEW],
+        fitting=None,
     )
-    up.on_phase = serving.follow
     half_done(up)
     assert up.journal.phase is Phase.BACKFILLING
-    return up, serving, embedders
+    for embedder in embedders.values():
+        embedder.contents = 0
+    return up, Serving(up.state), embedders
 
 
 def by_arithmetic(up, scorer, content):
@@ -97,26 +96,28 @@ def test_vectors_of_both_models_find_what_the_content_finds(half_way):
     _, serving, _ = half_way
     content = contents(1, seed=5)["item-00000"]
     old, new = Projection(OLD)([content]), Projection(NEW)([content])
-    (both,) = serving.search_vectors(new, NEW, 20, own_queries={OLD: old})
+    (both,) = serving.search_vectors(new, NEW, 20, other_queries={OLD: old})
     assert both == serving.search([content], 20)[0]
     (alone,) = serving.search_vectors(new, NEW, 20)
     assert found_by(alone) != found_by(both)
 
 
-def test_once_all_items_have_moved_the_old_model_is_not_asked(half_way):
+def test_once_all_items_have_moved_the_old_model_is_not_asked(half_way, monkeypatch):
+    monkeypatch.setattr("hotfill.upgrade.serving.POLL_SECONDS", 0.0)
     up, serving, embedders = half_way
     serving.search(list(contents(2, seed=5).values()), 3)
     assert embedders[OLD].contents == 2
     up.start()
+    embedders[OLD].contents = embedders[NEW].contents = 0
     serving.search(list(contents(2, seed=5).values()), 3)
-    assert (embedders[OLD].contents, embedders[NEW].contents) == (2, 4)
+    assert (embedders[OLD].contents, embedders[NEW].contents) == (0, 2)
 
 
 def test_the_quality_of_canaries_is_measured_with_both_models(tmp_path):
     up = upgrade(
-        tmp_path, n=ITEMS, fit_items=200, own_queries=True, canary_items=12, gate={"agreement": 0}
+        tmp_path, n=ITEMS, fit_items=200, queries="both", canary_items=12, gate={"agreement": 0}
     )
-    up.fitting = fitting_for(up.plan)
+    up.fitting = None
     up.start()
     kept = np.load(tmp_path / "canaries" / "old_queries.npy")
     assert kept.shape == (12, OLD.dimension)
@@ -132,13 +133,13 @@ def test_the_file_must_name_an_embedder_of_the_old_model(tmp_path, old):
         "source": {"factory": f"{models}:contents"},
         "old": old,
         "new": {"embedder": f"{models}:new_model"},
-        "upgrade": {"own_queries": True},
+        "upgrade": {"queries": "both"},
     }
     path = tmp_path / "upgrade.toml"
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     project = config.read(path)
     if "embedder" in old:
-        assert project.draft().own_queries
+        assert project.draft().other_queries
     else:
         with pytest.raises(ConfigError, match=r"\[old\] needs an embedder"):
             project.draft()

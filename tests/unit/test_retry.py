@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hotfill.errors import EmbedError, StoreError
-from hotfill.upgrade import backfill as retrying
-from hotfill.upgrade.backfill import tried
+from hotfill import retry as retrying
+from hotfill.errors import EmbedError, SourceError, StoreError
+from hotfill.retry import retry
 
 
 def test_a_call_is_made_again_only_while_that_may_help(monkeypatch):
@@ -20,11 +20,26 @@ def test_a_call_is_made_again_only_while_that_may_help(monkeypatch):
     for error, times in [
         (EmbedError("x"), 3),
         (StoreError("x", retryable=True), 3),
+        (SourceError("x", retryable=True), 3),
         (EmbedError("x", retryable=False), 1),
+        (SourceError("x"), 1),
         (StoreError("x"), 1),
         (KeyError("x"), 1),
     ]:
         calls.clear()
         with pytest.raises(type(error)):
-            tried(call, error)
+            retry(call, error)
         assert len(calls) == times
+
+
+def test_without_waits_a_call_is_made_once(monkeypatch):
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", ())
+    calls = []
+
+    def call():
+        calls.append(1)
+        raise EmbedError("busy")
+
+    with pytest.raises(EmbedError):
+        retry(call)
+    assert calls == [1]
