@@ -1,4 +1,4 @@
-"""How good, how small and how fast are binary codes, compared with what FAISS offers at equal bytes?
+"""How good, how small and how fast are binary codes, compared with FAISS at equal bytes?
 
     python benchmarks/binary/run.py [--quick] [--data DIR] [--texts DIR] [--parts ...] [--sets ...]
 

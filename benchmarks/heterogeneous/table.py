@@ -1,4 +1,4 @@
-"""Turn results/*.json into the tables of docs/benchmarks.md; the pictures of the search go next to them.
+"""Turn results/*.json into the tables of docs/benchmarks.md; the pictures go next to them.
 
 python benchmarks/heterogeneous/table.py                             # print them
 python benchmarks/heterogeneous/table.py --into docs/benchmarks.md   # replace them there

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.mixed_quality.methods import DEFAULT, SAFE, WITH_LABELS
 
-BASELINES_TO_BEAT = ("naive merge", "RRF", "Procrustes bridge, isotonic")
+BASELINES_TO_BEAT = ("naive_merge", "RRF", "Procrustes bridge, isotonic")
 LABEL_FREE_ORDERS = ("uncertainty",)
 
 Cells = list[dict[str, Any]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.mixed_quality.baselines import fuse_ranks
 from benchmarks.mixed_toy.toys import Toy
 from hotfill.lab.training.transforms import (
     Classifier,
@@ -33,7 +34,6 @@ from hotfill.ranking import (
 from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
 from hotfill.rehearsal.mixed_gallery import MixedGallery, side_of_each
 from hotfill.rehearsal.orders import highest_first, random_order
-from hotfill.rehearsal.strategies import fuse_ranks
 from hotfill.types import ModelId
 
 HIDDEN = 128  # of psi, rho and h

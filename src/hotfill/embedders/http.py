@@ -195,7 +195,7 @@ class Call:
             )
 
 
-# Go no faster than a number of calls a minute --------------------------------------------------------------
+# Go no faster than a number of calls a minute -------------------------------------------------
 
 
 class Pace:

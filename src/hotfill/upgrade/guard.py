@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.metrics.ann_recall import ann_recall
-from hotfill.metrics.negative_flips import negative_flips
+from hotfill.metrics.figures import ann_recall, negative_flips
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.canaries import without
 from hotfill.upgrade.plan import judged_again, violations

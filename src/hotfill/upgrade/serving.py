@@ -52,8 +52,8 @@ class Serving:
     ) -> list[SearchResult]:
         """Find the k best items for each content, embedded by the model of the phase.
 
-        It is embedded once; by the old model too where the plan has `queries = "both"`, while old items
-        are left.
+        It is embedded once; by the old model too, while old items are left, where the plan has
+        `queries = "both"`.
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
 
@@ -78,8 +78,9 @@ class Serving:
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
-        other_queries: the same queries embedded by other models. Where the plan has `queries = "both"`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. Where the plan has
+            `queries = "both"`, the old model's count, and without them the new model's have to
+            do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model (`query_model` says
         which; the gallery's own model will do, too), InputError, ShapeError, VectorError.
         """

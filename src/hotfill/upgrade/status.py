@@ -39,7 +39,7 @@ _SILENT_SECONDS = 10.0  # a running process beats every second
 class Status:
     """Where an upgrade is. Counts are items.
 
-    items: to be re-embedded in all, so far known. moved: re-embedded and written, in every run together.
+    items: to be re-embedded in all, so far known. moved: re-embedded and written, in all runs.
     embedded, written: by the running process. visible: on the new side, as searches see it.
     dead_letters: failed for good. rate_per_second: written, over the last half minute.
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.

@@ -240,8 +240,8 @@ class Upgrade:
 
         query_model: what embedded them; `query_model` of this object tells what the phase wants,
             and the gallery's own model will do, too.
-        other_queries: the same queries embedded by other models. Where the plan has `queries = "both"`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. The old model's count where the
+            plan has `queries = "both"`, and without them the new model's have to do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model, InputError,
         ShapeError, VectorError.
         """

@@ -172,7 +172,7 @@ def _cosine(a: Any, b: Any) -> float:
 
 
 def holds_of_cutover(gallery: Gallery, journal: Journal, plan: Plan, now: float) -> list[Hold]:
-    """List all reasons: those in the journal, what is not re-embedded, and a verification that lacks."""
+    """List all reasons: those in the journal, items not re-embedded, and a missing verification."""
     holds = list(journal.holds())
     if dead := len(dead_items(gallery, journal, plan, "embed")):
         holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))

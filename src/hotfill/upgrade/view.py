@@ -144,8 +144,8 @@ class Switch(Generic[T]):
             )
             if not free:
                 raise HotfillError(
-                    f"{self._waiting_for[previous]} searches or writes that began before the switch "
-                    f"are still running after {timeout_seconds:g} s"
+                    f"{self._waiting_for[previous]} searches or writes that began before the "
+                    f"switch are still running after {timeout_seconds:g} s"
                 )
             del self._waiting_for[previous]
 

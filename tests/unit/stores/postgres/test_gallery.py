@@ -20,7 +20,7 @@ from hotfill.errors import (
 )
 from hotfill.stores.postgres import PostgresGallery, schema, statements, table
 from hotfill.types import ModelId
-from tests.postgres import Server, server
+from tests.postgres import Server
 
 OLD = ModelId("old", "1", 4)
 NEW = ModelId("new", "1", 6, metric="dot", normalised=False)
