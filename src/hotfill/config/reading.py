@@ -54,7 +54,10 @@ def explained(error: ValidationError, settings: type[BaseModel]) -> str:
 def _explained(problem: Any, settings: type[BaseModel]) -> str:
     path, sections = _located(problem["loc"], settings)
     where = ".".join(path)
-    if problem["type"] == "union_tag_invalid":  # the input is a whole section, with its secrets
+    # Where a whole section is at fault it is not shown: it may hold a password.
+    if problem["type"] == "missing":
+        return f"{where}: field required"
+    if problem["type"] == "union_tag_invalid":
         asked = problem["ctx"]
         return f"{where}.kind: expected {asked['expected_tags']}, got {asked['tag']!r}"
     if problem["type"] != "extra_forbidden":
@@ -80,5 +83,6 @@ def _located(
         path.append(str(part))
         if isinstance(part, str) and number < len(place) - 1:  # a number counts the rows of a list
             annotation: Any = sections[0].model_fields[part].annotation
-            sections = list(get_args(annotation)) or [annotation]
+            inner = [each for each in get_args(annotation) if hasattr(each, "model_fields")]
+            sections = inner or [annotation]
     return path, sections
