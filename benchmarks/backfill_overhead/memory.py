@@ -1,4 +1,4 @@
-"""Upgrade so many items and print by how many megabytes the peak of memory rose."""
+"""Upgrade this many items and print by how many megabytes the peak of memory rose."""
 
 from __future__ import annotations
 

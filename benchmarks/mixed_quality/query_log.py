@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.mixed_quality.pairs import Pair
-from hotfill.rehearsal.popularity import old_popularity
+from hotfill.rehearsal.orders import old_popularity
 from hotfill.rehearsal.sample import Sample, Side
 
 LOGGED = 2000

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from benchmarks.mixed_quality.pairs import Pair
-from hotfill.rehearsal.fitting import Fitted, Pairs, fit_transform, pairs_of
+from hotfill.rehearsal.maps import Direction, Fitted, Pairs, fit_transform, pairs_of
 from hotfill.rehearsal.sample import ModelSample, Sample, Side
 from hotfill.types import ModelId
 
@@ -21,8 +21,8 @@ class Workbench:
         self.seed = seed
         self.sample = sample_of(pair)
         self.pairs: Pairs = pairs_of(self.sample)
-        self.transform: Callable[[str], Fitted] = cache(
-            lambda name: fit_transform(name, self.sample, self.pairs)
+        self.transform: Callable[[str, Direction], Fitted] = cache(
+            lambda name, direction: fit_transform(name, direction, self.sample, self.pairs)
         )
         self._made: dict[str, Fitted] = {}
 

@@ -195,7 +195,7 @@ class Call:
             )
 
 
-# Go no faster than so many a minute --------------------------------------------------------------
+# Go no faster than a number of calls a minute -------------------------------------------------
 
 
 class Pace:
@@ -443,7 +443,7 @@ class HttpEmbedder:
             return Refused(said)
         if status in _ASK_AGAIN or status >= 500:
             raise _AskAgainError(said, retry_after_seconds(response.headers.get("Retry-After")))
-        raise EmbedError(f"{self._url} refuses: {said}; mend the settings and go on")
+        raise EmbedError(f"{self._url} refuses: {said}; fix the settings and go on")
 
     def _settle(self, reserved: float, price: float) -> None:
         if self._spend_cap is not None:

@@ -9,7 +9,7 @@ a training loop, and chosen by held-out pairs. Where the old space holds what th
 not along straight lines, it is far better than an affine map. [kernel ridge: textbook; landmarks
 as in the Nyström method]
 
-Two further steps make its vectors fit to stand in one index beside the new model's own:
+Two further steps make its vectors fit to stand in one index with the new model's own:
 
 1. directions are weighed: the regression predicts p = W(y - mean), W = (C + r I)^(-w/2) as in
    `bridge`; then d = W p / |p| has as its plain inner product with a new query the weighed cosine;
@@ -90,7 +90,7 @@ class KernelMap(StampedTransform):
             )
 
     def weighed(self, rows: Vectors) -> Vectors:
-        """Map rows as their space compares them to unit vectors of the weighed new space."""
+        """Map rows as their space compares them to unit vectors of the whitened new space."""
         return unit(self._predict(rows))
 
     def confidence(self, rows: Vectors) -> Vectors:
@@ -299,7 +299,7 @@ def _upper(scores: np.ndarray) -> np.ndarray:
 
 # The kernel bridge: searched like a bridge, its best hits scored through the kernel map ----------
 # The store is searched with a linear `bridge`; the hits read back are mapped by `kernel` and
-# compared with the query in the weighed new space,
+# compared with the query in the weighted (whitened) new space,
 #     exact(q, g) = < W(q - mean), p(g) > / |p(g)|,
 # p the kernel regression. No stored vector is rewritten. Scoring a hit costs one row of kernel
 # values, so it pays where old and new space are not joined by straight lines: far better on the

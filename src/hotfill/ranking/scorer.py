@@ -199,7 +199,7 @@ class Prepared:
 class Refined:
     """How one side's hits are scored exactly: features of the q queries, and their calibration.
 
-    old_query_view: what the side's own model says of them beside, if it was asked.
+    old_query_view: what the side's own model says of them, if it was asked.
     """
 
     bridge: Bridge | KernelBridge

@@ -24,7 +24,7 @@ Facts: TypeAlias = "Mapping[str, str | float | int]"
 """How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
 
 STAMP = "hotfill.transform"
-BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call, its result apart
 
 
 class StampedTransform(ABC):

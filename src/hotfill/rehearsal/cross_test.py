@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hotfill.errors import InputError, ShapeError
 from hotfill.rehearsal.backfill_evaluation import Quality, evaluate_side
+from hotfill.rehearsal.sample import EmbeddedBy
 from hotfill.vectors import check_vectors, unit
 
 if TYPE_CHECKING:
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
     from hotfill.metrics import Relevance
 
 FIGURES = ("map", "hit_rate@1", "ndcg@10")
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedBy:
-    """What one model made of the same queries and the same gallery.
-
-    queries: (q, dimension). gallery: (n, dimension). Compared by the cosine.
-    """
-
-    queries: Any
-    gallery: Any
 
 
 def cross_test(

@@ -83,7 +83,7 @@ class GalleryService:
 
         vectors: by fingerprint of the model, numbers or the base64 of little-endian float32; one
         of them must be what the phase wants. Whoever sends both the old and the new model's never
-        notices a change of phase; an upgrade with `own_queries` makes use of both.
+        notices a change of phase; an upgrade with `queries = "both"` makes use of both.
         Raises ModelMismatchError when none is, and as `Upgrade.search_vectors`.
         """
         known = self.models
@@ -101,15 +101,17 @@ class GalleryService:
                 model = known[next(iter(vectors))]
                 vector = vectors[model.fingerprint]
             others = {}
-            if self.plan.own_queries:  # else nobody looks at them, so they are not even decoded
+            if (
+                self.plan.queries == "both"
+            ):  # else nobody looks at them, so they are not even decoded
                 others = {
                     known[name]: _row(each)
                     for name, each in vectors.items()
                     if known[name] != model
                 }
-            return self.up.search_vectors(_row(vector), model, k, where=where, own_queries=others)[
-                0
-            ]
+            return self.up.search_vectors(
+                _row(vector), model, k, where=where, other_queries=others
+            )[0]
 
         def find_again() -> SearchResult:
             try:

@@ -88,8 +88,12 @@ class _Looked(Collector):
         yield items
         for name, text, value in (
             ("coverage_ratio", "Share of items on the new side.", looked.coverage),
-            ("upgrade_items", "Items to be redone in all.", status.items),
-            ("upgrade_done_items", "Items redone, in every run.", status.moved + status.skipped),
+            ("upgrade_items", "Items to be re-embedded in all.", status.items),
+            (
+                "upgrade_done_items",
+                "Items re-embedded, in every run.",
+                status.moved + status.skipped,
+            ),
             ("visible_items", "Items on the new side, as searches see it.", status.visible),
             ("dead_letters", "Items that failed for good.", status.dead_letters),
             ("upgrade_running", "1 while a process is at work.", float(status.running)),

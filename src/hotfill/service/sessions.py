@@ -43,5 +43,5 @@ class Sessions:
         return token if self._clock() < until else None
 
     def end(self, key: str) -> None:
-        """Close a session. Again is harmless."""
+        """Close a session. Idempotent."""
         self._open.pop(hash_of(key), None)

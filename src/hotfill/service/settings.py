@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hotfill.config import explained
 from hotfill.errors import ConfigError
 from hotfill.service.tokens import TokenSettings
+from hotfill.validation import explained
 
 if TYPE_CHECKING:
     from hotfill.config import Project

@@ -102,7 +102,7 @@ class Steps:
         except Exception as unforeseen:  # of a hook, an embedder, a source: it must be shown
             error = {"status": 500, "kind": type(unforeseen).__name__, "detail": str(unforeseen)}
         with self._lock:
-            if self._last is run:  # not when an abort came meanwhile
+            if self._last is run:  # not when an abort came since
                 self._last = replace(run, ended_at=time.time(), result=result, error=error)
         self.on_end()
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.metrics.ann_recall import ann_recall
-from hotfill.metrics.negative_flips import negative_flips
+from hotfill.metrics.figures import ann_recall, negative_flips
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.canaries import without
 from hotfill.upgrade.plan import judged_again, violations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 # - `flips` tells how many canaries lost their answer, and needs judgements.
 # - `old_overlap` needs none, and only tells how much the answers changed, not whether to the
 #   better: a better model changes them too. A model that is nonsense changes nearly all of them.
-# - `new_share` beside `coverage` tells whether one side is favoured.
+# - `new_share` compared with `coverage` tells whether one side is favoured.
 
 LEAST_WATCHED = 50
 """Fewer items that have moved tell nothing about the agreement."""
@@ -224,12 +223,12 @@ def moved_vectors(
     return moved
 
 
-# What the journal says of the gate: what is required, was let pass, and was measured -------------
+# What the journal says of the gate: what is required, was waived, and was measured -------------
 # The gate may be set otherwise while the upgrade runs; the latest counts.
 
 
 def accepted_metrics(journal: Journal) -> frozenset[str]:
-    """Tell which metrics of the gate somebody let pass, since it was last set otherwise."""
+    """Tell which metrics of the gate somebody waived, since it was last set otherwise."""
     changed = journal.last("gate")
     since = changed.number if changed is not None else 0
     return frozenset(

@@ -57,7 +57,7 @@ def make_plan(
         held = ", ".join(str(space) for space in gallery.spaces) or "no stamped vectors"
         blockers.append(f"the plan's old model is {old}, but the store holds {held}")
     else:
-        blockers += _strangers(gallery, draft)
+        blockers += _unknown_items(gallery, draft)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -86,7 +86,7 @@ def make_plan(
     )
 
 
-def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
+def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
     """Say which items are searched by models that the plan does not know."""
     known = (*draft.old_models, draft.new_model)
     return [
@@ -147,7 +147,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
         if plan.old_model not in gallery.spaces:
             held = ", ".join(str(space) for space in gallery.spaces) or "nothing stamped"
             raise PlanError([f"the plan's old model is {plan.old_model}; the store: {held}"])
-        check_no_strangers(gallery, plan)
+        check_no_unknown_items(gallery, plan)
         if plan.older_models:
             _check_no_mapped_vectors(gallery, plan)
         journal.record("plan", **plan.decisions())
@@ -164,7 +164,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
     change_gate(journal, plan.gate, by)
 
 
-def check_no_strangers(gallery: Gallery, plan: Plan) -> None:
+def check_no_unknown_items(gallery: Gallery, plan: Plan) -> None:
     """Raise PlanError when items are searched by a model that the plan does not know."""
     for space in gallery.spaces:
         if space not in (*plan.old_models, plan.new_model) and (count := gallery.count(space)):

@@ -53,8 +53,8 @@ class Serving:
     ) -> list[SearchResult]:
         """Find the k best items for each content, embedded by the model of the phase.
 
-        It is embedded once; by the old model too where the plan has `own_queries`, while old items
-        are left.
+        It is embedded once; by the old model too, while old items are left, where the plan has
+        `queries = "both"`.
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
 
@@ -75,12 +75,13 @@ class Serving:
         k: int,
         *,
         where: Where | None = None,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        other_queries: Mapping[ModelId, Vectors] | None = None,
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
-        own_queries: the same queries embedded by other models. Where the plan has `own_queries`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. Where the plan has
+            `queries = "both"`, the old model's count, and without them the new model's have to
+            do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model (`query_model` says
         which; the gallery's own model will do, too), InputError, ShapeError, VectorError.
         """
@@ -89,7 +90,7 @@ class Serving:
             encoder = self._encoder(view.query_model)
             if query_model not in (encoder, view.query_model):
                 raise ModelMismatchError("the query", encoder, query_model)
-            given = own_queries or {}
+            given = other_queries or {}
             own = {
                 space: given[model]
                 for space in self._asked_too(view)
@@ -144,7 +145,7 @@ class Serving:
         self._journal.mark_deleted(item_ids)
         deleted = self._gallery.delete(item_ids)
         if len(self._journal.deleted(item_ids)) < len(set(item_ids)):
-            # Somebody wrote one of them anew meanwhile, but before it was deleted.
+            # Somebody wrote one of them anew in between, but before it was deleted.
             self._journal.mark_deleted(item_ids)
         return deleted
 
@@ -199,7 +200,7 @@ class Serving:
             )
 
     def _asked_too(self, view: View) -> list[ModelId]:
-        """List the old models that have a say of their own in what a query finds."""
+        """List old models whose own query embedding contributes to scoring."""
         if view.scorer is None or self._all_moved(view):
             return []
         return [side.model for side in view.scorer.sides if side.old_query_weight]
@@ -210,13 +211,13 @@ class Serving:
         queries: Vectors | Checked,
         k: int,
         where: Where | None,
-        own_queries: Mapping[ModelId, Vectors | Checked],
+        other_queries: Mapping[ModelId, Vectors | Checked],
     ) -> list[SearchResult]:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
         if view.scorer is None or self._all_moved(view):
             return self._search_one_side(view, queries, k, where)
-        prepared = view.scorer.prepare(queries, own_queries)
+        prepared = view.scorer.prepare(queries, other_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
         models = tuple(found)
         return [

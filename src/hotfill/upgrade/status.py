@@ -39,7 +39,7 @@ _SILENT_SECONDS = 10.0  # a running process beats every second
 class Status:
     """Where an upgrade is. Counts are items.
 
-    items: to be redone in all, so far known. moved: redone and written, in every run together.
+    items: to be re-embedded in all, so far known. moved: re-embedded and written, in all runs.
     embedded, written: by the running process. visible: on the new side, as searches see it.
     dead_letters: failed for good. rate_per_second: written, over the last half minute.
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.
@@ -78,7 +78,7 @@ class Status:
 
     @property
     def share(self) -> float:
-        """Share of the items that are redone, from 0 to 1."""
+        """Share of the items that are re-embedded, from 0 to 1."""
         return (self.moved + self.skipped) / self.items if self.items else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,11 +185,11 @@ class Coverage:
 class Current:
     """The models of a gallery, oldest first.
 
-    told_by: the store, or the journal as the process at work last wrote it.
+    recorded_by: the store, or the journal as the process at work last wrote it.
     """
 
     models: tuple[Coverage, ...]
-    told_by: Literal["store", "journal"]
+    recorded_by: Literal["store", "journal"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -213,7 +213,7 @@ def current_of(gallery: Gallery) -> Current:
     )
 
 
-def current_told(status: Status) -> Current:
+def current_recorded(status: Status) -> Current:
     """Work it out from a status, for when another process has the store open."""
     total = max(status.items, status.visible)
     embedded = min(status.moved + status.skipped, status.visible)

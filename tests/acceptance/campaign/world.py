@@ -80,7 +80,7 @@ class World(ABC):
     # What runs -------------------------------------------------------------------------------
 
     def lead(self, command: str) -> None:
-        """See to it that the upgrade is led by `start` or by `serve`. Again is harmless."""
+        """See to it that the upgrade is led by `start` or by `serve`. Idempotent."""
         if self.leader is not None and self.leader.code is not None:
             self.check_end(self.leader)
             self.leader = None

@@ -152,7 +152,9 @@ def test_a_limit_on_search_latency_throttles_the_backfill(project):
 
 
 def test_a_gate_holds_until_somebody_accepts_it_by_name(project):
-    write_config(project.parent, guard={"items": 12, "k": 3}, gate={"old_overlap": 1.0})
+    write_config(
+        project.parent, guard={"canary_items": 12, "canary_k": 3}, gate={"old_overlap": 1.0}
+    )
     with serving(project) as client:
         client.ok("POST", "/upgrade/start", 202)
         wait_for(lambda: client.upgrade()["holds"])

@@ -15,7 +15,7 @@ from hotfill.upgrade.guard import Guard, Quality, accepted_metrics, gate_in_forc
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import violations
-from tests.unit.upgrade.small import NEW, OLD, assert_redone, upgrade
+from tests.unit.upgrade.small import NEW, OLD, assert_reembedded, upgrade
 
 REAL = Fitting(fit=lambda old, new: fit_models(old, new, OLD, NEW), load=Fit.load)
 ITEMS = 300
@@ -52,7 +52,7 @@ def test_every_two_hundredths_of_the_items_are_measured_and_the_first_before_any
     assert all(point["canaries"] == 16 for point in curve)
     assert curve[-1]["agreement"] is not None
     assert up.status().quality == {k: v for k, v in curve[-1].items() if k != "at"}
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_without_canaries_nothing_is_measured(tmp_path):

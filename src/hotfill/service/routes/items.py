@@ -36,7 +36,7 @@ def write(items: ItemsIn, service: Served) -> Counted:
     """Write items: new ones, or new content of known ones. The next search finds them.
 
     Write your own database first, where the source reads contents: then a kill in between loses
-    nothing, and the same call again mends it. All items are written, or none.
+    nothing, and the same call again fixes it. All items are written, or none.
     """
     _check_number(len(items.items), service)
     metadata = [item.metadata for item in items.items if item.metadata is not None]
@@ -93,7 +93,7 @@ def look(item_id: str, service: Served) -> Item:
     "/{item_id:any_text}", dependencies=[Depends(may_write)], responses=problems(409, 422, 503, 507)
 )
 def delete(item_id: str, service: Served) -> Counted:
-    """Remove an item for good; again is harmless."""
+    """Remove an item for good. Idempotent."""
     return Counted(items=service.up.delete([item_id]))
 
 

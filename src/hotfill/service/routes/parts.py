@@ -33,7 +33,7 @@ _SAID = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the problems that a route may answer with, beside those of every route."""
+    """Describe the problems that a route may answer with, in addition to those of every route."""
     return {
         status: {
             "description": _SAID[status],

@@ -44,7 +44,7 @@ async def answer(request: Request) -> Response:
 
 route = Route("/search", answer, methods=["POST"])
 """Everybody waits for this one, so `app` leads it past FastAPI: what that does around a route, and
-for its arguments and its answer, takes longer than a search (measured: 2 ms beside 0.7)."""
+for its arguments and its answer, takes longer than a search (measured: 2 ms to 0.7)."""
 
 
 @described.post(
@@ -62,7 +62,7 @@ for its arguments and its answer, takes longer than a search (measured: 2 ms bes
 async def search(request: Request) -> Response:
     """Find the k best items, on whichever sides the phase of the upgrade has.
 
-    Meanwhile the upgrade may begin, move items or cut over: a search is answered by one model and
+    In between the upgrade may begin, move items or cut over: a search is answered by one model and
     one view of the sides, whole.
     """
     return await answer(request)

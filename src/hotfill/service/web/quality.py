@@ -1,4 +1,4 @@
-"""Quality while the gallery is mixed: what the canaries showed, beside what was rehearsed."""
+"""Quality while the gallery is mixed: what the canaries showed, and what was rehearsed."""
 
 from __future__ import annotations
 

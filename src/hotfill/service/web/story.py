@@ -48,9 +48,9 @@ _SENTENCES = {
     Phase.CUT_OVER: "Searches use the new side only. The old vectors are kept, so there is a way "
     "back.",
     Phase.COMPLETED: "The old vectors are gone. This upgrade has ended.",
-    Phase.ABORTING: "Items go back to the old model. Searches stay correct meanwhile.",
+    Phase.ABORTING: "Items go back to the old model. Searches stay correct.",
     Phase.ABORTED: "Everything is as before the upgrade. It has ended.",
-    Phase.ROLLING_BACK: "Items go back to the old model. Searches stay correct meanwhile.",
+    Phase.ROLLING_BACK: "Items go back to the old model. Searches stay correct.",
     Phase.ROLLED_BACK: "Everything is on the old model again. This upgrade has ended.",
 }
 
@@ -123,7 +123,7 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
-            return f"{count(status.dead_letters)} items failed for good: mend and try them again."
+            return f"{count(status.dead_letters)} items failed for good: fix and try them again."
         case Phase.BACKFILLED if verified:
             return "Verified. Cut over when you are ready."
         case Phase.BACKFILLED:
@@ -195,6 +195,6 @@ def told(fact: Fact) -> str:
         case "resumed":
             return "Resumed"
         case "backfilled":
-            return "Every item is redone"
+            return "Every item is re-embedded"
         case kind:
             return kind.replace("_", " ").capitalize()

@@ -31,7 +31,7 @@ def stamp_table(
 ) -> None:
     """Note at two columns of a table what they are; nothing else of it changes.
 
-    Raises StoreError naming what does not fit. Again is harmless.
+    Raises StoreError naming what does not fit. Idempotent.
     """
     schema = table.schema
     if any(MODEL_NOTE in notes(column) for column in schema):
@@ -60,7 +60,7 @@ def stamp_table(
 def prepare(table: Any, layout: Layout) -> None:
     """Add hotfill's columns to a table as it was found.
 
-    A crash may cut this anywhere: the last column tells that all is done, and again is harmless.
+    A crash may cut this anywhere: the last column tells that all is done; idempotent.
     """
     model = layout.spaces[0]
     there = table.schema.names

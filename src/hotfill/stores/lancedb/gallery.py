@@ -58,7 +58,7 @@ class LanceDBGallery(Gallery):
     at one version of the table from beginning to end; writes do not disturb them. A vector that is
     no longer searched stays in its column until its space is dropped.
 
-    One process at a time writes, which a lock beside the table sees to; programs that know nothing
+    One process at a time writes, which a lock next to the table sees to; programs that know nothing
     of hotfill may read the table at any time, and must not write to it.
     """
 
@@ -108,7 +108,7 @@ class LanceDBGallery(Gallery):
         vector_column: str = "vector",
         exact: bool = False,
     ) -> Self:
-        """Take over a table that is there: note that `model` made its vectors. Again is harmless.
+        """Take over a table that is there: note that `model` made its vectors. Idempotent.
 
         id_column: of texts or whole numbers, unique. vector_column: of the model's dimension,
             float32 or float16. Columns of texts, numbers and booleans are its metadata.

@@ -1,4 +1,4 @@
-"""The folder of a database, the lock beside a table, and the table itself."""
+"""The folder of a database, the lock of a table, and the table itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checked_folder(path: str | Path) -> Path:
 
 
 def lock_folder(folder: Path, table: str) -> Path:
-    """Make the folder beside a table in which its lock lies."""
+    """Make the folder next to a table in which its lock lies."""
     beside = folder / f"{table}.hotfill"
     beside.mkdir(exist_ok=True)
     return beside

@@ -138,7 +138,7 @@ class Table:
             with lock:
                 check_room(self._folder, 0)
                 self._compact()
-                self._building = True  # the engine cannot compact meanwhile
+                self._building = True  # the engine cannot compact then
             try:
                 table = open_table(self._database, self._folder, self._name)
                 build_indexes(table, exact=self._exact)

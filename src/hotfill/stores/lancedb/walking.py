@@ -1,7 +1,7 @@
 """Walks through a side in the order of ids.
 
 The engine finds the next ids in order by looking at all of them. So one look serves many pages: it
-takes the next ids of the side, and each page then reads the rows of its own few, as they are by
+takes the next ids of the side, and each page then reads the rows of its own few, as of
 then.
 """
 

@@ -118,7 +118,7 @@ class QdrantGallery(Gallery):
         vector: the name of the vector; "" for the unnamed. Items are called by their point ids, as
         texts. Metadata are the texts, numbers and booleans of the payload whose keys do not begin
         with an underscore.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
         A program that goes on writing points by itself while an upgrade runs is not noticed: a

@@ -139,7 +139,7 @@ class Shard:
             self._update(client.UpdateOperation.upsert_points(points))
 
     def overwrite_payload(self, item_id: str, content: dict[str, Any]) -> None:
-        """Replace everything that stands beside the vector of one existing item."""
+        """Replace everything that is stored with the vector of one existing item."""
         self._update(client.UpdateOperation.overwrite_payload([hashed_id(item_id)], content))
 
     def delete(self, item_ids: Sequence[str]) -> None:

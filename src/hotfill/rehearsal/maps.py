@@ -22,7 +22,6 @@ from hotfill.ranking import (
     fit_procrustes,
     fit_ridge,
     fit_z_score,
-    identity,
     tail,
 )
 from hotfill.types import ModelId, Transform, Vectors
@@ -42,53 +41,48 @@ Direction: TypeAlias = Literal["down", "up"]
 Fit: TypeAlias = Callable[[Vectors, Vectors, ModelId, ModelId], Transform]
 """Fits a transform from old vectors, new vectors (row i of both the same item) and both models."""
 
-Maps: TypeAlias = Mapping[str, tuple[Direction, Fit]]
-"""Ways to fit a transform, by name."""
+Maps: TypeAlias = Mapping[str, Mapping[Direction, Fit]]
+"""Ways to fit a transform, by name and by the direction it goes."""
 
 
-def _between(direction: Direction, fit: Callable[..., Transform]) -> tuple[Direction, Fit]:
-    """Give a fit that knows source and target the direction it is to go."""
-
+def _down(fit: Callable[..., Transform]) -> Fit:
     def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
-        if direction == "up":
-            return fit(old, new, source=old_model, target=new_model)
         return fit(new, old, source=new_model, target=old_model)
 
-    return direction, fitted
+    return fitted
 
 
-def _bridged(fit: Callable[..., Transform], **settings: Any) -> tuple[Direction, Fit]:
+def _up(fit: Callable[..., Transform]) -> Fit:
+    def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
+        return fit(old, new, source=old_model, target=new_model)
+
+    return fitted
+
+
+def _bridge(fit: Callable[..., Transform], **settings: Any) -> Fit:
     def fitted(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
         return fit(new, old, new_model=new_model, old_model=old_model, **settings)
 
-    return "down", fitted
+    return fitted
 
 
 def _kernel(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
     return fit_kernel(old, new, old_model=old_model, new_model=new_model)
 
 
-def _identity(old: Vectors, new: Vectors, old_model: ModelId, new_model: ModelId) -> Transform:
-    return identity(old_model, new_model)
-
-
 MAPS: Maps = MappingProxyType(
     {
-        "bridge": _bridged(fit_bridge),
-        "plain bridge": _bridged(fit_bridge, form=BridgeForm(whitening=0.0)),
-        "kernel bridge": _bridged(fit_kernel_bridge),
-        "kernel up": ("up", _kernel),
-        "ridge down": _between("down", fit_ridge),
-        "ridge up": _between("up", fit_ridge),
-        "low rank down": _between("down", fit_low_rank),
-        "low rank up": _between("up", fit_low_rank),
-        "procrustes down": _between("down", fit_procrustes),
-        "procrustes up": _between("up", fit_procrustes),
-        "identity": ("up", _identity),
+        "kernel_bridge": {"down": _bridge(fit_kernel_bridge), "up": _kernel},
+        "bridge": {"down": _bridge(fit_bridge), "up": _up(fit_ridge)},
+        "plain_bridge": {"down": _bridge(fit_bridge, form=BridgeForm(whitening=0.0))},
+        "ridge": {"down": _down(fit_ridge)},
+        "low_rank": {"down": _down(fit_low_rank), "up": _up(fit_low_rank)},
+        "procrustes": {"down": _down(fit_procrustes), "up": _up(fit_procrustes)},
     }
 )
-"""Fitted in closed form, without labels. A plain bridge is one without whitening; trained maps are
-in `hotfill.lab.training.transforms.label_free`."""
+"""Fitted in closed form, without labels. The first two are those of a `Plan`, which fits the linear
+one as a bridge for `merge` and as ridge for `prefill`. A plain bridge is one without whitening.
+Trained maps are in `hotfill.lab.training.transforms.label_free`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,12 +114,15 @@ class Fitted:
     seconds: float
 
 
-def fit_transform(name: str, sample: Sample, pairs: Pairs, maps: Maps = MAPS) -> Fitted:
-    """Fit one of the maps. Raises ConfigError for another name."""
-    if name not in maps:
-        raise ConfigError(f"expected one of {', '.join(maps)}; got {name!r}")
+def fit_transform(
+    name: str, direction: Direction, sample: Sample, pairs: Pairs, maps: Maps = MAPS
+) -> Fitted:
+    """Fit one of the maps. Raises ConfigError for another name, or one that goes another way."""
+    if direction not in maps.get(name, {}):
+        there = ", ".join(known for known in maps if direction in maps[known])
+        raise ConfigError(f"expected a map that goes {direction}: {there}; got {name!r}")
     began = perf_counter()
-    _, fit = maps[name]
+    fit = maps[name][direction]
     transform = fit(pairs.old_fit, pairs.new_fit, sample.old.model, sample.new.model)
     return Fitted(name, transform, perf_counter() - began)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from hotfill.upgrade.plan import TransformName
 
 if TYPE_CHECKING:
     from hotfill.rehearsal.backfill_evaluation import Quality
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
 Truth: TypeAlias = Literal["labels", "judgements", "new model's top 10"]
 """What counted as relevant."""
+
+Way: TypeAlias = tuple[str, str, str, str, str]
+"""Strategy, transform, queries, calibration and order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,14 @@ class Point:
 class MeasuredCurve:
     """The backfill curve of one strategy in one order. auc, gain, floor, dips are those of map.
 
+    queries: which models embed a query while the gallery is mixed: "new", or "both".
     gain: None where old and new are equally good. floor: lowest map - old. dips: steps that fall.
-    vectors_rewritten: before backfilling begins. query_encodings: models per query meanwhile.
+    vectors_rewritten: before backfilling begins. fit_seconds: of fitting the map.
     """
 
     strategy: str
     transform: str
+    queries: str
     calibration: str
     order: str
     labels_used: bool
@@ -46,13 +53,25 @@ class MeasuredCurve:
     floor: float
     dips: int
     vectors_rewritten: int
-    query_encodings: int
     fit_seconds: float
 
     @property
+    def way(self) -> Way:
+        """What tells this curve from the others of a rehearsal."""
+        return self.strategy, self.transform, self.queries, self.calibration, self.order
+
+    @property
+    def query_encodings(self) -> int:
+        """Models that embed each query while the gallery is mixed."""
+        return 2 if self.queries == "both" else 1
+
+    @property
     def name(self) -> str:
-        """Strategy and how it is done: "merge (bridge, tail)", "naive_merge"."""
-        parts = [part for part in (self.transform, self.calibration) if part != "none"]
+        """Strategy and how it is done: "merge (bridge, both queries, tail)", "naive_merge"."""
+        both = "both queries" if self.queries == "both" else "none"
+        parts = [part for part in (self.transform, both, self.calibration) if part != "none"]
+        if self.strategy == "naive_merge":
+            return self.strategy
         return f"{self.strategy} ({', '.join(parts)})" if parts else self.strategy
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,6 +79,7 @@ class MeasuredCurve:
         return {
             "strategy": self.strategy,
             "transform": self.transform,
+            "queries": self.queries,
             "calibration": self.calibration,
             "order": self.order,
             "labels_used": self.labels_used,
@@ -76,7 +96,7 @@ class MeasuredCurve:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """Which way to go, and whether to go at all.
+    """Which way to go, and whether to go at all. The first three are named as in a `Plan`.
 
     expected_gain: the gain measured for it on what the recommendation was allowed to see; None
         where there is nothing to gain. why: one or two sentences. labels_used: whether the
@@ -85,6 +105,7 @@ class Recommendation:
 
     strategy: str
     transform: str
+    queries: str
     calibration: str
     order: str
     expected_gain: float | None
@@ -92,18 +113,39 @@ class Recommendation:
     why: str
     labels_used: bool
 
+    @property
+    def way(self) -> Way:
+        """The way of the curve that is recommended."""
+        return self.strategy, self.transform, self.queries, self.calibration, self.order
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "strategy": self.strategy,
-            "transform": self.transform,
-            "calibration": self.calibration,
-            "order": self.order,
-            "expected_gain": self.expected_gain,
-            "worth_it": self.worth_it,
-            "why": self.why,
-            "labels_used": self.labels_used,
-        }
+        return asdict(self)
+
+    def to_toml(self) -> str | None:
+        """Write the section [upgrade] that does it; None for a way that an upgrade does not offer.
+
+        The naive merge, and merging by maps other than the bridges, are measured for comparison.
+        """
+        lines = ["[upgrade]", f'strategy = "{self.strategy}"']
+        if self.strategy in ("merge", "prefill") and self.transform in get_args(TransformName):
+            lines.append(f'transform = "{self.transform}"')
+        elif self.strategy == "prefill":
+            lines.append(f'up = "up.safetensors"  # {self.transform}: fit and save it')
+        elif self.strategy != "compatible":
+            return None
+        if self.strategy == "merge" and self.queries == "both":
+            lines.append('queries = "both"')
+        lines.append(f'order = "{self._order()}"')
+        if self.order.startswith("popularity"):
+            lines.append('query_log = "returned.txt"  # one item id per line and returned hit')
+        return "\n".join(lines)
+
+    def _order(self) -> str:
+        """Name the order; compatible models need no map whose uncertainty could count."""
+        if self.strategy == "compatible":
+            return "popularity" if self.order.startswith("popularity") else "random"
+        return self.order
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +175,8 @@ class Rehearsal:
     threshold: CarriedThreshold | None = None
 
     def recommended_curve(self) -> MeasuredCurve:
-        """The curve of the recommended strategy, transform, calibration and order."""
-        wanted = self.recommendation
-        return next(
-            curve
-            for curve in self.curves
-            if (curve.strategy, curve.transform, curve.calibration, curve.order)
-            == (wanted.strategy, wanted.transform, wanted.calibration, wanted.order)
-        )
+        """Find the curve of the recommended way."""
+        return next(curve for curve in self.curves if curve.way == self.recommendation.way)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

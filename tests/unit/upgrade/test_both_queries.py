@@ -1,4 +1,4 @@
-"""With `own_queries` the old model has a say of its own, while there are old items."""
+"""With `other_queries` the old model has a say of its own, while there are old items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tomli_w
 from hotfill import config
 from hotfill.errors import ConfigError
 from hotfill.ranking import Fit
-from hotfill.ranking.scorer import OWN_SHARE
+from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.state import fit_folder
@@ -39,7 +39,7 @@ def half_way(tmp_path):
         tmp_path,
         n=ITEMS,
         fit_items=200,
-        own_queries=True,
+        queries="both",
         old_embedder=embedders[OLD],
         new_embedder=embedders[NEW],
         fitting=None,
@@ -58,8 +58,8 @@ def by_arithmetic(up, scorer, content):
     background = new @ scorer.new_reference.T
     features = side.transform.query_features(new)
     views = (
-        (1 - OWN_SHARE, features, side.transform.gallery_features),
-        (OWN_SHARE, old, lambda vectors: vectors),
+        (1 - OLD_QUERY_WEIGHT, features, side.transform.gallery_features),
+        (OLD_QUERY_WEIGHT, old, lambda vectors: vectors),
     )
     scores = {}
     for item_id in up.source:
@@ -96,7 +96,7 @@ def test_vectors_of_both_models_find_what_the_content_finds(half_way):
     _, serving, _ = half_way
     content = contents(1, seed=5)["item-00000"]
     old, new = Projection(OLD)([content]), Projection(NEW)([content])
-    (both,) = serving.search_vectors(new, NEW, 20, own_queries={OLD: old})
+    (both,) = serving.search_vectors(new, NEW, 20, other_queries={OLD: old})
     assert both == serving.search([content], 20)[0]
     (alone,) = serving.search_vectors(new, NEW, 20)
     assert found_by(alone) != found_by(both)
@@ -115,7 +115,7 @@ def test_once_all_items_have_moved_the_old_model_is_not_asked(half_way, monkeypa
 
 def test_the_quality_of_canaries_is_measured_with_both_models(tmp_path):
     up = upgrade(
-        tmp_path, n=ITEMS, fit_items=200, own_queries=True, canary_items=12, gate={"agreement": 0}
+        tmp_path, n=ITEMS, fit_items=200, queries="both", canary_items=12, gate={"agreement": 0}
     )
     up.fitting = None
     up.start()
@@ -133,13 +133,13 @@ def test_the_file_must_name_an_embedder_of_the_old_model(tmp_path, old):
         "source": {"factory": f"{models}:contents"},
         "old": old,
         "new": {"embedder": f"{models}:new_model"},
-        "upgrade": {"own_queries": True},
+        "upgrade": {"queries": "both"},
     }
     path = tmp_path / "upgrade.toml"
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     project = config.read(path)
     if "embedder" in old:
-        assert project.draft().own_queries
+        assert project.draft().other_queries
     else:
         with pytest.raises(ConfigError, match=r"\[old\] needs an embedder"):
             project.draft()
