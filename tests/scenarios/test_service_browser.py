@@ -325,6 +325,22 @@ def test_an_error_that_a_person_meets_is_a_page_with_a_way_on(browser, service):
     page.close()
 
 
+def test_a_search_is_tried_on_both_sides(browser, service):
+    with opened(browser, service, expected=["status of 422"]) as page:
+        press(page, "Start")
+        playwright.expect(page.locator("#coverage .big")).not_to_contain_text("0.0%")
+        press(page, "Pause")
+        page.get_by_label("or like item").fill("item-7")
+        press(page, "Search")
+        titles = page.locator("#found h3")
+        playwright.expect(titles).to_contain_text(["Old side", "Now", "New side"])
+        playwright.expect(page.locator("#found")).to_contain_text("item-7")
+        check_looks(page)
+        page.get_by_label("or like item").fill("nobody")
+        press(page, "Search")
+        playwright.expect(page.locator("#notice")).to_contain_text("no content of an item 'nobody'")
+
+
 def test_items_that_failed_are_tried_again_by_a_button(browser, tmp_path):
     fill(tmp_path)
     lacking = {"source": {"options": {"items": ITEMS, "without": "item-00003"}}}

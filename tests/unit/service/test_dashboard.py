@@ -333,7 +333,8 @@ def test_the_page_has_landmarks_names_and_one_live_region(untouched):
     assert outline.all("html")[0]["lang"] == "en"
     for landmark in ("header", "main", "footer", "h1"):
         assert len(outline.all(landmark)) == 1
-    assert [each["aria-label"] for each in outline.all("section")] == [t for _, t in TITLES]
+    names = [*(title for _, title in TITLES), "Try a search"]
+    assert [each["aria-label"] for each in outline.all("section")] == names
     polite = [a for _, a in outline.tags if a.get("aria-live")]
     assert [(a["role"], a["aria-live"]) for a in polite] == [("status", "polite")]
     assert all(a.get("aria-label") or a.get("aria-hidden") for a in outline.all("svg"))
