@@ -14,7 +14,7 @@ from hotfill.service.settings import ServiceSettings
 from hotfill.service.tokens import TokenSettings
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
-from hotfill.upgrade.plan import Decisions, GuardDecisions, Plan
+from hotfill.upgrade.plan import Decisions, GuardDecisions
 
 SECTIONS: dict[str, Any] = {
     "store": StoreSection,
@@ -61,16 +61,16 @@ def table(name: str) -> str:
     section: Any = SECTIONS[name]
     kinds = get_args(get_args(section)[0]) if get_args(section) else ()
     if not kinds:
-        return _table(name, section)
+        return _table(section)
     return "\n\n".join(
         f'### `kind = "{kind.model_fields["kind"].default}"`\n\n'
-        f"{(inspect.getdoc(kind) or '').split(chr(10) * 2)[0]}\n\n{_table(name, kind)}"
+        f"{(inspect.getdoc(kind) or '').split(chr(10) * 2)[0]}\n\n{_table(kind)}"
         for kind in kinds
     )
 
 
-def _table(name: str, section: Any) -> str:
-    said = {**(meanings(Plan) if name in ("upgrade", "guard") else {})}
+def _table(section: Any) -> str:
+    said: dict[str, str] = {}
     for each in reversed(section.__mro__):
         said |= meanings(each) if each.__module__ == section.__module__ else {}
     rows = ["| key | meaning | default |", "|---|---|---|"]

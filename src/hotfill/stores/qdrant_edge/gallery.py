@@ -12,8 +12,8 @@ from hotfill.errors import StoreFullError
 from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
 from hotfill.stores.folder import Stamp, check_room, new_folder, read_stamp, write_stamp
-from hotfill.stores.kept import KeptVectors
 from hotfill.stores.qdrant_edge.engine_process import check_opens
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
 from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by
@@ -267,10 +267,8 @@ class QdrantEdgeGallery(Gallery):
 
     def _count(self, space: ModelId, origin: str | None) -> int:
         own = space.fingerprint
-        if origin is None:  # kept at hand; the others by a filter
-            with self._lock:
-                self._live.settle()
-                return self._live.counts[space]
+        if origin is None:
+            return self._live.count(space)
         if origin == own:
             return self._live.read(lambda shard: shard.count_own(own))
         return self._live.read(lambda shard: shard.count(own, made_by_transform=origin))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from hotfill.errors import InputError
 from hotfill.stores.base import Range
 from hotfill.stores.filters import alternatives
-from hotfill.stores.lancedb.layout import pa, quoted
+from hotfill.stores.lancedb.layout import LARGEST, OWN, pa, quoted, type_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Scalar, Where
     from hotfill.stores.lancedb.layout import Layout
 
-_LARGEST_WHOLE_NUMBER = 2**63 - 1
-_LIMITS: Mapping[str, float] = {"whole": _LARGEST_WHOLE_NUMBER, "real": sys.float_info.max}
 _NEVER = "false"
 
 
@@ -48,7 +45,7 @@ def is_number(item_id: str) -> bool:
         number = int(item_id)
     except ValueError:
         return False
-    return str(number) == item_id and abs(number) <= _LARGEST_WHOLE_NUMBER
+    return str(number) == item_id and abs(number) <= LARGEST["whole"]
 
 
 def text(value: str) -> str:
@@ -57,27 +54,48 @@ def text(value: str) -> str:
 
 
 def _condition(layout: Layout, key: str, wanted: Scalar | Sequence[Scalar] | Range) -> str:
+    if key not in layout.metadata:
+        _check_no_other_column(layout, key)
     columns = {
-        kind: _comparable(layout, name) for kind, name in layout.metadata.get(key, {}).items()
+        kind: _comparable(layout, path) for kind, path in layout.metadata.get(key, {}).items()
     }
     if isinstance(wanted, Range):
-        return _either(_between(columns[kind], wanted, kind) for kind in _LIMITS if kind in columns)
+        return _either(
+            _between(columns[kind], wanted, kind) for kind in ("whole", "real") if kind in columns
+        )
+    literals: dict[str, list[str]] = {}
+    for value in alternatives(wanted):
+        for kind, literal in _literals(value):
+            literals.setdefault(kind, []).append(literal)
     return _either(
-        f"{columns[kind]} = {literal}"
-        for value in alternatives(wanted)
-        for kind, literal in _literals(value)
+        f"{columns[kind]} IN ({', '.join(some)})"
+        for kind, some in literals.items()
         if kind in columns
     )
 
 
-def _comparable(layout: Layout, column: str) -> str:
-    """Return a column widened to the type of the literals it is compared with."""
-    kind = layout.schema.field(column).type
+def _check_no_other_column(layout: Layout, key: str) -> None:
+    """Raise InputError for a key that is a column, and not one of metadata.
+
+    It would match nothing, and nobody would know why.
+    """
+    name = key if key in layout.schema.names else key.partition(".")[0]
+    if name in layout.schema.names and name not in (layout.item_id, *OWN, *layout.names()):
+        raise InputError(
+            f"filter on {key!r}: the column {name!r} is of type {layout.schema.field(name).type}; "
+            "hotfill filters by texts, numbers and booleans, and by such fields of structs "
+            "(column.field)"
+        )
+
+
+def _comparable(layout: Layout, path: Sequence[str]) -> str:
+    """Return a column or field widened to the type of the literals it is compared with."""
+    name, kind = ".".join(map(quoted, path)), type_at(layout, path)
     if pa.types.is_integer(kind) and not pa.types.is_int64(kind):
-        return f"cast({quoted(column)} as bigint)"
+        return f"cast({name} as bigint)"
     if pa.types.is_floating(kind) and not pa.types.is_float64(kind):
-        return f"cast({quoted(column)} as double)"
-    return quoted(column)
+        return f"cast({name} as double)"
+    return name
 
 
 def _literals(value: Scalar) -> Iterable[tuple[str, str]]:
@@ -87,14 +105,14 @@ def _literals(value: Scalar) -> Iterable[tuple[str, str]]:
     elif isinstance(value, str):
         yield "text", text(value)
     else:
-        if value == int(value) and abs(value) <= _LARGEST_WHOLE_NUMBER:
+        if value == int(value) and abs(value) <= LARGEST["whole"]:
             yield "whole", str(int(value))
         if value == float(value):
             yield "real", repr(float(value))
 
 
 def _between(column: str, wanted: Range, kind: str) -> str:
-    limit = _LIMITS[kind]
+    limit = LARGEST[kind]
     low = -math.inf if wanted.at_least is None else wanted.at_least
     high = math.inf if wanted.at_most is None else wanted.at_most
     if low > limit or high < -limit:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill.errors import InputError
 from hotfill.stores.lancedb.layout import ORIGIN, SPACE, VERSION, kind_of, pa
-from hotfill.stores.lancedb.reading import vector_array
+from hotfill.stores.lancedb.snapshot import is_shown, vector_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +58,7 @@ def written_rows(
             vector_array(vectors[model], type_) if model in vectors else pa.nulls(n, type_)
         )
     if metadata is not None:
-        columns.update(metadata_columns(layout, metadata))
+        columns.update(metadata_columns(layout, metadata, before.take(taken)))
     for name in layout.schema.names:
         if name not in columns:
             columns[name] = before.column(name).take(taken)
@@ -84,15 +85,61 @@ def moved_columns(
     }
 
 
-def metadata_columns(layout: Layout, metadata: Sequence[Metadata]) -> dict[str, Any]:
-    """Return the columns of metadata for rows that have only this metadata."""
-    return {
-        name: pa.array(
-            [_of_kind(row.get(key), kind) for row in metadata], layout.schema.field(name).type
-        )
+def metadata_columns(layout: Layout, metadata: Sequence[Metadata], before: Any) -> dict[str, Any]:
+    """Return the columns of metadata for rows that have this metadata.
+
+    before: the rows as they were, one for each, of nulls for a new one. What of them is no
+    metadata stays: fields of other types, numbers that are none.
+    Raises InputError for a value that its column cannot hold.
+    """
+    wanted = {
+        path: [_of_kind(row.get(key), kind) for row in metadata]
         for key, kinds in layout.metadata.items()
-        for kind, name in kinds.items()
+        for kind, path in kinds.items()
     }
+    return {
+        name: _changed(
+            layout.schema.field(name), before.column(name).combine_chunks(), _below(wanted, name)
+        )
+        for name in layout.metadata_columns()
+    }
+
+
+def _changed(column: Any, before: Any, wanted: Mapping[tuple[str, ...], list[Any]]) -> Any:
+    """Return a column, or a field of structs, with other values.
+
+    wanted: by the names of fields below it; () is the column itself.
+    """
+    if () in wanted:
+        values = [
+            old if new is None and old is not None and not is_shown(old) else new
+            for new, old in zip(wanted[()], before.to_pylist(), strict=True)
+        ]
+        if not column.nullable and None in values:
+            raise InputError(
+                f"metadata: the column {column.name!r} must not be empty; give a value"
+            )
+        try:
+            return pa.array(values, column.type)
+        except (pa.ArrowException, OverflowError) as error:
+            raise InputError(
+                f"metadata: the column {column.name!r} is of type {column.type}, which cannot hold "
+                f"what was given: {error}"
+            ) from error
+    fields = list(column.type)
+    children = [
+        _changed(inner, child, below) if (below := _below(wanted, inner.name)) else child
+        for inner, child in zip(fields, before.flatten(), strict=True)
+    ]
+    given = np.array([[value is not None for value in values] for values in wanted.values()])
+    empty = before.is_null().to_numpy(zero_copy_only=False) & ~given.any(axis=0)
+    return pa.StructArray.from_arrays(children, fields=fields, mask=pa.array(empty))
+
+
+def _below(
+    wanted: Mapping[tuple[str, ...], list[Any]], name: str
+) -> dict[tuple[str, ...], list[Any]]:
+    return {path[1:]: values for path, values in wanted.items() if path[0] == name}
 
 
 def _of_kind(value: Scalar | None, kind: str) -> Scalar | None:
