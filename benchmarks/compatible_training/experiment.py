@@ -213,13 +213,13 @@ class Experiment:
         return OldVectors(items.item_ids, vectors), compatible_recipe(name, ingredients, **options)
 
     def _old_training(self, classes: NDArray[np.int64], old: Trained) -> Reference:
-        """Class means of the old training set, numbered as the new classes are."""
+        """Class means of the old training set, and which of them answers for each new class."""
         seen = self.task.train.where(self.split.old)
         items = ArrayItems(seen.images, seen.labels, seen.item_ids)
         vectors = torch.from_numpy(embed(old.model, items, device=self.settings.device))
-        place = {int(label): row for row, label in enumerate(classes)}
-        labels = torch.tensor([place.get(int(label), -1) for label in seen.labels])
-        return from_means(vectors, labels, len(classes))
+        labels = torch.from_numpy(np.searchsorted(old.classes, seen.labels))
+        means = from_means(vectors, labels, len(old.classes))
+        return replace(means, rows=_rows(classes, old.classes))
 
     def _fit(
         self,

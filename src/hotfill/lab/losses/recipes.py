@@ -8,12 +8,14 @@ dimensions differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
+from hotfill.errors import ConfigError
 from hotfill.lab.losses.discriminability import discriminability
 from hotfill.lab.losses.head import Head
 from hotfill.lab.losses.maps.base import Map
@@ -51,7 +53,8 @@ def bct(
 ) -> Recipe:
     """BCT (Shen et al., CVPR 2020; first author's code read): the old head must accept new vectors.
 
-    anchors: `from_head`, or `synthesised` where the old head lacks classes, or `from_means`.
+    anchors: `from_head` (new classes that the old head lacks take no part, as in the published
+        code), or `synthesised` (they get their class mean, as in the paper), or `from_means`.
     score: how the old anchors score; they must be used on the scale they were trained with. The
         head's own score by default.
     weight: 1 in the code.
@@ -79,20 +82,28 @@ def unibct(
 ) -> Recipe:
     """UniBCT (IJCAI 2022; third-party code read): like BCT, to refined class means.
 
-    anchors: `from_means` over the new training set, every new class included.
-    refresh_at: when the anchors are refined with the new model; the compatibility Term starts with
-        the first. The schedule (epochs 10 and 20 of 35), propagation and temperature are the
-        third-party code's. Its softmax axis makes refinement do nothing; ours is the other one.
+    anchors: `from_means` over the new training set, every new class included; they are used from
+        the first step until they are refined. Anchors behind those of the labels
+        (`with_alternatives`) stay as they are.
+    refresh_at: when the anchors are refined with the new model. The schedule (epochs 10 and 20 of
+        35), propagation and temperature are the third-party code's. That code has no compatibility
+        Term before its first refinement, while its learning rate is highest; ours starts at once.
+        Its softmax axis makes refinement do nothing; ours is the other one.
     score: the head's own by default; the third-party code has no scale, which makes it flat.
+    Raises ConfigError for anchors in another order than the labels'.
     """
-    classes, start = anchors.labels, min(refresh_at, default=0.0)
-    build = partial(_refine, classes, propagation, temperature)
+    if anchors.rows.tolist() != list(range(anchors.labels)):
+        raise ConfigError(
+            "unibct refines one anchor per label, in their order: build the anchors by from_means"
+        )
+    plain = replace(anchors, radius=None, min_cosine=None, count=None)
+    build = partial(_refine, plain, propagation, temperature)
     prototypes = AnchorSoftmax("old", score or head.score)
     return Recipe(
         "unibct",
-        [_classify(head), Part("prototypes", prototypes, _from(start, weight), "down")],
+        [_classify(head), Part("prototypes", prototypes, weight, "down")],
         head=head,
-        anchors=replace(anchors, radius=None, min_cosine=None, count=None),
+        anchors=plain,
         down=down,
         refresh=Refresh(tuple(refresh_at), build),
     )
@@ -103,18 +114,20 @@ def advbct(
     anchors: Reference,
     *,
     down: Map | None = None,
-    threshold: float = 1.0,
-    boundary: float = 1.0,
-    critic: float = 1.0,
+    threshold: float = 0.4,
+    boundary: float = 10.0,
+    critic: float = 4.0,
 ) -> Recipe:
     """AdvBCT (Pan et al., CVPR 2023; official code read): a critic and an elastic boundary.
 
-    anchors: `from_means` of the *old* training set; classes it lacks have no boundary.
+    anchors: `synthesised(means of the old training set, means of the new items)`: the boundary is
+        that of the old training set where the old model knew the class, and of the new items
+        elsewhere. A class without an anchor has no boundary.
     threshold: of the elastic radius; 1.0 for landmarks in the code, 0.4 in a face port.
     boundary, critic: the weights; 1 in the code, 4 in the face port. The critic's falls with the
-        training, from 1 (at its start; the code's (E+1)/E) to 0 (its 2/E). That code starts both
-        models from the same ImageNet weights. From random ones a critic of full weight can outweigh
-        the classification, and the boundary needs more to be felt beside a scaled cosine softmax.
+        training, from 1 (at its start; the code's (E+1)/E) to 0 (its 2/E). The defaults are
+        measured (`benchmarks/compatible_heads`): next to a scaled cosine softmax the code's own
+        are too loose.
     """
 
     def fading(progress: float) -> float:
@@ -124,13 +137,40 @@ def advbct(
         "advbct",
         [
             _classify(head),
-            Part(
-                "boundary",
-                ElasticBoundary(len(anchors.vectors), threshold=threshold),
-                boundary,
-                "down",
-            ),
+            _boundary(anchors, threshold, boundary),
             Part("critic", Adversarial(anchors.dimension), fading, "down"),
+        ],
+        head=head,
+        anchors=anchors,
+        down=down,
+    )
+
+
+def bounded(
+    head: Head,
+    anchors: Reference,
+    *,
+    score: Score | None = None,
+    down: Map | None = None,
+    threshold: float = 0.4,
+    boundary: float = 3.0,
+    weight: float = 1.0,
+) -> Recipe:
+    """BCT's softmax and AdvBCT's boundary around the same anchors; ours, from no paper.
+
+    A boundary pulls to one anchor and knows no wrong answers; the softmax over all anchors knows
+    them, and does not care how far an embedding stays from the right one.
+    anchors: as for `advbct`, with the anchors of old classes that no new class has.
+    threshold: as for `advbct`. boundary: 3, chosen on a seed that no figure is reported for.
+    weight: of BCT's part. score: as for `bct`.
+    """
+    influence = AnchorSoftmax("old", score or head.score)
+    return Recipe(
+        "bounded",
+        [
+            _classify(head),
+            Part("influence", influence, weight, "down"),
+            _boundary(anchors, threshold, boundary),
         ],
         head=head,
         anchors=anchors,
@@ -338,12 +378,25 @@ def _forward_parts(head: Head, weight: float = 1.0, weigh: Weigher | None = None
     ]
 
 
-def _from(start: float, weight: float) -> Callable[[float], float]:
-    return lambda progress: weight if progress >= start else 0.0
+def _boundary(anchors: Reference, threshold: float, weight: float) -> Part:
+    term = ElasticBoundary(len(anchors.vectors), threshold=threshold)
+    return Part("boundary", term, weight, "down")
 
 
 def _refine(
-    classes: int, propagation: float, temperature: float, old: Tensor, new: Tensor, labels: Tensor
+    before: Reference,
+    propagation: float,
+    temperature: float,
+    old: Tensor,
+    new: Tensor,
+    labels: Tensor,
 ) -> Reference:
+    """Refine the anchors of the labels; those behind them, the wrong alternatives, stay."""
+    classes = before.labels
     found = refined(old, new, labels, classes, propagation=propagation, temperature=temperature)
-    return replace(found, count=None)
+    before = before.map_tensors(lambda tensor: tensor.to(found.vectors.device))
+    return replace(
+        before,
+        vectors=torch.cat([found.vectors, before.vectors[classes:].to(found.vectors)]),
+        valid=torch.cat([found.valid, before.valid[classes:]]),
+    )

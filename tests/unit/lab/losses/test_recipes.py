@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.losses import Cosine, Head, Pairs, Part, Recipe, recipes, terms
-from hotfill.lab.losses.maps import Residual, Slice
-from hotfill.lab.losses.references import from_head, from_means, nearest_share, refined, simplex
+from hotfill.lab.losses import Cosine, Head, Pairs, Part, Recipe, References, recipes, terms
+from hotfill.lab.losses.maps import Identity, Residual, Slice
+from hotfill.lab.losses.references import (
+    from_head,
+    from_means,
+    nearest_share,
+    refined,
+    simplex,
+    synthesised,
+    with_alternatives,
+)
 
 CLASSES, WIDE, NARROW = 6, 8, 5
 SCORE = Cosine(10.0, 0.1)
@@ -25,7 +35,8 @@ def build(name: str) -> Recipe:
         "independent": lambda: recipes.independent(head),
         "bct": lambda: recipes.bct(head, old_head, down=down),
         "unibct": lambda: recipes.unibct(head, anchors, down=down),
-        "advbct": lambda: recipes.advbct(head, anchors, down=down, threshold=0.4),
+        "advbct": lambda: recipes.advbct(head, anchors, down=down),
+        "bounded": lambda: recipes.bounded(head, anchors, down=down),
         "ract": lambda: recipes.ract(head, down=down),
         "lce": lambda: recipes.lce(head, anchors, down=down),
         "cores": lambda: recipes.cores(fixed),
@@ -43,6 +54,7 @@ EVERY = [
     "bct",
     "unibct",
     "advbct",
+    "bounded",
     "ract",
     "lce",
     "cores",
@@ -96,14 +108,56 @@ def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
 
 def test_progress_is_the_only_clock() -> None:
     batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
-    unibct = build("unibct")
-    assert "prototypes" not in unibct(batch, 9 / 35).parts
-    assert "prototypes" in unibct(batch, 10 / 35).parts
     advbct = build("advbct")
     assert "critic" in advbct(batch, 0.99).parts
     assert "critic" not in advbct(batch, 1.0).parts
     with pytest.raises(ConfigError, match="progress"):
         advbct(batch, 1.5)
+
+
+def test_unibct_keeps_to_the_plain_means_until_it_refines_them() -> None:
+    batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
+    unibct = build("unibct")
+    means = unibct.references.old
+    expected = terms.AnchorSoftmax("old", SCORE)(
+        Pairs(batch.new[:, :NARROW], label=batch.label), References(means), Identity(), 0.0
+    )
+    torch.testing.assert_close(unibct(batch, 0.0).parts["prototypes"].loss, expected.loss)
+
+
+def test_unibct_refines_the_anchors_of_its_labels_and_no_alternatives() -> None:
+    old, new, label = torch.randn(60, NARROW), torch.randn(60, WIDE), torch.arange(60) % CLASSES
+    others = from_head(torch.randn(3, NARROW), rows=torch.tensor([1, -1, -1, -1, -1, -1]))
+    anchors = with_alternatives(from_means(old, label, CLASSES), others)
+    torch.testing.assert_close(anchors.vectors[CLASSES:], others.vectors[[0, 2]])
+    recipe = recipes.unibct(Head.random(CLASSES, WIDE, SCORE), anchors, down=Slice(WIDE, NARROW))
+    recipe.renew(recipe.refresh.build(old, new, label))
+    found = recipe.references.old
+    torch.testing.assert_close(found.vectors[:CLASSES], refined(old, new, label, CLASSES).vectors)
+    torch.testing.assert_close(found.vectors[CLASSES:], anchors.vectors[CLASSES:])
+    with pytest.raises(ConfigError, match="from_means"):
+        recipes.unibct(Head.random(CLASSES, WIDE, SCORE), others)
+
+
+def test_bounded_adds_wrong_answers_to_the_boundary() -> None:
+    """Same boundary as AdvBCT's; the softmax knows the old classes that no new class has."""
+    old, label = torch.randn(60, NARROW), torch.arange(60) % CLASSES
+    known = from_means(torch.randn(40, NARROW), torch.arange(40) % 4, 4)
+    known = replace(known, rows=torch.tensor([2, 0, -1, -1, -1, -1]))
+    anchors = synthesised(known, from_means(old, label, CLASSES))
+    assert anchors.rows.tolist() == [2, 0, 4, 5, 6, 7]
+    recipe = recipes.bounded(Head.random(CLASSES, WIDE, SCORE), anchors, down=Slice(WIDE, NARROW))
+    batch = Pairs(torch.randn(8, WIDE), None, torch.arange(8) % CLASSES)
+    parts = recipe(batch, 0.5).parts
+    assert list(parts) == ["classification", "influence", "boundary"]
+    row = anchors.rows[batch.label]
+    cosines = torch.nn.functional.normalize(batch.new[:, :NARROW]) @ (
+        torch.nn.functional.normalize(anchors.vectors).T
+    )
+    cosines[torch.arange(8), row] -= 0.1
+    expected = torch.nn.functional.cross_entropy(10 * cosines, row)
+    torch.testing.assert_close(parts["influence"].loss, expected)
+    assert anchors.radius is not None
 
 
 def test_unibct_refreshes_its_anchors_with_the_new_model() -> None:

@@ -156,12 +156,26 @@ def test_anchor_alignment(pairs, references) -> None:
 
 def test_adversarial_is_two_cross_entropies(pairs, references) -> None:
     term = terms.Adversarial(5).double()
+    first, norm, _, last = term.critic
     expected = 0.0
     for side, domain in ((pairs.new, 0), (pairs.old, 1)):
-        for vector in side.tolist():
-            logits = term.critic(torch.tensor(oracles.unit(vector)).double()).tolist()
+        units = [torch.tensor(oracles.unit(vector)).double() for vector in side.tolist()]
+        hidden = torch.stack([first.weight @ unit + first.bias for unit in units])
+        # Every domain by its own mean and deviation: the critic never sees a shift between them.
+        spread = (hidden.var(dim=0, correction=0) + norm.eps).sqrt()
+        for row in (hidden - hidden.mean(dim=0)) / spread:
+            logits = (last.weight @ row.clamp(min=0) + last.bias).tolist()
             expected += -logits[domain] + math.log(sum(math.exp(x) for x in logits))
     assert loss(term, pairs, references) == pytest.approx(expected / len(pairs), rel=1e-9)
+
+
+def test_the_critic_does_not_see_a_shift_and_leaves_a_lone_item_alone(pairs, references) -> None:
+    term = terms.Adversarial(5).double()
+    kept = {name: value.clone() for name, value in term.state_dict().items()}
+    loss(term, pairs, references)
+    assert all(torch.equal(value, kept[name]) for name, value in term.state_dict().items())
+    one = Pairs(pairs.new[:1], pairs.old[:1], pairs.label[:1])
+    assert loss(term, one, references) == 0.0
 
 
 def test_mixed_softmax_classifies_old_vectors_where_they_are_credible(

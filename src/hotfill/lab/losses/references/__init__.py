@@ -6,7 +6,7 @@ from hotfill.lab.losses.references.perturbed import perturbed
 from hotfill.lab.losses.references.radius import nearest_share, without_outliers
 from hotfill.lab.losses.references.refined import refined
 from hotfill.lab.losses.references.simplex import simplex
-from hotfill.lab.losses.references.synthesised import synthesised
+from hotfill.lab.losses.references.synthesised import synthesised, with_alternatives
 
 __all__ = [
     "from_head",
@@ -16,5 +16,6 @@ __all__ = [
     "refined",
     "simplex",
     "synthesised",
+    "with_alternatives",
     "without_outliers",
 ]
