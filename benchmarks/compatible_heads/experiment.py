@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.compatible_heads.data import Features, Task
 from benchmarks.compatible_training.measure import Side, compare, resized, search
 from benchmarks.compatible_training.splits import KINDS, split
-from hotfill.lab.heads import HeadPlan, OldSpace, Preparation, TrainedHead, train_head
+from hotfill.lab.heads import FeaturePreparation, HeadPlan, OldSpace, TrainedHead, train_head
 from hotfill.lab.losses import Dot
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD
 from hotfill.metrics import same_label
@@ -93,8 +93,8 @@ class Experiment:
         self.split = split(kind, self.task.train_labels, seed)
         self.old_features = self.task.models["old"]
         self.new_features = self.task.models["larger" if self.split.larger else "new"]
-        self.prepare_old = Preparation(self.old_features.train[self.split.old])
-        self.prepare_new = Preparation(self.new_features.train[self.split.new])
+        self.prepare_old = FeaturePreparation(self.old_features.train[self.split.old])
+        self.prepare_new = FeaturePreparation(self.new_features.train[self.split.new])
         self.relevance = same_label(self.task.query_labels, self.task.gallery_labels)
         self._olds: dict[str, TrainedHead] = {}
 
@@ -167,5 +167,5 @@ class Experiment:
             corners=self.classes,
         )
 
-    def _side(self, head: TrainedHead, features: Features, prepare: Preparation) -> Side:
+    def _side(self, head: TrainedHead, features: Features, prepare: FeaturePreparation) -> Side:
         return Side(head(prepare(features.queries)), head(prepare(features.gallery)))

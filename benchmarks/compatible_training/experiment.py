@@ -22,13 +22,13 @@ from hotfill.lab.training import (
     ArrayItems,
     Ingredients,
     OldVectors,
-    Settings,
+    TrainingSettings,
     build_backbone,
     compatible_recipe,
-    embed,
     fit,
 )
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD
+from hotfill.lab.training.items import embed
 from hotfill.metrics import same_label
 
 SCORE = Cosine(20.0, 0.1)
@@ -52,7 +52,7 @@ class Plan:
     backbone: str
     larger: str
     dimension: int
-    settings: Settings
+    settings: TrainingSettings
     old_epochs: int
     options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -164,7 +164,7 @@ class Experiment:
         recipe: str,
         seen: Pictures,
         backbone: str,
-        settings: Settings,
+        settings: TrainingSettings,
         old: Trained | None = None,
     ) -> Trained:
         classes, labels = np.unique(seen.labels, return_inverse=True)
@@ -226,7 +226,7 @@ class Experiment:
         model: nn.Module,
         recipe: Recipe,
         items: ArrayItems,
-        settings: Settings,
+        settings: TrainingSettings,
         folder: str,
         vectors: OldVectors | None,
         *,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from benchmarks.compatible_training.experiment import Plan
 from benchmarks.compatible_training.splits import KINDS
-from hotfill.lab.training import RECIPE_NAMES, Settings
+from hotfill.lab.training import RECIPE_NAMES, TrainingSettings
 from hotfill.lab.training.compatible_recipe import DISTILLATIONS
 
 OTHERS = {"independent", *DISTILLATIONS}  # distillations: see `benchmarks/heterogeneous`
@@ -24,7 +24,7 @@ QUICK = Plan(
     backbone="small",
     larger="medium",
     dimension=64,
-    settings=Settings(epochs=8, batch=64),
+    settings=TrainingSettings(epochs=8, batch=64),
     old_epochs=12,
     options=OPTIONS,
 )
@@ -36,7 +36,7 @@ OMNIGLOT = Plan(
     backbone="small",
     larger="medium",
     dimension=64,
-    settings=Settings(epochs=8, batch=128),
+    settings=TrainingSettings(epochs=8, batch=128),
     old_epochs=20,
     options=OPTIONS,
 )
@@ -59,7 +59,7 @@ RESNET18 = Plan(
     backbone="resnet18",
     larger="resnet18",
     dimension=128,
-    settings=Settings(
+    settings=TrainingSettings(
         epochs=60,
         batch=256,
         optimiser="sgd",

@@ -19,15 +19,16 @@ from torch import Tensor, nn
 
 from hotfill.errors import ShapeError
 from hotfill.lab.losses import Cosine, Head, Recipe, Reference, Score, TwoStages
-from hotfill.lab.losses.maps import Residual
+from hotfill.lab.losses.maps import ResidualMap
 from hotfill.lab.losses.references import from_head, from_means, simplex
-from hotfill.lab.training import ArrayItems, OldVectors, Settings, embed, fit
+from hotfill.lab.training import ArrayItems, OldVectors, TrainingSettings, fit
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, Ingredients, compatible_recipe
+from hotfill.lab.training.items import embed
 from hotfill.types import Vectors
 
 
 @final
-class Preparation:
+class FeaturePreparation:
     """Unit length, centred, cut to the directions of the largest variance.
 
     features: (n, dimension) float, of the training items. dimensions: kept, at most the features'.
@@ -59,7 +60,9 @@ class HeadPlan:
     hidden: int = 128
     noise: float = 0.5
     score: Score = field(default_factory=lambda: Cosine(20.0, 0.1))
-    settings: Settings = field(default_factory=lambda: Settings(epochs=16, batch=250))
+    settings: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(epochs=16, batch=250)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,7 @@ class TrainedHead:
     network: nn.Module
     classifier: Head
     classes: NDArray[np.int64]
-    up: Residual | None = None
+    up: ResidualMap | None = None
 
     def __call__(self, features: Vectors) -> Vectors:
         """Embed (n, dimension) prepared features: float32, unit rows."""
@@ -204,9 +207,9 @@ def train_head(
     return TrainedHead(network.eval(), head, classes, _up(stages.forward))
 
 
-def _up(recipe: Recipe) -> Residual | None:
+def _up(recipe: Recipe) -> ResidualMap | None:
     found = recipe.maps["up"].eval()
-    return found if isinstance(found, Residual) else None
+    return found if isinstance(found, ResidualMap) else None
 
 
 def _network(source: int, hidden: int, dimension: int) -> nn.Module:

@@ -12,12 +12,12 @@ from benchmarks.compatible_heads.data import Features, Task
 from benchmarks.compatible_heads.experiment import OLD_HEAD_ONLY, SEEN, SYNTHESISED
 from benchmarks.compatible_heads.run import aims, differences, run_plan
 from hotfill.errors import ConfigError, ShapeError
-from hotfill.lab.heads import HeadPlan, OldSpace, Preparation, train_head
-from hotfill.lab.training import Settings
+from hotfill.lab.heads import FeaturePreparation, HeadPlan, OldSpace, train_head
+from hotfill.lab.training import TrainingSettings
 
 CLASSES = 6
-SMALL = HeadPlan(dimension=4, hidden=8, settings=Settings(epochs=3, batch=20))
-LONGER = replace(SMALL, settings=Settings(epochs=30, batch=20))
+SMALL = HeadPlan(dimension=4, hidden=8, settings=TrainingSettings(epochs=3, batch=20))
+LONGER = replace(SMALL, settings=TrainingSettings(epochs=30, batch=20))
 
 
 def features(items: int, dimension: int, seed: int) -> np.ndarray:
@@ -34,17 +34,17 @@ def labels(items: int) -> np.ndarray:
 
 def test_features_are_of_unit_length_before_they_are_centred_and_cut() -> None:
     some = features(10, 12, 0)
-    prepare = Preparation(some, 5)
+    prepare = FeaturePreparation(some, 5)
     found = prepare(some)
     assert found.shape == (60, 5)
     assert found.std() == pytest.approx(1.0, rel=1e-5)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(prepare(7 * some), found, atol=1e-5)
-    assert Preparation(some)(some).shape == (60, 12)
+    assert FeaturePreparation(some)(some).shape == (60, 12)
 
 
 def test_a_head_learns_and_its_embeddings_have_unit_length() -> None:
-    prepare = Preparation(features(20, 12, 0))
+    prepare = FeaturePreparation(features(20, 12, 0))
     head = train_head("independent", prepare(features(20, 12, 0)), labels(20), LONGER, seed=0)
     found = head(prepare(features(5, 12, 1)))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
@@ -54,7 +54,7 @@ def test_a_head_learns_and_its_embeddings_have_unit_length() -> None:
 
 
 def test_an_old_head_says_which_of_its_classes_answers_for_which_new_one() -> None:
-    prepared, named = Preparation(features(20, 12, 0))(features(20, 12, 0)), labels(20)
+    prepared, named = FeaturePreparation(features(20, 12, 0))(features(20, 12, 0)), labels(20)
     seen = np.isin(named, [1, 4])
     old = train_head("independent", prepared[seen], named[seen], SMALL, seed=0)
     new = named > 0

@@ -14,16 +14,14 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError
-from hotfill.lab.losses.discriminability import discriminability
-from hotfill.lab.losses.head import Head
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
+from hotfill.lab.losses.head import Head, Score
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
 from hotfill.lab.losses.recipe import Part, Recipe, Refresh, Weigher
-from hotfill.lab.losses.reference import Reference, References
-from hotfill.lab.losses.references.refined import refined
-from hotfill.lab.losses.score import Score
+from hotfill.lab.losses.references import Reference, References, refined
 from hotfill.lab.losses.terms import (
     Adversarial,
     AnchorAlignment,
@@ -38,6 +36,27 @@ from hotfill.lab.losses.terms import (
 )
 
 
+def discriminability(
+    pairs: PairedBatch, references: References, *, temperature: float = 0.1
+) -> Tensor:
+    """The probability that the old embedding itself gives its class: (n,), 0 to 1.
+
+    softmax over the valid old anchors of cosine(old, anchor) / temperature, at the item's class.
+    DMU's own score could not be obtained; this is the form our method notes derive from its
+    abstract. 0 for an item without a label or without an anchor: there the old model knows nothing
+    worth keeping.
+    """
+    reference = references.of("old")
+    row = reference.answering(pairs)
+    cosines = normalize(pairs.embeddings("old")) @ normalize(reference.vectors.detach()).T
+    scores = (cosines / temperature).masked_fill(~reference.valid, float("-inf"))
+    known = row >= 0
+    chosen = scores[known].softmax(dim=1).gather(1, row[known].unsqueeze(1)).squeeze(1)
+    found = cosines.new_zeros(len(pairs))
+    found[known] = chosen
+    return found
+
+
 def independent(head: Head) -> Recipe:
     """No compatibility: classification alone. The model that compatible ones are measured by."""
     return Recipe("independent", [_classify(head)], head=head)
@@ -48,7 +67,7 @@ def bct(
     anchors: Reference,
     *,
     score: Score | None = None,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     weight: float = 1.0,
 ) -> Recipe:
     """BCT (Shen et al., CVPR 2020; first author's code read): the old head must accept new vectors.
@@ -74,7 +93,7 @@ def unibct(
     anchors: Reference,
     *,
     score: Score | None = None,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     weight: float = 1.0,
     refresh_at: Sequence[float] = (10 / 35, 20 / 35),
     propagation: float = 0.9,
@@ -113,7 +132,7 @@ def advbct(
     head: Head,
     anchors: Reference,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     threshold: float = 0.4,
     boundary: float = 10.0,
     critic: float = 4.0,
@@ -151,7 +170,7 @@ def bounded(
     anchors: Reference,
     *,
     score: Score | None = None,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     threshold: float = 0.4,
     boundary: float = 3.0,
     weight: float = 1.0,
@@ -181,7 +200,7 @@ def bounded(
 def ract(
     head: Head,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     temperature: float = 0.01,
     hardest: int | None = 10,
     weight: float = 1.0,
@@ -200,7 +219,7 @@ def lce(
     head: Head,
     anchors: Reference,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     alignment: float = 100.0,
     boundary: float = 1.0,
 ) -> Recipe:
@@ -233,7 +252,7 @@ def cores(head: Head) -> Recipe:
 
 
 def hoc(
-    head: Head, *, down: Map | None = None, share: float = 0.1, sharpness: float = 10.0
+    head: Head, *, down: SpaceMap | None = None, share: float = 0.1, sharpness: float = 10.0
 ) -> Recipe:
     """d-Simplex-HOC (Biondi et al., CVPR 2024; code read): the shared fixed head and a contrast.
 
@@ -251,7 +270,9 @@ def hoc(
     )
 
 
-def mixbct(head: Head, anchors: Reference, *, up: Map | None = None, share: float = 0.3) -> Recipe:
+def mixbct(
+    head: Head, anchors: Reference, *, up: SpaceMap | None = None, share: float = 0.3
+) -> Recipe:
     """MixBCT (2023; code read): the new head classifies a mixture of new and old vectors.
 
     head: with a Cosine score. anchors: `from_means(..., radius=nearest_share(0.9))`, which say
@@ -264,7 +285,7 @@ def mixbct(head: Head, anchors: Reference, *, up: Map | None = None, share: floa
 
 
 def contrastive(
-    head: Head, *, down: Map | None = None, temperature: float = 0.05, weight: float = 1.0
+    head: Head, *, down: SpaceMap | None = None, temperature: float = 0.05, weight: float = 1.0
 ) -> Recipe:
     """The supervised contrast across models that BCT's first author compares with (code read)."""
     contrast = ClassContrast(temperature)
@@ -276,7 +297,7 @@ def contrastive(
     )
 
 
-def l2(*, down: Map | None = None) -> Recipe:
+def l2(*, down: SpaceMap | None = None) -> Recipe:
     """Imitation of the old vectors and nothing else: BCT's L2 baseline (code read).
 
     Labels play no part. The code divides by the dimension too; a lone Term needs no such factor.
@@ -299,10 +320,10 @@ class TwoStages:
 def bict(
     head: Head,
     anchors: Reference,
-    up: Map,
+    up: SpaceMap,
     *,
     score: Score | None = None,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     weight: float = 1.0,
 ) -> TwoStages:
     """BiCT (IJCAI 2023): train backward compatible, then carry old vectors up to that model.
@@ -326,10 +347,10 @@ def bict(
 def dmu(
     head: Head,
     anchors: Reference,
-    up: Map,
+    up: SpaceMap,
     *,
     score: Score | None = None,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     weight: float = 1.0,
     forward_weight: float = 1.0,
     temperature: float = 0.1,
@@ -348,7 +369,7 @@ def dmu(
     """
     keep = partial(discriminability, temperature=temperature)
 
-    def renew(pairs: Pairs, references: References) -> Tensor:
+    def renew(pairs: PairedBatch, references: References) -> Tensor:
         return 2.0 - keep(pairs, references)
 
     influence = AnchorSoftmax("old", score or head.score)

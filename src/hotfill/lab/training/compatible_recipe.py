@@ -10,13 +10,8 @@ from torch import Tensor
 
 from hotfill.errors import ConfigError
 from hotfill.lab.losses import Head, Recipe, Reference, TwoStages, asymmetric, recipes
-from hotfill.lab.losses.maps import Map, Residual, resize
-from hotfill.lab.losses.references import (
-    from_means,
-    nearest_share,
-    synthesised,
-    with_alternatives,
-)
+from hotfill.lab.losses.maps import ResidualMap, SpaceMap, resize
+from hotfill.lab.losses.references import from_means, nearest_share, synthesised, with_alternatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +61,13 @@ class Ingredients:
             return self.means()
         return with_alternatives(self.means(), self.old_head)
 
-    def down(self) -> Map:
+    def down(self) -> SpaceMap:
         """Cuts or pads new embeddings to the old dimension."""
         return resize(self.head.vectors.shape[1], self.old.shape[1])
 
-    def up(self) -> Map:
+    def up(self) -> SpaceMap:
         """The map to be trained from the old to the new space."""
-        return Residual(self.old.shape[1], self.head.vectors.shape[1])
+        return ResidualMap(self.old.shape[1], self.head.vectors.shape[1])
 
 
 _BUILDERS: dict[str, Callable[..., Recipe | TwoStages]] = {

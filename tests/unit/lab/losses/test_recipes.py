@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.losses import Cosine, Head, Pairs, Part, Recipe, References, recipes, terms
-from hotfill.lab.losses.maps import Identity, Residual, Slice
+from hotfill.lab.losses import Cosine, Head, PairedBatch, Part, Recipe, References, recipes, terms
+from hotfill.lab.losses.maps import IdentityMap, ResidualMap, Slice
 from hotfill.lab.losses.references import (
     from_head,
     from_means,
@@ -27,7 +27,7 @@ SCORE = Cosine(10.0, 0.1)
 def build(name: str) -> Recipe:
     old, label = torch.randn(60, NARROW), torch.arange(60) % CLASSES
     head, anchors = Head.random(CLASSES, WIDE, SCORE), from_means(old, label, CLASSES)
-    down, up = Slice(WIDE, NARROW), Residual(NARROW, WIDE, hidden=4)
+    down, up = Slice(WIDE, NARROW), ResidualMap(NARROW, WIDE, hidden=4)
     fixed = Head(simplex(WIDE + 1).vectors, SCORE, trained=False)
     credible = from_means(old, label, CLASSES, radius=nearest_share(0.9))
     old_head = from_head(torch.randn(4, NARROW), rows=torch.tensor([0, 1, 2, 3, -1, -1]))
@@ -75,7 +75,7 @@ def test_a_recipe_lowers_its_loss_in_a_plain_loop(name) -> None:
     optimiser = torch.optim.Adam([*model.parameters(), *recipe.parameters()], lr=0.05)
     losses = []
     for step in range(30):
-        loss = recipe(Pairs(model(inputs), old, label), progress=0.5 + step / 1000).loss
+        loss = recipe(PairedBatch(model(inputs), old, label), progress=0.5 + step / 1000).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -90,7 +90,7 @@ def test_a_recipe_comes_back_from_its_state(name) -> None:
     torch.manual_seed(2)
     second = build(name)
     second.load_state_dict(first.state_dict())
-    batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
+    batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
     torch.manual_seed(3)
     expected = first(batch, 0.5).loss
     torch.manual_seed(3)
@@ -99,7 +99,7 @@ def test_a_recipe_comes_back_from_its_state(name) -> None:
 
 def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
     recipe = build("lce")
-    batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
+    batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
     value = recipe(batch)
     parts = {name: part.loss for name, part in value.parts.items()}
     expected = parts["classification"] + 100 * parts["alignment"] + parts["boundary"]
@@ -107,7 +107,7 @@ def test_the_loss_is_the_weighted_sum_of_the_parts() -> None:
 
 
 def test_progress_is_the_only_clock() -> None:
-    batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
+    batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
     advbct = build("advbct")
     assert "critic" in advbct(batch, 0.99).parts
     assert "critic" not in advbct(batch, 1.0).parts
@@ -116,11 +116,11 @@ def test_progress_is_the_only_clock() -> None:
 
 
 def test_unibct_keeps_to_the_plain_means_until_it_refines_them() -> None:
-    batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
+    batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
     unibct = build("unibct")
     means = unibct.references.old
     expected = terms.AnchorSoftmax("old", SCORE)(
-        Pairs(batch.new[:, :NARROW], label=batch.label), References(means), Identity(), 0.0
+        PairedBatch(batch.new[:, :NARROW], label=batch.label), References(means), IdentityMap(), 0.0
     )
     torch.testing.assert_close(unibct(batch, 0.0).parts["prototypes"].loss, expected.loss)
 
@@ -147,7 +147,7 @@ def test_bounded_adds_wrong_answers_to_the_boundary() -> None:
     anchors = synthesised(known, from_means(old, label, CLASSES))
     assert anchors.rows.tolist() == [2, 0, 4, 5, 6, 7]
     recipe = recipes.bounded(Head.random(CLASSES, WIDE, SCORE), anchors, down=Slice(WIDE, NARROW))
-    batch = Pairs(torch.randn(8, WIDE), None, torch.arange(8) % CLASSES)
+    batch = PairedBatch(torch.randn(8, WIDE), None, torch.arange(8) % CLASSES)
     parts = recipe(batch, 0.5).parts
     assert list(parts) == ["classification", "influence", "boundary"]
     row = anchors.rows[batch.label]
@@ -190,9 +190,9 @@ def test_dmu_keeps_what_tells_classes_apart() -> None:
     """An old vector at its own anchor counts, one at another class's anchor hardly does."""
     anchors = from_means(torch.eye(NARROW), torch.arange(NARROW), CLASSES)
     head = Head.random(CLASSES, NARROW, SCORE)
-    recipe = recipes.dmu(head, anchors, Residual(NARROW, NARROW))
+    recipe = recipes.dmu(head, anchors, ResidualMap(NARROW, NARROW))
     part = next(part for part in recipe.parts if part.name == "influence")
-    batch = Pairs(
+    batch = PairedBatch(
         torch.randn(4, NARROW), torch.eye(NARROW)[[0, 1, 2, 3]], torch.tensor([0, 2, 5, -1])
     )
     weight = part.weigh(batch, recipe.references)
@@ -205,10 +205,10 @@ def test_dmu_keeps_what_tells_classes_apart() -> None:
 
 def test_bict_trains_its_map_only_in_the_second_stage() -> None:
     old, label = torch.randn(60, NARROW), torch.arange(60) % CLASSES
-    head, up = Head.random(CLASSES, WIDE, SCORE), Residual(NARROW, WIDE, hidden=4)
+    head, up = Head.random(CLASSES, WIDE, SCORE), ResidualMap(NARROW, WIDE, hidden=4)
     stages = recipes.bict(head, from_means(old, label, CLASSES), up, down=Slice(WIDE, NARROW))
     assert not set(up.parameters()) & set(stages.backward.parameters())
-    batch = Pairs(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
+    batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
     stages.forward(batch).loss.backward()
     assert up.outer.weight.grad.any()
     assert head.vectors.grad is None
@@ -223,4 +223,4 @@ def test_two_parts_cannot_share_a_name() -> None:
 def test_a_term_without_its_anchors_says_so() -> None:
     recipe = Recipe("bare", [Part("boundary", terms.CosineBoundary())])
     with pytest.raises(InputError, match="old space"):
-        recipe(Pairs(torch.randn(2, 3), label=torch.tensor([0, 1])))
+        recipe(PairedBatch(torch.randn(2, 3), label=torch.tensor([0, 1])))

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.losses import Pairs, Reference
+from hotfill.lab.losses import PairedBatch, Reference
 from hotfill.lab.losses.references import (
     from_head,
     from_means,
@@ -60,7 +60,7 @@ def test_the_nearest_share_of_a_class(share, expected) -> None:
 
 def test_a_label_finds_its_anchor_through_the_map_only() -> None:
     head = from_head(torch.randn(3, 2), rows=torch.tensor([2, -1, 0, 1]))
-    pairs = Pairs(torch.randn(5, 2), label=torch.tensor([0, 1, 2, 3, -1]))
+    pairs = PairedBatch(torch.randn(5, 2), label=torch.tensor([0, 1, 2, 3, -1]))
     assert head.answering(pairs).tolist() == [2, -1, 0, 1, -1]
 
 

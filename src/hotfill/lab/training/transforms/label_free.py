@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from hotfill.lab.training.transforms.drift import train_residual_mlp
-from hotfill.lab.training.transforms.forward import train_forward
-from hotfill.lab.training.transforms.metric_compatible import train_metric_compatible
+from hotfill.lab.training.transforms.gallery_maps import train_forward
+from hotfill.lab.training.transforms.loop import MapSettings
 from hotfill.lab.training.transforms.positives import Neighbours
-from hotfill.lab.training.transforms.reverse import train_reverse_query_transform
-from hotfill.lab.training.transforms.settings import MapSettings
+from hotfill.lab.training.transforms.query_maps import (
+    train_metric_compatible,
+    train_residual_mlp,
+    train_reverse_query_transform,
+)
 from hotfill.ranking import Transform
 from hotfill.types import ModelId, Vectors
 
