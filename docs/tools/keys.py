@@ -14,14 +14,14 @@ from hotfill.service.settings import ServiceSettings
 from hotfill.service.tokens import TokenSettings
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
-from hotfill.upgrade.plan import Canaries, Decisions
+from hotfill.upgrade.plan import Decisions, GuardDecisions
 
 SECTIONS: dict[str, Any] = {
     "store": StoreSection,
     "journal": JournalSection,
     "model": settings.ModelSection,
     "upgrade": Decisions,
-    "guard": Canaries,
+    "guard": GuardDecisions,
     "service": ServiceSettings,
     "token": TokenSettings,
 }

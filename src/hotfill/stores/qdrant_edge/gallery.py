@@ -267,10 +267,8 @@ class QdrantEdgeGallery(Gallery):
 
     def _count(self, space: ModelId, origin: str | None) -> int:
         own = space.fingerprint
-        if origin is None:  # kept at hand; the others by a filter
-            with self._lock:
-                self._live.settle()
-                return self._live.counts[space]
+        if origin is None:
+            return self._live.count(space)
         if origin == own:
             return self._live.read(lambda shard: shard.count_own(own))
         return self._live.read(lambda shard: shard.count(own, made_by_transform=origin))

@@ -1,4 +1,4 @@
-"""Looks at the upgrade every second: how far it is, how fast, and what was measured.
+"""What is seen of the upgrade every second: how far it is, how fast, and what was measured.
 
 One look serves everybody: the dashboard of each visitor, the metrics, and the coverage that
 searches report.
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HotfillError, ModelMismatchError
-from hotfill.upgrade.status import take_status
+from hotfill.service.measures import RecentLatency
+from hotfill.upgrade.status import RateMeter, take_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hotfill.service.measures import Composition, Latency, Measures
-    from hotfill.service.steps import Run, Steps
+    from hotfill.service.step_runner import Run, StepRunner
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
     from hotfill.upgrade.journal.base import DeadLetter, Fact, Journal
@@ -51,7 +52,8 @@ class Snapshot:
     """Everything that the dashboard shows, of one moment.
 
     number: rises with every look. coverage: share of items on the new side, from 0 to 1.
-    old_items, new_items: on each side. rates: a history, oldest first; the last is now.
+    old_items, new_items: on each side. rates, recent_latencies: histories, oldest first; the last
+    is now.
     traffic_share: share of the last minute's hits that came from the new side; None without hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
     journal has it.
@@ -65,6 +67,7 @@ class Snapshot:
     rates: tuple[Rates, ...]
     run: Run | None
     latencies: tuple[Latency, ...]
+    recent_latencies: tuple[RecentLatency, ...]
     compositions: tuple[Composition, ...]
     traffic_share: float | None
     quality: tuple[Fact, ...]
@@ -87,7 +90,7 @@ class Watch:
         gallery: Gallery,
         journal: Journal,
         plan: Plan,
-        steps: Steps,
+        steps: StepRunner,
         measures: Measures,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,8 +100,9 @@ class Watch:
         self._steps = steps
         self._measures = measures
         self._clock = clock
-        self._counts: deque[tuple[float, int, int, int]] = deque()
+        self._meter = RateMeter(_RATE_SECONDS)
         self._rates: deque[Rates] = deque(maxlen=_HISTORY)
+        self._recent_latencies: deque[RecentLatency] = deque(maxlen=_HISTORY)
         self._stop = threading.Event()
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hotfill-watch", daemon=True)
@@ -131,7 +135,8 @@ class Watch:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         new_items = self._count(self._plan.new_model)
-        self._note_rates(now, status.embedded, status.written, new_items)
+        if not self._rates or now - self._rates[-1].at >= EVERY_SECONDS / 2:
+            self._note(now, status.embedded, status.written, new_items)
         return Snapshot(
             number=number,
             at=now,
@@ -141,6 +146,7 @@ class Watch:
             rates=tuple(self._rates),
             run=self._steps.last,
             latencies=self._measures.latencies(),
+            recent_latencies=tuple(self._recent_latencies),
             compositions=self._measures.compositions(),
             traffic_share=self._measures.recent_new_share(),
             quality=tuple(self._journal.facts("quality")),
@@ -149,18 +155,10 @@ class Watch:
             verified=self._journal.last("verified"),
         )
 
-    def _note_rates(self, now: float, embedded: int, written: int, visible: int) -> None:
-        self._counts.append((now, embedded, written, visible))
-        while now - self._counts[0][0] > _RATE_SECONDS:
-            self._counts.popleft()
-        then, *before = self._counts[0]
-        often_enough = self._rates and now - self._rates[-1].at < EVERY_SECONDS / 2
-        if now > then and not often_enough:
-            pairs = zip((embedded, written, visible), before, strict=True)
-            # Going back makes the visible ones fewer; a restart begins to count again.
-            self._rates.append(
-                Rates(now, *(max(0.0, (count - was) / (now - then)) for count, was in pairs))
-            )
+    def _note(self, now: float, embedded: int, written: int, visible: int) -> None:
+        self._rates.append(Rates(now, *self._meter.note(now, embedded, written, visible)))
+        if (latency := self._measures.recent_latency(now)) is not None:
+            self._recent_latencies.append(latency)
 
     def _count(self, model: ModelId) -> int:
         try:

@@ -1,12 +1,13 @@
-"""Runs an operator's steps in a thread, one at a time, and remembers how the last one went."""
+"""Runs an operator's steps in a thread, one at a time, and keeps how the last one went."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from hotfill.errors import HotfillError, UpgradeBusyError
 from hotfill.service.problems import described, status_of
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 Command: TypeAlias = Literal["start", "verify", "cutover", "rollback", "complete", "abort"]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(BaseModel):
     """One step that was given. Times are seconds since the epoch.
 
     by: who gave it. ended_at: None while it runs. error: as a problem document, when it failed.
     result: what it found, for `verify`.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     step: Command
     by: str
@@ -36,13 +38,14 @@ class Run:
     error: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def running(self) -> bool:
         """Whether it has not ended."""
         return self.ended_at is None
 
 
-class Steps:
+class StepRunner:
     """Runs the steps of one upgrade."""
 
     on_end: Callable[[], object]
@@ -73,7 +76,7 @@ class Steps:
                 if not (step == "abort" and self._last.step == "start"):
                     raise _busy_with(self._last)
                 control.abort(self._up.journal)
-            run = self._last = Run(step, by, time.time())
+            run = self._last = Run(step=step, by=by, began_at=time.time())
             self._thread = threading.Thread(
                 target=self._run, args=(run, before, retry_dead_letters), name=f"hotfill-{step}"
             )
@@ -102,8 +105,10 @@ class Steps:
         except Exception as unforeseen:  # of a hook, an embedder, a source: it must be shown
             error = {"status": 500, "kind": type(unforeseen).__name__, "detail": str(unforeseen)}
         with self._lock:
-            if self._last is run:  # not when an abort came since
-                self._last = replace(run, ended_at=time.time(), result=result, error=error)
+            if self._last is run:  # not when an abort came in between
+                self._last = run.model_copy(
+                    update={"ended_at": time.time(), "result": result, "error": error}
+                )
         self.on_end()
 
     def _do(self, run: Run, retry_dead_letters: bool) -> dict[str, Any] | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-
-from hotfill.service.web.words import count, duration
+from hotfill.formatting import count, duration
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.view import NEW_ONLY
 
 if TYPE_CHECKING:
-    from hotfill.service.watch import Snapshot
+    from hotfill.service.snapshot import Snapshot
     from hotfill.upgrade.journal.base import Fact
 
-_RATES_FOR_A_RANGE = 10  # looks; before, nothing is known of how much the rate varies
+_SEARCHES_TO_COMPARE = 50  # of each kind; fewer say little about a median
 
 State: TypeAlias = Literal["done", "now", "to come"]
 
@@ -42,14 +41,14 @@ _SENTENCES = {
     Phase.PLANNED: "Nothing has been touched. Searches use the old model.",
     Phase.PREPARED: "The store has room for new vectors. Searches use the new model, "
     "on both sides.",
-    Phase.BACKFILLING: "Items are embedded again by the new model. Every search looks at both "
+    Phase.BACKFILLING: "Items are re-embedded by the new model. Every search looks at both "
     "sides and gives one ranking.",
     Phase.BACKFILLED: "Every item is on the new side. The old vectors are kept.",
     Phase.CUT_OVER: "Searches use the new side only. The old vectors are kept, so there is a way "
     "back.",
     Phase.COMPLETED: "The old vectors are gone. This upgrade has ended.",
     Phase.ABORTING: "Items go back to the old model. Searches stay correct.",
-    Phase.ABORTED: "Everything is as before the upgrade. It has ended.",
+    Phase.ABORTED: "Everything is on the old model again. This upgrade has ended.",
     Phase.ROLLING_BACK: "Items go back to the old model. Searches stay correct.",
     Phase.ROLLED_BACK: "Everything is on the old model again. This upgrade has ended.",
 }
@@ -109,7 +108,7 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
     gated = any(hold.kind == "gate" for hold in status.holds)
     match status.phase:
         case Phase.PLANNED if working:
-            return "Preparing: a sample is embedded, and what maps between the models is fitted."
+            return "Preparing: a sample is embedded, and the map between the models is fitted."
         case Phase.PLANNED:
             return "Start when you are ready: searches and writes go on throughout."
         case Phase.PREPARED | Phase.BACKFILLING if gated:
@@ -141,22 +140,27 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
 
 
 def time_left(seen: Snapshot) -> str:
-    """Say how long it will take, from the slowest to the fastest of the last minutes' rates."""
-    status = seen.status
-    if status.eta_seconds is None:
-        return "\N{EN DASH}"
-    said = duration(status.eta_seconds)
-    rates = [each.written for each in seen.rates if each.written > 0]
-    if len(rates) < _RATES_FOR_A_RANGE:
-        return said
-    left = status.items - status.moved - status.skipped
-    # The outer tenths are left out: a pause or a burst says nothing about the rest.
-    slow, fast = np.percentile(rates, (10, 90))
-    soonest = min(left / fast, status.eta_seconds)
-    latest = max(left / slow, status.eta_seconds)
-    if latest < 1.2 * soonest:
-        return said
-    return f"{said} ({duration(soonest)} to {duration(latest)})"
+    """Say how long it will take; a dash while nothing is known of it."""
+    left = seen.status.eta_seconds
+    return "\N{EN DASH}" if left is None else f"about {duration(left)}"
+
+
+def cost_sentence(seen: Snapshot) -> str:
+    """Say what searching both sides costs, once that is known and more than a fifth."""
+    medians = {
+        each.sides: each.p50_seconds
+        for each in seen.latencies
+        if each.searches >= _SEARCHES_TO_COMPARE
+    }
+    if seen.status.phase in NEW_ONLY or not {"old", "both"} <= medians.keys():
+        return ""
+    ratio = medians["both"] / medians["old"]
+    if ratio < 1.2:
+        return ""
+    return (
+        f"A search of both sides takes {ratio:.1f} times as long as one of the old side did "
+        "(medians, with the embedding of the query)."
+    )
 
 
 def announcement(seen: Snapshot) -> str:
@@ -171,8 +175,8 @@ def announcement(seen: Snapshot) -> str:
     return "; ".join(parts)
 
 
-def told(fact: Fact) -> str:
-    """Say a fact of the journal."""
+def fact_text(fact: Fact) -> str:
+    """Say what a fact of the journal means."""
     body = fact.body
     match fact.kind:
         case "phase":
