@@ -11,8 +11,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "src" / "hotfill"
 
 BASE = {
-    *("_version", "errors", "types", "checks", "extras", "files", "locks", "retry", "sqlite"),
-    *("ties", "vectors"),
+    "_version",
+    "errors",
+    "types",
+    "checks",
+    "extras",
+    "formatting",
+    "files",
+    "locks",
+    "retry",
+    "sqlite",
+    "ties",
+    "validation",
+    "vectors",
 }
 CORE = {"metrics", "binary", "stores", "ranking", "upgrade", "rehearsal"}
 DOORS = {"config", "cli", "service", "integrations", "embedders", "runners"}

@@ -22,7 +22,15 @@ from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
-from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    Projection,
+    assert_reembedded,
+    contents,
+    filled,
+    upgrade,
+)
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 2**20
@@ -90,12 +98,12 @@ def test_a_journal_without_room_says_so_loses_nothing_and_goes_on_with_room(smal
         up.start()
     assert len(up.gallery) == 300
     assert 100 < up.gallery.count(NEW) < 300
-    with pytest.raises(StoreFullError):  # the same again while nothing was mended
+    with pytest.raises(StoreFullError):  # the same again while nothing was resolved
         up.start()
 
     filler[0].unlink()
     assert up.start().phase is Phase.BACKFILLED
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
     assert up.verify().passed
     assert up.cutover().phase is Phase.CUT_OVER
     assert up.complete().phase is Phase.COMPLETED
@@ -180,7 +188,7 @@ def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, 
     filler[0].unlink()
     assert up.start().phase is Phase.BACKFILLED
     assert up.status().holds == ()
-    assert_redone(gallery, source)
+    assert_reembedded(gallery, source)
     assert up.verify().passed
     gallery.close()
 

@@ -173,7 +173,7 @@ def test_the_journal_tells_the_coverage_while_another_process_has_the_store(proj
         up.wait()
         told = elsewhere.current()
     known = elsewhere.current()
-    assert (told.told_by, known.told_by) == ("journal", "store")
+    assert (told.recorded_by, known.recorded_by) == ("journal", "store")
     assert told.models == known.models
     assert [(each.items, each.share) for each in known.models] == [(ITEMS, 1.0), (0, 0.0)]
 
@@ -186,12 +186,12 @@ def third(folder, **changes):
 def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path):
     values = {"embedder": "tests.unit.cli.models:new_model"}
     newest = {"embedder": "tests.unit.cli.models:third_model", "options": {}}
-    path = third(tmp_path, supersedes="former.toml", old=values, new=newest)
-    write_config(tmp_path).rename(tmp_path / "former.toml")
+    path = third(tmp_path, supersedes="previous.toml", old=values, new=newest)
+    write_config(tmp_path).rename(tmp_path / "previous.toml")
     plan = config.read(path).draft()
     assert (plan.older_models, plan.old_model, plan.new_model) == ((OLD,), NEW, THIRD)
     assert Plan.from_dict(plan.to_dict()) == plan
-    third(tmp_path, supersedes="former.toml", new=newest)
+    third(tmp_path, supersedes="previous.toml", new=newest)
     with pytest.raises(ConfigError, match=r"\[old\] must be that model"):
         config.read(path).draft()
     with hotfill.open(path) as up, pytest.raises(ConfigError, match="must be that model"):
@@ -208,7 +208,7 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
     ("change", "message"),
     [
         ({"strategy": "prefill"}, 'needs "merge"'),
-        ({"order": "uncertain"}, "order by doubt and refit"),
+        ({"order": "uncertainty"}, "order by doubt and refit"),
         ({"refit": True}, "order by doubt and refit"),
         ({"older_models": (NEW,)}, "a model of its own"),
     ],

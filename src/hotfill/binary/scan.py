@@ -164,7 +164,7 @@ def fit_lists(levels: Levels, lists: int, *, seed: int = 0) -> NDArray[np.float3
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let FAISS use so many threads inside the block; None leaves its setting."""
+    """Let FAISS use this many threads inside the block; None leaves its setting."""
     if count is None:
         yield
         return

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
+import os
+import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from hotfill.config.project import Project
 from hotfill.config.settings import Settings
 from hotfill.errors import ConfigError
+from hotfill.validation import explained
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from collections.abc import Mapping
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_SHELL = {"hooks"}  # sections whose variables the shell replaces
 
 
 def read(path: str | Path) -> Project:
     """Read a configuration file, and that of the upgrade it supersedes, if any.
 
-    Raises ConfigError, naming the nearest right key.
+    `${NAME}` in a text stands for a variable of the environment, except in [hooks], where the shell
+    sees to it. Raises ConfigError, naming the nearest right key.
     """
     return _read(Path(path), ())
 
@@ -34,51 +40,60 @@ def _read(path: Path, before: tuple[Path, ...]) -> Project:
         raise ConfigError(f"there is no configuration file {path}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not valid TOML: its brackets are nested too deep") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: a number in it has too many digits") from error
     try:
-        settings = Settings.model_validate(values)
+        settings = Settings.model_validate(with_variables(values, os.environ))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explained(error, Settings)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if settings.supersedes is None:
         return Project(path, settings)
-    former = _read(path.parent / settings.supersedes, (*before, path.resolve()))
-    return Project(path, settings, former)
+    previous = _read(path.parent / settings.supersedes, (*before, path.resolve()))
+    return Project(path, settings, previous)
 
 
-def explained(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Say which keys of a file are wrong, and what was probably meant."""
-    return "; ".join(_explained(problem, settings) for problem in error.errors())
+def with_variables(values: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Replace `${NAME}` in all texts of a file. Raises ConfigError for a variable that is not set.
 
-
-def _explained(problem: Any, settings: type[BaseModel]) -> str:
-    path, sections = _located(problem["loc"], settings)
-    where = ".".join(path)
-    if problem["type"] == "union_tag_invalid":  # the input is a whole section, with its secrets
-        asked = problem["ctx"]
-        return f"{where}.kind: expected {asked['expected_tags']}, got {asked['tag']!r}"
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
-    known = list(sections[0].model_fields)
-    near = difflib.get_close_matches(path[-1], known, n=1)
-    meant = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    return f"unknown key {where!r}; {meant}"
-
-
-def _located(
-    place: tuple[str | int, ...], settings: type[BaseModel]
-) -> tuple[list[str], list[type[BaseModel]]]:
-    """Return the keys that lead to a place, and the section that the last one is in.
-
-    A section of several kinds adds its kind to pydantic's place; that is no key of the file.
+    A replaced text shows `${NAME}` in messages, never its value: it may be a secret.
     """
-    path, sections = [], [settings]
-    for number, part in enumerate(place):
-        if len(sections) > 1:
-            sections = [each for each in sections if each.model_fields["kind"].default == part]
-            continue
-        path.append(str(part))
-        if isinstance(part, str) and number < len(place) - 1:  # a number counts the rows of a list
-            annotation: Any = sections[0].model_fields[part].annotation
-            sections = list(get_args(annotation)) or [annotation]
-    return path, sections
+    return {
+        name: value if name in _SHELL else _replaced(name, value, environment)
+        for name, value in values.items()
+    }
+
+
+def _replaced(where: str, value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(f"{where}.{key}", each, environment) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(f"{where}.{row}", each, environment) for row, each in enumerate(value)]
+    if not isinstance(value, str) or not _VARIABLE.search(value):
+        return value
+    for name in _VARIABLE.findall(value):
+        if name not in environment:
+            raise ConfigError(f"{where}: the environment has no variable {name}; set it")
+    return FromEnvironment(_VARIABLE.sub(lambda found: environment[found[1]], value), value)
+
+
+class FromEnvironment(str):
+    """A text with values of the environment in it; it shows itself as it was written."""
+
+    __slots__ = ("written",)
+
+    def __new__(cls, text: str, written: str) -> FromEnvironment:
+        """Make the text."""
+        made = super().__new__(cls, text)
+        made.written = written
+        return made
+
+    written: str
+
+    def __repr__(self) -> str:
+        return repr(self.written)

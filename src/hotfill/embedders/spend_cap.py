@@ -85,7 +85,7 @@ class SpendCap:
             db.execute("UPDATE spent SET amount = max(0, amount + ?)", (price - reserved,))
 
     def price(self, *, items: int, tokens: int) -> float:
-        """Tell what so many items with so many tokens cost."""
+        """Tell what a number of items and tokens cost."""
         return (tokens if self._unit == "tokens" else items) * self._per_1000 / 1000
 
     def close(self) -> None:

@@ -84,7 +84,7 @@ class ContentFile:
             return done.rowcount
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         self._db.close()
 
     @contextmanager

@@ -24,7 +24,7 @@ Facts: TypeAlias = "Mapping[str, str | float | int]"
 """How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
 
 STAMP = "hotfill.transform"
-BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call, its result apart
 
 
 class StampedTransform(ABC):
@@ -39,6 +39,9 @@ class StampedTransform(ABC):
 
     kind: ClassVar[str]
     """The word for this class in a file."""
+
+    keeps_length: ClassVar[bool] = False
+    """Whether what it gives keeps its length even where the target's vectors are of unit length."""
 
     @final
     def __init__(
@@ -112,7 +115,8 @@ class StampedTransform(ABC):
             )
         if not has_free_length(self.target):
             _refuse_zero(mapped)
-            mapped = unit(mapped)
+            if not self.keeps_length:
+                mapped = unit(mapped)
         return mapped
 
     @final

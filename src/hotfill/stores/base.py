@@ -305,7 +305,7 @@ class Gallery(ABC):
 
     @final
     def recount(self) -> dict[ModelId, int]:
-        """Count the items of each space by looking at them, and mend what the store keeps of it.
+        """Count the items of each space by looking at them, and fix what the store keeps of it.
 
         Rows may have come past the store's own bookkeeping, from a backup or a replica.
         """

@@ -28,7 +28,7 @@ def new_folder(path: str | Path) -> Path:
 
 
 def check_room(folder: Path, n_bytes: int) -> None:
-    """Raise StoreFullError unless a write of so many bytes of vectors leaves the disk some room.
+    """Raise StoreFullError unless a write of this many bytes of vectors leaves the disk some room.
 
     For engines that write through mapped files: there a full disk is no error that a program could
     catch but a bus error, which ends the process (seen with Qdrant Edge 0.9.0 on a full tmpfs).
@@ -48,7 +48,7 @@ class Stamp:
     """What a store on disk says of itself.
 
     spaces: oldest first.
-    data: name of the subfolder with the engine's files. It changes when they are rebuilt beside
+    data: name of the subfolder with the engine's files. It changes when they are rebuilt next to
         the ones in use, so that one replacement of the stamp changes over to the rebuilt ones.
     """
 

@@ -45,7 +45,7 @@ def made_by(space: str) -> str:
 
 
 def payload(version: int, side: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Put together what stands beside the vectors of an item whose content is new."""
+    """Put together what is stored with the vectors of an item whose content is new."""
     return {**content, VERSION: version, SIDE: side}
 
 

@@ -357,7 +357,7 @@ class Backfill:
             raise EmbedError(
                 f"{dead} items failed for good, more than max_dead_letters = "
                 f"{self.max_dead_letters}; the newest: {item_ids[0]!r}: {error}. See what they "
-                "have in common (`hotfill dead-letters`), mend it, and run "
+                "have in common (`hotfill dead-letters`), fix it, and run "
                 "`hotfill start --retry-dead-letters`",
                 item_ids=item_ids,
                 retryable=False,
@@ -367,7 +367,7 @@ class Backfill:
 # What each stage does to a batch: `prefill` maps, `embed` embeds, `revert` puts back -------------
 
 
-def is_redone(state: ItemState, new_model: ModelId) -> bool:
+def is_reembedded(state: ItemState, new_model: ModelId) -> bool:
     """Tell whether the new model itself made the vector that is searched."""
     return (state.space, state.origin) == (new_model, new_model.fingerprint)
 
@@ -378,7 +378,7 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
         stage="embed",
         target=new_model,
         origin=new_model.fingerprint,
-        needed=lambda state: not is_redone(state, new_model),
+        needed=lambda state: not is_reembedded(state, new_model),
         load=source,
         make=embedder,
     )

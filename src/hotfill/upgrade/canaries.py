@@ -1,7 +1,7 @@
 """Canaries: queries that are searched again and again while the upgrade runs, to see what it does.
 
 They are chosen, embedded and searched once, before anything moves: that ranking, of the old model
-over the old gallery, is what later ones are compared with. It is kept beside the journal, so that
+over the old gallery, is what later ones are compared with. It is kept next to the journal, so that
 every run of the upgrade compares with the same.
 """
 

@@ -30,7 +30,7 @@ def pause(journal: Journal, by: str) -> None:
 
 
 def resume(journal: Journal) -> bool:
-    """End all pauses, and holds by errors: they were mended. Tells whether there was one."""
+    """End all pauses, and holds by errors: they were resolved. Tells whether there was one."""
     _not_ended(journal, "resume")
     was = [journal.release("paused"), journal.release("error")]
     if any(was):
@@ -153,7 +153,7 @@ def take_over(parts: Parts, journal: Journal) -> bool:
     previous = parts.previous
     if previous is None or journal.phase is not Phase.PLANNED:
         return False
-    parts.older_models()  # a wrong [old] is told before anything gives way
+    parts.older_models()  # a wrong [old] is told before anything is handed over
     with closing(previous.journal()) as theirs:
         supersede(theirs, parts.name)
         with theirs.coordinating(HANDOVER_SECONDS):

@@ -24,7 +24,7 @@ from hotfill.upgrade.leftover import (
 from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, Tidying, give_notice
 from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
-from hotfill.upgrade.prepare import agree_on_plan, check_no_strangers, prepare
+from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
 from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
@@ -67,12 +67,12 @@ class Engine:
         """Prepare and backfill, from wherever the upgrade is, until all is done or `stop` is set.
 
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
-        mend (EmbedError, StoreError, SourceError): then the same command goes on later.
+        fix (EmbedError, StoreError, SourceError): then the same command goes on later.
         """
         with self._running():
             advance(self.journal.phase, Step.START)
             if self.journal.phase is Phase.SUPERSEDED:
-                check_no_strangers(self.gallery, self.plan)  # of the upgrade that took over
+                check_no_unknown_items(self.gallery, self.plan)  # of the upgrade that took over
                 self.state.enter(Step.START)
             if self.journal.phase is Phase.PLANNED:
                 control.take_over(self.state.parts, self.journal)
@@ -108,7 +108,7 @@ class Engine:
         """Read the new side only, from now on. It happens completely or not at all.
 
         Again: items that somebody put back to an old side since, where nobody finds them, are
-        redone.
+        re-embedded.
         Raises HeldError when something holds it (no fresh verification, dead letters, a gate ...).
         """
         with self._running():
@@ -137,7 +137,7 @@ class Engine:
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
-            self._redo_left_over(self._embed_work(), self.journal.phase)
+            self._embed_left_over(self._embed_work(), self.journal.phase)
             self._part_with_accepted(delete_accepted)
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self.state.enter(Step.COMPLETE)
@@ -224,7 +224,7 @@ class Engine:
             refit.finish()
             tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
-        self._redo_left_over(embed, Phase.BACKFILLING)
+        self._embed_left_over(embed, Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
@@ -236,7 +236,7 @@ class Engine:
     def _embed_work(self) -> Work:
         return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
 
-    def _redo_left_over(self, embed: Work, phase: Phase) -> None:
+    def _embed_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
@@ -306,7 +306,7 @@ class Engine:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
-            self._redo_left_over(self._embed_work(), phase)
+            self._embed_left_over(self._embed_work(), phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])
@@ -332,7 +332,7 @@ class Engine:
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
             give_notice(self.gallery, self.state.stop)
-            # The command is the word to go: nothing that held the way there holds the way back.
+            # Going back ignores forward holds; the operator's command overrides them.
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
             self.journal.retry(self.plan.batch_size)
@@ -342,7 +342,7 @@ class Engine:
                 return
             if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):
                 errors = {each.item_id: each.error for each in self.journal.dead_letters()}
-                why = f"{dead[0]!r} for one: {errors[dead[0]]}; mend it and say {step} again"
+                why = f"{dead[0]!r} for one: {errors[dead[0]]}; fix it and say {step} again"
                 raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
             self.state.enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)

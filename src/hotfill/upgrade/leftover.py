@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def dead_items(
     letters = [each for each in journal.dead_letters(accepted=accepted) if each.stage == stage]
     if stage == "revert":
         return still_dead(gallery, letters, lambda state: state.space == new)
-    return still_dead(gallery, letters, lambda state: not is_redone(state, new))
+    return still_dead(gallery, letters, lambda state: not is_reembedded(state, new))
 
 
 def _all_dead(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> set[str]:

@@ -132,7 +132,7 @@ class Tidying:
             self._run()
 
     def finish(self) -> None:
-        """Wait for a call that is under way: the store must not be closed meanwhile."""
+        """Wait for a call that is under way: the store must not be closed before."""
         if self._thread is not None:
             self._thread.join()
 

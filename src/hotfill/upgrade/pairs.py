@@ -145,7 +145,7 @@ def fitting_for(plan: Plan) -> Fitting:
             old,
             new,
             transform=plan.transform,
-            old_query_weight=OLD_QUERY_WEIGHT if plan.own_queries else 0.0,
+            old_query_weight=OLD_QUERY_WEIGHT if plan.queries == "both" else 0.0,
         )
         given = given_map(plan)
         return found if given is None else replace(found, up=given)

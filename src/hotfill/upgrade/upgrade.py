@@ -25,7 +25,7 @@ from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.prepare import make_plan
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.state import State
-from hotfill.upgrade.status import Current, Status, current_of, current_told, take_status
+from hotfill.upgrade.status import Current, Status, current_of, current_recorded, take_status
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Upgrade:
             with self._looking() as journal:
                 if journal.last("plan") is None:
                     raise
-                return current_told(take_status(journal, self._parts.plan_in_force(journal)))
+                return current_recorded(take_status(journal, self._parts.plan_in_force(journal)))
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Read which items failed for good, and why. Writes nothing."""
@@ -234,19 +234,19 @@ class Upgrade:
         k: int,
         *,
         where: Where | None = None,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        other_queries: Mapping[ModelId, Vectors] | None = None,
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
         query_model: what embedded them; `query_model` of this object tells what the phase wants,
             and the gallery's own model will do, too.
-        own_queries: the same queries embedded by other models. Where the plan has `own_queries`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. The old model's count where the
+            plan has `queries = "both"`, and without them the new model's have to do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model, InputError,
         ShapeError, VectorError.
         """
         return self._serve().search_vectors(
-            queries, query_model, k, where=where, own_queries=own_queries
+            queries, query_model, k, where=where, other_queries=other_queries
         )
 
     def upsert(
@@ -292,7 +292,7 @@ class Upgrade:
         retry_dead_letters: try items again that failed for good.
         refit: fit again from moved items; the better fit counts.
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
-        mend (EmbedError, StoreError, SourceError): then the same call goes on later.
+        fix (EmbedError, StoreError, SourceError): then the same call goes on later.
         """
 
         self.check(Step.START)
@@ -395,7 +395,7 @@ class Upgrade:
         control.pause(self.journal, by)
 
     def resume(self) -> bool:
-        """End all pauses, and holds by errors: they were mended. Tells whether there was one."""
+        """End all pauses, and holds by errors: they were resolved. Tells whether there was one."""
         return control.resume(self.journal)
 
     def accept_gate(self, by: str = "") -> tuple[Hold, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.caller import Caller, read_contents
 from hotfill.upgrade.leftover import dead_items, left_over, still_dead
 from hotfill.upgrade.order import pages_of, sample_ids
@@ -76,7 +76,7 @@ def verify(
     items, foreign = _walk(gallery, new)
     foreign = [item_id for item_id in foreign if item_id not in accepted]
     missing = _missing(gallery, journal)
-    dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_redone(state, new))
+    dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_reembedded(state, new))
     sample = sample_ids(gallery, [new], plan.verify_items, plan.seed)
     similarities = _similarities(gallery, plan, sample, source, embedder)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
@@ -143,7 +143,7 @@ def _similarities(
                 state.item_id: state.version
                 for state in gallery.get(some)
                 # Transforms made the others' vectors, for want of better: foreign, not wrong.
-                if state is not None and is_redone(state, space)
+                if state is not None and is_reembedded(state, space)
             }
             contents = call("the source", read_contents, source, list(before)) if before else {}
             at_hand = [item for item in before if item in contents]
@@ -172,12 +172,12 @@ def _cosine(a: Any, b: Any) -> float:
 
 
 def holds_of_cutover(gallery: Gallery, journal: Journal, plan: Plan, now: float) -> list[Hold]:
-    """List all reasons: those in the journal, what is not redone, and a verification that lacks."""
+    """List all reasons: those in the journal, items not re-embedded, and a missing verification."""
     holds = list(journal.holds())
     if dead := len(dead_items(gallery, journal, plan, "embed")):
         holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
     if (left := left_over(gallery, journal, plan)) > 0:
-        holds.append(Hold("error", "items_not_redone", now, measured=left, required=0))
+        holds.append(Hold("error", "items_not_reembedded", now, measured=left, required=0))
     stale = _stale(journal.last("verified"), plan.verification_lasts_seconds, now)
     return [*holds, stale] if stale else holds
 

@@ -262,7 +262,7 @@ def test_an_index_file_with_its_ids_becomes_a_gallery(tmp_path, kind, suffix):
         np.testing.assert_allclose(np.array(hits.scores), scores, atol=1e-5)
         assert gallery.get(names[:1])[0].metadata == metadata
     assert source.read_bytes() == before
-    source.unlink()  # it is not needed any more, and stamping again is harmless
+    source.unlink()  # it is not needed any more, and adopting is idempotent
     IndexFilesGallery.adopt(tmp_path / "store", OLD, index_file=source, ids_file=ids).close()
     with pytest.raises(StoreError, match=r"is a gallery of old@1 .* already"):
         IndexFilesGallery.adopt(tmp_path / "store", NEW, index_file=source)

@@ -446,3 +446,19 @@ def test_a_filter_of_many_values_is_a_few_conditions(edge, monkeypatch):
     found = edge.search({OLD: rows(1, OLD)}, 100, where=where)[OLD].item_ids[0]
     assert set(found) == set(NAMES[4:10])
     assert len(made) <= 8
+
+
+def test_a_shard_whose_configuration_lags_behind_its_segments_is_opened(edge, folder):
+    """As a power cut leaves it in the middle of the making of room for vectors."""
+    filled(edge)
+    edge.close()
+    (config,) = folder.glob("shard-*/edge_config.json")
+    lagging = json.loads(config.read_text())
+    del lagging["vectors"][NEW.fingerprint]
+    config.write_text(json.dumps(lagging))
+    with QdrantEdgeGallery.open(folder, exact=True) as again:
+        again.add_space(NEW)
+        found = again.search({OLD: rows(30, OLD)}, 1)[OLD].item_ids
+        assert [ids[0] for ids in found] == NAMES
+        again.upsert(["more"], rows(1, NEW, seed=5), space=NEW)
+        assert again.count(NEW) == 1

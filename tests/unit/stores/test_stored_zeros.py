@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hotfill.upgrade.phases import Phase
-from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Projection, assert_reembedded, contents, upgrade
 
 N = 120
 
@@ -64,7 +64,7 @@ def test_an_upgrade_there_and_back_goes_round_stored_zeros(tmp_path, adopt):
             tmp_path / "upgrade", gallery=gallery, source=source, old_embedder=Projection(OLD)
         )
         assert up.start().phase is Phase.BACKFILLED
-        assert_redone(gallery, source)
+        assert_reembedded(gallery, source)
         assert up.verify().passed
         assert up.cutover().phase is Phase.CUT_OVER
         assert up.rollback().phase is Phase.ROLLED_BACK

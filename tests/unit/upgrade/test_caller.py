@@ -24,7 +24,7 @@ from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import (
     NEW,
     Projection,
-    assert_redone,
+    assert_reembedded,
     contents,
     filled,
     upgrade,
@@ -165,7 +165,7 @@ def test_an_upgrade_whose_embedder_hung_goes_on_with_the_same_command(tmp_path, 
     assert (held.kind, up.journal.phase) == ("error", Phase.BACKFILLING)
     assert "embed_timeout_seconds" in held.about
     up.start()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_an_embedder_that_hangs_while_the_maps_are_fitted_ends_the_command(tmp_path, hang):
@@ -174,7 +174,7 @@ def test_an_embedder_that_hangs_while_the_maps_are_fitted_ends_the_command(tmp_p
         up.start()
     assert up.journal.phase is Phase.PLANNED
     up.start()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_a_buffer_that_the_embedder_uses_again_is_copied_before_the_next_call(tmp_path):
@@ -192,7 +192,7 @@ def test_a_buffer_that_the_embedder_uses_again_is_copied_before_the_next_call(tm
 
     up = upgrade(tmp_path, 150, new_embedder=OneBuffer())
     up.start()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 # Sources, and what is no item's fault ------------------------------------------------------------
@@ -273,7 +273,7 @@ class OutOfMemoryError(RuntimeError):
 def test_a_batch_that_does_not_fit_into_memory_is_made_in_parts(tmp_path, error):
     up = upgrade(tmp_path, 40, new_embedder=SmallMemory(3, error))
     up.start()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 @pytest.mark.parametrize("error", [MemoryError, OutOfMemoryError])

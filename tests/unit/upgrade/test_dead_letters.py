@@ -8,7 +8,7 @@ from hotfill import retry as retrying
 from hotfill.errors import HeldError, InputError, PhaseError
 from hotfill.upgrade import control
 from hotfill.upgrade.phases import Phase
-from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Projection, assert_reembedded, contents, upgrade
 
 BAD = ("item-00003", "item-00007")
 
@@ -66,7 +66,7 @@ def test_accepted_ones_can_be_tried_again_after_the_cutover(up):
     up.new_embedder.broken.clear()
     assert control.retry_dead_letters(up.journal, 8, list(BAD)) == 2
     up.complete()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_the_way_back_is_open_with_accepted_ones(up):
@@ -88,7 +88,7 @@ def test_retried_ones_are_work_again_for_the_next_start(up):
     up.new_embedder.broken.clear()
     assert control.retry_dead_letters(up.journal, 8) == 2
     up.start()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
     assert up.journal.phase is Phase.BACKFILLED
 
 

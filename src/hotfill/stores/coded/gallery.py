@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 _PAGE = 1000
-_CANDIDATES = 4  # so many times k are scored exactly: enough for all but ties, see binary.scan
+_CANDIDATES = 4  # this many times k are scored exactly: enough for all but ties, see binary.scan
 _LEAST_CANDIDATES = 200
 
 

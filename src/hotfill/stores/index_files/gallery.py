@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 class IndexFilesGallery(Gallery):
     """A gallery in a folder. Make it with `create`, come back to it with `open`.
 
-    All vectors that are searched live in memory, beside the ids; opening reads them. In the
+    All vectors that are searched live in memory, with the ids; opening reads them. In the
     folder: `truth.sqlite`, which has everything that was acknowledged and survives the killing of
     the process and a power cut; `index-*.faiss`, built by `optimise` so that opening need not
     build them again, and of no consequence when lost; `lock` (one process at a time).

@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 _LEAST_LIVE = 2_000  # below, comparing with all is as quick, and exact
 _LEAST_SHARE_LIVE = 0.1
 _NEIGHBOURS, _CANDIDATES_BUILDING, _CANDIDATES = 32, 200, 64  # of a graph
-_PARTS_LOOKED_AT = 16  # one in so many, at least 8
+_PARTS_LOOKED_AT = 16  # one in 16, at least 8
 _MOST_WIDENING = 16.0
 
 

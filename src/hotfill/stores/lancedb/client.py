@@ -52,7 +52,7 @@ def _check_table(folder: Path, table: str) -> None:
 
 
 def lock_folder(folder: Path, table: str) -> Path:
-    """Make the folder beside a table in which its lock lies."""
+    """Make the folder next to a table in which its lock lies."""
     beside = folder / f"{table}.hotfill"
     beside.mkdir(exist_ok=True)
     return beside

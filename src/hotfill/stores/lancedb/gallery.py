@@ -60,7 +60,7 @@ class LanceDBGallery(Gallery):
     at one version of the table from beginning to end; writes do not disturb them. A vector that is
     no longer searched stays in its column until its space is dropped.
 
-    One process at a time writes, which a lock beside the table sees to; programs that know nothing
+    One process at a time writes, which a lock next to the table sees to; programs that know nothing
     of hotfill may read the table at any time, and must not write to it.
     """
 

@@ -39,7 +39,7 @@ def written_rows(
 ) -> Any:
     """Put together the rows of items with new content.
 
-    before: what stands beside the vectors of those that exist; places: at which of its rows.
+    before: the other columns of those that exist; places: at which of its rows.
     vectors: those of the content, per space; an item has no others afterwards.
     """
     n = len(item_ids)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 INDEXED_FROM = 50_000  # items of a side; below, comparing with all of them is quick enough
 _IDS_INDEXED_FROM = 10_000  # rows
-_LOOKED_INTO, _LEAST_LOOKED_INTO = 16, 20  # one part of an index in so many, at least so many
+_LOOKED_INTO, _LEAST_LOOKED_INTO = 16, 20  # one part of an index in 16, at least 20
 _READERS_FINISH_IN = timedelta(minutes=5)
 _FOR_EVER = timedelta(days=100 * 365)
 _FEW_COMMITS, _MANY_COMMITS = 32, 256
@@ -190,7 +190,7 @@ def compaction_is_due(table: Any, commits: int, rows_written: int) -> bool:
 def compact(table: Any) -> None:
     """Put small files together, bring indexes up to date, remove versions older than minutes.
 
-    A table with a tag keeps all its versions: the engine refuses to clean up beside a tag, and who
+    A table with a tag keeps all its versions: the engine refuses to clean up next to a tag, and who
     sets one has a use for versions.
     """
     with translated("compact the table"):

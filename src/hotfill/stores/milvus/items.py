@@ -222,7 +222,7 @@ def one_side_each(server: Server, stamp: Stamp, last_beat: float) -> int:
     for space in stamp.spaces:
         server.wait(space)
     since = max(0, int(last_beat * 1e9) - _MARGIN_NS)
-    mended = 0
+    fixed = 0
     for one, other in combinations(stamp.spaces, 2):
         # Of an item with two rows the later is in the newer space after a move forward, in the
         # older one after a move back.
@@ -237,10 +237,10 @@ def one_side_each(server: Server, stamp: Stamp, last_beat: float) -> int:
                     if row.item_id in twins and twins[row.item_id].since < row.since
                 ]
                 server.remove(there, gone)
-                mended += len(gone)
+                fixed += len(gone)
                 after = rows[-1].item_id
             server.wait(there)
-    return mended
+    return fixed
 
 
 # What rows say of items ---------------------------------------------------------------------------

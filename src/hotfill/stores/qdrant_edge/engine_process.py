@@ -31,7 +31,7 @@ def copy_shard(shard: Path, copy: Path) -> None:
     free = shutil.disk_usage(shard).free
     if free < _ROOM * size:
         raise StoreFullError(
-            f"optimising needs about {_ROOM * size / 1e6:,.0f} MB beside {shard}, "
+            f"optimising needs about {_ROOM * size / 1e6:,.0f} MB next to {shard}, "
             f"and {free / 1e6:,.0f} MB are free"
         )
     shutil.copytree(shard, copy)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
-_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most so many, in seconds
+_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 _SHARD_NAME = re.compile(r"shard-(0|[1-9][0-9]*)")
 
@@ -152,7 +152,7 @@ class LiveShard:
         self._finished, self._torn = self.counts, False
 
     def overwrite_payload(self, item_id: str, content: dict[str, Any]) -> None:
-        """Replace everything that stands beside the vector of one existing item."""
+        """Replace everything that is stored with the vector of one existing item."""
         self._note([item_id])
         self.shard.overwrite_payload(item_id, content)
 

@@ -142,7 +142,7 @@ class Journal(ABC):
     def add_work(
         self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
-        """Cut items into batches, lowest rank first; all of it, or nothing if killed meanwhile.
+        """Cut items into batches, lowest rank first; all of it, or nothing if killed on the way.
 
         pages: item ids with their ranks, in any order; never held in memory at once.
         Returns the number of items added.

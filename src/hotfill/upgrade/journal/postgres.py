@@ -576,7 +576,7 @@ class PostgresJournal(Journal):
             lead.end()
 
     def _begin_to_lead(self, connection: Connection) -> int:
-        """Count one more leader, and give back what former ones had in hand."""
+        """Count one more leader, and give back what previous ones had in hand."""
         with connection.transaction():
             self._schema.lock(connection, _STEPS)
             connection.execute(

@@ -51,7 +51,7 @@ def content(location):
 def test_a_stamp_alters_no_row(location, key):
     names = make(location, key)
     before = content(location)
-    for _ in range(2):  # again is harmless
+    for _ in range(2):  # idempotent
         with MilvusGallery.adopt(location, OLD, collection="pets") as gallery:
             assert gallery.spaces == (OLD,)
             assert gallery.count(OLD) == gallery.count(OLD, origin=OLD.fingerprint) == 4

@@ -51,7 +51,7 @@ def content(folder):
 def test_a_stamp_alters_no_point(tmp_path, kind):
     names, vector = made(tmp_path, kind)
     before = content(tmp_path)
-    for _ in range(2):  # again is harmless
+    for _ in range(2):  # idempotent
         with QdrantGallery.adopt(str(tmp_path), OLD, collection="pets", vector=vector) as gallery:
             assert gallery.spaces == (OLD,)
             assert gallery.count(OLD) == gallery.count(OLD, origin=OLD.fingerprint) == 4

@@ -1,4 +1,4 @@
-"""Spaces in torch: vectors as they are compared, and the distances that a merge compares."""
+"""Spaces in torch: vectors ready to be compared, and the distances that a merge compares."""
 
 from __future__ import annotations
 
