@@ -37,11 +37,11 @@ def check_gallery(
         found = gallery.vectors(ids, model)
         direct = vectors[model][[shown[item_id] for item_id in found.item_ids]]
         differing = int(np.sum(np.abs(found.vectors - direct).max(axis=1) > _ATOL))
-        redone = gallery.count(model, origin=model.fingerprint)
+        reembedded = gallery.count(model, origin=model.fingerprint)
         phase = str(up.phase)
     return {
         "items": len(shown),
-        "coverage": redone / len(shown),
+        "coverage": reembedded / len(shown),
         "lost": len(set(shown) - set(stored)),
         "duplicated": len(stored) - len(set(stored)),
         "left_over": len(set(stored) - set(shown)),

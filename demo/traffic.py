@@ -1,4 +1,4 @@
-"""Live traffic beside the upgrade: one thread searches and checks, one writes."""
+"""Live traffic during the upgrade: one thread searches and checks, one writes."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Traffic:
 
     @contextmanager
     def _writing(self, item_id: str) -> Iterator[None]:
-        """Take an item in hand: no search is judged by it meanwhile."""
+        """Take an item in hand: no search is judged by it until then."""
         self._in_hand.add(item_id)
         self._shown.pop(item_id, None)
         yield

@@ -1,4 +1,4 @@
-"""One life of the service: it serves searches and writes, and upgrades its gallery meanwhile.
+"""One life of the service: searches and writes are served while the gallery is upgraded.
 
 `python -m demo.worker FOLDER SEED`. It may be killed at any moment; the same command goes on.
 """

@@ -1,4 +1,4 @@
-"""What does the engine cost beside a bare loop? See README.md beside this file."""
+"""What does the engine cost compared with a bare loop? See README.md next to this file."""
 
 from __future__ import annotations
 

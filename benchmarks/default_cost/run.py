@@ -1,10 +1,10 @@
-"""What does the default cost: seconds to fit it, and time per query beside the search itself?
+"""What does the default cost: seconds to fit it, and time per query on top of the search itself?
 
     python benchmarks/default_cost/run.py [--quick] [--seed N] [--part PART] [--hnsw]
 
 Fitting: the kernel bridge with its calibration from 20,000 pairs of 768 to 1,024 dimensions.
 A query: what ranking a mixed gallery adds (preparing the query; mapping and scoring the old side's
-hits exactly; merging) beside one search of 100,000 items of the new model, exact and, with --hnsw,
+hits exactly; merging) next to one search of 100,000 items of the new model, exact and, with --hnsw,
 in a graph (faiss), blocks of queries in turn, each query alone. Reading the hits' vectors from an
 array is a part of it; a store's own time to read them is not. All in processor time, so that other
 work on the machine falls on no part of it more than on another.
@@ -45,7 +45,7 @@ def main() -> None:
         "--part", choices=["fit", *(str(new) for _, new in DIMENSIONS)], help="only this one"
     )
     parser.add_argument(
-        "--hnsw", action="store_true", help="beside HNSW too, whose graphs take minutes to build"
+        "--hnsw", action="store_true", help="with HNSW too, whose graphs take minutes to build"
     )
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
@@ -61,10 +61,10 @@ def main() -> None:
             queries[f"{old} to {new}"] = time_queries(
                 random, items, asked, old, new, with_graph=arguments.hnsw or arguments.quick
             )
-    former: dict = {"fit": {}, "queries": {}}
+    previous: dict = {"fit": {}, "queries": {}}
     if RESULTS.exists() and not arguments.quick:
-        former = json.loads(RESULTS.read_text())
-    found = {"fit": fit or former["fit"], "queries": {**former["queries"], **queries}}
+        previous = json.loads(RESULTS.read_text())
+    found = {"fit": fit or previous["fit"], "queries": {**previous["queries"], **queries}}
     found["machine"] = {
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -173,7 +173,7 @@ def _extra(
     seconds = time.process_time() - began
     hits = []
     for one in prepared:
-        scores, rows = old_index.search(one.vectors[models[0]], one.depth(K))
+        scores, rows = old_index.search(one.vectors[models[0]].rows, one.depth(K))
         old_side = Hits((tuple(str(row) for row in rows[0]),), (scores[0],))
         hits.append({models[0]: old_side, models[1]: Hits(((),), (np.empty(0, np.float32),))})
     began = time.process_time()

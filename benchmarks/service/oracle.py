@@ -75,7 +75,7 @@ class Oracle:
         ]
         # Which side an item was on is not known; one that wins on both must be there. Of the old
         # side only the best by the approximate score are looked at.
-        searching = prepared.vectors[self._old][0]
+        searching = prepared.vectors[self._old].rows[0]
         raw = old @ (searching / np.linalg.norm(searching))
         depth = min(prepared.depth(k), len(raw))
         looked_at = raw >= np.partition(raw, -depth)[-depth]

@@ -1,4 +1,4 @@
-"""What does HTTP cost beside the library call, and does an upgrade disturb anybody?
+"""What does HTTP cost compared with the library call, and does an upgrade disturb anybody?
 
 1. Latency: the same search by the library and through the service, in turn, in one process; the
    vector once as JSON numbers and once as base64.

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the models beside this file
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the models next to this file
 
 import hotfill  # noqa: E402
 from demo.omniglot import drawings  # noqa: E402

@@ -15,7 +15,7 @@ import numpy as np
 import psycopg
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for the models beside this file
+sys.path.insert(0, str(HERE))  # for the models next to this file
 
 import hotfill  # noqa: E402
 from hotfill import config  # noqa: E402

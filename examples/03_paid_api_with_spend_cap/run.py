@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for the model and the server beside this file
+sys.path.insert(0, str(HERE))  # for the model and the server next to this file
 
 from paid_server import Ledger, paid_server  # noqa: E402
 

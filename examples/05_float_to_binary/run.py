@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model beside this file
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model next to this file
 
 import hotfill  # noqa: E402
 from demo.omniglot import drawings  # noqa: E402

@@ -17,7 +17,7 @@ from hotfill.types import Embedder, ModelId, Source, Transform
 
 if TYPE_CHECKING:
     from hotfill.config import open_upgrade as open  # noqa: A004
-    from hotfill.rehearsal.rehearse import rehearse
+    from hotfill.rehearsal.comparison import rehearse
     from hotfill.stores.memory import MemoryGallery
     from hotfill.upgrade.parts import Model
     from hotfill.upgrade.plan import Plan
@@ -34,7 +34,7 @@ _HOMES = {
     "Status": "hotfill.upgrade.status:Status",
     "Upgrade": "hotfill.upgrade.upgrade:Upgrade",
     "open": "hotfill.config:open_upgrade",
-    "rehearse": "hotfill.rehearsal.rehearse:rehearse",
+    "rehearse": "hotfill.rehearsal.comparison:rehearse",
 }
 
 __all__ = [

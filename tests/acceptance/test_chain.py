@@ -35,9 +35,9 @@ def kill_after(path, batches):
         process.wait()
 
 
-def third_config(folder, former, **upgrade):
+def third_config(folder, previous, **upgrade):
     values = {
-        "supersedes": former.name,
+        "supersedes": previous.name,
         "store": {"path": "gallery", "exact": True},
         "source": {"factory": "tests.unit.cli.models:contents", "options": {"items": ITEMS}},
         "old": {"embedder": "tests.unit.cli.models:new_model"},
@@ -80,11 +80,11 @@ def test_a_chain_survives_kills_on_both_upgrades_and_ends_at_the_third_model(tmp
     }
     fill(tmp_path, ITEMS)
     options = {"batch_size": BATCH, "fit_items": 200, "verify_items": 20}
-    former = write_config(tmp_path, ITEMS, seconds_per_call=0.02, upgrade=options)
-    kill_after(former, 25)
-    assert set(check_searches(former, source, embedded)) == {OLD, NEW}
+    previous = write_config(tmp_path, ITEMS, seconds_per_call=0.02, upgrade=options)
+    kill_after(previous, 25)
+    assert set(check_searches(previous, source, embedded)) == {OLD, NEW}
 
-    path = third_config(tmp_path, former)
+    path = third_config(tmp_path, previous)
     assert set(check_searches(path, source, embedded)) == {OLD, NEW}  # as before, before it begins
     reached = []
     for number in range(KILLS):
@@ -95,7 +95,7 @@ def test_a_chain_survives_kills_on_both_upgrades_and_ends_at_the_third_model(tmp
             assert {OLD, NEW, THIRD} == set(sides)
     assert reached == sorted(reached)
     assert 0 < reached[0] < reached[-1] < ITEMS
-    refused = call("start", former)
+    refused = call("start", previous)
     assert refused.returncode == 3, refused
     assert "of which this upgrade knows nothing" in refused.stderr
 

@@ -81,7 +81,7 @@ def test_an_unknown_space_is_refused_everywhere(gallery, rows):
     vectors = rows(1, STRANGER)
     for call in (
         lambda: gallery.upsert(["x"], vectors, space=STRANGER),
-        lambda: gallery.upsert(["x"], rows(1, OLD), space=OLD, retired={STRANGER: vectors}),
+        lambda: gallery.upsert(["x"], rows(1, OLD), space=OLD, kept={STRANGER: vectors}),
         lambda: gallery.move(
             ["x"],
             vectors,
@@ -169,9 +169,9 @@ def test_bad_versions_are_refused(gallery, rows):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_retired_vectors_of_the_searched_space_are_refused(gallery, rows):
-    with pytest.raises(InputError, match="retired"):
-        gallery.upsert(["x"], rows(1, OLD), space=OLD, retired={OLD: rows(1, OLD)})
+def test_kept_vectors_of_the_searched_space_are_refused(gallery, rows):
+    with pytest.raises(InputError, match="kept"):
+        gallery.upsert(["x"], rows(1, OLD), space=OLD, kept={OLD: rows(1, OLD)})
 
 
 @pytest.mark.usefixtures("unchanged")

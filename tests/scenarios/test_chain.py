@@ -86,12 +86,12 @@ class World:
         self.folder, self.gallery = folder, gallery
         self.source = contents(ITEMS)
         filled(self.source, gallery)
-        self.former = upgrade(folder / "second", gallery, self.source, FIRST, SECOND, calls=17)
-        self.former.start()
+        self.previous = upgrade(folder / "second", gallery, self.source, FIRST, SECOND, calls=17)
+        self.previous.start()
         assert 100 < gallery.count(SECOND) < 220
 
     def third(self, **settings):
-        values = {"old_embedder": Projection(SECOND), "previous": self.former, **settings}
+        values = {"old_embedder": Projection(SECOND), "previous": self.previous, **settings}
         return upgrade(self.folder / "third", self.gallery, self.source, SECOND, THIRD, **values)
 
     def scorer_of(self, up):
@@ -165,11 +165,11 @@ def test_the_third_model_takes_over_and_search_is_right_over_three_sides_until_i
     world = World(tmp_path, gallery)
     up = world.third(calls=12, canary_items=12, canary_k=5)
     # Before it begins, searches are those of the unfinished upgrade.
-    scorer = world.scorer_of(world.former)
+    scorer = world.scorer_of(world.previous)
     assert_search_is_right(world, up, scorer, SECOND, (FIRST, SECOND))
 
     up.start()
-    assert world.former.journal.phase is Phase.SUPERSEDED
+    assert world.previous.journal.phase is Phase.SUPERSEDED
     assert up.journal.phase is Phase.BACKFILLING
     scorer = world.scorer_of(up)
     assert [side.model for side in scorer.sides] == [FIRST, SECOND]
@@ -210,7 +210,7 @@ def test_an_abort_puts_every_item_back_where_it_was_and_the_first_upgrade_goes_o
     up.start()
     assert gallery.count(THIRD) > 50
     with pytest.raises(PlanError, match="of which this upgrade knows nothing"):
-        world.former.start()  # the third model has items
+        world.previous.start()  # the third model has items
     written = next(item for item in before if before[item] == FIRST)
     world.source[written] = contents(1, seed=9)["item-00000"]
     up.upsert([written], [world.source[written]])
@@ -237,14 +237,14 @@ def test_an_abort_puts_every_item_back_where_it_was_and_the_first_upgrade_goes_o
         found = gallery.vectors(ids, space)
         direct = Projection(space)([world.source[item] for item in ids])
         np.testing.assert_allclose(found.vectors, direct, atol=1e-5)
-    scorer = world.scorer_of(world.former)
+    scorer = world.scorer_of(world.previous)
     assert_search_is_right(world, up, scorer, SECOND, (FIRST, SECOND))
 
-    world.former.new_embedder = Projection(SECOND)
-    assert world.former.start().phase is Phase.BACKFILLED
-    assert world.former.verify().passed
-    world.former.cutover()
-    assert world.former.complete().phase is Phase.COMPLETED
+    world.previous.new_embedder = Projection(SECOND)
+    assert world.previous.start().phase is Phase.BACKFILLED
+    assert world.previous.verify().passed
+    world.previous.cutover()
+    assert world.previous.complete().phase is Phase.COMPLETED
     assert gallery.spaces == (SECOND,)
     found = gallery.vectors(sorted(world.source), SECOND)
     np.testing.assert_allclose(found.vectors, _direct(SECOND, world.source), atol=1e-5)
@@ -259,12 +259,12 @@ def test_a_rollback_after_the_cutover_leads_back_to_both_old_sides(tmp_path):
     up.cutover()
     assert up.rollback().phase is Phase.ROLLED_BACK
     assert world.sides() == before
-    world.former.new_embedder = Projection(SECOND)
-    assert world.former.start().phase is Phase.BACKFILLED
+    world.previous.new_embedder = Projection(SECOND)
+    assert world.previous.start().phase is Phase.BACKFILLED
 
 
 def _moved_once_more(world):
-    """Do what a worker of the former upgrade does that hung inside a move until now."""
+    """Do what a worker of the previous upgrade does that hung inside a move until now."""
     names = sorted(world.source)[:9]
     states = world.gallery.get(names)
     moved = world.gallery.move(
@@ -278,7 +278,7 @@ def _moved_once_more(world):
 
 
 @pytest.mark.parametrize("command", ["cutover", "complete"])
-def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_redone(
+def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_reembedded(
     tmp_path, command
 ):
     world = World(tmp_path, MemoryGallery(FIRST))
@@ -296,12 +296,12 @@ def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_
 
 def test_searches_by_the_superseded_configuration_refuse_rather_than_miss_items(tmp_path):
     world = World(tmp_path, MemoryGallery(FIRST))
-    former = world.former
-    control.supersede(world.former.journal, "third.toml")
-    assert len(former.search(QUERIES[0], ITEMS).hits) == ITEMS  # nothing was taken yet
+    previous = world.previous
+    control.supersede(world.previous.journal, "third.toml")
+    assert len(previous.search(QUERIES[0], ITEMS).hits) == ITEMS  # nothing was taken yet
     world.third(calls=5).start()
     with pytest.raises(PhaseError, match="superseded this one"):
-        former.search(QUERIES[0], 5)
+        previous.search(QUERIES[0], 5)
 
 
 def test_an_upgrade_that_does_not_know_of_the_unfinished_one_is_refused(tmp_path):
@@ -316,30 +316,30 @@ def test_vectors_that_a_transform_made_are_not_taken_over(tmp_path):
     gallery = MemoryGallery(FIRST)
     source = contents(ITEMS)
     filled(source, gallery)
-    former = upgrade(
+    previous = upgrade(
         tmp_path / "second", gallery, source, FIRST, SECOND, calls=3, strategy="prefill"
     )
-    former.start()
-    assert former.journal.phase is Phase.BACKFILLING
+    previous.start()
+    assert previous.journal.phase is Phase.BACKFILLING
     third = upgrade(
         tmp_path / "third",
         gallery,
         source,
         SECOND,
         THIRD,
-        previous=former,
+        previous=previous,
     )
     with pytest.raises(PlanError, match="mapped to"):
         third.start()
-    former.new_embedder = Projection(SECOND)
-    assert former.start().phase is Phase.BACKFILLED  # nothing stands in its way
+    previous.new_embedder = Projection(SECOND)
+    assert previous.start().phase is Phase.BACKFILLED  # nothing stands in its way
 
 
 def test_a_side_too_small_to_fit_is_told_and_an_old_embedder_helps(tmp_path):
     gallery, source = MemoryGallery(FIRST), contents(ITEMS)
     filled(source, gallery)
-    former = upgrade(tmp_path / "second", gallery, source, FIRST, SECOND, calls=2)
-    former.start()
+    previous = upgrade(tmp_path / "second", gallery, source, FIRST, SECOND, calls=2)
+    previous.start()
     assert 0 < gallery.count(SECOND) < 80
     third = upgrade(
         tmp_path / "third",
@@ -347,7 +347,7 @@ def test_a_side_too_small_to_fit_is_told_and_an_old_embedder_helps(tmp_path):
         source,
         SECOND,
         THIRD,
-        previous=former,
+        previous=previous,
     )
     with pytest.raises(InputError, match=r"give \[old\] an embedder"):
         third.start()
@@ -360,10 +360,10 @@ def test_a_side_too_small_to_fit_is_told_and_an_old_embedder_helps(tmp_path):
 def test_only_an_unfinished_upgrade_can_be_superseded(tmp_path, phase):
     gallery, source = MemoryGallery(FIRST), contents(150)
     filled(source, gallery)
-    former = upgrade(tmp_path / "second", gallery, source, FIRST, SECOND, fit_items=120)
+    previous = upgrade(tmp_path / "second", gallery, source, FIRST, SECOND, fit_items=120)
     if phase == "cut_over":
-        former.start()
-        former.verify()
-        former.cutover()
+        previous.start()
+        previous.verify()
+        previous.cutover()
     with pytest.raises(PhaseError, match=f"cannot supersede while {phase}"):
-        control.supersede(former.journal, "third.toml")
+        control.supersede(previous.journal, "third.toml")

@@ -79,7 +79,16 @@ class Fragile:
 
     GALLERY = ("add_space", "drop_space", "move", "optimise")
     FACTS = ("advance", "record", "hold", "release")
-    WORK = ("add_work", "lease", "finish", "retry", "bury", "mend", "revive", "drop_work")
+    WORK = (
+        "add_work",
+        "lease",
+        "finish",
+        "retry",
+        "reject",
+        "resolve",
+        "retry_dead_letters",
+        "drop_work",
+    )
     WRITES = frozenset((*GALLERY, *FACTS, *WORK, "release_leases"))
 
     def __init__(self, inner, fuse):
@@ -205,7 +214,7 @@ class UpgradeMachine(RuleBasedStateMachine):
     @initialize(
         items=st.integers(0, 14),
         strategy=st.sampled_from(["merge", "prefill"]),
-        order=st.sampled_from(["random", "uncertain"]),
+        order=st.sampled_from(["random", "uncertainty"]),
         batch_size=st.integers(1, 5),
         broken=st.sets(st.integers(0, 13), max_size=2),
     )

@@ -43,7 +43,16 @@ def test_defaults_are_those_of_the_plan(tmp_path):
         ("", "store: field required"),
         ("[store]\npath = 3", "store.path: input should be a valid string, got 3"),
         ("[stor]\npath = 'x'", "unknown key 'stor'; did you mean 'store'?"),
-        ("[store]\npath = 'x'\nzzz = 1", "unknown key 'store.zzz'; known: kind, path"),
+        ("[store]\npath = 'x'\nzzz = 1", "unknown key 'store.zzz'; known: kind, exact, path, ef"),
+        (
+            "[store]\nkind = 'lancedb'\npath = 'x'\nef = 3",
+            "'store.ef'; known: kind, exact, path, table",
+        ),
+        ("[store]\nkind = 'lancedb'", "store.path: field required"),
+        (
+            "[store]\nkind = 'postgres'\ndsn = 'x'\ntables = 'y'",
+            "'store.tables'; did you mean 'table'",
+        ),
         ("[limits]\nlag = 'high'", "limits.lag: input should be a valid number"),
         ("[store]\n[store]\n", "is not valid TOML"),
     ],
@@ -54,6 +63,14 @@ def test_a_wrong_file_is_refused_with_the_key(tmp_path, text, message):
     with pytest.raises(ConfigError) as caught:
         config.read(path)
     assert message in str(caught.value)
+
+
+def test_an_unknown_kind_of_store_is_refused_without_telling_secrets(tmp_path):
+    path = tmp_path / "upgrade.toml"
+    path.write_text("[store]\nkind = 'postgress'\ndsn = 'postgres://me:secret@host/db'")
+    with pytest.raises(ConfigError, match=r"store\.kind.*'postgres'.*'postgress'") as caught:
+        config.read(path)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_model_that_its_embedder_contradicts_is_refused(tmp_path):
@@ -156,7 +173,7 @@ def test_the_journal_tells_the_coverage_while_another_process_has_the_store(proj
         up.wait()
         told = elsewhere.current()
     known = elsewhere.current()
-    assert (told.told_by, known.told_by) == ("journal", "store")
+    assert (told.recorded_by, known.recorded_by) == ("journal", "store")
     assert told.models == known.models
     assert [(each.items, each.share) for each in known.models] == [(ITEMS, 1.0), (0, 0.0)]
 
@@ -169,12 +186,12 @@ def third(folder, **changes):
 def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path):
     values = {"embedder": "tests.unit.cli.models:new_model"}
     newest = {"embedder": "tests.unit.cli.models:third_model", "options": {}}
-    path = third(tmp_path, supersedes="former.toml", old=values, new=newest)
-    write_config(tmp_path).rename(tmp_path / "former.toml")
+    path = third(tmp_path, supersedes="previous.toml", old=values, new=newest)
+    write_config(tmp_path).rename(tmp_path / "previous.toml")
     plan = config.read(path).draft()
     assert (plan.older_models, plan.old_model, plan.new_model) == ((OLD,), NEW, THIRD)
     assert Plan.from_dict(plan.to_dict()) == plan
-    third(tmp_path, supersedes="former.toml", new=newest)
+    third(tmp_path, supersedes="previous.toml", new=newest)
     with pytest.raises(ConfigError, match=r"\[old\] must be that model"):
         config.read(path).draft()
     with hotfill.open(path) as up, pytest.raises(ConfigError, match="must be that model"):
@@ -191,7 +208,7 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
     ("change", "message"),
     [
         ({"strategy": "prefill"}, 'needs "merge"'),
-        ({"order": "uncertain"}, "order by doubt and refit"),
+        ({"order": "uncertainty"}, "order by doubt and refit"),
         ({"refit": True}, "order by doubt and refit"),
         ({"older_models": (NEW,)}, "a model of its own"),
     ],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hotfill.rehearsal.sampling import Sampler
 
 import hotfill
 from hotfill import config
 from hotfill.binary import BinaryEmbedder, CodeFormat, load_encoder, save_encoder
 from hotfill.errors import ModelMismatchError
 from hotfill.lab.binary import fit_start
-from hotfill.rehearsal.sampling import Sampler
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
@@ -109,7 +109,7 @@ def test_codes_are_searched_by_floats_that_were_not_rounded(project: config.Proj
     np.testing.assert_allclose(asking(["7"]), encoder.queries(own(["7"])), atol=1e-6)
 
 
-@pytest.mark.parametrize("guard", ["items = 20", 'queries = "asked.jsonl"'])
+@pytest.mark.parametrize("guard", ["canary_items = 20", 'canary_queries = "asked.jsonl"'])
 def test_canaries_of_codes_are_stored_vectors_or_queries_embedded_by_the_old_model(
     project: config.Project, guard: str
 ) -> None:
@@ -156,7 +156,7 @@ def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_pat
 def test_stored_vectors_are_the_contents_of_the_items_that_have_one(
     project: config.Project,
 ) -> None:
-    with project.settings.store.opened(project.path.parent) as gallery:
+    with project.settings.store.open(project.path.parent) as gallery:
         contents = StoredVectors(gallery, MODEL)(["3", "nobody", "1"])
         assert list(contents) == ["3", "1"]
         expected = gallery.vectors(["1"], MODEL).vectors[0]

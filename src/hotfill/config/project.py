@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hotfill.binary import Binarisation, BinaryEmbedder
 from hotfill.config.codes import encoder_named, opened_with_codes
 from hotfill.config.factories import made_by
-from hotfill.config.settings import GuardSection, ModelSection, Settings
+from hotfill.config.settings import ModelSection, Settings
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.errors import ConfigError, ModelMismatchError
 from hotfill.types import Embedder, ModelId
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 class Project(Parts):
     """One configuration file, read: the parts of its upgrade.
 
-    former: in a chain, the unfinished upgrade that this one supersedes.
+    supersedes: in a chain, the unfinished upgrade that this one takes over.
     """
 
     path: Path
     settings: Settings
-    former: Project | None = None
+    supersedes: Project | None = None
     _made: dict[str, Embedder] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -50,7 +50,7 @@ class Project(Parts):
     @property
     def previous(self) -> Project | None:
         """In a chain, the parts of the unfinished upgrade."""
-        return self.former
+        return self.supersedes
 
     @property
     def hooks(self) -> Hooks:
@@ -61,6 +61,14 @@ class Project(Parts):
     def free_bytes(self) -> int | None:
         """Room where the store lives; None where that is not known."""
         return self.settings.store.free_bytes(self.path.parent)
+
+    def blockers(self, *, many_processes: bool) -> tuple[str, ...]:
+        """Say where the journal does not fit the store."""
+        return tuple(
+            self.settings.journal.blockers(
+                self.settings.store.journal_dsn, many_processes=many_processes
+            )
+        )
 
     def release(self) -> None:
         """Close the embedders that were made, where they can be closed."""
@@ -74,11 +82,11 @@ class Project(Parts):
     def journal(self) -> Journal:
         """Open the journal; makes it, and the folder, if it is missing."""
         self.folder.mkdir(parents=True, exist_ok=True)  # the fits are kept there, too
-        return self.settings.journal.opened(self.folder, self.settings.store.dsn)
+        return self.settings.journal.opened(self.folder, self.settings.store.journal_dsn)
 
     def look(self) -> Journal:
         """Open the journal to read it; before the upgrade begins, an empty one. Makes nothing."""
-        return self.settings.journal.looked_at(self.folder, self.settings.store.dsn)
+        return self.settings.journal.looked_at(self.folder, self.settings.store.journal_dsn)
 
     def gallery(self) -> Gallery:
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
@@ -145,36 +153,17 @@ class Project(Parts):
 
     def draft(self) -> Plan:
         """Return the plan as far as the file decides it."""
-        decided = self.settings.upgrade.model_dump() | self._guarding()
-        # Paths must mean the same from every folder.
-        for name in ("query_log", "up", "canary_queries"):
-            if decided[name]:
-                decided[name] = str((self.path.parent / decided[name]).resolve())
+        decided = self.settings.decided(self.path.parent)
         for which in WHICH:
             queries = self._own_query_embedder(which)
             decided[f"{which}_query_model"] = None if queries is None else queries.model_id
-        if decided["own_queries"] and not (self.embedder("old") or self._own_query_embedder("old")):
+        old = self.settings.old
+        if decided["queries"] == "both" and old.embedder is None and old.query_embedder is None:
             raise ConfigError(
-                "own_queries has the old model embed each query too: [old] needs an embedder"
+                'queries = "both" has the old model embed each query too: [old] needs an embedder'
             )
         decided["older_models"] = self.older_models()
-        return Plan(
-            self.model("old"), self.model("new"), **decided, limits=dict(self.settings.limits)
-        )
-
-    def _guarding(self) -> dict[str, Any]:
-        """Return what [guard] and [gate] decide of the plan; a gate alone has the usual guard."""
-        gate, guard = dict(self.settings.gate), self.settings.guard
-        if guard is None and not gate:
-            return {"canary_queries": ""}
-        guard = guard or GuardSection()
-        return {
-            "canary_queries": guard.queries,
-            "canary_items": 0 if guard.queries else guard.items,
-            "canary_k": guard.k,
-            "guard_seconds": guard.every_seconds,
-            "gate": gate,
-        }
+        return Plan(self.model("old"), self.model("new"), **decided)
 
     def backfilling(self, gallery: Gallery) -> tuple[Source, Embedder]:
         """Return what new vectors are made of and by: contents, or the old vectors themselves."""

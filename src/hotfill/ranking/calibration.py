@@ -75,7 +75,7 @@ class Line(Calibrated):
 @final
 @dataclass(frozen=True, slots=True)
 class Uncalibrated(Calibration):
-    """Scores as they are: the naive merge, right only where the scales agree already."""
+    """Scores unchanged: the naive merge, right only where the scales agree already."""
 
     kind: ClassVar[str] = "none"
     per_query: ClassVar[bool] = False

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import HotfillError, InputError, ModelMismatchError
+from hotfill.files import load_stamped, save_stamped
 from hotfill.ranking.bridge import Bridge
 from hotfill.ranking.calibration import Calibration, Isotonic, Tail, Uncalibrated, ZScore
 from hotfill.ranking.finish import Finish
@@ -13,7 +14,6 @@ from hotfill.ranking.impute import Imputation
 from hotfill.ranking.kernel import KernelBridge, KernelMap
 from hotfill.ranking.networks import ForwardMap, MlpMap, ResidualMap, ResidualMlp
 from hotfill.ranking.scorer import Scorer, Side
-from hotfill.ranking.stamped import load_stamped, save_stamped
 from hotfill.ranking.transform import STAMP, Affine, IdentityMap, StampedTransform
 from hotfill.types import ModelId
 

@@ -26,9 +26,9 @@ from hotfill.ranking.regression import (
     fit_kernel_regression,
     fit_linear,
     regression_of,
-    unit,
 )
 from hotfill.ranking.transform import Affine, StampedTransform
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, InputError
 from hotfill.ranking.bridge import Bridge, fit_bridge
 from hotfill.ranking.calibration import Uncalibrated, tail
@@ -22,7 +21,8 @@ from hotfill.ranking.linear import fit_ridge
 from hotfill.ranking.networks import ForwardMap
 from hotfill.ranking.pairs import check_pairs, neighbours_kept
 from hotfill.ranking.scorer import Scorer, Side, compare
-from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, as_compared, identity
+from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, identity
+from hotfill.vectors import as_compared, check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -36,11 +36,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.ranking.calibration import tail
-from hotfill.ranking.regression import about, regression_of, unit
-from hotfill.ranking.transform import StampedTransform, has_free_length
+from hotfill.ranking.regression import about, regression_of
+from hotfill.ranking.transform import StampedTransform
+from hotfill.vectors import check_vectors, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

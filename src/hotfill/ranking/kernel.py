@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError
 from hotfill.ranking.bridge import Bridge, fit_bridge
 from hotfill.ranking.pairs import check_pairs, refuse_constant
@@ -31,15 +30,16 @@ from hotfill.ranking.regression import (
     choose_kernel,
     fit_kernel_regression,
     fit_whitening,
-    unit,
 )
-from hotfill.ranking.transform import StampedTransform, as_compared, has_free_length
+from hotfill.ranking.transform import StampedTransform
+from hotfill.vectors import checked, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.ranking.transform import Facts
     from hotfill.types import ModelId, Vectors
+    from hotfill.vectors import Checked
 
 
 MIN_PAIRS = 50
@@ -172,8 +172,7 @@ def fit_kernel(
 
 def _directions(weighed: np.ndarray, back: np.ndarray, across: np.ndarray) -> np.ndarray:
     """W p / |p| without its part along the mean."""
-    lengths = np.linalg.norm(weighed, axis=1, keepdims=True)
-    directions = (weighed / np.maximum(lengths, 1e-20)) @ back
+    directions = unit(weighed) @ back
     return np.asarray(directions - np.outer(directions @ across, across))
 
 
@@ -231,15 +230,15 @@ class KernelBridge(StampedTransform):
         """The map of old vectors to the new space within, for `prefill`."""
         return self._kernel
 
-    def query_features(self, queries: Vectors, /) -> Vectors:
+    def query_features(self, queries: Vectors | Checked, /) -> Vectors:
         """Features of new-model queries, the weighed query: float32 (q, new.dimension)."""
-        given = check_vectors(queries, self.source.dimension, what=f"queries of {self.source.name}")
-        return self._kernel.weighed_queries(as_compared(given, self.source))
+        given = checked(queries, self.source, what=f"queries of {self.source.name}")
+        return self._kernel.weighed_queries(given.compared)
 
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
+    def gallery_features(self, vectors: Vectors | Checked, /) -> Vectors:
         """Features of stored old vectors, mapped and weighed: float32 (n, new.dimension)."""
-        given = check_vectors(vectors, self.target.dimension, what=f"vectors of {self.target.name}")
-        return self._kernel.weighed(as_compared(given, self.target))
+        given = checked(vectors, self.target, what=f"vectors of {self.target.name}")
+        return self._kernel.weighed(given.compared)
 
     def confidence(self, rows: Vectors) -> Vectors:
         """Length of the kernel's prediction, float32 (n,); see `uncertainty`."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from hotfill.errors import InputError, VectorError
 from hotfill.ranking.pairs import check_pairs, varied_pairs
-from hotfill.ranking.transform import BATCH_ROWS, Affine, has_free_length
+from hotfill.ranking.transform import BATCH_ROWS, Affine
+from hotfill.vectors import has_free_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

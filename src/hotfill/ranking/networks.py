@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, ShapeError
-from hotfill.ranking.transform import StampedTransform, as_compared
+from hotfill.ranking.transform import StampedTransform
 from hotfill.types import ModelId
+from hotfill.vectors import as_compared, check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, InputError, ShapeError
+from hotfill.files import load_stamped, save_stamped
 from hotfill.ranking.calibration import tail
 from hotfill.ranking.common_scale import CommonScale, OldQueryScores, References
 from hotfill.ranking.files import load_transform
@@ -47,12 +47,11 @@ from hotfill.ranking.regression import (
     fit_kernel_regression,
     fit_linear,
     fit_whitening,
-    unit,
 )
 from hotfill.ranking.scorer import compare
-from hotfill.ranking.stamped import load_stamped, save_stamped
-from hotfill.ranking.transform import Facts, as_compared, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
+from hotfill.vectors import as_compared, check_vectors, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,12 +44,6 @@ SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
 PENALTIES = (0.03, 0.1, 0.3, 1.0)
 
 
-def unit(rows: np.ndarray) -> Vectors:
-    """Return rows of unit length; a row of nothing stays nothing."""
-    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-20)
-    return np.asarray(rows / lengths, dtype=np.float32)
-
-
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Whitening:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
 from hotfill.ranking.bridge import Bridge
 from hotfill.ranking.calibration import Calibrated, Scores
 from hotfill.ranking.kernel import KernelBridge
 from hotfill.ranking.rank_merge import RankedHits, SideHits, rank_merge
+from hotfill.ranking.transform import StampedTransform
+from hotfill.ties import best_first
+from hotfill.vectors import Checked, as_stored, check_vectors, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,8 +97,8 @@ class Scorer:
 
     def prepare(
         self,
-        queries: Vectors,
-        old_queries: Mapping[ModelId, Vectors] | None = None,
+        queries: Vectors | Checked,
+        old_queries: Mapping[ModelId, Vectors | Checked] | None = None,
         *,
         refine: bool = True,
     ) -> Prepared:
@@ -108,16 +110,13 @@ class Scorer:
         refine: whether the best hits of sides with a `Bridge` are to be scored exactly.
         Raises ShapeError, VectorError, InputError (a side without a transform lacks its queries).
         """
-        new = check_vectors(queries, self.new_model.dimension, what="queries")
-        vectors: dict[ModelId, Vectors] = {}
+        new = checked(queries, self.new_model, what="queries")
+        vectors: dict[ModelId, Checked] = {}
         calibrated: dict[ModelId, Calibrated] = {}
         refined: dict[ModelId, Refined] = {}
         new_scores = _NONE
         if any(side.calibration.per_query for side in self.sides):
-            queries_as_compared = of_unit_length(new, self.new_model)
-            new_scores = compare_as_they_are(
-                queries_as_compared, self.new_reference, self.new_model
-            )
+            new_scores = compare_stored(new.rows, self.new_reference, self.new_model)
         for side, bridge, reference in zip(
             self.sides, self._bridges, self._reference_features, strict=True
         ):
@@ -126,14 +125,13 @@ class Scorer:
             vectors[side.model] = searching
             old_scores = _NONE
             if side.calibration.per_query:
-                searching_as_compared = of_unit_length(searching, side.model)
-                old_scores = compare_as_they_are(searching_as_compared, side.reference, side.model)
+                old_scores = compare_stored(searching.rows, side.reference, side.model)
             calibrated[side.model] = side.calibration.prepare(old_scores, new_scores)
             if refine and bridge is not None:
                 features = bridge.query_features(new)
                 line = side.calibration.prepare(features @ reference.T, new_scores)
-                beside = None if own is None else OldQueryView.of(side, own, new_scores)
-                refined[side.model] = Refined(bridge, features, line, beside)
+                view = None if own is None else OldQueryView.of(side, own, new_scores)
+                refined[side.model] = Refined(bridge, features, line, view)
         vectors[self.new_model] = new
         return Prepared(vectors, calibrated, refined)
 
@@ -143,12 +141,12 @@ class Scorer:
 class Prepared:
     """Some queries, ready to search every side.
 
-    vectors: per space float32 (q, dimension), oldest space first; give them to `Gallery.search`.
+    vectors: per space (q, dimension), checked, oldest space first; give them to `Gallery.search`.
     calibrated: per old space the calibration of the store's scores for these queries.
     refined: per old space that scores its best hits exactly, how.
     """
 
-    vectors: Mapping[ModelId, Vectors]
+    vectors: Mapping[ModelId, Checked]
     calibrated: Mapping[ModelId, Calibrated]
     refined: Mapping[ModelId, Refined]
 
@@ -192,7 +190,7 @@ class Prepared:
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         rows = [row_of[item_id] for item_id in stored.item_ids]
         scores[rows] = refined(query, stored.vectors)
-        order = np.argsort(-scores, kind="stable")
+        order = best_first(scores, lambda equal: equal)  # equal ones as the gallery ordered them
         return SideHits([item_ids[row] for row in order], scores[order], raw[order])
 
 
@@ -201,7 +199,7 @@ class Prepared:
 class Refined:
     """How one side's hits are scored exactly: features of the q queries, and their calibration.
 
-    old_query_view: what the side's own model says of them beside, if it was asked.
+    old_query_view: what the side's own model says of them, if it was asked.
     """
 
     bridge: Bridge | KernelBridge
@@ -211,7 +209,8 @@ class Refined:
 
     def __call__(self, query: int, stored: Vectors) -> Scores:
         """Score stored vectors (n, dimension) for one query, on the new side's scale: (n,)."""
-        exact = self.bridge.gallery_features(stored) @ self.features[query]
+        found = Checked(stored, self.bridge.target)
+        exact = self.bridge.gallery_features(found) @ self.features[query]
         scores = self.calibrated(query, exact)
         if self.old_query_view is None:
             return scores
@@ -228,36 +227,25 @@ class OldQueryView:
     calibrated: Calibrated
 
     @classmethod
-    def of(cls, side: Side, own: Vectors, new_scores: Scores) -> OldQueryView:
+    def of(cls, side: Side, own: Checked, new_scores: Scores) -> OldQueryView:
         """Calibrate; new_scores: (q, r), the new side's scores of the reference items."""
-        queries = of_unit_length(own, side.model)
-        old_scores = compare_as_they_are(queries, side.reference, side.model)
-        return cls(side, queries, side.calibration.prepare(old_scores, new_scores))
+        old_scores = compare_stored(own.rows, side.reference, side.model)
+        return cls(side, own.rows, side.calibration.prepare(old_scores, new_scores))
 
     def blend(self, query: int, stored: Vectors, scores: Scores) -> Scores:
         """Give the side's own model its share of the scores of stored vectors."""
-        own = compare(self.queries[query : query + 1], stored, self.side.model)[0]
+        own = compare_stored(self.queries[query : query + 1], stored, self.side.model)[0]
         share = self.side.old_query_weight
         return (1 - share) * scores + share * self.calibrated(query, own)
 
 
 def compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
     """Score each query with each vector as a store does: (q, n) float32, higher is better."""
-    return compare_as_they_are(
-        of_unit_length(queries, model), of_unit_length(vectors, model), model
-    )
+    return compare_stored(as_stored(queries, model), as_stored(vectors, model), model)
 
 
-def of_unit_length(vectors: Vectors, model: ModelId) -> Vectors:
-    """Divide rows by their lengths where the space is compared by the cosine."""
-    if model.metric != "cosine":
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths, dtype=np.float32)
-
-
-def compare_as_they_are(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
-    """Compare rows that are of unit length already where the cosine wants them so."""
+def compare_stored(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
+    """Score rows that are as `as_stored` returns them: (q, n) float32."""
     scores = queries @ vectors.T
     if model.metric == "l2":
         squares = np.square(queries).sum(axis=1)[:, None] + np.square(vectors).sum(axis=1)
@@ -292,18 +280,18 @@ def _checked_side(side: Side, new_model: ModelId, references: int) -> Side:
 
 def _frozen_reference(vectors: Any, model: ModelId) -> Vectors:
     """Copy reference vectors, of unit length, so that nobody can write to them."""
-    checked = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
-    lengths = np.linalg.norm(checked, axis=1)
+    rows = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
+    lengths = np.linalg.norm(rows, axis=1)
     if np.any(np.abs(lengths - 1) > 1e-6):  # so that a saved scorer comes back bit for bit
-        checked = of_unit_length(checked, model)  # once, not for every query
-    copy = checked.copy()
+        rows = as_stored(rows, model)  # once, not for every query
+    copy = rows.copy()
     copy.flags.writeable = False
     return copy
 
 
 def _old_queries_of(
-    side: Side, count: int, old_queries: Mapping[ModelId, Vectors]
-) -> Vectors | None:
+    side: Side, count: int, old_queries: Mapping[ModelId, Vectors | Checked]
+) -> Checked | None:
     """Find the queries embedded by the side's own model, where they count."""
     if side.transform is not None and not (side.old_query_weight and side.model in old_queries):
         return None
@@ -312,15 +300,13 @@ def _old_queries_of(
             f"the side of {side.model} has no transform: pass the queries embedded by that model "
             "as old_queries"
         )
-    own = check_vectors(
-        old_queries[side.model], side.model.dimension, what=f"queries of {side.model.name}"
-    )
+    own = checked(old_queries[side.model], side.model, what=f"queries of {side.model.name}")
     if len(own) != count:
         raise ShapeError(f"expected {count} queries of {side.model}, got {len(own)}")
     return own
 
 
-def _searching_vectors(side: Side, new: Vectors, own: Vectors | None) -> Vectors:
+def _searching_vectors(side: Side, new: Checked, own: Checked | None) -> Checked:
     """Make the vectors to search a side with.
 
     Two views of a query are one vector of old space, their sum, once both scatter the scores of the
@@ -329,13 +315,16 @@ def _searching_vectors(side: Side, new: Vectors, own: Vectors | None) -> Vectors
     if side.transform is None:
         assert own is not None  # `_old_queries_of` saw to it
         return own
-    carried = side.transform(new)
+    if isinstance(side.transform, StampedTransform):
+        carried = side.transform.carry(new)
+    else:
+        carried = checked(side.transform(new.rows), side.model, what="mapped queries")
     if own is None:
         return carried
     share = side.old_query_weight
-    views = ((1 - share, carried), (share, of_unit_length(own, side.model)))
+    views = ((1 - share, carried.rows), (share, own.rows))
     summed = sum(part / _spread(view, side.reference) * view for part, view in views)
-    return np.asarray(summed, dtype=np.float32)
+    return checked(summed, side.model, what="queries of two models")
 
 
 def _spread(queries: Vectors, reference: Vectors) -> NDArray[np.float32]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError, VectorError
-from hotfill.ranking.stamped import save_stamped
+from hotfill.files import save_stamped
+from hotfill.vectors import Checked, as_compared, check_vectors, checked, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ Facts: TypeAlias = "Mapping[str, str | float | int]"
 """How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
 
 STAMP = "hotfill.transform"
-BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call, its result apart
 
 
 class StampedTransform(ABC):
@@ -90,14 +90,33 @@ class StampedTransform(ABC):
         Raises ShapeError, VectorError (NaN, infinite, all zero, or mapped to length zero).
         """
         given = check_vectors(vectors, self.source.dimension, what=f"vectors of {self.source.name}")
+        return self._mapped(given, self.source)
+
+    @final
+    def carry(self, vectors: Checked) -> Checked:
+        """Map vectors of `source` that were checked to checked ones of `target`.
+
+        Raises VectorError (mapped to length zero or out of range).
+        """
+        stored_as_compared = vectors.model if vectors.model.metric != "cosine" else None
+        mapped = self._mapped(vectors.rows, stored_as_compared)
+        if has_free_length(self.target):
+            return checked(mapped, self.target, what="mapped vectors")
+        return Checked(mapped, self.target)
+
+    @final
+    def _mapped(self, given: Vectors, compared_in: ModelId | None) -> Vectors:
+        """Map in batches. compared_in: None for rows that are as their space compares them."""
         mapped = np.empty((len(given), self.target.dimension), dtype=np.float32)
         for start in range(0, len(given), BATCH_ROWS):
-            rows = as_compared(given[start : start + BATCH_ROWS], self.source)
-            mapped[start : start + BATCH_ROWS] = self._map(rows)
+            rows = given[start : start + BATCH_ROWS]
+            mapped[start : start + BATCH_ROWS] = self._map(
+                rows if compared_in is None else as_compared(rows, compared_in)
+            )
         if not has_free_length(self.target):
             _refuse_zero(mapped)
-        if not has_free_length(self.target) and not self.keeps_length:
-            mapped = as_compared(mapped, self.target)
+            if not self.keeps_length:
+                mapped = unit(mapped)
         return mapped
 
     @final
@@ -129,19 +148,6 @@ class StampedTransform(ABC):
     @abstractmethod
     def _map(self, rows: Vectors) -> Vectors:
         """Map checked rows; the length of the result is dealt with by the caller."""
-
-
-def has_free_length(model: ModelId) -> bool:
-    """Tell whether the length of a vector means something in this space."""
-    return model.metric != "cosine" and not model.normalised
-
-
-def as_compared(vectors: Vectors, model: ModelId) -> Vectors:
-    """Return the rows as the space compares them: of unit length unless length has a meaning."""
-    if has_free_length(model):
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths, dtype=np.float32)
 
 
 def _refuse_zero(mapped: Vectors) -> None:

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError, HotfillError
+from hotfill.errors import HeldError, HotfillError, UpgradeBusyError
 from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
@@ -18,13 +18,13 @@ from hotfill.upgrade.leftover import (
     dead_items,
     items_to_revert,
     left_over,
-    mend_letters,
+    resolve_letters,
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, Tidying, give_notice
-from hotfill.upgrade.phases import HoldKind, Phase, Step, advance, hold_of_error
-from hotfill.upgrade.prepare import agree_on_plan, check_no_strangers, prepare
+from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
+from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
 from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
 
-_OWNER = "coordinator"  # of leases; other workers have names of their own
 _POLL_SECONDS = 0.2
 
 _HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "throttled")
@@ -68,18 +67,18 @@ class Engine:
         """Prepare and backfill, from wherever the upgrade is, until all is done or `stop` is set.
 
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
-        mend (EmbedError, StoreError, SourceError): then the same command goes on later.
+        fix (EmbedError, StoreError, SourceError): then the same command goes on later.
         """
         with self._running():
             advance(self.journal.phase, Step.START)
             if self.journal.phase is Phase.SUPERSEDED:
-                check_no_strangers(self.gallery, self.plan)  # of the upgrade that took over
+                check_no_unknown_items(self.gallery, self.plan)  # of the upgrade that took over
                 self.state.enter(Step.START)
             if self.journal.phase is Phase.PLANNED:
                 control.take_over(self.state.parts, self.journal)
             agree_on_plan(self.gallery, self.journal, self.plan, self.state.by)
             if retry_dead_letters:
-                self.journal.revive(self.plan.batch_size)
+                self.journal.retry(self.plan.batch_size)
             self.journal.release("error")
             self._fire("on_start")
             if self.journal.phase is Phase.PLANNED and prepare(self.state):
@@ -109,7 +108,7 @@ class Engine:
         """Read the new side only, from now on. It happens completely or not at all.
 
         Again: items that somebody put back to an old side since, where nobody finds them, are
-        redone.
+        re-embedded.
         Raises HeldError when something holds it (no fresh verification, dead letters, a gate ...).
         """
         with self._running():
@@ -129,14 +128,17 @@ class Engine:
             self._go_back(Step.ABORT)
         return self.status()
 
-    def complete(self) -> Status:
+    def complete(self, *, delete_accepted: bool = False) -> Status:
         """Remove the old vectors. There is no way back afterwards.
 
-        Items that somebody put back to an old side since the cutover are redone before.
+        Items that somebody put back to an old side since the cutover are re-embedded before.
+        delete_accepted: whether accepted dead letters, which only old vectors find, may leave the
+        gallery; without it they hold this step. Raises HeldError.
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
-            self._redo_left_over(self._embed_work(), self.journal.phase)
+            self._embed_left_over(self._embed_work(), self.journal.phase)
+            self._part_with_accepted(delete_accepted)
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self.state.enter(Step.COMPLETE)
             for space in self._others():
@@ -144,6 +146,38 @@ class Engine:
             self.gallery.optimise()
             self._fire("on_completed")
         return self.status()
+
+    def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
+        """Delete items that failed for good from the gallery. Returns how many.
+
+        item_ids: which, accepted ones too; by default all that nobody accepted. Raises InputError
+        when one is no dead letter.
+        """
+        with self._running():
+            return self._delete(control.dead_letter_ids(self.journal, item_ids))
+
+    def _delete(self, item_ids: Sequence[str]) -> int:
+        for begin in range(0, len(item_ids), self.plan.batch_size):
+            some = item_ids[begin : begin + self.plan.batch_size]
+            # First the journal, so that `verify` never misses what was meant to go.
+            self.journal.mark_deleted(some)
+            self.gallery.delete(some)
+        return len(item_ids)
+
+    def _part_with_accepted(self, delete_accepted: bool) -> None:
+        """See that nothing is only found by the vectors that are about to go."""
+        accepted = dead_items(self.gallery, self.journal, self.plan, "embed", accepted=True)
+        if accepted and not delete_accepted:
+            raise HeldError(
+                "complete",
+                [
+                    f"{len(accepted)} accepted items are found by their old vectors only "
+                    f"({accepted[0]!r} for one): let them leave the gallery by "
+                    "`hotfill complete --delete-accepted`, or try them again by "
+                    "`hotfill dead-letters --retry`"
+                ],
+            )
+        self._delete(accepted)
 
     # Prepare ---------------------------------------------------------------------------------
 
@@ -190,8 +224,8 @@ class Engine:
             refit.finish()
             tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
-        self._redo_left_over(embed, Phase.BACKFILLING)
-        mend_letters(self.gallery, self.journal, self.plan)
+        self._embed_left_over(embed, Phase.BACKFILLING)
+        resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
         if self._may_work(Phase.BACKFILLING):
@@ -202,7 +236,7 @@ class Engine:
     def _embed_work(self) -> Work:
         return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
 
-    def _redo_left_over(self, embed: Work, phase: Phase) -> None:
+    def _embed_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
@@ -238,14 +272,18 @@ class Engine:
             Backfill(
                 self.gallery,
                 self.journal,
-                owner=_OWNER,
+                owner=self.journal.leader,
                 pace=pace,
                 is_over=pace.is_over,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
+                call_seconds=self.plan.embed_timeout_seconds,
+                stop=self.state.stop,
                 progress=self.state.progress,
             ).run(work)
+        except UpgradeBusyError:
+            raise  # another process leads: a hold of this one would be in its way
         except Exception as error:
             with suppress(
                 HotfillError
@@ -260,7 +298,7 @@ class Engine:
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
-        mend_letters(self.gallery, self.journal, self.plan)
+        resolve_letters(self.gallery, self.journal, self.plan)
         report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
         self.journal.record("verified", **report.to_dict())
         return report
@@ -268,7 +306,7 @@ class Engine:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
-            self._redo_left_over(self._embed_work(), phase)
+            self._embed_left_over(self._embed_work(), phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])
@@ -279,21 +317,32 @@ class Engine:
     # The way back ----------------------------------------------------------------------------
 
     def _go_back(self, step: Step) -> None:
+        advance(self.journal.phase, step)
+        if self.journal.phase not in ENDED and self.plan.old_model not in self.gallery.spaces:
+            # Nothing may be entered that cannot be left: the journal is behind the store.
+            forward = "complete" if self.journal.phase is Phase.CUT_OVER else "start"
+            raise HeldError(
+                step,
+                [
+                    f"the store has no vectors of {self.plan.old_model} any more, so there is no "
+                    f"way back; `hotfill {forward}` leads on"
+                ],
+            )
         self.state.enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
             give_notice(self.gallery, self.state.stop)
-            # The command is the word to go: nothing that held the way there holds the way back.
+            # Going back ignores forward holds; the operator's command overrides them.
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
-            self.journal.revive(self.plan.batch_size)
+            self.journal.retry(self.plan.batch_size)
             for target in self.plan.old_models:
                 self._revert_to(target)
             if self.state.stop.is_set():
                 return
             if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):
                 errors = {each.item_id: each.error for each in self.journal.dead_letters()}
-                why = f"{dead[0]!r} for one: {errors[dead[0]]}; mend it and say {step} again"
+                why = f"{dead[0]!r} for one: {errors[dead[0]]}; fix it and say {step} again"
                 raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
             self.state.enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)
@@ -319,16 +368,17 @@ class Engine:
     @contextmanager
     def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the only process that leads, and say so; what a dead one had leased is free again."""
-        with self.journal.coordinating(wait_seconds):
-            self.journal.release_leases(_OWNER)
-            with Heartbeat(
+        with (
+            self.journal.coordinating(wait_seconds),
+            Heartbeat(
                 self.journal,
                 self.plan,
                 self.gallery,
                 self.state.progress,
                 self.state.on_status,
-            ):
-                yield
+            ),
+        ):
+            yield
 
     def _others(self) -> list[ModelId]:
         return [space for space in self.gallery.spaces if space != self.plan.new_model]

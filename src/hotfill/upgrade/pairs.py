@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,16 @@ from hotfill.errors import ConfigError
 from hotfill.ranking.files import load_transform
 from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
-from hotfill.upgrade.backfill import embed_what_can_be
+from hotfill.upgrade.caller import (
+    CALL_SECONDS,
+    Caller,
+    GivenUpError,
+    embed_what_can_be,
+    read_what_can_be,
+)
 from hotfill.upgrade.order import sample_ids
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -49,6 +56,7 @@ def paired_vectors(
     old_embedder: Embedder | None = None,
     stop: threading.Event | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
+    call_seconds: float = CALL_SECONDS,
 ) -> PairedVectors:
     """Read items' old vectors and embed their contents by the new model.
 
@@ -56,27 +64,32 @@ def paired_vectors(
     will deal with them.
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
     stop: set it to end with the pairs made so far. on_batch: told how many items are done.
-    Raises what the embedder raised when no item is at fault, or when all of many are.
+    call_seconds: how long the source or an embedder may take for one batch.
+    Raises what the source or an embedder raised when no item is at fault, or when all of many are;
+    CallTimeoutError when one hangs.
     """
     old: dict[str, Any] = {}
     new: dict[str, Any] = {}
     failures: list[Exception] = []
-    for begin in range(0, len(item_ids), batch_size):
-        if stop is not None and stop.is_set():
-            break
-        contents = source(item_ids[begin : begin + batch_size])
-        if old_embedder is None:
-            there = _stored(gallery, list(contents), old_model)
-        else:
-            there = embed_what_can_be(old_embedder, contents, failures) if contents else {}
-        if there:
-            old |= there
-            known = {item_id: contents[item_id] for item_id in there}
-            made = embed_what_can_be(embedder, known, failures)
-            new |= {item_id: made[item_id] for item_id in known if item_id in made}
-        if not new and len(failures) >= _ALL_OF_MANY:
-            raise failures[0]
-        on_batch(min(begin + batch_size, len(item_ids)))
+    stop = stop or threading.Event()
+    with closing(Caller(call_seconds, stop)) as call, suppress(GivenUpError):
+        for begin in range(0, len(item_ids), batch_size):
+            if stop.is_set():
+                break
+            some = item_ids[begin : begin + batch_size]
+            contents = read_what_can_be(source, some, call, failures)
+            if old_embedder is None:
+                there = _stored(gallery, list(contents), old_model)
+            else:
+                there = embed_what_can_be(old_embedder, contents, call, failures)
+            if there:
+                known = {item_id: contents[item_id] for item_id in there}
+                made = embed_what_can_be(embedder, known, call, failures)
+                old |= there
+                new |= {item_id: made[item_id] for item_id in known if item_id in made}
+            if not new and len(failures) >= _ALL_OF_MANY:
+                raise failures[0]
+            on_batch(min(begin + batch_size, len(item_ids)))
     return PairedVectors(
         tuple(new),
         _table([old[item_id] for item_id in new], old_model),
@@ -132,7 +145,7 @@ def fitting_for(plan: Plan) -> Fitting:
             old,
             new,
             transform=plan.transform,
-            old_query_weight=OLD_QUERY_WEIGHT if plan.own_queries else 0.0,
+            old_query_weight=OLD_QUERY_WEIGHT if plan.queries == "both" else 0.0,
         )
         given = given_map(plan)
         return found if given is None else replace(found, up=given)
@@ -158,7 +171,7 @@ def given_map(plan: Plan) -> Transform | None:
 
 # Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------
 # The new model embeds each sampled item once. Old vectors are read where the store has them,
-# searched or retired: an item that an unfinished upgrade moved has vectors of both its models.
+# searched or kept: an item that an unfinished upgrade moved has vectors of both its models.
 
 ENOUGH = 500
 """With fewer vectors of the old model its embedder makes more, where there is one."""
@@ -187,11 +200,17 @@ def chain_pairs(
     no item is at fault.
     """
     made: dict[str, Any] = {}
-    for begin in range(0, len(item_ids), plan.batch_size):
-        if stop.is_set():
-            break
-        contents = source(item_ids[begin : begin + plan.batch_size])
-        made |= embed_what_can_be(new_embedder, contents, []) if contents else {}
+    call = Caller(plan.embed_timeout_seconds, stop)
+
+    def embedded(embedder: Embedder, some: Sequence[str]) -> Mapping[str, Any]:
+        contents = read_what_can_be(source, some, call, [])
+        return embed_what_can_be(embedder, contents, call, [])
+
+    with suppress(GivenUpError):
+        for begin in range(0, len(item_ids), plan.batch_size):
+            if stop.is_set():
+                break
+            made |= embedded(new_embedder, item_ids[begin : begin + plan.batch_size])
     row_of = {item_id: row for row, item_id in enumerate(made)}
     new = np.array(list(made.values()), np.float32).reshape(-1, plan.new_model.dimension)
     old: dict[ModelId, tuple[Any, Vectors]] = {}
@@ -201,9 +220,11 @@ def chain_pairs(
         if model == plan.old_model and old_embedder is not None:
             lacking = [item_id for item_id in made if item_id not in vectors]
             for begin in range(0, min(len(lacking), ENOUGH - len(vectors)), plan.batch_size):
-                contents = source(lacking[begin : begin + plan.batch_size])
-                vectors |= embed_what_can_be(old_embedder, contents, []) if contents else {}
+                with suppress(GivenUpError):
+                    some = lacking[begin : begin + plan.batch_size]
+                    vectors |= embedded(old_embedder, some)
         rows = np.array([row_of[item_id] for item_id in vectors], dtype=np.int64)
         table = np.array(list(vectors.values()), np.float32).reshape(-1, model.dimension)
         old[model] = (rows, table)
+    call.close()
     return ChainPairs(new, old)

@@ -71,6 +71,10 @@ class Parts(ABC):
         """Let go of a store that `gallery` opened."""
         gallery.close()
 
+    def blockers(self, *, many_processes: bool) -> tuple[str, ...]:
+        """Say what of these parts does not fit together. many_processes: what the store takes."""
+        return ()
+
     def release(self) -> None:  # noqa: B027  # most have nothing to release
         """Let go of models that these parts have loaded; they are loaded again when needed."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
-from hotfill.upgrade.backfill import embed_what_can_be
+from hotfill.formatting import size
+from hotfill.upgrade.caller import Caller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
@@ -56,7 +58,7 @@ def make_plan(
         held = ", ".join(str(space) for space in gallery.spaces) or "no stamped vectors"
         blockers.append(f"the plan's old model is {old}, but the store holds {held}")
     else:
-        blockers += _strangers(gallery, draft)
+        blockers += _unknown_items(gallery, draft)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -72,7 +74,7 @@ def make_plan(
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
-            f"the new vectors need {_size(bytes_to_write)}, {_size(free_bytes)} are free where "
+            f"the new vectors need {size(bytes_to_write)}, {size(free_bytes)} are free where "
             "the store lives"
         )
     return replace(
@@ -85,7 +87,7 @@ def make_plan(
     )
 
 
-def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
+def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
     """Say which items are searched by models that the plan does not know."""
     known = (*draft.old_models, draft.new_model)
     return [
@@ -108,24 +110,19 @@ def _time_sample(
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     failures: list[Exception] = []
-    warm_up = source(page.item_ids[:_WARM_UP])
-    if warm_up:
-        embed_what_can_be(embedder, warm_up, failures)
-    began = time.perf_counter()
-    contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
-    if not contents:
-        raise HotfillError("the source has no content for the first items of the gallery")
-    embedded = embed_what_can_be(embedder, contents, failures)
+    with closing(Caller(draft.embed_timeout_seconds)) as call:
+        first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
+        embed_what_can_be(embedder, first, call, failures)
+        began = time.perf_counter()
+        contents = read_what_can_be(
+            source, page.item_ids[_WARM_UP:] or page.item_ids, call, failures
+        )
+        embedded = embed_what_can_be(embedder, contents, call, failures)
     if not embedded:
-        raise failures[0]
+        if failures:
+            raise failures[0]
+        raise HotfillError("the source has no content for the first items of the gallery")
     return len(embedded), (time.perf_counter() - began) / len(embedded)
-
-
-def _size(n_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes} B"
 
 
 # The first step of an upgrade: agree on its plan, fit what maps queries, choose the canaries -----
@@ -144,7 +141,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
         if plan.old_model not in gallery.spaces:
             held = ", ".join(str(space) for space in gallery.spaces) or "nothing stamped"
             raise PlanError([f"the plan's old model is {plan.old_model}; the store: {held}"])
-        check_no_strangers(gallery, plan)
+        check_no_unknown_items(gallery, plan)
         if plan.older_models:
             _check_no_mapped_vectors(gallery, plan)
         journal.record("plan", **plan.decisions())
@@ -161,7 +158,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
     change_gate(journal, plan.gate, by)
 
 
-def check_no_strangers(gallery: Gallery, plan: Plan) -> None:
+def check_no_unknown_items(gallery: Gallery, plan: Plan) -> None:
     """Raise PlanError when items are searched by a model that the plan does not know."""
     for space in gallery.spaces:
         if space not in (*plan.old_models, plan.new_model) and (count := gallery.count(space)):
@@ -209,7 +206,14 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
     source, embedder = state.backfilling
     found = paired_vectors(
-        gallery, sample, plan.old_model, source, embedder, plan.batch_size, stop=state.stop
+        gallery,
+        sample,
+        plan.old_model,
+        source,
+        embedder,
+        plan.batch_size,
+        stop=state.stop,
+        call_seconds=plan.embed_timeout_seconds,
     )
     return sample, len(found.item_ids), lambda: state.fitting.fit(found.old, found.new)
 

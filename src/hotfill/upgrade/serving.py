@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import (
     ConfigError,
     EmbedError,
@@ -19,6 +19,7 @@ from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import POLL_SECONDS
 from hotfill.upgrade.view import Hit, SearchResult
+from hotfill.vectors import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Vectors
     from hotfill.upgrade.state import State
     from hotfill.upgrade.view import View
+    from hotfill.vectors import Checked
 
 T = TypeVar("T")
 
@@ -51,8 +53,8 @@ class Serving:
     ) -> list[SearchResult]:
         """Find the k best items for each content, embedded by the model of the phase.
 
-        It is embedded once; by the old model too where the plan has `own_queries`, while old items
-        are left.
+        It is embedded once; by the old model too, while old items are left, where the plan has
+        `queries = "both"`.
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
 
@@ -73,12 +75,13 @@ class Serving:
         k: int,
         *,
         where: Where | None = None,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        other_queries: Mapping[ModelId, Vectors] | None = None,
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
-        own_queries: the same queries embedded by other models. Where the plan has `own_queries`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. Where the plan has
+            `queries = "both"`, the old model's count, and without them the new model's have to
+            do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model (`query_model` says
         which; the gallery's own model will do, too), InputError, ShapeError, VectorError.
         """
@@ -87,7 +90,7 @@ class Serving:
             encoder = self._encoder(view.query_model)
             if query_model not in (encoder, view.query_model):
                 raise ModelMismatchError("the query", encoder, query_model)
-            given = own_queries or {}
+            given = other_queries or {}
             own = {
                 space: given[model]
                 for space in self._asked_too(view)
@@ -119,19 +122,18 @@ class Serving:
 
         def write(view: View) -> None:
             vectors = self._embed(view.write_model, contents, "write items")
-            retired = {}
+            kept = {}
             if view.kept_model is not None and self._embedder(view.kept_model) is not None:
-                kept = self._embed(view.kept_model, contents, "write items")
-                retired[view.kept_model] = kept
+                kept[view.kept_model] = self._embed(view.kept_model, contents, "write items")
             self._gallery.upsert(
-                item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
+                item_ids, vectors, space=view.write_model, metadata=metadata, kept=kept
             )
             if self._journal.forget(item_ids):
                 # Somebody may have deleted one of them between these two lines.
                 states = self._gallery.get(item_ids)
                 gone = [each for each, state in zip(item_ids, states, strict=True) if state is None]
                 if gone:
-                    self._journal.bury_deleted(gone)
+                    self._journal.mark_deleted(gone)
 
         self._follow_and(write)
 
@@ -140,11 +142,11 @@ class Serving:
         check_ids(item_ids)
         # The note comes first: a kill in between leaves an item that `verify` would not have
         # missed, never a missing item that nobody can explain.
-        self._journal.bury_deleted(item_ids)
+        self._journal.mark_deleted(item_ids)
         deleted = self._gallery.delete(item_ids)
         if len(self._journal.deleted(item_ids)) < len(set(item_ids)):
-            # Somebody wrote one of them anew meanwhile, but before it was deleted.
-            self._journal.bury_deleted(item_ids)
+            # Somebody wrote one of them anew in between, but before it was deleted.
+            self._journal.mark_deleted(item_ids)
         return deleted
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
@@ -198,7 +200,7 @@ class Serving:
             )
 
     def _asked_too(self, view: View) -> list[ModelId]:
-        """List the old models that have a say of their own in what a query finds."""
+        """List old models whose own query embedding contributes to scoring."""
         if view.scorer is None or self._all_moved(view):
             return []
         return [side.model for side in view.scorer.sides if side.old_query_weight]
@@ -206,16 +208,16 @@ class Serving:
     def _search(
         self,
         view: View,
-        queries: Vectors,
+        queries: Vectors | Checked,
         k: int,
         where: Where | None,
-        own_queries: Mapping[ModelId, Vectors],
+        other_queries: Mapping[ModelId, Vectors | Checked],
     ) -> list[SearchResult]:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
         if view.scorer is None or self._all_moved(view):
             return self._search_one_side(view, queries, k, where)
-        prepared = view.scorer.prepare(queries, own_queries)
+        prepared = view.scorer.prepare(queries, other_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
         models = tuple(found)
         return [
@@ -251,7 +253,7 @@ class Serving:
         return self._moved
 
     def _search_one_side(
-        self, view: View, queries: Vectors, k: int, where: Where | None
+        self, view: View, queries: Vectors | Checked, k: int, where: Where | None
     ) -> list[SearchResult]:
         model = view.query_model
         encoder = self._encoder(model)
@@ -272,13 +274,13 @@ class Serving:
         embedder = self._state.query_embedder(space)
         return space if embedder is None else embedder.model_id
 
-    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Vectors:
+    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Checked:
         embedder = self._state.query_embedder(space)
         if embedder is None:
             return self._embed(space, contents, "search by content")
-        return _embedded(embedder, embedder.model_id, contents)
+        return _embedded(embedder, space, contents)
 
-    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Vectors:
+    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Checked:
         embedder = self._embedder(model)
         if embedder is None:
             raise ConfigError(f"to {purpose} now, an embedder of {model} is needed; give one")
@@ -296,8 +298,12 @@ class Serving:
 _OF_THE_CONTENT = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-def _embedded(embedder: Embedder, model: ModelId, contents: Sequence[Any]) -> Vectors:
-    """Embed what came from outside. Raises EmbedError, retryable unless the content is at fault."""
+def _embedded(embedder: Embedder, space: ModelId, contents: Sequence[Any]) -> Checked:
+    """Embed what came from outside, for a space.
+
+    Raises EmbedError, retryable unless the content is at fault.
+    """
+    model = embedder.model_id
     try:
         made = embedder(contents)
     except HotfillError:
@@ -309,7 +315,7 @@ def _embedded(embedder: Embedder, model: ModelId, contents: Sequence[Any]) -> Ve
             f"the embedder of {model.name} {what} ({type(error).__name__})",
             retryable=not at_fault,
         ) from error
-    vectors = check_vectors(made, model.dimension, what=f"vectors of {model}")
+    vectors = checked(made, space, what=f"vectors of {model}", copy=True)
     if len(vectors) != len(contents):
         raise EmbedError(
             f"{model}: expected {len(contents)} vectors, got {len(vectors)}", retryable=False

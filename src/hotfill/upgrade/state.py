@@ -6,7 +6,6 @@ follow, and returns when none follows the one before. So no caller can search by
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.errors import ConfigError, JournalError, ModelMismatchError
+from hotfill.files import folder_whole
 from hotfill.ranking import Fit
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.pairs import fitting_for
@@ -181,16 +181,15 @@ class State:
     def keep_fit(self, fit: Fit, *, pairs: int) -> None:
         """Save a fit and put it in force; searches rank by it on return. pairs: fitted on.
 
-        Its folder is written whole before the journal names it, so that a kill in between leaves
-        the fit before in force.
+        Its folder is written whole, and synced, before the journal names it, so that a kill in
+        between leaves the fit before in force.
         """
         last = self.journal.last("fit")
         number = 1 if last is None else int(last.body["number"]) + 1
-        place = self.folder / f"fit-{number}"
-        shutil.rmtree(place, ignore_errors=True)  # what a kill left half written
-        place.mkdir()
-        fit.save(place)
-        self.journal.record("fit", number=number, folder=place.name, pairs=pairs)
+        name = f"fit-{number}"
+        with folder_whole(self.folder / name) as place:
+            fit.save(place)
+        self.journal.record("fit", number=number, folder=name, pairs=pairs)
         with self._changing:
             self._follow_fit()
 

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from hotfill.errors import StoreBusyError, UpgradeBusyError
+from hotfill.locks import holder
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
-from hotfill.upgrade.journal.lock import busy, holder
+from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.pairs import given_map
 from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.prepare import make_plan
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.state import State
-from hotfill.upgrade.status import Current, Status, current_of, current_told, take_status
+from hotfill.upgrade.status import Current, Status, current_of, current_recorded, take_status
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
@@ -162,7 +163,10 @@ class Upgrade:
         draft = self._parts.draft()
         given_map(draft)  # a wrong file is told before anything is embedded
         source, embedder = self._parts.backfilling(self.gallery)
-        return make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
+        plan = make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
+        many_processes = self.gallery.capabilities.many_processes
+        unfit = self._parts.blockers(many_processes=many_processes)
+        return replace(plan, blockers=(*unfit, *plan.blockers))
 
     def status(self) -> Status:
         """Read where the upgrade is, whoever runs it. Loads no model, writes nothing."""
@@ -180,7 +184,7 @@ class Upgrade:
             with self._looking() as journal:
                 if journal.last("plan") is None:
                     raise
-                return current_told(take_status(journal, self._parts.plan_in_force(journal)))
+                return current_recorded(take_status(journal, self._parts.plan_in_force(journal)))
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Read which items failed for good, and why. Writes nothing."""
@@ -230,19 +234,19 @@ class Upgrade:
         k: int,
         *,
         where: Where | None = None,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        other_queries: Mapping[ModelId, Vectors] | None = None,
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
         query_model: what embedded them; `query_model` of this object tells what the phase wants,
             and the gallery's own model will do, too.
-        own_queries: the same queries embedded by other models. Where the plan has `own_queries`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. The old model's count where the
+            plan has `queries = "both"`, and without them the new model's have to do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model, InputError,
         ShapeError, VectorError.
         """
         return self._serve().search_vectors(
-            queries, query_model, k, where=where, own_queries=own_queries
+            queries, query_model, k, where=where, other_queries=other_queries
         )
 
     def upsert(
@@ -288,7 +292,7 @@ class Upgrade:
         retry_dead_letters: try items again that failed for good.
         refit: fit again from moved items; the better fit counts.
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
-        mend (EmbedError, StoreError, SourceError): then the same call goes on later.
+        fix (EmbedError, StoreError, SourceError): then the same call goes on later.
         """
 
         self.check(Step.START)
@@ -369,17 +373,29 @@ class Upgrade:
         # The process at work lets go of the store only now.
         return Engine(self._state_in_force(control.HANDOVER_SECONDS)).abort()
 
-    def complete(self) -> Status:
-        """Remove the old vectors. There is no way back afterwards."""
+    def complete(self, *, delete_accepted: bool = False) -> Status:
+        """Remove the old vectors. There is no way back afterwards.
+
+        delete_accepted: let dead letters that were accepted leave the gallery; without it they
+        hold `complete`, because only their old vectors find them.
+        """
         self.check(Step.COMPLETE)
-        return Engine(self._state_in_force()).complete()
+        return Engine(self._state_in_force()).complete(delete_accepted=delete_accepted)
+
+    def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
+        """Delete items that failed for good from the gallery. Returns how many.
+
+        item_ids: which, accepted ones too; by default all that nobody accepted. Raises InputError
+        when one is no dead letter.
+        """
+        return Engine(self._state_in_force()).delete_dead_letters(item_ids)
 
     def pause(self, by: str = "") -> None:
         """Hold all work until `resume`, in whichever process it runs. by: shown to everybody."""
         control.pause(self.journal, by)
 
     def resume(self) -> bool:
-        """End all pauses, and holds by errors: they were mended. Tells whether there was one."""
+        """End all pauses, and holds by errors: they were resolved. Tells whether there was one."""
         return control.resume(self.journal)
 
     def accept_gate(self, by: str = "") -> tuple[Hold, ...]:

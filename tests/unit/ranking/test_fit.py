@@ -142,7 +142,7 @@ def test_old_vectors_are_mapped_by_what_goes_with_the_bridge_and_both_come_back_
     back = Fit.load(tmp_path)
     np.testing.assert_array_equal(back.up(old[:5]), fit.up(old[:5]))
     np.testing.assert_array_equal(
-        back.prepare(new[:5]).vectors[OLD], fit.prepare(new[:5]).vectors[OLD]
+        back.prepare(new[:5]).vectors[OLD].rows, fit.prepare(new[:5]).vectors[OLD].rows
     )
     np.testing.assert_array_equal(back.uncertainty(old[:5]), fit.uncertainty(old[:5]))
     assert back.agreement(old, new) == fit.agreement(old, new)
@@ -160,4 +160,4 @@ def test_compatible_models_are_searched_by_the_new_query_itself() -> None:
     same = ModelId("same", "2", 24)
     queries = WORLD.draw(3, seed=1)[1]
     prepared = fit_compatible(same, NEW).prepare(queries)
-    np.testing.assert_allclose(prepared.vectors[same], queries, atol=1e-6)
+    np.testing.assert_allclose(prepared.vectors[same].rows, queries, atol=1e-6)

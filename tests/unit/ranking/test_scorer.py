@@ -20,7 +20,8 @@ from hotfill.ranking import (
     tail,
 )
 from hotfill.stores.base import Found, Hits
-from hotfill.types import ModelId, Vectors
+from hotfill.types import ModelId
+from hotfill.vectors import Checked
 
 OLD = ModelId("old", "1", 4)
 MIDDLE = ModelId("middle", "1", 5)
@@ -50,11 +51,11 @@ class Shelf:
     def __init__(self, sides: dict[ModelId, dict[str, np.ndarray]]) -> None:
         self.sides = sides
 
-    def search(self, queries: dict[ModelId, Vectors], k: int) -> dict[ModelId, Hits]:
+    def search(self, queries: dict[ModelId, Checked], k: int) -> dict[ModelId, Hits]:
         found = {}
-        for space, rows in queries.items():
+        for space, query in queries.items():
             names = list(self.sides[space])
-            scores = compare(rows, np.stack(list(self.sides[space].values())), space)
+            scores = compare(query.rows, np.stack(list(self.sides[space].values())), space)
             best = np.argsort(-scores, axis=1)[:, :k]
             found[space] = Hits(
                 tuple(tuple(names[column] for column in row) for row in best),
@@ -94,7 +95,7 @@ def test_a_merge_by_pieces_equals_the_merge_of_full_matrices() -> None:
         rows = []
         for space, vector in prepared.vectors.items():
             for name, stored in gallery.sides[space].items():
-                score = np.float32([vector[row] @ stored])
+                score = np.float32([vector.rows[row] @ stored])
                 if space == OLD:
                     score = prepared.calibrated[OLD](row, score)
                 rows.append((float(score[0]), name))
@@ -153,7 +154,7 @@ def test_a_side_without_a_transform_takes_the_old_models_queries() -> None:
     two = Scorer(NEW, REFERENCE[NEW], [side])
     own = unit(RNG.normal(size=(2, 4)))
     prepared = two.prepare(REFERENCE[NEW][:2], {OLD: own})
-    np.testing.assert_array_equal(prepared.vectors[OLD], own)
+    np.testing.assert_array_equal(prepared.vectors[OLD].rows, own)
     with pytest.raises(InputError, match="old_queries"):
         two.prepare(REFERENCE[NEW][:2])
     with pytest.raises(ShapeError, match="expected 2 queries"):
@@ -226,7 +227,7 @@ def test_a_scorer_comes_back_from_its_folder(
     first, second = made.prepare(queries), back.prepare(queries)
     assert back.spaces == made.spaces
     raw = np.linspace(-1, 1, 9, dtype=np.float32)
-    np.testing.assert_array_equal(first.vectors[OLD], second.vectors[OLD])
+    np.testing.assert_array_equal(first.vectors[OLD].rows, second.vectors[OLD].rows)
     np.testing.assert_array_equal(first.calibrated[OLD](1, raw), second.calibrated[OLD](1, raw))
 
 

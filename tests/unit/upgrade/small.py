@@ -231,7 +231,7 @@ def half_done(up: Small) -> None:
     up.new_embedder = embedder
 
 
-def assert_redone(gallery: Gallery, source: Contents) -> None:
+def assert_reembedded(gallery: Gallery, source: Contents) -> None:
     """Every item is on the new side by the vector that embedding it directly gives."""
     ids = sorted(source)
     assert len(gallery) == len(ids)

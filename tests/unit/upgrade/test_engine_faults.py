@@ -7,17 +7,25 @@ import threading
 
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
+from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities
-from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade import control, pace, worker
 from hotfill.upgrade import pace as tidying
 from hotfill.upgrade.pace import Tidying
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.worker import Worker
-from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    Projection,
+    assert_reembedded,
+    contents,
+    filled,
+    upgrade,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +130,7 @@ def test_a_worker_that_meets_a_full_store_holds_everybody_until_there_is_room(tm
         assert runner.is_alive()
     one.stop.set()
     runner.join(20)
-    assert_redone(gallery, source)
+    assert_reembedded(gallery, source)
 
 
 @pytest.mark.parametrize("phase", [Phase.SUPERSEDED, Phase.ABORTING, Phase.BACKFILLED])

@@ -100,7 +100,7 @@ def test_the_file_names_the_query_models(tmp_path):
             "query_embedder": f"{models}:new_model",
             "query_options": {"name": "small"},
         },
-        "guard": {"items": 8},
+        "guard": {"canary_items": 8},
     }
     path = tmp_path / "upgrade.toml"
     path.write_text(tomli_w.dumps(values), encoding="utf-8")

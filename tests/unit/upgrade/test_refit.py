@@ -16,7 +16,7 @@ from tests.unit.upgrade.small import (
     OLD,
     LeastSquares,
     Projection,
-    assert_redone,
+    assert_reembedded,
     upgrade,
 )
 
@@ -44,7 +44,7 @@ def test_a_better_fit_takes_the_place_of_the_one_in_force(tmp_path, few_held_out
     tried = next(up.journal.facts("refit")).body
     assert tried["after"] > tried["before"]
     assert fit_folder(tmp_path, up.journal).name != "fit-1"
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_a_fit_that_is_not_better_is_not_kept(tmp_path, few_held_out):

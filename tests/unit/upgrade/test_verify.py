@@ -64,7 +64,7 @@ def test_exactly_what_is_wrong_is_counted_and_the_first_offenders_named(lost, de
         lost, wrong = lost - deleted, wrong - deleted - lost
         for i in wrong:
             replace_vector(up, names[i], np.roll(Projection(NEW)([up.source[names[i]]])[0], 1))
-        up.journal.bury_deleted([names[i] for i in deleted])
+        up.journal.mark_deleted([names[i] for i in deleted])
         up.gallery.delete([names[i] for i in (*lost, *deleted)])
         rows = contents(late, seed=3)
         for name, row in rows.items():
@@ -163,7 +163,7 @@ def test_looking_writes_nothing(done):
 def test_an_empty_gallery_passes(tmp_path):
     up = upgrade(tmp_path, n=3)
     up.start()
-    up.journal.bury_deleted(sorted(up.source))
+    up.journal.mark_deleted(sorted(up.source))
     up.gallery.delete(sorted(up.source))
     report = report_of(up)
     assert (report.passed, report.items, report.sampled, report.lowest_similarity) == (

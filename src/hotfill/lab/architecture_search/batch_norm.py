@@ -15,7 +15,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
     """Set the running statistics of every batch normalisation to the mean over some batches.
 
-    Weights stay as they are, and so does the network's mode. Batches come from the *training* set,
+    Weights stay unchanged, and so does the network's mode. Batches come from the *training* set,
     without labels; the reference search code takes 200 batches of 128. Skipping this is the usual
     reason for a search that finds nothing.
     Returns how many batches there were. Raises InputError when there are none.

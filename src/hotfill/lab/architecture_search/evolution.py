@@ -53,7 +53,7 @@ class Evolution:
 
     @property
     def candidates(self) -> int:
-        """How many candidates the whole search measures, where the space has so many."""
+        """How many candidates the whole search measures, where the space has that many."""
         return self.population + (self.generations - 1) * self.crossover
 
     def random_search(self) -> Evolution:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
 from hotfill.lab.losses import Reference, Score
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,5 +63,4 @@ class GalleryVectors:
                 f"gallery vectors: expected one for each of {len(item_ids)} items, but "
                 f"{len(missing)} are missing, the first {missing[0]!r}; embed them with {model}"
             )
-        found = self.vectors[[self._row[name] for name in item_ids]]
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
+        return unit(self.vectors[[self._row[name] for name in item_ids]])

@@ -94,7 +94,7 @@ class History:
         }
 
     def save(self, path: Path) -> None:
-        """Write beside `path`, then put it in its place: a crash leaves the file before, whole."""
+        """Write next to `path`, then put it in its place: a crash leaves the file before, whole."""
         draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
         draft.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         draft.replace(path)

@@ -38,7 +38,7 @@ class Network(nn.Module):
 
 @final
 class ShuffleBlock(nn.Module):
-    """Half of the channels through `main`, half through `projection` or left as they are."""
+    """Half of the channels through `main`, half through `projection` or left alone."""
 
     def __init__(self, layers: BlockLayers) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ShuffleBlock(nn.Module):
 
 
 def split(images: Tensor, *, keep_size: bool) -> tuple[Tensor, Tensor]:
-    """What goes beside the main branch, and through it.
+    """What goes around the main branch, and through it.
 
     Even and odd channels: that is the shuffle, since the branches come out one after the other.
     """

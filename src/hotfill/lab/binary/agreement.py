@@ -10,6 +10,7 @@ import numpy as np
 from hotfill.binary.index import CodeIndex
 from hotfill.binary.rerank import rerank_by_floats
 from hotfill.errors import InputError
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,12 +66,11 @@ def measure_agreement(
 
 def nearest(gallery: Vectors, queries: Vectors, k: int) -> NDArray[np.int64]:
     """Find the k nearest rows by exact cosine, int64 (q, k), best first; ties by row."""
-    queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+    queries = unit(queries)
     items = np.empty((len(queries), 0), np.int64)
     scores = np.empty((len(queries), 0), np.float32)
     for start in range(0, len(gallery), _BLOCK_ROWS):
-        rows = np.asarray(gallery[start : start + _BLOCK_ROWS], np.float32)
-        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        rows = unit(np.asarray(gallery[start : start + _BLOCK_ROWS], np.float32))
         block = queries @ rows.T
         top = np.argpartition(-block, min(k, block.shape[1]) - 1, axis=1)[:, :k]
         items = np.concatenate([items, top + start], axis=1)

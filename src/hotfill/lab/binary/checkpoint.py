@@ -20,7 +20,7 @@ _KIND = "hotfill binary training 1"
 def save_checkpoint(
     path: Path, key: str, network: CodeNetwork, optimiser: torch.optim.Optimizer, epochs: int
 ) -> None:
-    """Write weights, statistics and momenta after so many epochs. key: names the training."""
+    """Write weights, statistics and momenta after some epochs. key: names the training."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for name, weight in network.named_parameters():
         tensors[f"momentum.{name}"] = optimiser.state[weight]["momentum_buffer"]

@@ -56,7 +56,7 @@ class Fit:
 
 
 def formats_for(dimension: int, bytes_per_item: int) -> tuple[CodeFormat, ...]:
-    """List the formats that fill so many bytes: 1, 2 and 4 bits, at most the vector's dimensions.
+    """List the formats that fill this many bytes: 1, 2 and 4 bits, at most the vector's dimensions.
 
     When even 4 bits for every dimension take less, that one. Raises ConfigError below 1 byte.
     """

@@ -22,6 +22,7 @@ from hotfill.lab.binary.decoder import fit_decoder
 from hotfill.lab.binary.momentum import CodeQueue, MomentumCopy
 from hotfill.lab.binary.network import CodeNetwork
 from hotfill.lab.binary.objective import similarity_loss, two_way_loss
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,8 +230,7 @@ def _moved(rows: Vectors, noise: float, random: np.random.Generator) -> Vectors:
     if noise == 0:
         return rows
     steps = random.standard_normal(rows.shape, np.float32)
-    moved = rows + steps * np.float32(noise / np.sqrt(rows.shape[1]))
-    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+    return unit(rows + steps * np.float32(noise / np.sqrt(rows.shape[1])))
 
 
 def _optimiser(network: CodeNetwork, plan: TrainingPlan) -> torch.optim.SGD:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError
 from hotfill.extras import need
+from hotfill.vectors import check_vectors
 
 
 def product_centroids(

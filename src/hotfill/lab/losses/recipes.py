@@ -114,7 +114,7 @@ def advbct(
     boundary, critic: the weights; 1 in the code, 4 in the face port. The critic's falls with the
         training, from 1 (at its start; the code's (E+1)/E) to 0 (its 2/E). That code starts both
         models from the same ImageNet weights. From random ones a critic of full weight can outweigh
-        the classification, and the boundary needs more to be felt beside a scaled cosine softmax.
+        the classification, and the boundary needs more to be felt next to a scaled cosine softmax.
     """
 
     def fading(progress: float) -> float:
@@ -146,7 +146,7 @@ def ract(
     hardest: int | None = 10,
     weight: float = 1.0,
 ) -> Recipe:
-    """RACT (Zhang et al., ICLR 2022; official code read): the old self above new strangers.
+    """RACT (Zhang et al., ICLR 2022; official code read): the old self above new items.
 
     temperature, hardest, weight: the released configuration's.
     """

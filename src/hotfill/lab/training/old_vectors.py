@@ -11,9 +11,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import InputError
 from hotfill.types import Vectors
+from hotfill.vectors import check_vectors
 
 
 @final

@@ -9,9 +9,10 @@ from starlette.exceptions import HTTPException
 from hotfill.errors import InputError
 from hotfill.service.access import may_read, may_write
 from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut, MetadataIn
-from hotfill.service.routes.parts import Served, problems
+from hotfill.service.openapi import problems
+from hotfill.service.routes import Served, StrictJson
 
-router = APIRouter(prefix="/items", tags=["items"])
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictJson)
 
 
 class _AnyText(Convertor[str]):
@@ -36,7 +37,7 @@ def write(items: ItemsIn, service: Served) -> Counted:
     """Write items: new ones, or new content of known ones. The next search finds them.
 
     Write your own database first, where the source reads contents: then a kill in between loses
-    nothing, and the same call again mends it. All items are written, or none.
+    nothing, and the same call again fixes it. All items are written, or none.
     """
     _check_number(len(items.items), service)
     metadata = [item.metadata for item in items.items if item.metadata is not None]
@@ -93,7 +94,7 @@ def look(item_id: str, service: Served) -> Item:
     "/{item_id:any_text}", dependencies=[Depends(may_write)], responses=problems(409, 422, 503, 507)
 )
 def delete(item_id: str, service: Served) -> Counted:
-    """Remove an item for good; again is harmless."""
+    """Remove an item for good. Idempotent."""
     return Counted(items=service.up.delete([item_id]))
 
 

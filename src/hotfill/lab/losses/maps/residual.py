@@ -1,4 +1,4 @@
-"""A small network beside a straight connection: the forward map of BiCT and DMU."""
+"""A small network parallel to a straight connection: the forward map of BiCT and DMU."""
 
 from __future__ import annotations
 

@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.lab.training.transforms.loop import seeded, train
 from hotfill.lab.training.transforms.sampling import shuffled
 from hotfill.lab.training.transforms.settings import MapSettings
 from hotfill.lab.training.transforms.spaces import on_device
-from hotfill.ranking.transform import as_compared
 from hotfill.types import ModelId
+from hotfill.vectors import as_compared, check_vectors
 
 
 @final

@@ -1,7 +1,7 @@
 """Drift-Adapter's residual MLP with a diagonal scale, trained by the squared error.
 
 Source: Vejendla 2025; section 5 of the method notes. Its published recall could not be reproduced
-by others: always measure it beside plain old-model search.
+by others: always compare it with plain old-model search.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ from hotfill.lab.training.transforms.settings import MapSettings
 from hotfill.lab.training.transforms.spaces import on_device
 from hotfill.ranking import ForwardMap
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import has_free_length
 
 EPOCHS = 80  # FCT's recipe
 HIDDEN = 2048
@@ -96,7 +97,7 @@ def train_fastfill(
         where the model comes without. It stays as it is.
     smoothing: of the labels; as the classifier was trained. The public recipe has 0.1 for both: a
         classifier trained without pulls mapped vectors off the scale of the new model's.
-    similarity_weight: of the mean squared error beside the cross-entropy, > 0. None for 1, as in
+    similarity_weight: of the mean squared error, relative to the other, > 0. None for 1, as in
         the public recipe, where length has a meaning, and for the dimension where vectors are of
         unit length: a mean over coordinates is then 1 / dimension of what it is on plain features,
         and the cross-entropy alone would rule [measured here on toys].

@@ -33,8 +33,9 @@ from hotfill.lab.training.transforms.spaces import (
 )
 from hotfill.ranking import MlpMap
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
+from hotfill.vectors import has_free_length
 
 UNIT_TEMPERATURE = 0.1  # distances of unit vectors are at most 2: at 1 the softmax is almost flat
 FREE_TEMPERATURE = 1.0
@@ -66,7 +67,7 @@ def train_metric_compatible(
         revision of its own: its vectors must never meet the new model's.
     chained: let psi read rho's vectors instead of the new model's, so that an embedder that ends
         in rho is all that serving sees. Without it psi's source is the new model, and a scorer is
-        given psi's output as `own_queries` [the paper's form, as far as it is known].
+        given psi's output as `old_queries` [the paper's form, as far as it is known].
     contrast: "joint" is the method; "independent", "old", "new" are its ablations. "new" moves
         nothing but rho.
     temperature: None for 0.1 on unit vectors, 1.0 on others.

@@ -65,7 +65,7 @@ def grouped(relation: csr_array, anchors: Rows, batch: int, group: int, seed: in
 
 
 def _some_of_each(relation: csr_array, most: int, random: np.random.Generator) -> Rows:
-    """Draw at most so many of the columns of each row, without replacement."""
+    """Draw at most this many of the columns of each row, without replacement."""
     counts = np.diff(relation.indptr)
     rows = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((random.random(len(rows)), rows))  # each row's columns, shuffled

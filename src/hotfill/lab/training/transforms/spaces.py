@@ -1,4 +1,4 @@
-"""Spaces in torch: vectors as they are compared, and the distances that a merge compares."""
+"""Spaces in torch: vectors ready to be compared, and the distances that a merge compares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError
-from hotfill.ranking.transform import has_free_length
+from hotfill.vectors import has_free_length
 
 if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
@@ -21,7 +21,7 @@ def on_device(vectors: Vectors, device: str) -> Tensor:
 
 
 def as_compared(vectors: Tensor, model: ModelId) -> Tensor:
-    """As `hotfill.ranking.transform.as_compared`: of unit length unless length has a meaning."""
+    """As `hotfill.vectors.as_compared`: of unit length unless length has a meaning."""
     return vectors if has_free_length(model) else normalize(vectors, dim=1)
 
 
