@@ -1,6 +1,6 @@
 """Heads: small networks over frozen features, trained by a recipe in seconds on a CPU.
 
-The cheapest honest comparison of recipes: the backbones stay as they are, only a head over their
+The cheapest honest comparison of recipes: the backbones stay unchanged, only a head over their
 features learns, and it learns enough for the criterion of compatibility to hold.
 """
 
