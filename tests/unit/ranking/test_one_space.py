@@ -12,9 +12,9 @@ import pytest
 from hotfill.errors import ConfigError, InputError, ShapeError, VectorError
 from hotfill.ranking import OneSpace, fit_one_space, old_query_weight, scale_of
 from hotfill.ranking.one_space import correlation
-from hotfill.ranking.regression import unit
 from hotfill.stores.base import Hits
 from hotfill.types import ModelId
+from hotfill.vectors import unit
 
 OLD, NEW = ModelId("old", "1", 12), ModelId("new", "1", 16)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hotfill.errors import InputError
 from hotfill.extras import need
-from hotfill.vectors import check_vectors
+from hotfill.vectors import check_vectors, unit
 
 
 def product_centroids(
@@ -30,7 +30,7 @@ def product_centroids(
             f"expected parts that divide {dimension} and 2 to {count} centroids (one vector each), "
             f"got {parts} parts and {centroids} centroids"
         )
-    table = table / np.linalg.norm(table, axis=1, keepdims=True)
+    table = unit(table)
     width, found = dimension // parts, []
     for part in range(parts):
         kmeans = faiss.Kmeans(
