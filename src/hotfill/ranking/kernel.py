@@ -83,7 +83,7 @@ class KernelMap(StampedTransform):
             )
 
     def weighed(self, rows: Vectors) -> Vectors:
-        """Map rows as their space compares them to unit vectors of the weighed new space."""
+        """Map rows as their space compares them to unit vectors of the whitened new space."""
         return unit(self._predict(rows))
 
     def confidence(self, rows: Vectors) -> Vectors:

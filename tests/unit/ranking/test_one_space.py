@@ -189,6 +189,22 @@ def test_overfetch_holds_the_best_of_the_common_scale(space) -> None:
     assert np.mean((best[:, :, None] == found[:, None, :]).any(axis=2)) > 0.98
 
 
+def test_the_common_scale_is_chosen_where_it_finds_more_of_the_new_models_own_ten(space) -> None:
+    for raw, calibrated, wanted in [
+        (0.6, 0.61, "calibrated"),
+        (0.6, 0.604, "raw"),
+        (0.7, 0.6, "raw"),
+    ]:
+        assert replace(space, raw_kept=raw, calibrated_kept=calibrated).ranking == wanted
+    old, new, _ = WORLD.draw(1500, seed=5)
+    queries = WORLD.draw(300, seed=6)[1]
+    own, imputed = queries @ new.T, queries @ space.impute(old).T
+    mixed = np.where(np.arange(1500) < 750, own, imputed)
+    first, second = (np.argsort(-scores, axis=1)[:, :10] for scores in (own, mixed))
+    found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(first, second, strict=True)])
+    assert space.raw_kept == pytest.approx(found, abs=0.1)
+
+
 # Residuals ------------------------------------------------------------------------------------
 
 
@@ -462,12 +478,8 @@ def test_a_fit_comes_back_from_its_folder_bit_for_bit(which, space, agreed, tmp_
     np.testing.assert_array_equal(back.impute(old), made.impute(old))
     np.testing.assert_array_equal(back.own(new), made.own(new))
     np.testing.assert_array_equal(back.searching(new), made.searching(new))
-    assert (back.origin, back.overfetch, back.rho, back.by_items) == (
-        made.origin,
-        made.overfetch,
-        made.rho,
-        made.by_items,
-    )
+    facts = ("origin", "overfetch", "raw_kept", "calibrated_kept", "rho", "by_items", "ranking")
+    assert [getattr(back, name) for name in facts] == [getattr(made, name) for name in facts]
     moved = WORLD.draw(1200, seed=3)[:2]
     assert back.refreshed(*moved).origin == made.refreshed(*moved).origin
 
