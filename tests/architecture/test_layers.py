@@ -16,6 +16,7 @@ BASE = {
     "types",
     "checks",
     "extras",
+    "formatting",
     "files",
     "locks",
     "retry",

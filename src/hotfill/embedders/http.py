@@ -228,6 +228,10 @@ class Pace:
 _ASK_AGAIN = {408, 409, 425, 429}  # and every 5xx
 _ABOUT_THE_TEXTS = {400, 413, 422}
 
+# How long an answer may be: one number of JSON for each dimension, and room for the rest.
+_NUMBER_BYTES = 32
+_ANSWER_BYTES = 1_000_000
+
 
 class _AskAgainError(Exception):
     """A request that failed for a reason that may pass. asked: the wait asked for, in seconds."""
@@ -414,7 +418,7 @@ class HttpEmbedder:
         self._token_pace.wait()
         self._request_pace.wait(1)
         try:
-            response = self._client.post(self._url, json={**self._fields, "input": texts})
+            response = self._post({**self._fields, "input": texts}, len(texts))
         except (self._httpx.ConnectError, self._httpx.ConnectTimeout) as error:
             self._settle(reserved, 0.0)
             raise _AskAgainError(f"cannot be reached: {error}") from error
@@ -426,7 +430,7 @@ class HttpEmbedder:
             return self._not_answered(response)
         try:
             answer = read_answer(response.content, len(texts), self._model_id.dimension)
-        except UnreadableAnswerError as error:
+        except (UnreadableAnswerError, RecursionError) as error:
             raise _AskAgainError(str(error)) from error  # and paid for, perhaps
         if answer.tokens is not None:
             self._token_pace.charge(answer.tokens)
@@ -444,6 +448,27 @@ class HttpEmbedder:
         if status in _ASK_AGAIN or status >= 500:
             raise _AskAgainError(said, retry_after_seconds(response.headers.get("Retry-After")))
         raise EmbedError(f"{self._url} refuses: {said}; fix the settings and go on")
+
+    def _post(self, fields: dict[str, Any], n_texts: int) -> httpx.Response:
+        """Send and read, but no more than the vectors can need: a server may send anything."""
+        most = _ANSWER_BYTES + n_texts * self._model_id.dimension * _NUMBER_BYTES
+        body = bytearray()
+        with self._client.stream("POST", self._url, json=fields) as response:
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > most:
+                    raise EmbedError(
+                        f"{self._url}: the answer to {n_texts} texts is longer than {most} bytes, "
+                        f"more than their vectors of {self._model_id.dimension} numbers can need; "
+                        "look at what answers there"
+                    )
+            kept = {
+                name: value for name, value in response.headers.items() if name == "retry-after"
+            }
+            read: httpx.Response = self._httpx.Response(
+                response.status_code, headers=kept, content=bytes(body)
+            )
+            return read
 
     def _settle(self, reserved: float, price: float) -> None:
         if self._spend_cap is not None:

@@ -7,18 +7,17 @@ import binascii
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.errors import InputError, ModelMismatchError
-from hotfill.service.confirmation import Confirmation
 from hotfill.service.measures import Measures, Sides
 from hotfill.service.metrics import SearchMetrics
-from hotfill.service.rehearsed import Rehearsed, read_rehearsed
-from hotfill.service.steps import Steps
-from hotfill.service.watch import Watch
+from hotfill.service.snapshot import Watch
+from hotfill.service.step_runner import StepRunner
+from hotfill.service.web.quality import Rehearsed, read_rehearsed
 from hotfill.upgrade.parts import WHICH
 from hotfill.upgrade.upgrade import Upgrade
 from hotfill.upgrade.view import NEW_ONLY, OLD_ONLY
@@ -48,14 +47,13 @@ class GalleryService:
 
     settings: ServiceSettings
     up: Upgrade
-    steps: Steps
+    steps: StepRunner
     watch: Watch
     measures: Measures
     metrics: SearchMetrics
     searchers: ThreadPoolExecutor
     models: Mapping[str, ModelId]
     rehearsed: Rehearsed | None
-    confirmation: Confirmation = field(default_factory=Confirmation)
 
     @property
     def gallery(self) -> Gallery:
@@ -170,7 +168,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             project.embedder(which)
             project.query_embedder(which)
         measures = Measures()
-        steps = Steps(up)
+        steps = StepRunner(up)
         watch = Watch(up.gallery, up.journal, plan, steps, measures)
         service = GalleryService(
             settings,

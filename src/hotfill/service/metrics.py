@@ -1,4 +1,4 @@
-"""Measurements for Prometheus. Counts and durations of this process; the rest is the last look."""
+"""Measurements for Prometheus: counts and durations of this process, the rest as last seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from hotfill.service.watch import Watch
+    from hotfill.service.snapshot import Watch
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 

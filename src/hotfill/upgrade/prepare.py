@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
+from hotfill.formatting import size
 from hotfill.upgrade.caller import Caller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
@@ -73,7 +74,7 @@ def make_plan(
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
-            f"the new vectors need {_size(bytes_to_write)}, {_size(free_bytes)} are free where "
+            f"the new vectors need {size(bytes_to_write)}, {size(free_bytes)} are free where "
             "the store lives"
         )
     return replace(
@@ -122,13 +123,6 @@ def _time_sample(
             raise failures[0]
         raise HotfillError("the source has no content for the first items of the gallery")
     return len(embedded), (time.perf_counter() - began) / len(embedded)
-
-
-def _size(n_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes} B"
 
 
 # The first step of an upgrade: agree on its plan, fit what maps queries, choose the canaries -----

@@ -10,23 +10,24 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping  # the annotations of Status are read when it is serialised
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
-from hotfill.upgrade.phases import Phase, next_steps
+from hotfill.upgrade.journal.base import WorkerLeases
+from hotfill.upgrade.phases import Hold, Phase, next_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from hotfill.stores.base import Gallery
     from hotfill.upgrade.backfill import Progress
-    from hotfill.upgrade.journal.base import Journal, WorkerLeases
-    from hotfill.upgrade.phases import Hold
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
 
 
@@ -237,6 +238,29 @@ _BEAT_SECONDS = 1.0
 _RATE_SECONDS = 30.0  # the rate is an average over this long
 
 
+class RateMeter:
+    """Says how fast counts rise, as averages over the last seconds.
+
+    over_seconds: how long. Counts that fall (on the way back, or after a restart) have the rate 0.
+    """
+
+    def __init__(self, over_seconds: float) -> None:
+        self._over_seconds = over_seconds
+        self._noted: deque[tuple[float, tuple[int, ...]]] = deque()
+
+    def note(self, now: float, *counts: int) -> tuple[float, ...]:
+        """Note counts, always as many; return the rate of each, per second. now: in seconds."""
+        self._noted.append((now, counts))
+        while now - self._noted[0][0] > self._over_seconds:
+            self._noted.popleft()
+        then, before = self._noted[0]
+        seconds = now - then
+        return tuple(
+            max(0.0, (count - was) / seconds) if seconds > 0 else 0.0
+            for count, was in zip(counts, before, strict=True)
+        )
+
+
 class Heartbeat:
     """Beats in a thread of its own while the block runs, and once at its end.
 
@@ -256,7 +280,7 @@ class Heartbeat:
         self._gallery = gallery
         self._progress = progress
         self._on_status = on_status
-        self._written: deque[tuple[float, int]] = deque()
+        self._meter = RateMeter(_RATE_SECONDS)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hotfill-heartbeat", daemon=True)
 
@@ -284,12 +308,7 @@ class Heartbeat:
 
     def _beat(self, last: bool = False) -> None:
         self._journal.check_leading()
-        now = time.monotonic()
-        self._written.append((now, self._progress.written))
-        while now - self._written[0][0] > _RATE_SECONDS:
-            self._written.popleft()
-        then, before = self._written[0]
-        rate = (self._progress.written - before) / (now - then) if now > then else 0.0
+        (rate,) = self._meter.note(time.monotonic(), self._progress.written)
         self._journal.beat(
             pid=None if last else os.getpid(),  # from now on nobody is at work
             host=socket.gethostname(),

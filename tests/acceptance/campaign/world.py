@@ -25,7 +25,7 @@ ITEMS, BATCH = 960, 8
 _POLL_SECONDS = 0.1  # each look opens the journal anew
 QUERY = np.random.default_rng(5).normal(size=WIDTH).astype(np.float32)
 UPGRADE = {"batch_size": BATCH, "fit_items": 110, "verify_items": 50}
-SERVICE = {"max_k": ITEMS, "requests_per_second": 1e6}
+SERVICE = {"max_k": ITEMS}
 
 # How a process may end: done, busy (the place of one just killed is not free yet), the storage
 # failed (it was harmed), killed by us.

@@ -152,10 +152,20 @@ def test_a_server_that_is_not_there_fails_retryable(make) -> None:
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": 3}', b'{"data": [1]}', b""])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"data": 3}', b'{"data": [1]}', b"", b"[" * 10**5]
+)
 def test_an_unreadable_answer_is_asked_for_again(endpoint, make, body) -> None:
     endpoint.script = [says(200, body)]
     np.testing.assert_allclose(make()(TEXTS[:2]), vectors_of(TEXTS[:2]), atol=1e-6)
+
+
+def test_an_answer_that_is_far_too_long_is_not_read_to_its_end(endpoint, make) -> None:
+    endless = b" " * 50_000_000
+    endpoint.script = [says(200, endless)]
+    with pytest.raises(EmbedError, match=r"longer than 1000256 bytes.*look at what answers there"):
+        make()(TEXTS[:1])
+    assert len(endpoint.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])

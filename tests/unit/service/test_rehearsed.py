@@ -9,7 +9,7 @@ import pytest
 
 from hotfill.errors import ConfigError
 from hotfill.rehearsal import RehearsalSettings, rehearse
-from hotfill.service.rehearsed import read_rehearsed
+from hotfill.service.web.quality import read_rehearsed
 from tests.unit.service.conftest import serving
 
 

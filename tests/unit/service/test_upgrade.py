@@ -111,7 +111,7 @@ def test_a_failed_step_says_why_in_the_status(project):
     write_config(project.parent, items=ITEMS, source={"options": {"items": 5}})
     with serving(project, max_k=5) as client:
         client.ok("POST", "/upgrade/start", 202)
-        client.app.api.state.service.steps.wait()
+        client.app.state.service.steps.wait()
         run = client.upgrade()["run"]
         assert run["error"]["kind"] in ("PlanError", "InputError", "SourceError", "ShapeError")
         assert run["error"]["detail"]

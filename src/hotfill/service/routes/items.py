@@ -9,9 +9,10 @@ from starlette.exceptions import HTTPException
 from hotfill.errors import InputError
 from hotfill.service.access import may_read, may_write
 from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut, MetadataIn
-from hotfill.service.routes.parts import Served, problems
+from hotfill.service.openapi import problems
+from hotfill.service.routes import Served, StrictJson
 
-router = APIRouter(prefix="/items", tags=["items"])
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictJson)
 
 
 class _AnyText(Convertor[str]):
