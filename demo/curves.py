@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from demo.application import Application
     from hotfill.metrics import BackfillCurve
-    from hotfill.rehearsal.backfill_evaluation import Quality
+    from hotfill.rehearsal.backfill_evaluation import Figures
     from hotfill.rehearsal.mixed_gallery import Sides
     from hotfill.types import ModelId, Vectors
 
@@ -29,7 +29,7 @@ SEED = 0
 
 def measure_curves(
     folder: Path, application: Application, vectors: dict[ModelId, Vectors]
-) -> tuple[dict[str, BackfillCurve], Quality, Quality]:
+) -> tuple[dict[str, BackfillCurve], Figures, Figures]:
     """Measure with the very fit that the upgrade used. Returns the curves, and old and new alone.
 
     The fit has seen the items it was fitted on, 2,000 of the gallery's pairs without labels, and

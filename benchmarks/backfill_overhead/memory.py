@@ -32,14 +32,14 @@ class ComputedGallery(Gallery):
     def __init__(self, items: int) -> None:
         self.moved = np.zeros(items, dtype=np.bool_)
 
-    def add_space(self, model):
+    def _add_space(self, model):
         pass
 
-    def move(self, item_ids, vectors, *, space, expected_versions, origin=None):
+    def _move(self, item_ids, vectors, space, expected_versions, origin):
         self.moved[[int(item_id) for item_id in item_ids]] = True
         return np.ones(len(item_ids), dtype=np.bool_)
 
-    def get(self, item_ids):
+    def _get(self, item_ids):
         return [
             ItemState(i, 1, NEW, NEW.fingerprint, {})
             if self.moved[int(i)]
@@ -47,11 +47,11 @@ class ComputedGallery(Gallery):
             for i in item_ids
         ]
 
-    def vectors(self, item_ids, space):
+    def _vectors(self, item_ids, space):
         ones = np.ones(len(item_ids), dtype=np.int64)
         return Found(tuple(item_ids), ones, vectors_of([int(i) for i in item_ids]))
 
-    def scan(self, space, *, after=None, limit=1000):
+    def _scan(self, space, after, limit):
         begin = int(after or 0)
         end = min(begin + limit, len(self.moved))
         rows = begin + np.flatnonzero(self.moved[begin:end] == (space == NEW))
@@ -62,7 +62,7 @@ class ComputedGallery(Gallery):
             str(end) if end < len(self.moved) else None,
         )
 
-    def count(self, space, *, origin=None):
+    def _count(self, space, origin):
         if origin not in (None, space.fingerprint):
             return 0
         return int(np.count_nonzero(self.moved == (space == NEW)))
@@ -70,9 +70,9 @@ class ComputedGallery(Gallery):
     def _unused(self, *given, **named):
         raise NotImplementedError("this measurement does not use it")
 
-    drop_space = upsert = set_metadata = delete = search = optimise = _unused
+    _drop_space = _upsert = _set_metadata = _delete = _search = _optimise = _unused
 
-    def close(self):
+    def _close(self):
         pass
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hotfill.rehearsal.maps import Pairs
+from hotfill.rehearsal.maps import SplitPairs
 from hotfill.rehearsal.mixed_gallery import MixedGallery
 from hotfill.rehearsal.sample import Sample
 from hotfill.rehearsal.strategies import both_sides, naive_merge, old_side_alone
@@ -12,7 +12,7 @@ from hotfill.rehearsal.strategies import both_sides, naive_merge, old_side_alone
 RANK_CONSTANT = 60.0  # Cormack, Clarke, Büttcher 2009
 
 
-def two_encoders(sample: Sample, pairs: Pairs, *, calibration: str) -> MixedGallery:
+def two_encoders(sample: Sample, pairs: SplitPairs, *, calibration: str) -> MixedGallery:
     """Distance rank merge of two complete systems, calibrated."""
     old_side = old_side_alone(sample, pairs, calibration)
     sides = both_sides(sample, old_side)

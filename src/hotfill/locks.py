@@ -1,13 +1,15 @@
-"""One process at a time: locks in files, by the library filelock. Linux, macOS and Windows.
+"""Locks: one process at a time in a folder; many readers or one writer in a process.
 
-The operating system keeps a lock, so a holder that was killed leaves nothing to clean up. Who holds
-it stands in a file of its own, for messages: on Windows a locked file cannot be read by others.
+Locks between processes are files, by the library filelock, on Linux, macOS and Windows. The
+operating system keeps them, so a holder that was killed leaves nothing to clean up. Who holds
+one stands in a file of its own, for messages: on Windows a locked file cannot be read by others.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from threading import Condition
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -17,6 +19,7 @@ from hotfill.errors import StoreBusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
 
 _POLL_SECONDS = 0.1
 
@@ -106,3 +109,44 @@ def locked(folder: Path) -> Iterator[FolderLock]:
     except BaseException:
         lock.release()
         raise
+
+
+class ReadWriteLock:
+    """Lets in any number of readers or one writer; a waiting writer goes before new readers.
+
+    FAISS takes no search while an index changes.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._readers = 0
+        self._writers_waiting = 0
+        self._writing = False
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Be one of the readers. Not to be entered again by the same thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._writing and not self._writers_waiting)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be alone. Not to be entered again by the same thread."""
+        with self._changed:
+            self._writers_waiting += 1
+            self._changed.wait_for(lambda: not self._writing and not self._readers)
+            self._writers_waiting -= 1
+            self._writing = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()

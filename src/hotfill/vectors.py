@@ -47,6 +47,7 @@ def checked(
     *,
     item_ids: Sequence[str] | None = None,
     what: str = "vectors",
+    copy: bool = False,
 ) -> Checked:
     """Check vectors of a space and bring them to the form in which they are compared.
 
@@ -62,6 +63,8 @@ def checked(
     rows, squares = _rows_and_squares(vectors, model.dimension, item_ids, what)
     if model.metric == "cosine":
         rows = rows / np.sqrt(squares).astype(np.float32)[:, None]
+    elif copy:
+        rows = _apart_from(vectors, rows)
     return Checked(rows, model)
 
 
@@ -84,9 +87,7 @@ def check_vectors(
     squared length outside of float32's range counts as infinite or zero).
     """
     rows, _ = _rows_and_squares(vectors, dimension, item_ids, what)
-    if copy and np.may_share_memory(rows, vectors):
-        rows = rows.copy()
-    return rows
+    return _apart_from(vectors, rows) if copy else rows
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[Any]:
@@ -169,6 +170,12 @@ def _table(vectors: Any, what: str) -> NDArray[Any]:
             "numbers, for example `vectors.astype(np.float32)`"
         )
     return array
+
+
+def _apart_from(vectors: Any, rows: Vectors) -> Vectors:
+    """Return rows that share no memory with the vectors they were read from."""
+    given = np.asarray(vectors)
+    return rows.copy() if np.may_share_memory(rows, given) else rows
 
 
 def _check_count(rows: int, item_ids: Sequence[str], what: str) -> None:

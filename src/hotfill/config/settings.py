@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
-from hotfill.upgrade.plan import Canaries, Decisions, Gate, Limits
+from hotfill.upgrade.plan import Decisions, Gate, GuardDecisions, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ class Settings(_Section):
     old: ModelSection
     new: ModelSection
     upgrade: Decisions = Decisions()
-    guard: Canaries | None = None
+    guard: GuardDecisions | None = None
     gate: Gate = Field(default_factory=dict)
     limits: Limits = Field(default_factory=dict)
     hooks: dict[str, str] = Field(default_factory=dict)
@@ -71,7 +71,7 @@ class Settings(_Section):
 
         folder: of the file. Paths are made absolute, so that they mean the same from every folder.
         """
-        guard = self.guard or Canaries()
+        guard = self.guard or GuardDecisions()
         decided = {
             **asdict(self.upgrade),
             **asdict(guard),

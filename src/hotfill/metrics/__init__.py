@@ -5,7 +5,7 @@ scores or search results into the ranks of the relevant items (`rank_scores`, `r
 ranking metric reads those and returns one value per judged query. Its mean is the figure.
 """
 
-from hotfill.metrics.backfill_curve import BackfillCurve
+from hotfill.metrics.backfill_curve import BackfillCurve, harm_beyond_noise
 from hotfill.metrics.compatibility import (
     AdvBCTScores,
     advbct_scores,
@@ -41,6 +41,7 @@ __all__ = [
     "from_lists",
     "from_matrix",
     "from_qrels",
+    "harm_beyond_noise",
     "hit_rate",
     "ndcg",
     "negative_flips",

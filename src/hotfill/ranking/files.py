@@ -9,6 +9,8 @@ from hotfill.errors import HotfillError, InputError, ModelMismatchError
 from hotfill.files import load_stamped, save_stamped
 from hotfill.ranking.bridge import Bridge
 from hotfill.ranking.calibration import Calibration, Isotonic, Tail, Uncalibrated, ZScore
+from hotfill.ranking.finish import Finish
+from hotfill.ranking.impute import Imputation
 from hotfill.ranking.kernel import KernelBridge, KernelMap
 from hotfill.ranking.networks import ForwardMap, MlpMap, ResidualMap, ResidualMlp
 from hotfill.ranking.scorer import Scorer, Side
@@ -23,8 +25,10 @@ TRANSFORMS: dict[str, type[StampedTransform]] = {
     for kind in (
         Affine,
         Bridge,
+        Finish,
         ForwardMap,
         IdentityMap,
+        Imputation,
         KernelBridge,
         KernelMap,
         MlpMap,

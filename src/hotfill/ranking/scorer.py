@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Transform, Vectors
 
 OLD_QUERY_WEIGHT = 1 / 3
-"""Of an old item's score, where it counts at all. Chosen on labelled pairs, see decision 0003."""
+"""Of an old item's score, where it counts at all. A third, chosen on labelled pairs."""
 
 Read: TypeAlias = "Callable[[Sequence[str], ModelId], Found]"
 """Reads vectors of some items in a space, as `Gallery.vectors`."""

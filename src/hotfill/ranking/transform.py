@@ -40,6 +40,9 @@ class StampedTransform(ABC):
     kind: ClassVar[str]
     """The word for this class in a file."""
 
+    keeps_length: ClassVar[bool] = False
+    """Whether what it gives keeps its length even where the target's vectors are of unit length."""
+
     @final
     def __init__(
         self,
@@ -112,7 +115,8 @@ class StampedTransform(ABC):
             )
         if not has_free_length(self.target):
             _refuse_zero(mapped)
-            mapped = unit(mapped)
+            if not self.keeps_length:
+                mapped = unit(mapped)
         return mapped
 
     @final

@@ -40,7 +40,7 @@ from hotfill.rehearsal.thresholds import carry_threshold
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hotfill.rehearsal.backfill_evaluation import Quality
+    from hotfill.rehearsal.backfill_evaluation import Figures
     from hotfill.rehearsal.mixed_gallery import MixedGallery
     from hotfill.rehearsal.results import Truth
 
@@ -233,7 +233,7 @@ def _alone(side: ModelSample, relevance: Relevance) -> PerQuery:
 
 
 def _curve(
-    gallery: MixedGallery, order: str, stages: Stages, old: Quality, new: Quality
+    gallery: MixedGallery, order: str, stages: Stages, old: Figures, new: Figures
 ) -> MeasuredCurve:
     curve = stages.curve(old=old, new=new)
     points = zip(stages.shares, stages.points, stages.flips, strict=True)

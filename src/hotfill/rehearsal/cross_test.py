@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.errors import InputError, ShapeError
-from hotfill.rehearsal.backfill_evaluation import Quality, evaluate_side
+from hotfill.rehearsal.backfill_evaluation import Figures, evaluate_side
 from hotfill.rehearsal.sample import EmbeddedBy
 from hotfill.vectors import check_vectors, unit
 
@@ -31,7 +31,7 @@ def cross_test(
     gallery_model: EmbeddedBy,
     relevance: Relevance,
     exclude: Any = None,
-) -> Quality:
+) -> Figures:
     """Search one model's gallery with another model's queries, over full rankings.
 
     Raises ShapeError where the two dimensions differ: such models need a transform first.
@@ -47,7 +47,7 @@ def cross_test(
     return evaluate_side(lambda rows: left[rows] @ right.T, relevance, exclude=exclude).mean
 
 
-def self_test(*, model: EmbeddedBy, relevance: Relevance, exclude: Any = None) -> Quality:
+def self_test(*, model: EmbeddedBy, relevance: Relevance, exclude: Any = None) -> Figures:
     """Search a model's gallery with its own queries."""
     return cross_test(query_model=model, gallery_model=model, relevance=relevance, exclude=exclude)
 

@@ -86,7 +86,7 @@ Trained maps are in `hotfill.lab.training.transforms.label_free`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class SplitPairs:
     """Paired vectors in two parts: to fit a transform, and to calibrate (held out).
 
     Each field is float32 (n, dimension), rows of unit length; row i of old and new is one item.
@@ -98,11 +98,11 @@ class Pairs:
     new_reference: Vectors
 
 
-def pairs_of(sample: Sample) -> Pairs:
+def pairs_of(sample: Sample) -> SplitPairs:
     """Split the sample's pairs."""
     old, new = sample.old.fit.read(), sample.new.fit.read()
     held = min(REFERENCE, len(old) // REFERENCE_SHARE)
-    return Pairs(old[held:], new[held:], old[:held], new[:held])
+    return SplitPairs(old[held:], new[held:], old[:held], new[:held])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Fitted:
 
 
 def fit_transform(
-    name: str, direction: Direction, sample: Sample, pairs: Pairs, maps: Maps = MAPS
+    name: str, direction: Direction, sample: Sample, pairs: SplitPairs, maps: Maps = MAPS
 ) -> Fitted:
     """Fit one of the maps. Raises ConfigError for another name, or one that goes another way."""
     if direction not in maps.get(name, {}):

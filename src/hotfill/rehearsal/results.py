@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from hotfill.upgrade.plan import TransformName
 
 if TYPE_CHECKING:
-    from hotfill.rehearsal.backfill_evaluation import Quality
+    from hotfill.rehearsal.backfill_evaluation import Figures
     from hotfill.rehearsal.thresholds import CarriedThreshold
 
 Truth: TypeAlias = Literal["labels", "judgements", "new model's top 10"]
@@ -24,7 +24,7 @@ class Point:
     """One strategy at one share of the gallery done. flips: against the share before."""
 
     share: float
-    quality: Quality
+    quality: Figures
     flips: float
 
     def to_dict(self) -> dict[str, float]:
@@ -158,8 +158,8 @@ class Rehearsal:
     in neither. seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
     """
 
-    old: Quality
-    new: Quality
+    old: Figures
+    new: Figures
     curves: tuple[MeasuredCurve, ...]
     recommendation: Recommendation
     truth: Truth

@@ -27,7 +27,7 @@ QUERY_SHARE = 10  # ... and one in this many as a query, where there are no othe
 
 
 @final
-class Side:
+class SampleSide:
     """Some rows of one model's vectors, given out as float32 of unit length.
 
     vectors: (m, dimension). rows: int64 (n,), which of them, in this order.
@@ -57,7 +57,7 @@ class Side:
         return unit(block)
 
 
-def cosines(queries: Vectors, gallery: Side) -> Vectors:
+def cosines(queries: Vectors, gallery: SampleSide) -> Vectors:
     """Score queries (q, dimension) against a whole gallery: float32 (q, n)."""
     scores = np.empty((len(queries), len(gallery)), dtype=np.float32)
     for span, block in gallery.blocks():
@@ -95,9 +95,9 @@ Judgements: TypeAlias = Mapping[str, Mapping[str, float]]
 class ModelSample:
     """One model's vectors of everything in a sample."""
 
-    fit: Side
-    gallery: Side
-    queries: Side
+    fit: SampleSide
+    gallery: SampleSide
+    queries: SampleSide
 
     @property
     def model(self) -> ModelId:
@@ -182,9 +182,9 @@ def draw_sample(
         _check(vectors, model, constant=True)
     sides = [
         ModelSample(
-            Side(vectors, shuffled[:pairs], model),
-            Side(vectors, gallery, model),
-            Side(queries, asked, model),
+            SampleSide(vectors, shuffled[:pairs], model),
+            SampleSide(vectors, gallery, model),
+            SampleSide(queries, asked, model),
         )
         for vectors, queries, model in zip(both, asked_vectors, models, strict=True)
     ]

@@ -29,8 +29,8 @@ from hotfill.upgrade.plan import Decisions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hotfill.rehearsal.maps import Direction, Maps, Pairs
-    from hotfill.rehearsal.sample import Sample, Side
+    from hotfill.rehearsal.maps import Direction, Maps, SplitPairs
+    from hotfill.rehearsal.sample import Sample, SampleSide
     from hotfill.types import Vectors
 
 OldSide: TypeAlias = Callable[[slice], Scores]
@@ -43,7 +43,7 @@ QUERIES = ("new", "both")
 
 def ways(
     sample: Sample,
-    pairs: Pairs,
+    pairs: SplitPairs,
     fitted: Callable[[str, Direction], Fitted],
     *,
     strategies: Sequence[str],
@@ -85,7 +85,7 @@ def naive_merge(sample: Sample) -> MixedGallery:
 def with_old_queries(
     merged: MixedGallery,
     sample: Sample,
-    pairs: Pairs,
+    pairs: SplitPairs,
     *,
     weight: float = Decisions().old_query_weight,
 ) -> MixedGallery:
@@ -102,7 +102,9 @@ def with_old_queries(
     return replace(merged, sides=sides, queries="both")
 
 
-def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> MixedGallery:
+def merge_down(
+    sample: Sample, pairs: SplitPairs, fitted: Fitted, *, calibration: str
+) -> MixedGallery:
     """New queries carried down to the old side: SEO's reverse query transform, or a bridge.
 
     A `Bridge` is measured by its exact scores, as the scorer refines its best hits.
@@ -131,7 +133,7 @@ def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str
 
 
 def merge_up(
-    sample: Sample, pairs: Pairs, fitted: Fitted, *, strategy: str, calibration: str
+    sample: Sample, pairs: SplitPairs, fitted: Fitted, *, strategy: str, calibration: str
 ) -> MixedGallery:
     """New queries against old vectors carried up into the new space.
 
@@ -156,7 +158,7 @@ def merge_up(
     )
 
 
-def old_side_alone(sample: Sample, pairs: Pairs, calibration: str) -> OldSide:
+def old_side_alone(sample: Sample, pairs: SplitPairs, calibration: str) -> OldSide:
     """Score the old side by the old model's own queries, brought to the scale of the new side."""
 
     def old_side(rows: slice) -> tuple[Scores, Scores]:
@@ -169,7 +171,7 @@ def old_side_alone(sample: Sample, pairs: Pairs, calibration: str) -> OldSide:
 
 def calibrated_side(
     sample: Sample,
-    pairs: Pairs,
+    pairs: SplitPairs,
     old_side: Callable[[slice], tuple[Scores, Scores]],
     within: Scores,
     name: str,
@@ -210,7 +212,7 @@ class MappedGallery:
     are asked for the first time.
     """
 
-    def __init__(self, gallery: Side, mapping: Callable[[Vectors], Vectors]) -> None:
+    def __init__(self, gallery: SampleSide, mapping: Callable[[Vectors], Vectors]) -> None:
         self._gallery = gallery
         self._mapping = mapping
         self._mapped: Vectors | None = None

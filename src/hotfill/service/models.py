@@ -40,7 +40,7 @@ class Query(_In):
     content: whatever the embedder reads, usually a text.
     vectors: by fingerprint of the model that made it (`GET /models`); each as numbers, or as the
     base64 of little-endian float32, which is read faster. Send the vectors of both models and no
-    change of phase can make you fail; an upgrade with `own_queries` also ranks better by both.
+    change of phase can make you fail; an upgrade with `queries = "both"` also ranks better by both.
     where: every key must match its value, one of its values, or its bounds.
     explain: also tell where each hit was found, and the coverage.
     """

@@ -24,7 +24,6 @@ which are final, with input that is checked and brought to one form.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from operator import index
 from threading import Lock
 from typing import TYPE_CHECKING, Any, final
@@ -42,8 +41,9 @@ from hotfill.stores.filters import (
     check_metadata,
     check_where,
 )
+from hotfill.stores.records import Capabilities, Found, Hits, ItemState, Page
 from hotfill.ties import tied, tolerance
-from hotfill.vectors import as_stored, checked
+from hotfill.vectors import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,102 +70,6 @@ __all__ = [
 
 MOST_TIED = 1000
 _CLOSING = Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a store can do beyond the interface; the engine adapts or refuses early.
-
-    atomic_move: a whole batch moves in one transaction, not only item by item.
-    snapshot_reads: one search over several sides sees one moment by itself.
-    many_processes: several processes may open the store at once.
-    most_hits: the most that a search can find for one query; None for any number.
-    optimise_while_moving: `optimise` may be called during a backfill. False where the indexes that
-        it builds make moves slow: then it is called once, at the end.
-    """
-
-    atomic_move: bool
-    snapshot_reads: bool
-    many_processes: bool
-    optimise_while_moving: bool = True
-    most_hits: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemState:
-    """What a store knows of one item, without its vectors.
-
-    version: changes with every write of the content; a move keeps it.
-    space: where the item is searched.
-    origin: fingerprint of what made the searched vector: the model's, or a transform's.
-    """
-
-    item_id: str
-    version: int
-    space: ModelId
-    origin: str
-    metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some items of one side, in the store's own stable order.
-
-    versions: int64 (n,). origins: fingerprints (n,). cursor: give it back to `scan` to go on; None
-    at the end.
-    """
-
-    item_ids: tuple[str, ...]
-    versions: NDArray[np.int64]
-    origins: tuple[str, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Vectors of some items in one space, searched or kept.
-
-    item_ids: those asked for that have one, in the order asked. versions: int64 (n,).
-    vectors: float32 (n, dimension).
-    """
-
-    item_ids: tuple[str, ...]
-    versions: NDArray[np.int64]
-    vectors: Vectors
-
-    @classmethod
-    def of(cls, rows: Sequence[tuple[str, int, NDArray[np.floating]]], dimension: int) -> Found:
-        """Make one of the id, version and vector of each item."""
-        vectors = np.array([vector for _, _, vector in rows], dtype=np.float32)
-        return cls(
-            item_ids=tuple(item_id for item_id, _, _ in rows),
-            versions=np.array([version for _, version, _ in rows], dtype=np.int64),
-            vectors=vectors.reshape(-1, dimension),
-        )
-
-    def usable(self, space: ModelId) -> Found:
-        """Return those of vectors that others stored which hotfill can use.
-
-        Left out are zeros and what is not finite; those of a cosine space get unit length.
-        """
-        squares = np.einsum("ij,ij->i", self.vectors, self.vectors, dtype=np.float64)
-        right = np.isfinite(squares) & (squares > 0)
-        if not right.all():
-            ids = tuple(item_id for item_id, fine in zip(self.item_ids, right, strict=True) if fine)
-            return Found(ids, self.versions[right], as_stored(self.vectors[right], space))
-        return Found(self.item_ids, self.versions, as_stored(self.vectors, space))
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """What a search of one side found, a list per query, best first.
-
-    scores: float32, higher is better: cosine, inner product or negative Euclidean distance,
-    as the space's metric says. Lists are shorter than k where the side holds fewer items.
-    """
-
-    item_ids: tuple[tuple[str, ...], ...]
-    scores: tuple[NDArray[np.float32], ...]
 
 
 class Gallery(ABC):

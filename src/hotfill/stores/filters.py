@@ -137,8 +137,7 @@ def _check_key(key: Any) -> None:
             "a metadata key is a non-empty text that does not begin with an underscore and has "
             f"neither double quotes nor backslashes; got {key!r}"
         )
-    if not is_unicode(key):
-        raise InputError(f"a metadata key is valid Unicode; {key!r} holds half a character")
+    _check_text(f"the metadata key {key!r}", key)
 
 
 def _check_bound(key: str, bound: Any) -> None:
@@ -153,9 +152,17 @@ def _check_bound(key: str, bound: Any) -> None:
 def _check_scalar(key: str, value: Any) -> None:
     if not isinstance(value, (str, int, float, bool)):
         raise InputError(f"metadata {key!r}: expected a text, number or boolean, got {value!r}")
-    if isinstance(value, str) and not is_unicode(value):
-        raise InputError(f"metadata {key!r}: {value!r} holds half a character; give valid Unicode")
+    if isinstance(value, str):
+        _check_text(f"metadata {key!r}: {value!r}", value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"metadata {key!r}: expected a finite number, got {value!r}")
     if isinstance(value, int) and abs(value) > _LARGEST_WHOLE_NUMBER:
         raise InputError(f"metadata {key!r}: whole numbers end at 2**63 - 1, got {value!r}")
+
+
+def _check_text(what: str, text: str) -> None:
+    """Raise InputError for what some store cannot hold: lone surrogates, and NUL."""
+    if not is_unicode(text):
+        raise InputError(f"{what} holds half a character (a lone surrogate): give valid Unicode")
+    if "\0" in text:
+        raise InputError(f"{what} holds a NUL character, which not every store can keep")

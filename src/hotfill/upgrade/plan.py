@@ -150,7 +150,7 @@ class Decisions:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Canaries:
+class GuardDecisions:
     """The keys of [guard] in a configuration file; `Plan` says what they mean."""
 
     canary_queries: str = ""
@@ -167,7 +167,7 @@ Model: TypeAlias = Annotated[ModelId, BeforeValidator(_model)]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Plan(Decisions, Canaries):
+class Plan(Decisions, GuardDecisions):
     """One upgrade, decided.
 
     old_model, new_model: from what to what.

@@ -19,7 +19,7 @@ from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import POLL_SECONDS
 from hotfill.upgrade.view import Hit, SearchResult
-from hotfill.vectors import check_vectors
+from hotfill.vectors import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Vectors
     from hotfill.upgrade.state import State
     from hotfill.upgrade.view import View
+    from hotfill.vectors import Checked
 
 T = TypeVar("T")
 
@@ -207,10 +208,10 @@ class Serving:
     def _search(
         self,
         view: View,
-        queries: Vectors,
+        queries: Vectors | Checked,
         k: int,
         where: Where | None,
-        other_queries: Mapping[ModelId, Vectors],
+        other_queries: Mapping[ModelId, Vectors | Checked],
     ) -> list[SearchResult]:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
@@ -252,7 +253,7 @@ class Serving:
         return self._moved
 
     def _search_one_side(
-        self, view: View, queries: Vectors, k: int, where: Where | None
+        self, view: View, queries: Vectors | Checked, k: int, where: Where | None
     ) -> list[SearchResult]:
         model = view.query_model
         encoder = self._encoder(model)
@@ -273,13 +274,13 @@ class Serving:
         embedder = self._state.query_embedder(space)
         return space if embedder is None else embedder.model_id
 
-    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Vectors:
+    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Checked:
         embedder = self._state.query_embedder(space)
         if embedder is None:
             return self._embed(space, contents, "search by content")
-        return _embedded(embedder, embedder.model_id, contents)
+        return _embedded(embedder, space, contents)
 
-    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Vectors:
+    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Checked:
         embedder = self._embedder(model)
         if embedder is None:
             raise ConfigError(f"to {purpose} now, an embedder of {model} is needed; give one")
@@ -297,8 +298,12 @@ class Serving:
 _OF_THE_CONTENT = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-def _embedded(embedder: Embedder, model: ModelId, contents: Sequence[Any]) -> Vectors:
-    """Embed what came from outside. Raises EmbedError, retryable unless the content is at fault."""
+def _embedded(embedder: Embedder, space: ModelId, contents: Sequence[Any]) -> Checked:
+    """Embed what came from outside, for a space.
+
+    Raises EmbedError, retryable unless the content is at fault.
+    """
+    model = embedder.model_id
     try:
         made = embedder(contents)
     except HotfillError:
@@ -310,7 +315,7 @@ def _embedded(embedder: Embedder, model: ModelId, contents: Sequence[Any]) -> Ve
             f"the embedder of {model.name} {what} ({type(error).__name__})",
             retryable=not at_fault,
         ) from error
-    vectors = check_vectors(made, model.dimension, what=f"vectors of {model}")
+    vectors = checked(made, space, what=f"vectors of {model}", copy=True)
     if len(vectors) != len(contents):
         raise EmbedError(
             f"{model}: expected {len(contents)} vectors, got {len(vectors)}", retryable=False

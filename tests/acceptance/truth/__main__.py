@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.acceptance.truth.faults import KINDS
+from tests.acceptance.truth.faults import KINDS, ON_POSTGRES
 from tests.acceptance.truth.run import STORES, campaign
 from tests.acceptance.truth.world import table
 
@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=60, help="of all stores together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", choices=STORES, action="append", help="by default each")
-    parser.add_argument("--kind", choices=list(KINDS), action="append", help="by default each")
+    parser.add_argument(
+        "--kind", choices=[*KINDS, *ON_POSTGRES], action="append", help="by default each"
+    )
     parser.add_argument("--json", type=Path, help="where to keep what came of every fault")
     asked = parser.parse_args()
     stores = asked.store or list(STORES)

@@ -16,9 +16,9 @@ import threading
 import time
 from pathlib import Path
 
+from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
 from tests.acceptance.truth import shop
-from tests.acceptance.truth.opened import opened
 
 _PAUSE_SECONDS = 0.01
 _MOST = 10_000  # items that a search asks for: all
@@ -28,9 +28,13 @@ class Application:
     """tell: takes ("searched", ids, began, ended), ("refused", words), ("begins" and "wrote", item,
     version, at), ("failed", words) and ("ended", words or None, phase)."""
 
-    def __init__(self, config: Path, items: dict[str, int], seed: int, tell) -> None:
+    def __init__(
+        self, config: Path, items: dict[str, int], seed: int, tell, writer: int = 0
+    ) -> None:
         self._config = config
-        self._versions = items
+        self._writer = writer
+        # Applications that are at work at once write items of their own.
+        self._versions = {i: v for i, v in items.items() if _writer_of(i) == writer or not writer}
         self._random = random.Random(seed)
         self._tell = tell
         self._shop = shop.Shop(config.parent.parent)
@@ -68,14 +72,26 @@ class Application:
             outcome.append(f"foreign: {error!r}")
 
     def _verify(self, up) -> None:
-        """Items that a restored store has lost are deleted, which is the end of them."""
-        while missing := up.verify().missing_ids:
-            for item_id in missing:
-                self._tell(("begins", item_id, 0, time.monotonic()))
-                self._shop.remove(item_id)
-            up.delete(list(missing))
-            for item_id in missing:
-                self._tell(("wrote", item_id, 0, time.monotonic()))
+        """Decide as an operator does about what holds the cutover.
+
+        Items that a restored store has lost, and those whose content the shop has no more because
+        a delete was interrupted, are deleted: that is the end of both.
+        """
+        while True:
+            if letters := [each.item_id for each in up.dead_letters()]:
+                self._all_deleted(letters, lambda: up.delete_dead_letters(letters))
+            missing = list(up.verify().missing_ids)
+            if not missing:
+                return
+            self._all_deleted(missing, lambda ids=missing: up.delete(ids))
+
+    def _all_deleted(self, item_ids: list[str], delete) -> None:
+        for item_id in item_ids:
+            self._tell(("begins", item_id, 0, time.monotonic()))
+            self._shop.remove(item_id)
+        delete()
+        for item_id in item_ids:
+            self._tell(("wrote", item_id, 0, time.monotonic()))
 
     def _search(self, up) -> None:
         query = shop.content("query", self._random.randrange(100))
@@ -92,7 +108,7 @@ class Application:
     def _write(self, up) -> None:
         ids = list(self._versions)
         new = self._random.random() < 0.2
-        item_id = f"item-{len(ids):05}" if new else self._random.choice(ids)
+        item_id = f"new-{self._writer}-{time.monotonic_ns()}" if new else self._random.choice(ids)
         delete = not new and self._random.random() < 0.15
         version = self._versions.get(item_id, 0) + 1
         self._tell(("begins", item_id, 0 if delete else version, time.monotonic()))
@@ -112,6 +128,12 @@ class Application:
             self._tell(("wrote", item_id, 0 if delete else version, time.monotonic()))
 
 
+def _writer_of(item_id: str) -> int:
+    """1 or 2, by the item; 0 is an application that has all to itself."""
+    kind, number = item_id.split("-")[:2]
+    return int(number) if kind == "new" else 1 + int(number) % 2
+
+
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
@@ -127,6 +149,7 @@ def main(config, items, seed, step, least, pipe, settings) -> None:
     if step_seconds := settings.get("clock_seconds", 0.0):
         real = time.time
         time.time = lambda: real() + step_seconds
-    Application(Path(config), items, seed, pipe.send).run(step, least)
+    writer = settings.get("writer", 0)
+    Application(Path(config), items, seed, pipe.send, writer).run(step, least)
     pipe.close()
     os._exit(0)  # a call that hangs must not keep the process

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from collections.abc import Callable
 
+from tests.acceptance.truth.on_postgres import PostgresWorld
 from tests.acceptance.truth.power import recorder
 from tests.acceptance.truth.world import PATIENCE_SECONDS, World
 
@@ -13,7 +15,7 @@ from tests.acceptance.truth.world import PATIENCE_SECONDS, World
 def _under_way(world: World, step: str, **settings):
     """A session that has done something, but perhaps not all."""
     session = world.session(step, **settings)
-    session.wait_for(int(world.random.integers(2, 60)))
+    session.wait_for(int(world.random.integers(2, 150)))
     return session
 
 
@@ -39,16 +41,14 @@ def power_cut(world: World, step: str) -> None:
 
 def journal_deleted(world: World, step: str) -> None:
     _under_way(world, step).kill()
-    for path in world.journal_files:
-        path.unlink()
+    world.delete_journal()
 
 
 def journal_restored(world: World, step: str) -> None:
     """From a backup of any earlier moment; the store stays."""
     _under_way(world, step).kill()
     _, backup = world.backups[int(world.random.integers(len(world.backups)))]
-    for path in world.journal_files:
-        path.unlink()
+    world.delete_journal()
     kept = backup / world.project.folder.name
     for path in kept.glob("journal.sqlite*") if kept.exists() else ():
         shutil.copy(path, world.project.folder / path.name)
@@ -84,6 +84,38 @@ def two_commands(world: World, step: str) -> None:
     second.finish()
 
 
+def sessions_ended(world: PostgresWorld, step: str) -> None:
+    """Every connection to the server ends, the one with the leader's lock too."""
+    session = _under_way(world, step)
+    world.end_sessions()
+    session.finish()
+
+
+def leader_replaced(world: PostgresWorld, step: str) -> None:
+    """A process stands still, loses its lock, and wakes up when another has led since."""
+    session = _under_way(world, step)
+    if session.process.is_alive():
+        session.send(signal.SIGSTOP)
+        world.end_sessions()
+        world.session(step).finish()
+        session.send(signal.SIGCONT)
+    session.finish()
+
+
+def application_killed(world: PostgresWorld, step: str) -> None:
+    session = _under_way(world, step)
+    world.asking.kill()
+    world.keep_asking()
+    session.finish()
+
+
+def rows_without_triggers(world: PostgresWorld, step: str) -> None:
+    session = _under_way(world, step)
+    if str(world.phase) not in ("completed", "rolled_back", "aborted"):
+        world.load_in_bulk()
+    session.finish()
+
+
 KINDS = {
     "killed": killed,
     "stopped": stopped,
@@ -97,6 +129,17 @@ KINDS = {
 }
 
 
-def kinds() -> list[str]:
-    """Those that this machine allows."""
-    return [kind for kind in KINDS if kind != "power cut" or recorder() is not None]
+ON_POSTGRES = {
+    "sessions ended": sessions_ended,
+    "leader replaced": leader_replaced,
+    "application killed": application_killed,
+    "rows without triggers": rows_without_triggers,
+}
+_FILES_ONLY = {"power cut", "journal restored", "store restored"}
+
+
+def kinds(store: str) -> dict[str, Callable[..., None]]:
+    """Those that may strike a store, and that this machine allows."""
+    if store == "postgres":
+        return {k: v for k, v in KINDS.items() if k not in _FILES_ONLY} | ON_POSTGRES
+    return {k: v for k, v in KINDS.items() if k != "power cut" or recorder() is not None}

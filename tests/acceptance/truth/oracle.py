@@ -52,8 +52,11 @@ class Oracle:
         self._writes.setdefault(item_id, []).append(Write(version, at))
 
     def acknowledge(self, item_id: str, version: int, at: float) -> None:
-        write = self._writes[item_id][-1]
-        assert write.version == version
+        write = next(
+            each
+            for each in reversed(self._writes[item_id])
+            if each.version == version and each.ended == float("inf")
+        )
         write.ended = at
 
     def newest(self, item_id: str) -> int:
@@ -63,6 +66,11 @@ class Oracle:
     @property
     def item_ids(self) -> list[str]:
         return list(self._writes)
+
+    @property
+    def untouched(self) -> set[str]:
+        """Items that were there from the beginning, and never written again or deleted."""
+        return {i for i, writes in self._writes.items() if len(writes) == 1 and not writes[0].began}
 
     def doubt_since(self, at: float) -> None:
         """What was acknowledged after a moment may be gone: a power cut, or an older backup.
@@ -92,7 +100,7 @@ class Oracle:
         counted = Counter(found)
         judged.add("doubled", (item for item, n in counted.items() if n > 1))
         lost, resurrected = [], []
-        for item_id in self._writes:
+        for item_id in list(self._writes):
             possible = self._possible(item_id, began, ended)
             if item_id in counted:
                 if possible == {0}:

@@ -6,11 +6,13 @@ import time
 
 import numpy as np
 
-from tests.acceptance.truth.faults import KINDS, kinds
+from tests.acceptance.truth.faults import kinds
+from tests.acceptance.truth.on_postgres import PostgresWorld
 from tests.acceptance.truth.world import Outcome, World
 
-STORES = ("index-files", "qdrant-edge", "lancedb")
-_AGAIN = 0.3  # how often an upgrade goes back where it could be completed
+STORES = ("index-files", "qdrant-edge", "lancedb", "postgres")
+_BACK = 0.3  # how often an upgrade goes back where it could go on
+_AT_ONCE = 0.4  # how often the next fault strikes before anybody has repaired anything
 
 
 def campaign(store, faults, seed, folder, told=print, only=None) -> list[Outcome]:
@@ -19,29 +21,32 @@ def campaign(store, faults, seed, folder, told=print, only=None) -> list[Outcome
     outcomes: list[Outcome] = []
     number, left = 0, []
     while len(outcomes) < faults:
-        world = World(store, folder / f"{store}-{number}", random)
+        make = PostgresWorld if store == "postgres" else World
+        world = make(store, folder / f"{store}-{number}", random)
         number += 1
         while len(outcomes) < faults and (step := world.next_step()) is not None:
-            if step == "complete" and random.random() < _AGAIN:
+            if step == "complete" and random.random() < _BACK:
                 step = "rollback"
-            if step == "cutover" and random.random() < _AGAIN:
+            if step == "cutover" and random.random() < _BACK:
                 step = "abort"
             if not left:  # each kind once, then again in another order
-                known = only or kinds()
+                known = [kind for kind in kinds(store) if only is None or kind in only]
                 left = [known[i] for i in random.permutation(len(known))]
-            outcome = _strike(world, left.pop(), step)
+            outcome = _strike(world, left.pop(), step, repair=random.random() > _AT_ONCE)
             told(f"{len(outcomes)} {outcome}")
             outcomes.append(outcome)
+        world.close()
     return outcomes
 
 
-def _strike(world: World, kind: str, step: str) -> Outcome:
+def _strike(world: World, kind: str, step: str, *, repair: bool) -> Outcome:
     began = time.monotonic()
     outcome = world.begin(kind, step)
-    KINDS[kind](world, step)
+    kinds(world.store)[kind](world, step)
     outcome.phase = str(world.phase)
     world.look()  # nobody has repaired anything yet
-    world.go_on(step)
+    if repair:
+        world.go_on(step)
     world.examine()
     world.back_up()
     outcome.seconds = round(time.monotonic() - began, 1)

@@ -29,17 +29,17 @@ def content(item_id: str, version: int) -> np.ndarray:
 
 
 class Model:
-    """A fixed random projection. hangs_at: the call of this object that never returns."""
+    """A fixed random projection. hangs_at: the batch that never returns."""
 
     def __init__(self, model_id: ModelId, seconds: float = 0.0, hangs_at: int = 0) -> None:
         self.model_id = model_id
         self._seconds, self._hangs_at, self._calls = seconds, hangs_at, 0
 
     def __call__(self, contents):
-        self._calls += 1
-        if self._calls == self._hangs_at:
+        self._calls += len(contents) > 1  # a batch of the upgrade, not a search or a write
+        if self._hangs_at and self._calls == self._hangs_at:
             time.sleep(3600)
-        time.sleep(self._seconds)
+        time.sleep(self._seconds if len(contents) > 1 else 0)
         rows = np.stack([np.asarray(each, np.float32) for each in contents])
         shape = (WIDTH, self.model_id.dimension)
         made = rows @ np.random.default_rng(self.model_id.dimension).normal(size=shape)
@@ -99,7 +99,7 @@ def write_config(folder: Path, shop: Path, store: dict, journal: dict | None = N
         "store": store,
         "source": {"factory": f"{here}:source", "options": {"folder": str(shop)}},
         "old": {"embedder": f"{here}:old_model"},
-        "new": {"embedder": f"{here}:new_model", "options": {"seconds": 0.01}},
+        "new": {"embedder": f"{here}:new_model", "options": {"seconds": 0.03}},
         "upgrade": {
             "batch_size": 8,
             "fit_items": 150,

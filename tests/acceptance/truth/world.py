@@ -16,10 +16,10 @@ from io import StringIO
 from pathlib import Path
 
 from hotfill import config
+from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
 from hotfill.upgrade.phases import Phase
 from tests.acceptance.truth import application
-from tests.acceptance.truth.opened import opened
 from tests.acceptance.truth.oracle import Judged, Oracle
 from tests.acceptance.truth.power import Disk, recorder
 from tests.acceptance.truth.shop import OLD, Shop, content, old_model, write_config
@@ -122,7 +122,7 @@ class Session:
 
     def _read(self, reader) -> None:
         oracle, outcome = self._world.oracle, self._world.outcome
-        with closing(reader), suppress(EOFError):
+        with closing(reader), suppress(EOFError, ConnectionResetError):
             while True:
                 kind, *words = reader.recv()
                 with self._moved:
@@ -185,12 +185,13 @@ class World:
         self.outcome = Outcome(store, "none", "")
         self.disk: Disk | None = None
         self.backups: list[tuple[float, Path]] = []
-        self.path = write_config(self.site, folder, self._section())
+        self.path = self._configure()
         self._fill()
         self.back_up()
 
-    def _section(self) -> dict:
-        return {"kind": self.store, "path": "gallery", "exact": True}
+    def _configure(self) -> Path:
+        store = {"kind": self.store, "path": "gallery", "exact": True}
+        return write_config(self.site, self.folder, store)
 
     def _create(self):
         if self.store == "index-files":
@@ -219,6 +220,10 @@ class World:
     @property
     def project(self):
         return config.read(self.path)
+
+    def delete_journal(self) -> None:
+        for path in self.journal_files:
+            path.unlink()
 
     @property
     def journal_files(self) -> list[Path]:
@@ -251,6 +256,9 @@ class World:
             self.disk = Disk(self.site, self.folder / "disk")
             settings["environment"] = self.disk.environment
         return Session(self, step, least, **settings)
+
+    def close(self) -> None:
+        """End every process."""
 
     def look(self) -> None:
         """Search and write as the application does before anybody has repaired anything."""

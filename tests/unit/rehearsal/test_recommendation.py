@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotfill.metrics import BackfillCurve
-from hotfill.rehearsal.backfill_evaluation import PerQuery, Quality
+from hotfill.rehearsal.backfill_evaluation import Figures, PerQuery
 from hotfill.rehearsal.recommendation import ModelSigns, recommend
 from hotfill.rehearsal.results import MeasuredCurve, Point
 
@@ -26,7 +26,7 @@ def curve(
         strategy=name, transform=transform, queries=queries, calibration="none", order=order,
         labels_used=False,
         points=tuple(
-            Point(share, Quality(value, 0.0, 0.0), 0.0)
+            Point(share, Figures(value, 0.0, 0.0), 0.0)
             for share, value in zip(shares, values, strict=True)
         ),
         auc=measured.auc, gain=measured.gain, floor=measured.floor, dips=measured.dips,

@@ -8,8 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hotfill.errors import (
     ConfigError,
@@ -19,15 +17,15 @@ from hotfill.errors import (
     StoreError,
     StoreFullError,
 )
-from hotfill.stores import MemoryGallery, Range
+from hotfill.stores import Range
 from hotfill.stores.section import Existing, IndexFilesSection
 from hotfill.types import ModelId
 
 faiss = pytest.importorskip("faiss")
 
+from hotfill.locks import ReadWriteLock  # noqa: E402
 from hotfill.stores.index_files import IndexFilesGallery, index, sides  # noqa: E402
 from hotfill.stores.index_files import gallery as store  # noqa: E402
-from hotfill.stores.read_write_lock import ReadWriteLock  # noqa: E402
 
 OLD = ModelId("old", "1", 16)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
@@ -319,47 +317,6 @@ def test_an_adoption_that_was_cut_off_begins_again(tmp_path, monkeypatch):
     assert not (tmp_path / "store").exists()
     IndexFilesGallery.adopt(tmp_path / "store", OLD, index_file=source).close()
     assert not list(tmp_path.glob("*.unfinished"))
-
-
-# Filters --------------------------------------------------------------------------------------
-
-KEYS = st.sampled_from(["a", "a.b", "ä b", "xy'`[0]", "\n", "$", "id"])
-SCALARS = (
-    st.booleans()
-    | st.integers(-(2**63) + 1, 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
-    | st.sampled_from([0, 1, 1.0, 2**53, 2.0**53, "1", "true", "'; --", True])
-)
-BOUNDS = st.none() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False)
-WHERE = st.dictionaries(
-    KEYS, SCALARS | st.lists(SCALARS, max_size=3) | st.builds(Range, BOUNDS, BOUNDS), max_size=2
-)
-
-
-@settings(max_examples=40)
-@given(
-    st.lists(st.dictionaries(KEYS, SCALARS, max_size=3), max_size=6), st.lists(WHERE, max_size=6)
-)
-def test_filters_and_metadata_are_those_of_the_reference(tmp_path_factory, metadata, wheres):
-    folder = tmp_path_factory.mktemp("gallery") / "store"
-    names = [f"{i}" for i in range(len(metadata))]
-    rows = np.ones((len(metadata), 16), dtype=np.float32)
-    wheres = [*wheres, *({key: value} for row in metadata for key, value in row.items())]
-    with IndexFilesGallery.create(folder, OLD) as real, MemoryGallery(OLD) as model:
-        for gallery in (real, model):
-            gallery.upsert(names, rows, space=OLD, metadata=metadata)
-        for one, other in zip(real.get(names), model.get(names), strict=True):
-            assert one.metadata == other.metadata
-            assert list(map(type, one.metadata.values())) == list(
-                map(type, other.metadata.values())
-            )
-        for where in wheres:
-            found, expected = (
-                sorted(each.search({OLD: QUERIES[:1]}, 10, where=where)[OLD].item_ids[0])
-                for each in (real, model)
-            )
-            assert found == expected, where
 
 
 # Opening --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hotfill.types import ModelId
 lancedb = pytest.importorskip("lancedb")
 pa = pytest.importorskip("pyarrow")
 
-from hotfill.stores.lancedb import LanceDBGallery, upkeep  # noqa: E402
+from hotfill.stores.lancedb import LanceDBGallery  # noqa: E402
 from hotfill.stores.lancedb import table as module  # noqa: E402
 
 OLD = ModelId("old", "1", 3)
@@ -97,7 +97,7 @@ def test_adopting_changes_nothing_in_the_table_and_lets_it_be_read_and_searched(
             ({"price": Range(at_least=10**30)}, []),
             ({"fresh": True}, ["1"]),
             ({"title": "fox", "fresh": True}, ["1"]),
-            ({"picture": "1"}, []),
+            ({"stock": [5, 6.0, 99], "title": ["fox", "car"]}, ["1"]),
         ):
             found = gallery.search({OLD: np.ones((1, 3))}, 9, where=where)[OLD]
             assert sorted(found.item_ids[0]) == expected, where
@@ -193,13 +193,161 @@ def test_preparing_that_was_cut_off_is_finished_by_the_next(products, monkeypatc
         assert (gallery.spaces, len(gallery)) == ((OLD, NEW), 3)
 
 
+# What hotfill does not model ------------------------------------------------------------------
+
+
+@pytest.fixture
+def documents(tmp_path):
+    """A table as frameworks make it: structs, lists, dates, numbers that are none, zeros."""
+    lines = pa.struct(
+        [("from", pa.int16()), ("seen", pa.timestamp("us")), ("of", pa.list_(pa.int32()))]
+    )
+    metadata = pa.struct([("source", pa.string()), ("page", pa.int64()), ("lines", lines)])
+    rows = [
+        {
+            "source": f"{n % 2}.txt",
+            "page": n,
+            "lines": {"from": n, "seen": 1_700_000_000_000_001, "of": [n, 2]},
+        }
+        for n in range(5)
+    ]
+    table = pa.table(
+        {
+            "id": [f"{n}" for n in range(6)],
+            "text": [f"text {n}" for n in range(6)],
+            "metadata": pa.array([*rows, None], metadata),
+            "tags": [["a", "b"]] * 6,
+            "_private": ["mine"] * 6,
+            "score": [0.5, float("nan"), float("inf"), 1.5, None, 2.5],
+            "when": pa.array([1, 2, 3, 4, 5, None], pa.timestamp("us")),
+            "other": vectors(np.eye(6)),
+            "vector": vectors([[1, 0, 0], [0, 0, 0], [float("nan"), 1, 0], *np.eye(3)]),
+        }
+    )
+    lancedb.connect(str(tmp_path)).create_table("documents", table, on_bad_vectors="null")
+    folder = tmp_path
+    theirs = lancedb.connect(str(folder)).open_table("documents")
+    assert theirs.schema.field("metadata").type == metadata
+    return folder
+
+
+THEIRS = ["id", "text", "metadata", "tags", "_private", "score", "when", "other"]
+
+
+def their_rows(folder):
+    table = lancedb.connect(str(folder)).open_table("documents").to_arrow().select(THEIRS)
+    return table.sort_by("id").combine_chunks()
+
+
+def same(one, other):
+    """Tell whether two tables are equal, a number that is none equal to itself too."""
+    return str(one.to_pydict()) == str(other.to_pydict()) and one.schema.types == other.schema.types
+
+
+def test_no_write_of_an_upgrade_takes_anything_of_theirs(documents):
+    before = their_rows(documents)
+    with LanceDBGallery.adopt(documents, OLD, table="documents") as gallery:
+        gallery.add_space(NEW)
+        page = gallery.scan(OLD)
+        rows = np.ones((len(page.item_ids), 4))
+        assert gallery.move(page.item_ids, rows, space=NEW, expected_versions=page.versions).all()
+        gallery.upsert(["0", "1"], np.ones((2, 4)), space=NEW, kept={OLD: np.eye(3)[:2]})
+        gallery.upsert(["3"], np.eye(3)[:1], space=OLD)
+        for state in gallery.get(list(page.item_ids)):
+            gallery.set_metadata([state.item_id], [state.metadata])
+            gallery.upsert([state.item_id], np.ones((1, 4)), space=NEW, metadata=[state.metadata])
+        gallery.drop_space(OLD)
+    assert same(their_rows(documents), before)
+
+
+def test_fields_of_structs_are_metadata_and_changing_one_changes_nothing_else(documents):
+    before = their_rows(documents)
+    with LanceDBGallery.adopt(documents, OLD, table="documents") as gallery:
+        gallery.add_space(NEW)
+        states = gallery.get([f"{n}" for n in range(6)])
+        assert states[1].metadata == {
+            "text": "text 1",
+            "metadata.source": "1.txt",
+            "metadata.page": 1,
+            "metadata.lines.from": 1,
+        }
+        assert states[5].metadata == {"text": "text 5", "score": 2.5}
+        gallery.set_metadata(
+            ["1", "5"],
+            [
+                {**states[1].metadata, "metadata.lines.from": 7, "metadata.new": True},
+                {**states[5].metadata, "metadata.source": "new.txt"},
+            ],
+        )
+        changed = gallery.get(["1", "5"])
+        assert changed[0].metadata["metadata.new"] is True
+        assert changed[1].metadata == {**states[5].metadata, "metadata.source": "new.txt"}
+        with pytest.raises(InputError, match="of type int16, which cannot hold"):
+            gallery.set_metadata(["3"], [{"metadata.lines.from": 10**9}])
+    after, expected = their_rows(documents).to_pydict(), before.to_pydict()
+    expected["metadata"][1]["lines"]["from"] = 7
+    expected["metadata"][5] = {"source": "new.txt", "page": None, "lines": None}
+    assert str(after) == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ({"metadata.source": "1.txt"}, {"3"}),
+        ({"metadata.page": [0.0, 4], "metadata.source": ["0.txt", "x"]}, {"0", "4"}),
+        ({"metadata.lines.from": Range(at_least=3)}, {"3", "4"}),
+        ({"absent": 1}, set()),
+    ],
+)
+def test_filters_reach_fields_of_structs(documents, where, found):
+    with LanceDBGallery.adopt(documents, OLD, table="documents") as gallery:
+        hits = gallery.search({OLD: np.ones((1, 3))}, 9, where=where)[OLD]
+        assert set(hits.item_ids[0]) == found
+
+
+@pytest.mark.parametrize("key", ["tags", "when", "metadata", "metadata.nothing", "_private.x"])
+def test_a_filter_by_what_is_no_metadata_is_refused_and_not_silently_empty(documents, key):
+    refused = pytest.raises(InputError, match=r"is of type|does not begin with an underscore")
+    with LanceDBGallery.adopt(documents, OLD, table="documents") as gallery, refused:
+        gallery.search({OLD: np.ones((1, 3))}, 9, where={key: "x"})
+
+
+def test_stored_zeros_are_embedded_like_others(documents):
+    with LanceDBGallery.adopt(documents, OLD, table="documents") as gallery:
+        names = [f"{n}" for n in range(6)]
+        assert "1" in gallery.scan(OLD).item_ids
+        assert gallery.vectors(names, OLD).item_ids == ("0", "3", "4", "5")
+        assert gallery.search({OLD: np.ones((1, 3))}, 9)[OLD].item_ids[0] == ("0", "3", "4", "5")
+        gallery.add_space(NEW)
+        page = gallery.scan(OLD)
+        rows = np.ones((len(page.item_ids), 4))
+        assert gallery.move(page.item_ids, rows, space=NEW, expected_versions=page.versions).all()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
+def test_the_name_of_a_table_does_not_lead_elsewhere(tmp_path, name):
+    (tmp_path / "db").mkdir()
+    for way in (LanceDBGallery.create, LanceDBGallery.adopt):
+        with pytest.raises(InputError, match="a table is called by letters"):
+            way(tmp_path / "db", OLD, table=name)
+    with pytest.raises(InputError, match="a table is called by letters"):
+        LanceDBGallery.open(tmp_path / "db", table=name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["db"]
+
+
+def test_looking_for_a_table_that_is_not_there_leaves_nothing(tmp_path):
+    with pytest.raises(StoreError, match="has no table 'items'"):
+        LanceDBGallery.open(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 # Searching by an index, and upkeep ------------------------------------------------------------
 
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """A gallery of 2,000 items that is large enough for an index."""
-    monkeypatch.setattr(upkeep, "INDEXED_FROM", 1000)
+    monkeypatch.setattr(module, "INDEXED_FROM", 1000)
     random = np.random.default_rng(0)
     rows = random.normal(size=(2000, 16)).astype(np.float32)
     with LanceDBGallery.create(tmp_path / "db", LARGE) as gallery:
@@ -261,39 +409,40 @@ def test_an_index_that_compares_otherwise_is_passed_by(tmp_path):
 
 def test_writes_and_searches_go_on_while_an_index_is_built(large, monkeypatch):
     building, may_end = threading.Event(), threading.Event()
+    build_indexes = module.build_indexes
 
     def slow(table, *, exact):
         building.set()
         assert may_end.wait(60)
-        upkeep.build_indexes(table, exact=exact)
+        build_indexes(table, exact=exact)
 
     monkeypatch.setattr(module, "build_indexes", slow)
     thread = threading.Thread(target=large.optimise)
     thread.start()
     assert building.wait(60)
-    for i in range(upkeep._FEW_COMMITS + 2):
+    for i in range(module._FEW_COMMITS + 2):
         large.upsert([f"new {i}"], np.eye(1, 16), space=LARGE)
     assert best_of(large, 3).scores[0].tolist() == [1, 1, 1]
     may_end.set()
     thread.join()
     assert large._seen.indexed
-    assert large.count(LARGE) == 2000 + upkeep._FEW_COMMITS + 2
+    assert large.count(LARGE) == 2000 + module._FEW_COMMITS + 2
 
 
 def test_many_small_writes_do_not_leave_as_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(upkeep, "_FEW_COMMITS", 8)
+    monkeypatch.setattr(module, "_FEW_COMMITS", 8)
     with LanceDBGallery.create(tmp_path / "db", OLD) as gallery:
-        for i in range(3 * upkeep._FEW_COMMITS):
+        for i in range(3 * module._FEW_COMMITS):
             gallery.upsert([f"{i}"], np.ones((1, 3)), space=OLD)
         assert (
             gallery._table._handle.stats()["fragment_stats"]["num_fragments"]
-            <= upkeep._FEW_COMMITS + 1
+            <= module._FEW_COMMITS + 1
         )
-        assert gallery.count(OLD) == 3 * upkeep._FEW_COMMITS
+        assert gallery.count(OLD) == 3 * module._FEW_COMMITS
 
 
 def test_old_versions_are_removed_unless_the_table_has_a_tag(tmp_path, monkeypatch):
-    monkeypatch.setattr(upkeep, "_READERS_FINISH_IN", timedelta(milliseconds=1))
+    monkeypatch.setattr(module, "_READERS_FINISH_IN", timedelta(milliseconds=1))
     with LanceDBGallery.create(tmp_path / "db", OLD) as gallery:
         gallery.upsert(["a"], np.ones((1, 3)), space=OLD)
         table = gallery._table._handle

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
-from hotfill.stores.kept import KeptVectors
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery, engine_process, live_shard
 from hotfill.stores.qdrant_edge import shard as shard_module
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.shard import Shard, translated
 from hotfill.types import ModelId
 
@@ -96,26 +96,37 @@ def test_a_move_is_one_write_of_each_point_whole(edge, monkeypatch):
     assert {state.origin for state in edge.get(NAMES)} == {"up"}
 
 
-def test_vectors_are_read_while_a_move_goes_on(edge, monkeypatch):
+def test_reads_and_searches_do_not_wait_for_a_move_and_see_its_beginning_or_end(edge, monkeypatch):
     versions = filled(edge)
     before = edge.vectors(NAMES, OLD).vectors
+    queries = {OLD: rows(1, OLD), NEW: rows(1, NEW)}
     write, seen = Shard.write, []
 
-    def read_meanwhile(*args):
-        for _ in range(2):  # before the points change, and after
-            thread = threading.Thread(
-                target=lambda: seen.append(edge.vectors(NAMES, OLD).vectors), daemon=True
+    def read():
+        seen.append(
+            (
+                edge.vectors(NAMES, OLD).vectors,
+                [edge.count(OLD), edge.count(NEW)],
+                [len(edge.search(queries, 50)[space].item_ids[0]) for space in queries],
+                {state.space for state in edge.get(NAMES)},
+                [len(edge.scan(space).item_ids) for space in queries],
             )
+        )
+
+    def read_before_and_after(*args):
+        for _ in range(2):
+            thread = threading.Thread(target=read, daemon=True)
             thread.start()
             thread.join(30)
             if len(seen) == 1:
                 write(*args)
 
-    monkeypatch.setattr(Shard, "write", read_meanwhile)
+    monkeypatch.setattr(Shard, "write", read_before_and_after)
     edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
     assert len(seen) == 2  # otherwise the readers waited for the move
-    for found in seen:
+    for (found, *others), sides, space in zip(seen, ([30, 0], [0, 30]), (OLD, NEW), strict=True):
         np.testing.assert_array_equal(found, before)
+        assert others == [[30, 0], sides, {space}, sides]  # the move is not finished
 
 
 def test_a_vector_that_comes_back_between_two_readings_is_read_again(edge, monkeypatch):
@@ -435,3 +446,19 @@ def test_a_filter_of_many_values_is_a_few_conditions(edge, monkeypatch):
     found = edge.search({OLD: rows(1, OLD)}, 100, where=where)[OLD].item_ids[0]
     assert set(found) == set(NAMES[4:10])
     assert len(made) <= 8
+
+
+def test_a_shard_whose_configuration_lags_behind_its_segments_is_opened(edge, folder):
+    """As a power cut leaves it in the middle of the making of room for vectors."""
+    filled(edge)
+    edge.close()
+    (config,) = folder.glob("shard-*/edge_config.json")
+    lagging = json.loads(config.read_text())
+    del lagging["vectors"][NEW.fingerprint]
+    config.write_text(json.dumps(lagging))
+    with QdrantEdgeGallery.open(folder, exact=True) as again:
+        again.add_space(NEW)
+        found = again.search({OLD: rows(30, OLD)}, 1)[OLD].item_ids
+        assert [ids[0] for ids in found] == NAMES
+        again.upsert(["more"], rows(1, NEW, seed=5), space=NEW)
+        assert again.count(NEW) == 1

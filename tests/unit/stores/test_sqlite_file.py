@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, StoreError, StoreFullError
-from hotfill.stores.kept import KeptVectors
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.sqlite_file import connect, transaction, translated
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -24,6 +25,7 @@ ITEMS = 300
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "_LEAST_REST", 0)  # these galleries are done in no time
 
 
 def guarded(folder, **changes):
@@ -62,8 +64,10 @@ def test_without_canaries_nothing_is_measured(tmp_path):
     assert up.status().quality is None
 
 
-def test_time_alone_brings_a_measurement_too_but_takes_at_most_a_tenth(tmp_path, monkeypatch):
-    now = [0.0]
+@pytest.fixture
+def slowly(tmp_path, monkeypatch):
+    """A guard whose every measurement takes 20 s of a clock that stands still otherwise."""
+    now = [time.time()]
 
     class Clock:
         monotonic = staticmethod(lambda: now[0])
@@ -71,29 +75,62 @@ def test_time_alone_brings_a_measurement_too_but_takes_at_most_a_tenth(tmp_path,
 
     up = guarded(tmp_path, guard_seconds=60.0)
     up.start()
-    done = len(quality_curve(up.journal))
+    up.journal.add_work("embed", [(["one more"], [0.0])], 1)  # else each batch would be the last
+    measure = watch.measure
 
     def slow(*args):
         now[0] += 20.0
         return measure(*args)
 
-    measure = watch.measure
+    monkeypatch.setattr(watch, "_LEAST_REST", 9)
     monkeypatch.setattr(watch, "time", Clock)
     monkeypatch.setattr(watch, "measure", slow)
-    guarding = Guard(
-        up.gallery,
-        up.journal,
-        up.plan_in_force,
-        kept_canaries(up.folder, up.journal),
-        up.state.load_fit,
-    )
-    guarding.begin()
-    assert len(quality_curve(up.journal)) == done + 1
-    for wait, measured in ((100.0, 0), (79.0, 0), (2.0, 1)):  # 9 x 20 s beat the 60 s
-        now[0] += wait
+
+    def measured(action, seconds=0.0):
+        now[0] += seconds
         before = len(quality_curve(up.journal))
-        guarding.after_batch(0)
-        assert len(quality_curve(up.journal)) - before == measured
+        action()
+        return len(quality_curve(up.journal)) - before
+
+    def guard():
+        canaries = kept_canaries(up.folder, up.journal)
+        return Guard(up.gallery, up.journal, up.plan_in_force, canaries, up.state.load_fit)
+
+    return up, guard, measured
+
+
+def test_neither_the_clock_nor_progress_brings_more_than_a_tenth_of_measuring(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding._measure()
+    for items in (0, len(up.gallery)):  # 9 x 20 s of rest, whatever is done
+        assert measured(lambda items=items: guarding.after_batch(items), 100.0) == 0
+        assert measured(lambda items=items: guarding.after_batch(items), 79.0) == 0
+        assert measured(lambda items=items: guarding.after_batch(items), 2.0) == 1
+
+
+def test_the_end_is_measured_without_a_rest(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding.begin()
+    up.journal.drop_work("embed")
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 1.0) == 1
+
+
+def test_progress_brings_a_measurement_before_its_time(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding.begin()
+    guarding._took = 0.0
+    assert measured(lambda: guarding.after_batch(0), 1.0) == 0
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 1.0) == 1
+
+
+def test_a_run_that_follows_soon_does_not_measure_again(slowly):
+    _, guard, measured = slowly
+    guard()._measure()
+    assert measured(guard().begin, 100.0) == 0
+    assert measured(guard().begin, 81.0) == 1
 
 
 def test_a_gate_that_is_not_met_holds_everything_with_its_figures(tmp_path):

@@ -37,7 +37,7 @@ def write(items: ItemsIn, service: Served) -> Counted:
     """Write items: new ones, or new content of known ones. The next search finds them.
 
     Write your own database first, where the source reads contents: then a kill in between loses
-    nothing, and the same call again mends it. All items are written, or none.
+    nothing, and the same call again fixes it. All items are written, or none.
     """
     _check_number(len(items.items), service)
     metadata = [item.metadata for item in items.items if item.metadata is not None]

@@ -122,7 +122,7 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
-            return f"{count(status.dead_letters)} items failed for good: mend and try them again."
+            return f"{count(status.dead_letters)} items failed for good: fix and try them again."
         case Phase.BACKFILLED if verified:
             return "Verified. Cut over when you are ready."
         case Phase.BACKFILLED:

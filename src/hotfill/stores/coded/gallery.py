@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.errors import ConfigError
-from hotfill.locks import FolderLock
+from hotfill.locks import FolderLock, ReadWriteLock
 from hotfill.stores.base import Found, Gallery, Hits, check_space
 from hotfill.stores.coded.side import (
     CodeSide,
@@ -22,7 +22,6 @@ from hotfill.stores.coded.side import (
 from hotfill.stores.coded.slot_file import record_of
 from hotfill.stores.filters import matches
 from hotfill.stores.folder import check_room
-from hotfill.stores.read_write_lock import ReadWriteLock
 from hotfill.vectors import Checked
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import StoreError
+from hotfill.locks import ReadWriteLock
 from hotfill.stores.base import Hits, check_space
 from hotfill.stores.index_files.index import Built, load_index, nearest
 from hotfill.stores.index_files.truth import Truth
-from hotfill.stores.read_write_lock import ReadWriteLock
-from hotfill.stores.rows import Rows
+from hotfill.stores.memory import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

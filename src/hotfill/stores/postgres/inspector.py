@@ -38,6 +38,10 @@ SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, a.attnotnull, EXIS
 """
 
 
+_RELKIND = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
+_OTHER_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns of a table hotfill uses."""
@@ -62,6 +66,12 @@ def look(
     columns = {row[0]: row[1:] for row in connection.execute(_COLUMNS, (quoted,)).fetchall()}
     if not columns:
         raise StoreError(f"there is no table {quoted}, or you may not see it")
+    (relkind,) = connection.execute(_RELKIND, (quoted,)).fetchone() or ("",)
+    if relkind not in ("r", "p"):
+        raise StoreError(
+            f"{quoted} is not a table but a {_OTHER_KINDS.get(relkind, 'relation')}: adopt the "
+            "table that has the vectors"
+        )
     for name in (id_column, vector_column, metadata_column):
         if name is not None and name not in columns:
             raise StoreError(f"{quoted} has no column {name!r}; it has {', '.join(columns)}")
@@ -254,6 +264,12 @@ AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''
 AND attname::text <> ALL (%s) ORDER BY attnum
 """
 
+_TRIGGERS = """
+SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal
+AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0 AND tgname NOT LIKE 'hotfill\\_%%'
+AND tgattr = ''::int2vector ORDER BY 1
+"""
+
 _SAMPLED = 1000  # rows whose lengths are compared with what the model promises
 
 
@@ -272,6 +288,7 @@ def remarks(connections: Connections, stamp: Stamp, model: ModelId | None) -> li
             *_vectors_without_use(connection, stamp),
             *_dependents(connection, stamp),
             *_rows_not_made_up(connection, stamp),
+            *_what_runs_too(connection, stamp),
             *(line for each in models for line in _without_index(connection, stamp, each)),
         ]
     if connections.pooled:
@@ -357,6 +374,25 @@ def _rows_not_made_up(connection: Connection, stamp: Stamp) -> list[str]:
         f"new rows of {table} have to be inserted by your own statements, which hotfill sees: "
         f"{'; '.join(why)}. Rows that exist can be written through hotfill"
     ]
+
+
+def _what_runs_too(connection: Connection, stamp: Stamp) -> list[str]:
+    """Name triggers that each move fires, and what a partitioned table has to do without."""
+    table = stamp.items.as_string()
+    said = []
+    fired = [name for (name,) in connection.execute(_TRIGGERS, (table,))]
+    if fired:
+        said.append(
+            f"each item that is moved is an UPDATE of its row and fires {', '.join(fired)}: let "
+            "them pass over updates that change columns of hotfill only, if that matters"
+        )
+    if connection.execute(_RELKIND, (table,)).fetchone() == ("p",):
+        said.append(
+            f"{stamp.schema}.{stamp.table} is partitioned: PostgreSQL cannot build an index of it "
+            "while others write, so `optimise` builds none; rows written to a partition by its own "
+            "name are counted by `recount` only"
+        )
+    return said
 
 
 def _without_index(connection: Connection, stamp: Stamp, model: ModelId) -> list[str]:

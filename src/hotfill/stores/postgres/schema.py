@@ -414,10 +414,11 @@ def optimise(
     if not mine:
         return
     try:
+        parts = _is_partitioned(connection, stamp)
         for space in stamp.spaces:
             size = sizes.get(space.model, 0)
             built = _is_built(connection, stamp, space)
-            wanted = size >= INDEXED_FROM and not exact and space.can_be_indexed
+            wanted = size >= INDEXED_FROM and not exact and space.can_be_indexed and not parts
             if built is False or (built and size == 0):
                 connection.execute(
                     sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
@@ -429,6 +430,15 @@ def optimise(
         connection.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(stamp.items))
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+
+def _is_partitioned(connection: Connection, stamp: Stamp) -> bool:
+    """Tell whether the table is one whose indexes cannot be built while others write."""
+    row = connection.execute(
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)",
+        (stamp.items.as_string(),),
+    ).fetchone()
+    return row == (True,)
 
 
 def _is_built(connection: Connection, stamp: Stamp, space: Space) -> bool | None:

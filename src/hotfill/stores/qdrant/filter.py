@@ -67,7 +67,7 @@ def _ways(key: str) -> list[tuple[str, ...]]:
     if len(names) > _MOST_NAMES:
         return [(key,), tuple(names)]
     first, *rest = names
-    ways = [(first,)]
+    ways: list[tuple[str, ...]] = [(first,)]
     for name in rest:
         ways = [
             longer for way in ways for longer in ((*way[:-1], f"{way[-1]}.{name}"), (*way, name))

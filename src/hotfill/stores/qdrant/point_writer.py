@@ -52,26 +52,27 @@ def upsert(
     kinds: vectors by their name. versions: int64 (n,). ours: the names of hotfill's vectors.
     """
     adopted = collection.adopted
-    points = []
+    points, largest = [], 0
     for place, item_id in enumerate(item_ids):
         record = before.get(item_id)
         stored = foreign(record.payload or {}) if record else {}
         others = {} if record is None else named(record)
         content = stored if metadata is None else changed(stored, metadata[place], adopted=adopted)
+        vectors = {
+            **{name: vector for name, vector in others.items() if name not in ours},
+            **{name: rows[place].tolist() for name, rows in kinds.items()},
+        }
+        largest = max(largest, sum(_numbers(vector) for vector in vectors.values()))
         points.append(
             models.PointStruct(
                 id=collection.point(item_id),
-                vector={
-                    **{name: vector for name, vector in others.items() if name not in ours},
-                    **{name: rows[place].tolist() for name, rows in kinds.items()},
-                },
+                vector=vectors,
                 payload={
                     **payload(int(versions[place]), side, content),
                     **({} if adopted else {ID: item_id}),
                 },
             )
         )
-    largest = max((sum(map(_numbers, point.vector.values())) for point in points), default=0)
     for part in parts(len(points), largest):
         collection.update([models.UpsertOperation(upsert=models.PointsList(points=points[part]))])
 

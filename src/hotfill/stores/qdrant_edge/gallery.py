@@ -12,8 +12,8 @@ from hotfill.errors import StoreFullError
 from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
 from hotfill.stores.folder import Stamp, check_room, new_folder, read_stamp, write_stamp
-from hotfill.stores.kept import KeptVectors
 from hotfill.stores.qdrant_edge.engine_process import check_opens
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
 from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by
@@ -50,11 +50,16 @@ class QdrantEdgeGallery(Gallery):
         """Use `create` or `open`."""
         self._folder_lock = lock
         self._lock = RLock()  # held by writes; searches and reads do without
-        self._live = LiveShard(folder, stamp, self._lock, exact=exact, ef=ef)
         self._writes = 0  # changes after each write, before vectors leave `kept.sqlite`
         self._kept = KeptVectors(folder / "kept.sqlite")
         self._kept_read, self._kept_lock = KeptVectors(folder / "kept.sqlite"), Lock()
         self._clock = LastingClock(self._kept.version_ceiling, self._kept.raise_ceiling)
+        try:
+            self._live = LiveShard(folder, stamp, self._lock, exact=exact, ef=ef)
+        except BaseException:
+            self._kept.close()
+            self._kept_read.close()
+            raise
 
     @classmethod
     def create(
@@ -267,10 +272,8 @@ class QdrantEdgeGallery(Gallery):
 
     def _count(self, space: ModelId, origin: str | None) -> int:
         own = space.fingerprint
-        if origin is None:  # kept at hand; the others by a filter
-            with self._lock:
-                self._live.settle()
-                return self._live.counts[space]
+        if origin is None:
+            return self._live.count(space)
         if origin == own:
             return self._live.read(lambda shard: shard.count_own(own))
         return self._live.read(lambda shard: shard.count(own, made_by_transform=origin))

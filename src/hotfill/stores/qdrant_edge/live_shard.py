@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from operator import methodcaller
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from hotfill.stores.qdrant_edge.shard import Shard
 from hotfill.stores.qdrant_points import SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Any, TypeVar
@@ -67,6 +68,7 @@ class LiveShard:
         self._unflushed = 0  # items written since the engine's log was last shortened
         self._torn = True  # whether a write may have stopped half-way: then count, do not trust
         self.counts: Mapping[ModelId, int] = {}
+        self._finished: Mapping[ModelId, int] = {}  # counts as of the last write that is done
         self.shard = Shard.load(shard_folder(folder, stamp), exact=exact, ef=ef)
         try:
             for model in stamp.spaces:
@@ -88,13 +90,13 @@ class LiveShard:
         """Add a named vector to the shard, then stamp the folder."""
         self.shard.add_space(model)
         self._restamp(Stamp((*self.spaces, model), self._stamp.data))
-        self._torn = True
+        self._finished, self._torn = {}, True
 
     def drop_space(self, model: ModelId) -> None:
         """Stamp the folder without a space, then remove its vectors."""
         remaining = tuple(space for space in self.spaces if space != model)
         self._restamp(Stamp(remaining, self._stamp.data))
-        self._torn = True
+        self._finished, self._torn = {}, True
         self.shard.drop_space(model)
 
     # Writing
@@ -103,7 +105,7 @@ class LiveShard:
         """Count the items of each side, if a write may have stopped half-way."""
         if self._torn:
             self.counts = {space: self.shard.count(space.fingerprint) for space in self.spaces}
-            self._torn = False
+            self._finished, self._torn = self.counts, False
 
     def before_write(self, n_bytes: int, n_items: int) -> None:
         """See that a write has room, and that opening would not take long after it."""
@@ -125,19 +127,29 @@ class LiveShard:
     ) -> None:
         """Write whole items of one side. before: the records of those that exist."""
         self._note(item_ids)
-        self._torn = True
-        self._add({space: len(item_ids)}, 1)  # up before the write, down after it
-        self.shard.write(item_ids, payloads, space.fingerprint, rows)
-        self._add(Counter(self.sides(before).values()), -1)
-        self._torn = False
+        with self._changing(arriving={space: len(item_ids)}, leaving=self.sides(before)):
+            self.shard.write(item_ids, payloads, space.fingerprint, rows)
 
     def delete(self, there: Mapping[str, Any]) -> None:
         """Remove items, given as records with their side."""
         self._note(there)
+        with self._changing(arriving={}, leaving=self.sides(there)):
+            self.shard.delete(list(there))
+
+    @contextmanager
+    def _changing(
+        self, *, arriving: Mapping[ModelId, int], leaving: Mapping[str, ModelId]
+    ) -> Iterator[None]:
+        """Keep the counts during a write: up before it, down after it, unknown if it fails."""
         self._torn = True
-        self.shard.delete(list(there))
-        self._add(Counter(self.sides(there).values()), -1)
-        self._torn = False
+        self._add(arriving, 1)
+        try:
+            yield
+        except BaseException:
+            self._finished = {}
+            raise
+        self._add(Counter(leaving.values()), -1)
+        self._finished, self._torn = self.counts, False
 
     def overwrite_payload(self, item_id: str, content: dict[str, Any]) -> None:
         """Replace everything that is stored with the vector of one existing item."""
@@ -170,6 +182,15 @@ class LiveShard:
             except StoreError:
                 if shard is self.shard:
                     raise  # otherwise a rebuilt shard took its place
+
+    def count(self, space: ModelId) -> int:
+        """Count the items of a side as of the last write that is finished."""
+        known = self._finished.get(space)
+        if known is None:
+            with self._lock:
+                self.settle()
+                known = self.counts[space]
+        return known
 
     def search(
         self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None

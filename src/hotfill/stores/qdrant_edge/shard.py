@@ -7,6 +7,7 @@ threads, a service's among them, get their turn between two.
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,6 +16,7 @@ import numpy as np
 
 from hotfill.errors import InputError, StoreBusyError, StoreError, StoreFullError
 from hotfill.extras import need
+from hotfill.files import write_whole
 from hotfill.stores.base import Hits
 from hotfill.stores.failures import told
 from hotfill.stores.qdrant_points import (
@@ -94,7 +96,12 @@ class Shard:
     def load(cls, path: Path, *, exact: bool, ef: int | None) -> Self:
         """Open a shard."""
         with translated(f"open the shard {path}"):
-            engine = client.EdgeShard.load(str(path))
+            try:
+                engine = client.EdgeShard.load(str(path))
+            except Exception as error:
+                if "Incompatible configs" not in str(error) or not _agree_on_vectors(path):
+                    raise
+                engine = client.EdgeShard.load(str(path))
         return cls(engine, exact=exact, ef=ef)
 
     # Spaces
@@ -336,6 +343,28 @@ _SAYINGS: Sayings = (  # the engine raises bare exceptions, so the text decides
     ("WouldBlock", StoreBusyError, True),
     ("Too many open files", StoreError, True),
 )
+
+
+def _agree_on_vectors(path: Path) -> bool:
+    """Write into a shard's configuration the vectors that its segments have. Tells whether it did.
+
+    The engine makes room for vectors in the segments first and in the configuration afterwards; a
+    power cut in between leaves a shard that it does not open (0.9.0). Room for vectors that nobody
+    asks for does no harm, and a step that is repeated finds it made.
+    """
+    file = path / "edge_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    known = set(config["vectors"])
+    for segment in path.glob("segments/*/segment.json"):
+        vectors = json.loads(segment.read_text(encoding="utf-8"))["config"]["vector_data"]
+        for name, vector in vectors.items():
+            config["vectors"].setdefault(
+                name, {"size": vector["size"], "distance": vector["distance"]}
+            )
+    if set(config["vectors"]) == known:
+        return False
+    write_whole(file, json.dumps(config))
+    return True
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from hotfill.errors import InputError, StoreBusyError, StoreError
-from hotfill.stores.postgres import PostgresGallery
+from hotfill.stores.postgres import PostgresGallery, schema
 from hotfill.types import ModelId
 from tests.postgres import Server, server
 
@@ -249,6 +249,52 @@ def test_moved_there_and_back_vectors_have_the_length_that_they_had(place, kind)
     assert after == [(1, "[0,0,1]"), *before[1:]]
 
 
+def test_a_partitioned_table_is_upgraded_and_gets_no_index(place, monkeypatch):
+    monkeypatch.setattr(schema, "INDEXED_FROM", 3)
+    place.sql(
+        "CREATE TABLE docs (id bigint PRIMARY KEY, embedding vector(3)) PARTITION BY HASH (id)"
+    )
+    for n in range(2):
+        place.sql(
+            f"CREATE TABLE docs_{n} PARTITION OF docs FOR VALUES WITH (MODULUS 2, REMAINDER {n})"
+        )
+    place.sql("INSERT INTO docs SELECT n, '[0,0,1]' FROM generate_series(1, 6) n")
+    gallery = place.adopt(OLD, table="docs")
+    assert gallery.rehearse_writes(NEW) == []
+    assert any("is partitioned" in remark for remark in gallery.remarks())
+    gallery.add_space(NEW)
+    page = gallery.scan(OLD)
+    gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
+    place.sql("UPDATE docs SET embedding = '[1,0,0]' WHERE id = 1")  # by SQL of their own
+    assert (gallery.count(OLD), gallery.count(NEW)) == (1, 5)
+    place.sql("INSERT INTO docs_0 SELECT n, '[0,0,1]' FROM generate_series(50, 99) n "
+              "WHERE satisfies_hash_partition('docs'::regclass, 2, 0, n::bigint)")  # fmt: skip
+    gallery.optimise()
+    counted = gallery.recount()
+    assert counted[OLD] == place.sql("SELECT count(*) FROM docs WHERE hotfill_space = 1")[0][0] > 1
+
+
+def test_triggers_that_moves_fire_are_named(place):
+    table(place)
+    place.sql("CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS "
+              "$$ BEGIN NEW.title := 'touched'; RETURN NEW; END $$")  # fmt: skip
+    place.sql("CREATE TRIGGER touch BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION touch()")
+    place.sql("CREATE TRIGGER of_title BEFORE UPDATE OF title ON docs "
+              "FOR EACH ROW EXECUTE FUNCTION touch()")  # fmt: skip
+    gallery = place.adopt(OLD, table="docs")
+    gallery.add_space(NEW)
+    (remark,) = [line for line in gallery.remarks() if "fires" in line]
+    assert "fires touch:" in remark
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_what_is_no_table_is_not_taken_over(place, kind):
+    table(place)
+    place.sql(f"CREATE {kind} seen AS SELECT * FROM docs")
+    with pytest.raises(StoreError, match=kind.lower()):
+        place.adopt(OLD, table="seen")
+
+
 # What hotfill does not show -----------------------------------------------------------------------
 
 HIDDEN = {
@@ -364,8 +410,6 @@ def elsewhere():
 @pytest.mark.parametrize("dimension", [3, 2100])
 @pytest.mark.parametrize("half", [False, True])
 def test_pgvector_may_be_in_any_schema(elsewhere, dimension, half, monkeypatch):
-    from hotfill.stores.postgres import schema
-
     monkeypatch.setattr(schema, "INDEXED_FROM", 3)
     old, new = ModelId("old", "1", dimension), ModelId("new", "1", dimension + 1, metric="l2")
     name = f"docs_{dimension}_{half}".lower()
