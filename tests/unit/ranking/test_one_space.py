@@ -12,9 +12,9 @@ import pytest
 from hotfill.errors import ConfigError, InputError, ShapeError, VectorError
 from hotfill.ranking import OneSpace, fit_one_space, old_query_weight, scale_of
 from hotfill.ranking.one_space import correlation
-from hotfill.ranking.regression import unit
 from hotfill.stores.base import Hits
 from hotfill.types import ModelId
+from hotfill.vectors import checked, unit
 
 OLD, NEW = ModelId("old", "1", 12), ModelId("new", "1", 16)
 
@@ -187,6 +187,11 @@ def test_overfetch_holds_the_best_of_the_common_scale(space) -> None:
     best = np.argsort(-scores, axis=1)[:, :10]
     found = np.argsort(-raw, axis=1)[:, : 10 * space.overfetch]
     assert np.mean((best[:, :, None] == found[:, None, :]).any(axis=2)) > 0.98
+
+
+def test_imputed_vectors_are_not_taken_for_checked_ones_of_the_new_model(space) -> None:
+    with pytest.raises(ShapeError, match="to store, not to search with"):
+        space.imputation.carry(checked(WORLD.draw(3, seed=2)[0], OLD))
 
 
 def test_the_common_scale_is_chosen_where_it_finds_more_of_the_new_models_own_ten(space) -> None:
