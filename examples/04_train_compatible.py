@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hotfill.lab.losses import Cosine, Head, Pairs, Recipe, recipes
+from hotfill.lab.losses import Cosine, Head, PairedBatch, Recipe, recipes
 from hotfill.metrics import average_precision, rank_scores, same_label
 
 EPOCHS, BATCH, DIMENSION = 20, 64, 16
@@ -30,7 +30,9 @@ def train(
     optimiser = torch.optim.Adam([*model.parameters(), *recipe.parameters()], lr=3e-3)  # line 1
     for epoch in range(EPOCHS):
         for rows in torch.randperm(len(images)).split(BATCH):
-            pairs = Pairs(model(images[rows]), old if old is None else old[rows], labels[rows])  # 2
+            pairs = PairedBatch(
+                model(images[rows]), old if old is None else old[rows], labels[rows]
+            )  # 2
             loss = recipe(pairs, progress=epoch / EPOCHS).loss  # line 3
             optimiser.zero_grad()
             loss.backward()

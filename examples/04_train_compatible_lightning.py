@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from hotfill.lab.losses import Cosine, Head, Pairs, Recipe, recipes
+from hotfill.lab.losses import Cosine, Head, PairedBatch, Recipe, recipes
 from hotfill.lab.losses.references import from_means
 
 
@@ -24,7 +24,7 @@ class CompatibleModel(lightning.LightningModule):
         """The loss of one batch."""
         images, old_vectors, labels = batch
         progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
-        value = self.recipe(Pairs(self.network(images), old_vectors, labels), progress)
+        value = self.recipe(PairedBatch(self.network(images), old_vectors, labels), progress)
         self.log_dict({name: part.loss for name, part in value.parts.items()})
         return value.loss
 

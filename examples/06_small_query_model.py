@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hotfill.lab.losses import Cosine, Head, Pairs, Recipe, asymmetric, recipes
+from hotfill.lab.losses import Cosine, Head, PairedBatch, Recipe, asymmetric, recipes
 from hotfill.metrics import average_precision, rank_scores, same_label
 
 EPOCHS, BATCH, DIMENSION = 15, 64, 16
@@ -38,7 +38,7 @@ def train(
     optimiser = torch.optim.Adam([*model.parameters(), *recipe.parameters()], lr=3e-3)
     for epoch in range(EPOCHS):
         for rows in torch.randperm(len(images)).split(BATCH):
-            pairs = Pairs(
+            pairs = PairedBatch(
                 model(images[rows]),
                 None if large is None else large[rows],
                 None if labels is None else labels[rows],

@@ -24,7 +24,7 @@ from sets import VectorSet, clustered, vector_sets
 from hotfill.binary import CodeIndex, rerank_by_floats
 from hotfill.binary.codes import CodeFormat
 from hotfill.lab.binary import fit_start
-from hotfill.lab.binary.agreement import nearest
+from hotfill.lab.binary.choice import nearest
 from hotfill.lab.binary.training import TrainingPlan, similarity_plan
 from hotfill.metrics import ann_recall
 from hotfill.types import ModelId

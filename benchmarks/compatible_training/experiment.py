@@ -22,13 +22,13 @@ from hotfill.lab.training import (
     ArrayItems,
     Ingredients,
     OldVectors,
-    Settings,
+    TrainingSettings,
     build_backbone,
     compatible_recipe,
-    embed,
     fit,
 )
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD
+from hotfill.lab.training.items import embed
 from hotfill.metrics import same_label
 
 SCORE = Cosine(20.0, 0.1)
@@ -52,7 +52,7 @@ class Plan:
     backbone: str
     larger: str
     dimension: int
-    settings: Settings
+    settings: TrainingSettings
     old_epochs: int
     options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -164,7 +164,7 @@ class Experiment:
         recipe: str,
         seen: Pictures,
         backbone: str,
-        settings: Settings,
+        settings: TrainingSettings,
         old: Trained | None = None,
     ) -> Trained:
         classes, labels = np.unique(seen.labels, return_inverse=True)
@@ -213,20 +213,20 @@ class Experiment:
         return OldVectors(items.item_ids, vectors), compatible_recipe(name, ingredients, **options)
 
     def _old_training(self, classes: NDArray[np.int64], old: Trained) -> Reference:
-        """Class means of the old training set, numbered as the new classes are."""
+        """Class means of the old training set, and which of them answers for each new class."""
         seen = self.task.train.where(self.split.old)
         items = ArrayItems(seen.images, seen.labels, seen.item_ids)
         vectors = torch.from_numpy(embed(old.model, items, device=self.settings.device))
-        place = {int(label): row for row, label in enumerate(classes)}
-        labels = torch.tensor([place.get(int(label), -1) for label in seen.labels])
-        return from_means(vectors, labels, len(classes))
+        labels = torch.from_numpy(np.searchsorted(old.classes, seen.labels))
+        means = from_means(vectors, labels, len(old.classes))
+        return replace(means, rows=_rows(classes, old.classes))
 
     def _fit(
         self,
         model: nn.Module,
         recipe: Recipe,
         items: ArrayItems,
-        settings: Settings,
+        settings: TrainingSettings,
         folder: str,
         vectors: OldVectors | None,
         *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -92,12 +93,12 @@ def compare(
             "map": cross.map > before.map,
             "hit_rate@1": bool(cross.hits.mean() > before.hits.mean()),
         },
-        "update_gain": round(
+        "update_gain": _rounded(
             update_gain(new_to_old=cross.map, old=before.map, reference=reference.map), 4
         ),
-        "p_up": round(scores.p_up, 2),
-        "p_comp": round(scores.p_comp, 2),
-        "p_1": round(scores.p_1, 2),
+        "p_up": _rounded(scores.p_up, 2),
+        "p_comp": _rounded(scores.p_comp, 2),
+        "p_1": _rounded(scores.p_1, 2),
         "hot_refresh": [round(cell.map, 4) for cell in cells],
         "hot_refresh_area": round(curve.auc, 4),
         "dips": curve.dips,
@@ -114,13 +115,18 @@ def resized(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]
     return np.asarray(cut / np.linalg.norm(cut, axis=1, keepdims=True), dtype=np.float32)
 
 
+def _rounded(value: float, digits: int) -> float | None:
+    """JSON has no NaN: a figure that is undefined is null there, and a dash in tables."""
+    return None if math.isnan(value) else round(value, digits)
+
+
 def mean_of(rows: list[Mapping[str, object]], *keys: str) -> float:
-    """Mean of a nested figure over rows."""
+    """Mean of a nested figure over rows; NaN where it is undefined in any of them."""
     values = []
     for row in rows:
         value: object = row
         for key in keys:
             assert isinstance(value, Mapping)
             value = value[key]
-        values.append(float(value))  # type: ignore[arg-type]
+        values.append(math.nan if value is None else float(value))  # type: ignore[arg-type]
     return float(np.mean(values))

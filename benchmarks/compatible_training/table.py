@@ -7,6 +7,7 @@ python benchmarks/compatible_training/table.py --into docs/benchmarks.md   # rep
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.compatible_training.measure import mean_of
 from benchmarks.compatible_training.plans import CIFAR100, LONGER, OMNIGLOT
 from benchmarks.compatible_training.run import aims, table
 from benchmarks.page import line, main
@@ -73,10 +75,10 @@ def _cell(rows: Rows, split: str, recipe: str) -> str:
     ahead = f"{np.mean(gained):+.3f}" + (f" ± {np.std(gained):.3f}" if len(found) > 1 else "")
     if np.mean(gained) > 0:
         ahead = f"**{ahead}**"
-    p_1 = np.mean([row["p_1"] for row in found])
+    p_1 = mean_of(found, "p_1")
     flips = np.mean([row["mean_flips@1"] for row in found])
     seeds = "" if len(found) == 3 else f" ({len(found)})"
-    return f"{ahead}, {p_1:.0f}, {flips:.2f}{seeds}"
+    return f"{ahead}, {'-' if math.isnan(p_1) else f'{p_1:.0f}'}, {flips:.2f}{seeds}"
 
 
 def _figure(values: list[float]) -> str:

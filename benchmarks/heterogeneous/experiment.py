@@ -15,26 +15,23 @@ from torch import nn
 from benchmarks.compatible_training.data import Pictures, Task
 from benchmarks.heterogeneous.nets import HandMade
 from benchmarks.heterogeneous.plans import Plan
-from hotfill.lab.architecture_search.budget import Budget
-from hotfill.lab.architecture_search.evolution import evolve
-from hotfill.lab.architecture_search.export import export, session
-from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors
-from hotfill.lab.architecture_search.history import History
-from hotfill.lab.architecture_search.module_flops import module_flops
-from hotfill.lab.architecture_search.network import Network
-from hotfill.lab.architecture_search.retrain import agreeing_recipe
+from hotfill.lab.architecture_search.evolution import History, evolve
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
+from hotfill.lab.architecture_search.network import Network, module_flops
+from hotfill.lab.architecture_search.query_embedder import export, session
 from hotfill.lab.architecture_search.search import (
     SearchPlan,
+    agreeing_recipe,
     candidate_measure,
     train_super_network,
 )
-from hotfill.lab.architecture_search.space import Architecture, small_space
-from hotfill.lab.architecture_search.validation import Validation
+from hotfill.lab.architecture_search.space import Architecture, Budget, small_space
 from hotfill.lab.losses import Cosine, Head, Recipe, asymmetric, recipes
-from hotfill.lab.losses.product_centroids import product_centroids
+from hotfill.lab.losses.asymmetric import product_centroids
 from hotfill.lab.losses.references import from_head
-from hotfill.lab.training import ArrayItems, OldVectors, Settings, embed, fit
-from hotfill.lab.training.residual_cnn import ResidualCnn
+from hotfill.lab.training import ArrayItems, OldVectors, TrainingSettings, fit
+from hotfill.lab.training.backbones import ResidualCnn
+from hotfill.lab.training.items import embed
 from hotfill.metrics import average_precision, hit_rate, rank_scores, same_label
 from hotfill.types import ModelId
 
@@ -221,7 +218,9 @@ class Experiment:
         self._fit(network, recipe, settings, f"query-{name}")
         return network
 
-    def _fit(self, network: nn.Module, recipe: Recipe, settings: Settings, folder: str) -> None:
+    def _fit(
+        self, network: nn.Module, recipe: Recipe, settings: TrainingSettings, folder: str
+    ) -> None:
         old = None
         if "old" in recipe.needs:
             large, _ = self._large()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotfill.lab.architecture_search.evolution import Evolution
-from hotfill.lab.training import Settings
+from hotfill.lab.training import TrainingSettings
 
 DISTILLATIONS = ("l2", "aml", "csd", "raml", "d3still", "ssp")
 
@@ -28,9 +28,9 @@ class Plan:
     test_classes: int
     large_width: int
     dimension: int
-    large: Settings
-    query: Settings
-    super_training: Settings
+    large: TrainingSettings
+    query: TrainingSettings
+    super_training: TrainingSettings
     warm_up_epochs: int
     evolution: Evolution
     stem: int
@@ -47,9 +47,9 @@ QUICK = Plan(
     test_classes=24,
     large_width=8,
     dimension=32,
-    large=Settings(epochs=6, batch=32),
-    query=Settings(epochs=8, batch=32),
-    super_training=Settings(epochs=6, batch=32),
+    large=TrainingSettings(epochs=6, batch=32),
+    query=TrainingSettings(epochs=8, batch=32),
+    super_training=TrainingSettings(epochs=6, batch=32),
     warm_up_epochs=1,
     evolution=Evolution(generations=2, population=3, crossover=2, parents=2),
     stem=6,
@@ -66,9 +66,9 @@ OMNIGLOT = Plan(
     test_classes=150,
     large_width=16,
     dimension=64,
-    large=Settings(epochs=48, batch=64),
-    query=Settings(epochs=24, batch=64),
-    super_training=Settings(epochs=24, batch=64),
+    large=TrainingSettings(epochs=48, batch=64),
+    query=TrainingSettings(epochs=24, batch=64),
+    super_training=TrainingSettings(epochs=24, batch=64),
     warm_up_epochs=2,
     evolution=Evolution(generations=6, population=12, crossover=8, parents=6),
     stem=20,  # a random architecture costs two thirds of the budget, the dearest more than all
@@ -77,7 +77,7 @@ OMNIGLOT = Plan(
     calibration_batches=4,
 )
 
-_CIFAR_TRAINING = Settings(epochs=24, batch=64)
+_CIFAR_TRAINING = TrainingSettings(epochs=24, batch=64)
 CIFAR100 = replace(
     OMNIGLOT,
     name="cifar100",
@@ -110,9 +110,9 @@ def on_a_gpu(device: str) -> Plan:
         test_classes=0,
         large_width=64,
         dimension=128,
-        large=Settings(epochs=80, **fast),  # type: ignore[arg-type]
-        query=Settings(epochs=120, **fast),  # type: ignore[arg-type]
-        super_training=Settings(epochs=120, **fast),  # type: ignore[arg-type]
+        large=TrainingSettings(epochs=80, **fast),  # type: ignore[arg-type]
+        query=TrainingSettings(epochs=120, **fast),  # type: ignore[arg-type]
+        super_training=TrainingSettings(epochs=120, **fast),  # type: ignore[arg-type]
         warm_up_epochs=10,
         evolution=Evolution(),
         stem=32,

@@ -23,7 +23,7 @@ import torch
 from benchmarks.compatible_training.data import Task, cifar100, omniglot
 from benchmarks.heterogeneous.experiment import Experiment, Row
 from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT, QUICK, Plan, on_a_gpu
-from hotfill.lab.architecture_search.picture import search_picture
+from hotfill.lab.architecture_search.evolution import search_picture
 
 HERE = Path(__file__).resolve().parent
 BENCHMARK = "heterogeneous"

@@ -94,7 +94,7 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
     seconds = time.perf_counter() - began
     by_queries = fit_rho(pair, space)
     plain, new_ap = figures(pair.new["queries"] @ pair.new["gallery"].T, pair)
-    former, _ = figures(pair.old["queries"] @ pair.old["gallery"].T, pair)
+    previous, _ = figures(pair.old["queries"] @ pair.old["gallery"].T, pair)
     cells = []
     for residuals in (False, True):
         points = stages(pair, space, residuals, seed)
@@ -103,7 +103,7 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
             "finish": finish,
             "map": map_name,
             "residuals": residuals,
-            "old": former,
+            "old": previous,
             "new": plain,
             "rho_items": space.rho,
             "rho_queries": by_queries,
@@ -115,7 +115,7 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
         }
         for way in ("raw", "calibrated"):
             values = tuple(point[way]["map"] for point in points)
-            curve = BackfillCurve(SHARES, values, former["map"], plain["map"])
+            curve = BackfillCurve(SHARES, values, previous["map"], plain["map"])
             cell[way] = {
                 "gain": curve.gain,
                 "gain_to_end": curve.gain_to_end,

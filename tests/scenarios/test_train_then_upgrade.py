@@ -9,15 +9,15 @@ import pytest
 import tomli_w
 
 from hotfill import ranking
-from hotfill.lab.training import Settings, train_compatible
-from hotfill.lab.training.model_embedder import from_options
+from hotfill.lab.training import TrainingSettings, train_compatible
+from hotfill.lab.training.model_file import from_options
 from hotfill.metrics import average_precision, rank_scores, same_label
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.scenarios.digits_source import pictures
 from tests.unit.cli.project import call
 
-EMBEDDER = "hotfill.lab.training.model_embedder:from_options"
-SETTINGS = Settings(epochs=30, batch=64, seed=0)
+EMBEDDER = "hotfill.lab.training.model_file:from_options"
+SETTINGS = TrainingSettings(epochs=30, batch=64, seed=0)
 IMAGES, LABELS = pictures()
 TRAINED_ON = np.arange(len(IMAGES)) % 3 == 0
 QUERIES = np.arange(len(IMAGES)) % 3 == 1

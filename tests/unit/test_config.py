@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -34,14 +35,34 @@ def test_paths_are_relative_to_the_file_and_the_folder_is_named_after_it(tmp_pat
 
 
 def test_defaults_are_those_of_the_plan(tmp_path):
-    assert config.UpgradeSection().model_dump().items() <= Plan(OLD, NEW).to_dict().items()
+    project = config.read(write_config(tmp_path))
+    written = project.settings.upgrade
+    plan = replace(Plan(OLD, NEW), **asdict(written))
+    assert project.draft() == plan
+
+
+@pytest.mark.parametrize(
+    ("sections", "canaries"),
+    [
+        ({}, (0, "")),
+        ({"guard": {}}, (64, "")),
+        ({"gate": {"agreement": 0.5}}, (64, "")),
+        ({"guard": {"canary_items": 7}}, (7, "")),
+        ({"guard": {"canary_queries": "asked.jsonl"}}, (0, "asked.jsonl")),
+    ],
+)
+def test_a_guard_without_canaries_of_its_own_takes_items(tmp_path, sections, canaries):
+    plan = config.read(write_config(tmp_path, **sections)).draft()
+    items, queries = canaries
+    assert plan.canary_items == items
+    assert plan.canary_queries == (str(tmp_path / queries) if queries else "")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "store: field required"),
-        ("[store]\npath = 3", "store.path: input should be a valid string, got 3"),
+        ("[store]\npath = 3", "store.path must be a text, got 3"),
         ("[stor]\npath = 'x'", "unknown key 'stor'; did you mean 'store'?"),
         ("[store]\npath = 'x'\nzzz = 1", "unknown key 'store.zzz'; known: kind, exact, path, ef"),
         (
@@ -53,8 +74,13 @@ def test_defaults_are_those_of_the_plan(tmp_path):
             "[store]\nkind = 'postgres'\ndsn = 'x'\ntables = 'y'",
             "'store.tables'; did you mean 'table'",
         ),
-        ("[limits]\nlag = 'high'", "limits.lag: input should be a valid number"),
+        ("[limits]\nlag = 'high'", "limits.lag must be a number, got 'high'"),
         ("[store]\n[store]\n", "is not valid TOML"),
+        (
+            "[store]\npath = 'x'\n[upgrade]\nbach_size = 1",
+            "unknown key 'upgrade.bach_size'; did you",
+        ),
+        ("[guard]\nitems = 1", "unknown key 'guard.items'; known: canary_queries, canary_items"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_key(tmp_path, text, message):
@@ -71,6 +97,43 @@ def test_an_unknown_kind_of_store_is_refused_without_telling_secrets(tmp_path):
     with pytest.raises(ConfigError, match=r"store\.kind.*'postgres'.*'postgress'") as caught:
         config.read(path)
     assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_tomllib_gives_up_on_is_refused_in_words(tmp_path):
+    path = tmp_path / "upgrade.toml"
+    for text, message in (
+        (f"seed = {'1' * 5000}", "has too many digits"),
+        (f"a = {'[' * 5000}", "nested too deep"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            config.read(path)
+
+
+def test_texts_may_name_variables_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("GALLERY", "gallery")
+    path = write_config(
+        tmp_path,
+        store={"path": "${GALLERY}-2"},
+        source={"options": {"deep": [{"key": "x ${GALLERY} ${GALLERY}"}]}},
+        hooks={"on_start": "echo ${HOME}"},
+    )
+    settings = config.read(path).settings
+    assert settings.store.path == "gallery-2"
+    assert settings.source.options["deep"] == [{"key": "x gallery gallery"}]
+    assert settings.hooks == {"on_start": "echo ${HOME}"}  # the shell replaces it
+    monkeypatch.delenv("GALLERY")
+    with pytest.raises(ConfigError, match=r"store\.path: the environment has no variable GALLERY"):
+        config.read(path)
+
+
+def test_a_secret_of_the_environment_stands_in_no_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "s3cret")
+    path = write_config(tmp_path, upgrade={"batch_size": "${TOKEN}", "order": "${TOKEN}"})
+    with pytest.raises(ConfigError) as caught:
+        config.read(path)
+    assert "got '${TOKEN}'" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_model_that_its_embedder_contradicts_is_refused(tmp_path):
@@ -208,8 +271,8 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
     ("change", "message"),
     [
         ({"strategy": "prefill"}, 'needs "merge"'),
-        ({"order": "uncertainty"}, "order by doubt and refit"),
-        ({"refit": True}, "order by doubt and refit"),
+        ({"order": "uncertainty"}, "orders by uncertainty and refit"),
+        ({"refit": True}, "orders by uncertainty and refit"),
         ({"older_models": (NEW,)}, "a model of its own"),
     ],
 )

@@ -12,6 +12,7 @@ from hotfill._version import __version__
 from hotfill.cli import operate, output, prepare, processes
 from hotfill.cli.architecture_search import architecture_search
 from hotfill.cli.binarize import binarize
+from hotfill.cli.dead_letters import dead_letters
 from hotfill.cli.doctor import doctor
 from hotfill.cli.rehearse import rehearse, sample
 from hotfill.cli.search import search
@@ -34,6 +35,7 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         processes.worker: "hotfill worker upgrade.toml",
         operate.pause: "hotfill pause upgrade.toml --by anna",
         operate.resume: "hotfill resume upgrade.toml",
+        dead_letters: "hotfill dead-letters upgrade.toml --retry",
         processes.serve: "hotfill serve upgrade.toml --port 8765",
     },
     "Decide": {
@@ -67,7 +69,7 @@ class GroupedHelp(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the lists."""
         for title, commands in COMMANDS.items():
-            names = [command.__name__ for command in commands]
+            names = [command.__name__.replace("_", "-") for command in commands]
             names += GROUPS if title == "Lab" else ()
             with formatter.section(title):
                 formatter.write_dl(

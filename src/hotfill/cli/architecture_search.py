@@ -11,8 +11,7 @@ from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
 
 if TYPE_CHECKING:
-    from hotfill.lab.architecture_search.history import Candidate
-    from hotfill.lab.architecture_search.reward import RewardName
+    from hotfill.lab.architecture_search.evolution import Candidate, RewardName
 
 Folder: TypeAlias = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="The folder that a search has written.")
@@ -102,8 +101,7 @@ def show(
 ) -> None:
     """List the best candidates of a search, finished or not, and draw it."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.architecture_search.history import History
-        from hotfill.lab.architecture_search.picture import search_picture
+        from hotfill.lab.architecture_search.evolution import History, search_picture
 
         history = History.read(folder / "history.json")
         ranked, front = history.best(best), history.front()
@@ -132,8 +130,8 @@ def export(
 ) -> None:
     """Write the found query model as ONNX, and compare onnxruntime with torch."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.architecture_search import export as exporting
-        from hotfill.lab.architecture_search.query_model_file import QueryModelFile
+        from hotfill.lab.architecture_search import query_embedder as exporting
+        from hotfill.lab.architecture_search.search import QueryModelFile
 
         file = QueryModelFile.read(folder / "query_model.safetensors")
         space = file.network.space

@@ -52,7 +52,7 @@ def fit(
 ) -> None:
     """Fit an encoder on float vectors; it is chosen by what it finds among held-out ones."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.binary.verbs import binarize_fit
+        from hotfill.lab.binary.files import binarize_fit
 
         plan = None
         if train:
@@ -87,7 +87,7 @@ def fit(
 def apply(encoder: Encoder, vectors: Vectors, codes: Codes, as_json: Json = False) -> None:
     """Write the codes of float vectors, batch by batch."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.binary.verbs import binarize_apply
+        from hotfill.lab.binary.files import binarize_apply
 
         items = binarize_apply(encoder, vectors, codes)
         size = codes.stat().st_size
@@ -105,7 +105,7 @@ def values(
 ) -> None:
     """Write codes as float16 vectors, exactly: for `hotfill rehearse` and other tools."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.binary.verbs import binarize_values
+        from hotfill.lab.binary.files import binarize_values
 
         items = binarize_values(codes, out)
         report.add({"items": items, "values": str(out)}, [f"{items:,} vectors: {out}"])
@@ -127,7 +127,7 @@ def search(
 ) -> None:
     """Search codes by float queries; items are row numbers."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.binary.verbs import binarize_search
+        from hotfill.lab.binary.files import binarize_search
 
         hits = binarize_search(encoder, codes, queries, k, symmetric=symmetric, rerank=rerank)
         found = [
@@ -155,7 +155,7 @@ def evaluate(
 ) -> None:
     """Measure how many of the exact float neighbours the codes find."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.binary.verbs import binarize_evaluate
+        from hotfill.lab.binary.files import binarize_evaluate
 
         found = binarize_evaluate(encoder, gallery, queries, k=k)
         report.add(
@@ -176,7 +176,7 @@ def _to_fit_on(vectors: Path, name: str | None, revision: str, seed: int) -> tup
     from hotfill.errors import ConfigError
 
     if vectors.suffix != ".toml":
-        from hotfill.lab.binary.verbs import read_vectors
+        from hotfill.lab.binary.files import read_vectors
         from hotfill.types import ModelId
 
         if name is None:

@@ -38,7 +38,7 @@ def dead_letters(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """List items that failed for good, with their errors; or retry, accept or delete them.
+    """List items that failed for good; retry, accept or delete them.
 
     Without --item all that nobody accepted are meant. Retried items are embedded by the process at
     work, or by the next `hotfill start`. --delete needs the store: end the process at work first

@@ -42,7 +42,7 @@ def train(
         from hotfill.extras import need
 
         need("torch", "train")
-        from hotfill.lab.training import Settings, train_compatible
+        from hotfill.lab.training import TrainingSettings, train_compatible
 
         trained = train_compatible(
             recipe,
@@ -53,7 +53,7 @@ def train(
             dimension=dimension,
             side=side,
             channels=channels,
-            settings=Settings(epochs=epochs, seed=seed, device=device),
+            settings=TrainingSettings(epochs=epochs, seed=seed, device=device),
             show_progress=not as_json,
         )
         model = None if trained.model is None else str(trained.model)

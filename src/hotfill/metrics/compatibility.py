@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,12 +17,11 @@ def update_gain(*, new_to_old: float, old: float, reference: float) -> float:
 
     (M(n,o) - M(o,o)) / (M(*,*) - M(o,o)), BCT's equation 9 as quoted by a re-implementation.
     reference: M(*,*), an unconstrained model of the new architecture and data. 0 = nothing gained,
-    1 = as good as a full backfill, negative = not compatible. Raises InputError where the
-    reference equals the old system: there is nothing to gain.
+    1 = as good as a full backfill, negative = not compatible. NaN where the reference is not
+    better than the old system: there is nothing to gain, and a negative denominator would call
+    the worst model the best.
     """
-    if reference == old:
-        raise InputError("update gain is undefined: the reference is exactly as good as the old")
-    return (new_to_old - old) / (reference - old)
+    return (new_to_old - old) / (reference - old) if reference > old else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,14 @@ class AdvBCTScores:
     """AdvBCT's three summary figures over several test sets, each in per cent.
 
     p_up: 50 = the new model lost nothing to the constraint. p_comp: 50 = new-to-old only equals
-    old-to-old. p_1: harmonic mean per test set, then averaged.
+    old-to-old. p_1: harmonic mean per test set, then averaged. p_comp and p_1 are NaN where they
+    are undefined on any test set; undefined then says on which, and why. It is None otherwise.
     """
 
     p_up: float
     p_comp: float
     p_1: float
+    undefined: str | None = None
 
 
 def advbct_scores(*, new: Any, new_to_old: Any, old: Any, reference: Any) -> AdvBCTScores:
@@ -44,19 +46,34 @@ def advbct_scores(*, new: Any, new_to_old: Any, old: Any, reference: Any) -> Adv
     unconstrained model, > 0. A number stands for one test set. The definitions were recovered by
     fitting the published table, which they reproduce to 0.01 (marked "derived"):
     P_up averages sigma((M(n,n) - M(*,*)) / M(*,*)); P_comp averages sigma(update gain).
-    Both saturate: a total failure still scores 3 to 16.
+    Both saturate: a total failure still scores 3 to 16. Where M(*,*) <= M(o,o) on a test set,
+    P_comp and P_1 are NaN with a reason (`AdvBCTScores.undefined`): a better cross figure would
+    score lower. Raises ShapeError, InputError for a reference that is not above 0.
     """
     rows = [np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in (new, new_to_old, old)]
     paragon = np.atleast_1d(np.asarray(reference, dtype=np.float64))
     if any(row.shape != paragon.shape or row.ndim != 1 for row in rows):
         raise ShapeError("AdvBCT scores: expected four rows with one value per test set")
     own, cross, before = rows
-    if np.any(paragon <= 0) or np.any(paragon == before):
-        raise InputError("AdvBCT scores: the reference must be above 0 and differ from the old")
+    if np.any(paragon <= 0):
+        raise InputError(
+            "AdvBCT scores: expected a reference M(*,*) above 0 on every test set, got "
+            f"{paragon.min():g}; measure the unconstrained model on its own gallery"
+        )
     up = _sigmoid((own - paragon) / paragon)
+    nothing_to_gain = np.flatnonzero(paragon <= before)
+    if len(nothing_to_gain):
+        first = nothing_to_gain[0]
+        reason = (
+            f"M(*,*) is not above M(o,o) on {len(nothing_to_gain)} of {len(paragon)} test sets, "
+            f"first on number {first}: {paragon[first]:.4f} against {before[first]:.4f}"
+        )
+        return AdvBCTScores(100 * float(up.mean()), math.nan, math.nan, reason)
     comp = _sigmoid((cross - before) / (paragon - before))
     harmonic = 2 * up * comp / (up + comp)
-    return AdvBCTScores(*(100 * float(part.mean()) for part in (up, comp, harmonic)))
+    return AdvBCTScores(
+        100 * float(up.mean()), 100 * float(comp.mean()), 100 * float(harmonic.mean())
+    )
 
 
 def average_compatibility(matrix: Any, *, ties: Literal["failure", "success"] = "failure") -> float:

@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from hotfill.binary.codes import CodeFormat, grid_values
 from hotfill.binary.recurrent import Recurrent
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.binary.agreement import measure_agreement
-from hotfill.lab.binary.momentum import CodeQueue, MomentumCopy
-from hotfill.lab.binary.network import CodeNetwork, sign
-from hotfill.lab.binary.objective import Bank, similarity_loss, two_way_loss
-from hotfill.lab.binary.pairs import pairs_given, pairs_of_items, pairs_of_neighbours
-from hotfill.lab.binary.start import fit_start
+from hotfill.lab.binary.choice import measure_agreement
+from hotfill.lab.binary.network import (
+    Bank,
+    CodeNetwork,
+    CodeQueue,
+    MomentumCopy,
+    sign,
+    similarity_loss,
+    two_way_loss,
+)
+from hotfill.lab.binary.start import fit_start, pairs_given, pairs_of_items, pairs_of_neighbours
 from hotfill.lab.binary.training import (
     TrainingPlan,
     TrainingProgress,

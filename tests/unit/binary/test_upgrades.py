@@ -13,7 +13,7 @@ from hotfill.binary import Binarisation, BinaryEmbedder, CodeIndex, Codes, symme
 from hotfill.binary.codes import CodeFormat, grid_values, levels_from_values, pack, unpack
 from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError
 from hotfill.lab.binary import as_old_codes, fit_compatible_start, fit_start, old_code_values
-from hotfill.lab.binary.agreement import overlap
+from hotfill.lab.binary.choice import overlap
 from hotfill.types import Embedder, ModelId, Transform
 
 OLD = ModelId("shop", "1", 24)

@@ -20,7 +20,7 @@ from hotfill.lab.binary import (
     formats_for,
     measure_agreement,
 )
-from hotfill.lab.binary.agreement import nearest, overlap
+from hotfill.lab.binary.choice import nearest, overlap
 from hotfill.lab.binary.training import TrainingPlan
 from hotfill.types import ModelId
 

@@ -29,7 +29,9 @@ def test_asking_for_help_imports_nothing_heavy():
     assert not HEAVY & set(modules.split())
     for title, commands in COMMANDS.items():
         assert f"\n{title}:\n" in help_text
-        assert all(f"\n  {command.__name__} " in help_text for command in commands)
+        assert all(
+            f"\n  {command.__name__.replace('_', '-')} " in help_text for command in commands
+        )
     assert "..." not in help_text.partition("Options:")[2]
 
 

@@ -10,23 +10,103 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hotfill.errors import ConfigError
-from hotfill.lab.architecture_search.batch_norm import recalibrate
-from hotfill.lab.architecture_search.budget import Budget
-from hotfill.lab.architecture_search.evolution import Evolution, evolve
-from hotfill.lab.architecture_search.gallery_model import GalleryModel
-from hotfill.lab.architecture_search.history import Candidate, History
-from hotfill.lab.architecture_search.network import Network
-from hotfill.lab.architecture_search.query_model_file import QueryModelFile
-from hotfill.lab.architecture_search.retrain import train_agreeing
-from hotfill.lab.architecture_search.reward import Measured, RewardName, reward
-from hotfill.lab.architecture_search.space import Architecture, Space
-from hotfill.lab.architecture_search.super_network import SuperNetwork
-from hotfill.lab.architecture_search.validation import Validation
-from hotfill.lab.training import Items, Settings
+from hotfill.errors import ConfigError, InputError
+from hotfill.lab.architecture_search.evolution import (
+    Candidate,
+    Evolution,
+    History,
+    Measured,
+    RewardName,
+    evolve,
+    reward,
+)
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, Validation
+from hotfill.lab.architecture_search.network import Network, SuperNetwork, recalibrate
+from hotfill.lab.architecture_search.space import Architecture, Budget, SearchSpace
+from hotfill.lab.losses import Head, Recipe, recipes
+from hotfill.lab.training import Outcome, TrainingItems, TrainingSettings, fit
+from hotfill.lab.training.checkpoint import Checkpoint, under
 from hotfill.lab.training.fit import Augment
+from hotfill.types import ModelId
+
+
+def agreeing_recipe(gallery_model: GalleryModel) -> Recipe:
+    """BCT with both weights 1 (the paper's choice): own head, and the frozen gallery head."""
+    classes, dimension = gallery_model.head.labels, gallery_model.model_id.dimension
+    head = Head.random(classes, dimension, gallery_model.score)
+    return recipes.bct(head, gallery_model.head, score=gallery_model.score, weight=1.0)
+
+
+def train_agreeing(
+    network: nn.Module,
+    gallery_model: GalleryModel,
+    items: TrainingItems,
+    settings: TrainingSettings,
+    *,
+    folder: Path,
+    augment: Augment | None = None,
+    stop_after_seconds: float | None = None,
+) -> Outcome:
+    """Train a query model (or a super-network) to be searched against the gallery model's vectors.
+
+    Calling it again goes on where it stopped. The network's first weights are the caller's; the
+    head's are of `settings.seed`. Raises InputError, DivergedError as `training.fit` does, and
+    ConfigError when the labels go beyond the gallery model's head.
+    """
+    if len(items.classes) > gallery_model.head.labels:
+        raise ConfigError(
+            f"the training set has {len(items.classes)} classes, the gallery model's head answers "
+            f"for {gallery_model.head.labels}; build it with a row (or -1) for each of them"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        recipe = agreeing_recipe(gallery_model)
+    return fit(
+        network,
+        recipe,
+        items,
+        settings,
+        folder=folder,
+        augment=augment,
+        stop_after_seconds=stop_after_seconds,
+    )
+
+
+# A found query model in one file: weights, architecture, and whose gallery it searches.
+
+
+@dataclass(frozen=True, eq=False)
+class QueryModelFile:
+    """What the file holds. gallery_model: the space that the network's embeddings live in."""
+
+    network: Network
+    gallery_model: ModelId
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, in one step."""
+        facts = {
+            "space": self.network.space.to_dict(),
+            "architecture": self.network.architecture.to_dict(),
+            "gallery_model": self.gallery_model.to_dict(),
+        }
+        tensors = under("model", self.network.state_dict())
+        Checkpoint(tensors, {"query_model": facts}).save(path)
+
+    @classmethod
+    def read(cls, path: Path) -> QueryModelFile:
+        """Read what `save` wrote, in evaluation mode. Raises InputError, ConfigError."""
+        found = Checkpoint.read(path)
+        if "query_model" not in found.facts:
+            raise InputError(f"{path}: expected a query model that a search has found")
+        facts = found.facts["query_model"]
+        network = Network(
+            SearchSpace.from_dict(facts["space"]), Architecture.from_dict(facts["architecture"])
+        )
+        network.load_state_dict(found.part("model"))
+        return cls(network.eval(), ModelId.from_dict(facts["gallery_model"]))
+
 
 HISTORY, QUERY_MODEL = "history.json", "query_model.safetensors"
 
@@ -45,13 +125,13 @@ class SearchPlan:
     Raises ConfigError.
     """
 
-    space: Space
+    space: SearchSpace
     flops: int
     reward: RewardName = "r3"
     evolution: Evolution = field(default_factory=Evolution)
-    super_training: Settings = field(default_factory=Settings)
+    super_training: TrainingSettings = field(default_factory=TrainingSettings)
     warm_up_epochs: int = 10
-    retraining: Settings = field(default_factory=Settings)
+    retraining: TrainingSettings = field(default_factory=TrainingSettings)
     finalists: int = 5
     calibration_batches: int = 200
     calibration_batch: int = 128
@@ -79,7 +159,7 @@ class Finalist:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundQueryModel:
     """finalists: highest reward first. path: the file of the first."""
 
     history: History
@@ -90,13 +170,13 @@ class Found:
 def search(
     plan: SearchPlan,
     gallery_model: GalleryModel,
-    items: Items,
+    items: TrainingItems,
     validation: Validation,
     *,
     folder: Path,
     augment: Augment | None = None,
     on_candidate: Callable[[Candidate], None] | None = None,
-) -> Found:
+) -> FoundQueryModel:
     """Find a query model for a gallery. The same call again goes on where the last one stopped.
 
     items: the training set, numbered as gallery_model.head answers. validation: other items.
@@ -142,13 +222,13 @@ def search(
     finalists.sort(key=lambda each: -reward(plan.reward, each.measured))
     path = folder / QUERY_MODEL
     QueryModelFile(finalists[0].network, gallery_model.model_id).save(path)
-    return Found(history, tuple(finalists), path)
+    return FoundQueryModel(history, tuple(finalists), path)
 
 
 def train_super_network(
     plan: SearchPlan,
     gallery_model: GalleryModel,
-    items: Items,
+    items: TrainingItems,
     *,
     folder: Path,
     augment: Augment | None = None,
@@ -167,7 +247,7 @@ def train_super_network(
 def candidate_measure(
     plan: SearchPlan,
     super_network: SuperNetwork,
-    items: Items,
+    items: TrainingItems,
     validation: Validation,
     *,
     device: str = "cpu",
@@ -183,11 +263,11 @@ def candidate_measure(
 
 
 def retrain(
-    space: Space,
+    space: SearchSpace,
     architecture: Architecture,
     gallery_model: GalleryModel,
-    items: Items,
-    settings: Settings,
+    items: TrainingItems,
+    settings: TrainingSettings,
     *,
     folder: Path,
     augment: Augment | None = None,
@@ -201,7 +281,7 @@ def retrain(
     return network.eval()
 
 
-def check_dimension(space: Space, gallery_model: GalleryModel) -> None:
+def check_dimension(space: SearchSpace, gallery_model: GalleryModel) -> None:
     """Raise ConfigError unless the space makes embeddings of the gallery's dimension."""
     if space.dimension != gallery_model.model_id.dimension:
         raise ConfigError(
@@ -210,7 +290,7 @@ def check_dimension(space: Space, gallery_model: GalleryModel) -> None:
         )
 
 
-def _batches(plan: SearchPlan, items: Items, device: str) -> Iterator[Tensor]:
+def _batches(plan: SearchPlan, items: TrainingItems, device: str) -> Iterator[Tensor]:
     """The same training items for every candidate, unchanged; fewer where there are fewer."""
     order = np.random.default_rng([plan.evolution.seed, 1]).permutation(len(items.item_ids))
     size = min(plan.calibration_batch, len(order))

@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.architecture_search.evolution import Evolution
-from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors
-from hotfill.lab.architecture_search.history import Candidate
-from hotfill.lab.architecture_search.reward import RewardName
-from hotfill.lab.architecture_search.search import Found, SearchPlan, search
-from hotfill.lab.architecture_search.space import Space, paper_space, small_space
-from hotfill.lab.architecture_search.validation import Validation
+from hotfill.lab.architecture_search.evolution import Candidate, Evolution, RewardName
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
+from hotfill.lab.architecture_search.search import FoundQueryModel, SearchPlan, search
+from hotfill.lab.architecture_search.space import SearchSpace, paper_space, small_space
 from hotfill.lab.losses import Cosine
 from hotfill.lab.losses.references import from_head
-from hotfill.lab.training import FolderItems, Items, ModelFile, Settings, embed, read_arrays
-from hotfill.lab.training.model_embedder import model_id_of
+from hotfill.lab.training import (
+    FolderItems,
+    ModelFile,
+    TrainingItems,
+    TrainingSettings,
+    read_arrays,
+)
+from hotfill.lab.training.items import embed
+from hotfill.lab.training.model_file import model_id_of
 
 HELD_OUT = 0.2  # of the items of each class, for the reward; at least 4
 
@@ -45,7 +49,7 @@ def search_files(
     device: str = "cpu",
     flops_at_least: int = 0,
     on_candidate: Callable[[Candidate], None] | None = None,
-) -> Found:
+) -> FoundQueryModel:
     """Search a query model for the gallery of a trained model. The same call again goes on.
 
     data: a folder with one subfolder of pictures per class, or an .npz file (`read_arrays`); a
@@ -64,7 +68,7 @@ def search_files(
             f"{gallery_model}: the model has no classifier, which query models are trained with; "
             "train the gallery model by a recipe that has one"
         )
-    items: Items = (
+    items: TrainingItems = (
         FolderItems(data, side=side, channels=file.facts.channels)
         if data.is_dir()
         else read_arrays(data)
@@ -84,7 +88,7 @@ def search_files(
     validation = Validation(
         queries, gallery, GalleryVectors(model_id, gallery.item_ids, vectors), model_id
     )
-    settings = Settings(epochs=epochs, seed=seed, device=device)
+    settings = TrainingSettings(epochs=epochs, seed=seed, device=device)
     plan = SearchPlan(
         _space(space, pictures.shape, model_id.dimension),
         flops,
@@ -103,7 +107,7 @@ def search_files(
 class _Some:
     """Some of the items, with the labels and classes of all."""
 
-    def __init__(self, items: Items, rows: NDArray[np.int64]) -> None:
+    def __init__(self, items: TrainingItems, rows: NDArray[np.int64]) -> None:
         self._items, self._rows = items, rows
         self.item_ids: Sequence[str] = [items.item_ids[row] for row in rows]
         self.labels = items.labels[rows]
@@ -116,7 +120,7 @@ class _Some:
         return self._items(self._rows[rows])
 
 
-def _split(items: Items, seed: int) -> tuple[Items, Items, Items]:
+def _split(items: TrainingItems, seed: int) -> tuple[TrainingItems, TrainingItems, TrainingItems]:
     """Training items, and held out: queries and gallery, half of each class's share each."""
     rng = np.random.default_rng([seed, 2])
     held: dict[int, list[int]] = {0: [], 1: []}
@@ -134,7 +138,7 @@ def _split(items: Items, seed: int) -> tuple[Items, Items, Items]:
     return _Some(items, rest), _Some(items, queries), _Some(items, gallery)
 
 
-def _space(name: str, shape: Sequence[int], dimension: int) -> Space:
+def _space(name: str, shape: Sequence[int], dimension: int) -> SearchSpace:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise InputError(f"expected square pictures, got contents of shape {tuple(shape[1:])}")
     channels, side = shape[1], shape[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -10,6 +10,7 @@ from hotfill.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
+
 
 OPERATIONS = ("shuffle3", "shuffle5", "shuffle7", "xception")
 """Shuffle blocks with depthwise kernels of 3, 5 and 7, and three depthwise 3x3 in a row."""
@@ -61,7 +62,7 @@ class Stage:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Space:
+class SearchSpace:
     """All architectures that a search may find.
 
     name: in files. side: of the pictures, in pixels. channels: of the pictures.
@@ -165,7 +166,7 @@ class Space:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Space:
+    def from_dict(cls, values: Mapping[str, Any]) -> SearchSpace:
         """Build from plain values. Raises ConfigError."""
         try:
             parts = dict(values)
@@ -179,7 +180,7 @@ class Space:
 
 def paper_space(
     *, side: int = 112, dimension: int = 128, tier: float = 1.0, stem_stride: int = 1
-) -> Space:
+) -> SearchSpace:
     """The space of the paper: 20 blocks x 4 operations x 10 widths.
 
     side: 112 in the paper, with a stem of stride 1 (inferred from its FLOPs: the published figures
@@ -194,21 +195,21 @@ def paper_space(
         Stage(blocks, scaled(channels))
         for blocks, channels in ((4, 64), (4, 160), (8, 320), (4, 640))
     )
-    return Space(
+    return SearchSpace(
         f"paper-{tier:g}", side, 3, scaled(16), stem_stride, stages, scaled(1024), dimension
     )
 
 
 def small_space(
     *, side: int, channels: int, dimension: int, stem: int = 8, name: str = "small"
-) -> Space:
+) -> SearchSpace:
     """A space for pictures of 28 to 64 pixels and searches on a CPU: 6 blocks.
 
     stem: its channels; the stages have 2, 4 and 8 times as many, the last layer 16 times.
     With 8, 28 pixels and one channel: 0.1 to 0.35 MFLOPs. All four operations; half as many widths,
     since a small super-network is trained by few batches.
     """
-    return Space(
+    return SearchSpace(
         name,
         side,
         channels,
@@ -219,3 +220,239 @@ def small_space(
         dimension=dimension,
         widths=WIDTHS[1::2],
     )
+
+
+# What an architecture is made of, layer by layer: for counting, building and sharing weights. The
+# blocks are those of single path one-shot (SPOS, `megvii-model/SinglePathOneShot`, read in code),
+# which CMP-NAS searches.
+
+KERNELS = {"shuffle3": 3, "shuffle5": 5, "shuffle7": 7}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution without bias, then batch normalisation, then perhaps ReLU.
+
+    inputs, outputs: channels. kernel: odd, padded by kernel // 2. stride: 1 or 2.
+    depthwise: each channel for itself; then inputs = outputs.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int = 1
+    stride: int = 1
+    depthwise: bool = False
+    relu: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayers:
+    """A block: half of the channels go through `main`, the others through `projection`.
+
+    projection: empty in a block that keeps the size; there the channels are split. In one that
+    halves it, every channel goes both ways.
+    """
+
+    main: tuple[Layer, ...]
+    projection: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLayers:
+    """A network: stem, blocks, last 1x1 convolution; then mean over the picture and `linear`.
+
+    linear: inputs and outputs of the linear layer without bias.
+    """
+
+    stem: Layer
+    blocks: tuple[BlockLayers, ...]
+    last: Layer
+    linear: tuple[int, int]
+
+
+def network_layers(space: SearchSpace, architecture: Architecture) -> NetworkLayers:
+    """Lay out an architecture. Raises ConfigError when it is not one of the space."""
+    space.check(architecture)
+    blocks = tuple(
+        block_layers(block, place)
+        for block, place in zip(architecture.blocks, places(space), strict=True)
+    )
+    return NetworkLayers(
+        Layer(space.channels, space.stem, 3, space.stem_stride),
+        blocks,
+        Layer(space.stages[-1].channels, space.last),
+        (space.last, space.dimension),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a block stands. inputs, outputs: channels. stride: 2 where the size is halved."""
+
+    inputs: int
+    outputs: int
+    stride: int
+
+
+def places(space: SearchSpace) -> tuple[Place, ...]:
+    """The place of every block."""
+    found, inputs = [], space.stem
+    for stage in space.stages:
+        for number in range(stage.blocks):
+            found.append(Place(inputs, stage.channels, 2 if number == 0 else 1))
+            inputs = stage.channels
+    return tuple(found)
+
+
+def block_layers(block: Block, place: Place) -> BlockLayers:
+    """Lay out one block at its place."""
+    inputs = place.inputs if place.stride == 2 else place.inputs // 2
+    middle = max(1, int(place.outputs // 2 * block.width))
+    outputs = place.outputs - inputs
+    main: tuple[Layer, ...]
+    if block.operation == "xception":
+        kernel = 3
+        main = (
+            Layer(inputs, inputs, kernel, place.stride, depthwise=True, relu=False),
+            Layer(inputs, middle),
+            Layer(middle, middle, kernel, depthwise=True, relu=False),
+            Layer(middle, middle),
+            Layer(middle, middle, kernel, depthwise=True, relu=False),
+            Layer(middle, outputs),
+        )
+    elif block.operation in KERNELS:
+        kernel = KERNELS[block.operation]
+        main = (
+            Layer(inputs, middle),
+            Layer(middle, middle, kernel, place.stride, depthwise=True, relu=False),
+            Layer(middle, outputs),
+        )
+    else:
+        raise ConfigError(f"no layers are known for the operation {block.operation!r}")
+    if place.stride == 1:
+        return BlockLayers(main, ())
+    return BlockLayers(
+        main,
+        (
+            Layer(inputs, inputs, kernel, 2, depthwise=True, relu=False),
+            Layer(inputs, inputs),
+        ),
+    )
+
+
+# What an architecture costs: multiplications with additions for one picture.
+# Only convolutions and the linear layer are counted, as the literature does (its FLOPs are our
+# multiply-adds). Checked against the published 323 M of single path one-shot's network.
+
+
+def flops(space: SearchSpace, architecture: Architecture) -> int:
+    """Multiply-adds of one picture. Raises ConfigError when it is not one of the space."""
+    layers = network_layers(space, architecture)
+    total, side = _count([layers.stem], space.side)
+    for block in layers.blocks:
+        cost, side = _count_block(block, side)
+        total += cost
+    cost, _ = _count([layers.last], side)
+    return total + cost + layers.linear[0] * layers.linear[1]
+
+
+def block_flops(space: SearchSpace) -> list[dict[Block, int]]:
+    """What each choice costs at each block. The blocks of one architecture simply add up."""
+    side = _halved(space.side) if space.stem_stride == 2 else space.side
+    table = []
+    for place in places(space):
+        costs = {
+            block: _count_block(block_layers(block, place), side)[0] for block in space.choices()
+        }
+        table.append(costs)
+        side = _halved(side) if place.stride == 2 else side
+    return table
+
+
+def _count_block(block: BlockLayers, side: int) -> tuple[int, int]:
+    main, after = _count(block.main, side)
+    return main + _count(block.projection, side)[0], after
+
+
+def _count(layers: Sequence[Layer], side: int) -> tuple[int, int]:
+    """Multiply-adds, and the side afterwards."""
+    total = 0
+    for layer in layers:
+        side = _halved(side) if layer.stride == 2 else side
+        inputs = 1 if layer.depthwise else layer.inputs
+        total += inputs * layer.outputs * layer.kernel**2 * side**2
+    return total, side
+
+
+def _halved(side: int) -> int:
+    return -(-side // 2)
+
+
+_DRAWS = 2000  # before a budget is called too narrow
+
+
+@final
+class Budget:
+    """How many multiply-adds an architecture of a space may cost.
+
+    flops_at_least: keeps a search near what may be spent, as SPOS's does (290 to 360 of 330 M):
+        shared weights tell small networks from larger ones badly.
+    Raises ConfigError when no architecture is so cheap, or none so dear; it names what the cheapest
+    or the dearest one costs.
+    """
+
+    def __init__(self, space: SearchSpace, flops_at_most: int, flops_at_least: int = 0) -> None:
+        self.space, self.flops_at_most = space, flops_at_most
+        self.flops_at_least = flops_at_least
+        self._table = block_flops(space)
+        self.cheapest = Architecture(
+            tuple(min(costs, key=lambda b: costs[b]) for costs in self._table)
+        )
+        self._least = [min(costs.values()) for costs in self._table]
+        least = flops(space, self.cheapest)
+        if flops_at_most < least:
+            raise ConfigError(
+                f"a budget of {flops_at_most:,} FLOPs is impossible: the cheapest architecture of "
+                f"space {space.name!r} costs {least:,}; raise the budget, or take a space with "
+                "fewer channels or smaller pictures"
+            )
+        self._fixed = least - sum(self._least)
+        most = self._fixed + sum(max(costs.values()) for costs in self._table)
+        if flops_at_least > min(most, flops_at_most):
+            raise ConfigError(
+                f"at least {flops_at_least:,} FLOPs are impossible: the budget is "
+                f"{flops_at_most:,}, and the dearest architecture of space {space.name!r} costs "
+                f"{most:,}"
+            )
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Tell whether an architecture costs neither too much nor too little."""
+        return self.flops_at_least <= flops(self.space, architecture) <= self.flops_at_most
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture within the budget.
+
+        The blocks choose in random order, each uniformly among what leaves enough for the cheapest
+        choice of those after it. Where the budget binds nothing this is the uniform draw; where it
+        is tight, drawing and rejecting would hardly ever end. What costs too little is drawn again;
+        raises ConfigError where that does not end either.
+        """
+        for _ in range(_DRAWS):
+            drawn = self._draw(rng)
+            if self.allows(drawn):
+                return drawn
+        raise ConfigError(
+            f"hardly any architecture costs {self.flops_at_least:,} to {self.flops_at_most:,} "
+            f"FLOPs: none of {_DRAWS} drawn did; leave more room between the two"
+        )
+
+    def _draw(self, rng: np.random.Generator) -> Architecture:
+        left = self.flops_at_most - self._fixed - sum(self._least)
+        chosen: dict[int, int] = {}
+        choices = self.space.choices()
+        for place in rng.permutation(len(self._table)):
+            extra = [self._table[place][block] - self._least[place] for block in choices]
+            possible = [number for number, cost in enumerate(extra) if cost <= left]
+            chosen[int(place)] = possible[int(rng.integers(len(possible)))]
+            left -= extra[chosen[int(place)]]
+        return Architecture(tuple(choices[chosen[place]] for place in range(len(self._table))))

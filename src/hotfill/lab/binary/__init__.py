@@ -1,25 +1,37 @@
 """Fitting and training binary encoders (BEBR), and what `hotfill binarize` does.
 
-Reading order: `start` and `choose` (fitting without training), `pairs`, `objective`, `network` and
-`training` (training, which loads torch), `compatible` (across versions), `verbs` (the commands).
+Reading order: `start` (encoders in closed form, pairs, old codes), `choice` (the best of several
+starts), `network` and `training` (training, which loads torch), `files` (the commands).
 """
 
-from hotfill.lab.binary.agreement import Agreement, measure_agreement
-from hotfill.lab.binary.choose import Fit, fit_encoder, formats_for
-from hotfill.lab.binary.compatible import as_old_codes, fit_compatible_start, old_code_values
-from hotfill.lab.binary.pairs import TrainingPairs, pairs_given, pairs_of_items, pairs_of_neighbours
-from hotfill.lab.binary.start import fit_start
-from hotfill.lab.binary.verbs import (
+from hotfill.lab.binary.choice import (
+    Agreement,
+    ChosenEncoder,
+    fit_encoder,
+    formats_for,
+    measure_agreement,
+)
+from hotfill.lab.binary.files import (
     binarize_apply,
     binarize_evaluate,
     binarize_fit,
     binarize_search,
     binarize_values,
 )
+from hotfill.lab.binary.start import (
+    TrainingPairs,
+    as_old_codes,
+    fit_compatible_start,
+    fit_start,
+    old_code_values,
+    pairs_given,
+    pairs_of_items,
+    pairs_of_neighbours,
+)
 
 __all__ = [
     "Agreement",
-    "Fit",
+    "ChosenEncoder",
     "TrainingPairs",
     "as_old_codes",
     "binarize_apply",

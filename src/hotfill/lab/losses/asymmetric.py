@@ -11,10 +11,16 @@ coordinates (RKD, PKT, DarkRank), which asymmetric search cannot use at all.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import torch
 from torch import Tensor
 
+from hotfill.errors import InputError
+from hotfill.extras import need
 from hotfill.lab.losses.head import Head
-from hotfill.lab.losses.maps.base import Map
+from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.recipe import Part, Recipe
 from hotfill.lab.losses.term import Term
 from hotfill.lab.losses.terms import (
@@ -25,12 +31,13 @@ from hotfill.lab.losses.terms import (
     RelationalRegression,
     StructureSimilarity,
 )
+from hotfill.vectors import check_vectors
 
 
 def aml(
     head: Head | None = None,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     margin: float = 0.755,
     itself: bool = True,
     weight: float = 1.0,
@@ -42,7 +49,7 @@ def aml(
 def csd(
     head: Head | None = None,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     neighbours: int = 255,
     query_temperature: float = 1.0,
     weight: float = 10.0,
@@ -56,7 +63,7 @@ def ssp(
     anchors: Tensor,
     head: Head | None = None,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     sharpness: float = 10.0,
     weight: float = 1.0,
 ) -> Recipe:
@@ -67,7 +74,7 @@ def ssp(
 def raml(
     head: Head | None = None,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     across: float = 0.7,
     within: float = 0.7,
     weight: float = 1.0,
@@ -79,7 +86,7 @@ def raml(
 def d3still(
     head: Head | None = None,
     *,
-    down: Map | None = None,
+    down: SpaceMap | None = None,
     neighbours: int = 10,
     feature: float = 100.0,
     wrong: float = 5.0,
@@ -91,8 +98,38 @@ def d3still(
     return _recipe("d3still", term, weight, head, down)
 
 
-def _recipe(name: str, term: Term, weight: float, head: Head | None, down: Map | None) -> Recipe:
+def _recipe(
+    name: str, term: Term, weight: float, head: Head | None, down: SpaceMap | None
+) -> Recipe:
     parts = [Part("distillation", term, weight, "down")]
     if head is not None:
         parts.insert(0, Part("classification", AnchorSoftmax("new", head.score)))
     return Recipe(name, parts, head=head, down=down)
+
+
+def product_centroids(
+    vectors: Any, *, parts: int = 32, centroids: int = 256, seed: int = 0
+) -> Tensor:
+    """Centroids of a product quantiser of gallery vectors: (parts, centroids, dimension / parts).
+
+    vectors: (n, dimension), n >= centroids; of other items than those trained on, in the paper.
+    Ten k-means iterations and two restarts, as in SSP. Needs the extra `faiss`.
+    Raises InputError, ShapeError, VectorError.
+    """
+    faiss = need("faiss", "faiss")
+    table = check_vectors(vectors, np.shape(vectors)[-1], what="gallery vectors")
+    count, dimension = table.shape
+    if parts < 1 or dimension % parts or not 2 <= centroids <= count:
+        raise InputError(
+            f"expected parts that divide {dimension} and 2 to {count} centroids (one vector each), "
+            f"got {parts} parts and {centroids} centroids"
+        )
+    table = table / np.linalg.norm(table, axis=1, keepdims=True)
+    width, found = dimension // parts, []
+    for part in range(parts):
+        kmeans = faiss.Kmeans(
+            width, centroids, niter=10, nredo=2, seed=seed + part, min_points_per_centroid=1
+        )
+        kmeans.train(np.ascontiguousarray(table[:, part * width : (part + 1) * width]))
+        found.append(torch.from_numpy(kmeans.centroids.copy()))
+    return torch.stack(found)

@@ -18,7 +18,7 @@ Side: TypeAlias = Literal["old", "new"]
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class PairedBatch:
     """A batch of n items. Everything but `new` may be absent.
 
     new: (n, new dimension) float, with gradient, of any length.
@@ -67,11 +67,11 @@ class Pairs:
         if self.old is None:
             raise InputError(
                 "this loss compares with the old embeddings of the same items, but the batch has "
-                "none: pass Pairs(new, old=...)"
+                "none: pass PairedBatch(new, old=...)"
             )
         return self.old
 
-    def weighted(self, factor: Tensor) -> Pairs:
+    def weighted(self, factor: Tensor) -> PairedBatch:
         """The same items, each counting `factor` (n,) times as much as before."""
         weight = factor if self.weight is None else self.weight * factor
         return replace(self, weight=weight)
@@ -92,3 +92,26 @@ def _check_matrix(tensor: Tensor, what: str) -> None:
 def _check_rows(tensor: Tensor, count: int, what: str) -> None:
     if len(tensor) != count:
         raise ShapeError(f"{what}: expected one row per new embedding ({count}), got {len(tensor)}")
+
+
+def opposites(pairs: PairedBatch) -> Tensor:
+    """(n, n) bool: True where item j is known not to belong with item i.
+
+    With labels: other classes. An item without a label belongs nowhere for certain, so it is
+    nobody's opposite and has none. Without any labels: every other item.
+    """
+    count = len(pairs)
+    if pairs.label is None:
+        return ~torch.eye(count, dtype=torch.bool, device=pairs.new.device)
+    known = pairs.label >= 0
+    differ = pairs.label.unsqueeze(1) != pairs.label.unsqueeze(0)
+    return differ & known.unsqueeze(1) & known.unsqueeze(0)
+
+
+def companions(pairs: PairedBatch) -> Tensor:
+    """(n, n) bool: True where item j has the class of item i, or is item i itself."""
+    itself = torch.eye(len(pairs), dtype=torch.bool, device=pairs.new.device)
+    if pairs.label is None:
+        return itself
+    known = pairs.label >= 0
+    return itself | ((pairs.label.unsqueeze(1) == pairs.label.unsqueeze(0)) & known.unsqueeze(1))

@@ -10,17 +10,15 @@ from torch import Tensor, nn
 
 from hotfill.errors import ConfigError
 from hotfill.lab.losses.head import Head
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.maps.identity import Identity
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import Reference, References
-from hotfill.lab.losses.term import Term
-from hotfill.lab.losses.value import Value, nothing
+from hotfill.lab.losses.maps import IdentityMap, SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import Reference, References
+from hotfill.lab.losses.term import Term, Value, nothing
 
 Weight: TypeAlias = float | Callable[[float], float]
 """A number, or a function of progress (0 to 1)."""
 
-Weigher: TypeAlias = Callable[[Pairs, References], Tensor]
+Weigher: TypeAlias = Callable[[PairedBatch, References], Tensor]
 """Gives each item of a batch its own weight, (n,) >= 0, without gradient."""
 
 
@@ -62,7 +60,7 @@ class Refresh:
 class Recipe(nn.Module):
     """Everything that a method adds to a model: call it with a batch, get one loss.
 
-        loss = recipe(Pairs(model(images), old_vectors, labels), progress).loss
+        loss = recipe(PairedBatch(model(images), old_vectors, labels), progress).loss
 
     Give its `parameters()` to the optimiser with the model's: heads, critics, learnt radii and
     maps live in it. `state_dict()` holds them and the anchors.
@@ -79,8 +77,8 @@ class Recipe(nn.Module):
         *,
         head: Head | None = None,
         anchors: Reference | None = None,
-        down: Map | None = None,
-        up: Map | None = None,
+        down: SpaceMap | None = None,
+        up: SpaceMap | None = None,
         refresh: Refresh | None = None,
     ) -> None:
         super().__init__()
@@ -90,8 +88,8 @@ class Recipe(nn.Module):
         self.name, self.parts, self.refresh = name, tuple(parts), refresh
         self.head = head
         self.terms = nn.ModuleList([part.term for part in parts])
-        self.maps = nn.ModuleDict({"down": down or Identity(), "up": up or Identity()})
-        self._stay = Identity()
+        self.maps = nn.ModuleDict({"down": down or IdentityMap(), "up": up or IdentityMap()})
+        self._stay = IdentityMap()
         self._anchors = None if anchors is None else _Held(anchors)
 
     @property
@@ -124,7 +122,7 @@ class Recipe(nn.Module):
             )
         self._anchors = held
 
-    def forward(self, pairs: Pairs, progress: float = 0.0) -> Value:
+    def forward(self, pairs: PairedBatch, progress: float = 0.0) -> Value:
         """The weighted sum of the parts.
 
         progress: share of the training done, 0 to 1.

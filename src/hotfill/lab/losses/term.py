@@ -1,17 +1,48 @@
-"""Term: one published idea of a loss, as a pure function with its own parameters."""
+"""Term: one published idea of a loss, as a pure function, and the Value it gives back."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from hotfill.errors import ShapeError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.value import Value
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A loss and what is behind it.
+
+    loss: scalar, always attached to the graph.
+    active: how many items (for an alignment of classes: how many classes) contributed. Means are
+        taken over these, so a small number means few items pull with the Term's full weight.
+    parts: by name, the values that were added up, before their weights.
+    """
+
+    loss: Tensor
+    active: int
+    parts: Mapping[str, Value] = field(default_factory=dict)
+
+
+def nothing(*graph: Tensor) -> Value:
+    """Zero, attached to the graph, so that `backward` works and gives zero gradients."""
+    return Value(sum((tensor.sum() * 0.0 for tensor in graph[1:]), graph[0].sum() * 0.0), 0)
+
+
+def weighted_mean(losses: Tensor, weight: Tensor | None) -> Value:
+    """The mean of losses (n,) per active item, n >= 1, weighted by weight (n,) >= 0 if given."""
+    if weight is None:
+        return Value(losses.mean(), len(losses))
+    total = weight.sum()
+    if not bool(total > 0):
+        return nothing(losses)
+    return Value((losses * weight).sum() / total, len(losses))
 
 
 class Term(nn.Module, ABC):
@@ -26,7 +57,9 @@ class Term(nn.Module, ABC):
     needs: ClassVar[frozenset[str]]
 
     @abstractmethod
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss.
 
         map_: carries the embeddings that ask into the space of those that answer.

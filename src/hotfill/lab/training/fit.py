@@ -6,25 +6,152 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hotfill.errors import InputError
+from hotfill.errors import ConfigError, HotfillError, InputError
 from hotfill.extras import need
-from hotfill.lab.losses import Pairs, Recipe, Value
-from hotfill.lab.training.diverged import DivergedError
-from hotfill.lab.training.embed import embed
-from hotfill.lab.training.items import Items
-from hotfill.lab.training.log import Log
-from hotfill.lab.training.old_vectors import OldVectors
-from hotfill.lab.training.order import Order
-from hotfill.lab.training.settings import Settings
-from hotfill.lab.training.state import TrainingState
+from hotfill.lab.losses import PairedBatch, Recipe, Value
+from hotfill.lab.training.checkpoint import TrainingState
+from hotfill.lab.training.items import OldVectors, TrainingItems, embed
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The numbers of one training run; with the same ones it gives the same model.
+
+    epochs: passes over the items. batch: items per step; the last short batch of an epoch is left
+        out unless it is the only one.
+    learning_rate: the highest; it rises over the first `warm_up` of the steps, then falls to 0 in
+        half a cosine.
+    optimiser: "adamw", or "sgd" with momentum 0.9. weight_decay: for all parameters alike.
+    clip: the largest norm of the whole gradient, or None for no bound.
+    seed: of weights drawn later, of the order and of the augmentation.
+    device: as torch names it. precision: of the backbone; losses are always float32.
+    checkpoint_seconds: at least this long between two checkpoints; one is always made at the end.
+    Raises ConfigError.
+    """
+
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 1e-2
+    warm_up: float = 0.1
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.02
+    clip: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            name
+            for name, right in {
+                "epochs >= 1": self.epochs >= 1,
+                "batch >= 1": self.batch >= 1,
+                "learning_rate > 0": 0 < self.learning_rate < math.inf,
+                "warm_up from 0 to below 1": 0 <= self.warm_up < 1,
+                "optimiser 'adamw' or 'sgd'": self.optimiser in ("adamw", "sgd"),
+                "weight_decay >= 0": self.weight_decay >= 0,
+                "clip > 0 or None": self.clip is None or self.clip > 0,
+                "precision 'float32' or 'bfloat16'": self.precision in ("float32", "bfloat16"),
+                "checkpoint_seconds >= 0": self.checkpoint_seconds >= 0,
+            }.items()
+            if not right
+        ]
+        if wrong:
+            raise ConfigError(f"training settings: expected {', '.join(wrong)}; got {self}")
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate at a share of the training, 0 to 1."""
+        if progress < self.warm_up:
+            return self.learning_rate * (0.01 + 0.99 * progress / self.warm_up)
+        falling = (progress - self.warm_up) / (1 - self.warm_up)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * falling))
+
+
+# Which items make up which step: a function of the seed, so that a resumed run goes on exactly.
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """A fresh random order of `items` items for every epoch, cut into batches.
+
+    The last short batch is left out unless it is the only one.
+    """
+
+    items: int
+    batch: int
+    epochs: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """At least 1."""
+        return max(1, self.items // self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.steps_per_epoch * self.epochs
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """The items of a step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = _permutation(self.items, self.seed, epoch)
+        return order[place * self.batch : (place + 1) * self.batch]
+
+    def seed_of(self, step: int) -> int:
+        """A seed for whatever a step draws, different for every step and run."""
+        digest = hashlib.sha256(f"{self.seed}/{step}".encode()).digest()
+        return int.from_bytes(digest[:6], "big")
+
+
+@lru_cache(maxsize=2)
+def _permutation(items: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(items)
+
+
+class DivergedError(HotfillError):
+    """A loss or gradient became NaN or infinite; training stopped before that step was taken.
+
+    terms: names of the recipe's parts that are not finite, or "backbone" for the embeddings.
+    step: of the whole training, from 0. checkpoint: the last good one, None if there was none yet.
+    """
+
+    def __init__(self, terms: Sequence[str], step: int, checkpoint: Path | None) -> None:
+        self.terms, self.step, self.checkpoint = tuple(terms), step, checkpoint
+        kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "nothing was saved"
+        super().__init__(
+            f"expected finite losses and gradients, got NaN or infinite ones from "
+            f"{', '.join(self.terms)} in step {step}; {kept}: lower the learning rate or that "
+            "part's weight, or set clip, and train again"
+        )
+
+
+@final
+class Log:
+    """Appends to a JSON-lines file; each line has `time` (UTC) and `event`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Append one line."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
@@ -49,8 +176,8 @@ class Outcome:
 def fit(
     model: nn.Module,
     recipe: Recipe,
-    items: Items,
-    settings: Settings,
+    items: TrainingItems,
+    settings: TrainingSettings,
     *,
     folder: Path,
     old_vectors: OldVectors | None = None,
@@ -82,8 +209,8 @@ class _Run:
         self,
         model: nn.Module,
         recipe: Recipe,
-        items: Items,
-        settings: Settings,
+        items: TrainingItems,
+        settings: TrainingSettings,
         folder: Path,
         old_vectors: OldVectors | None,
         augment: Augment | None,
@@ -93,7 +220,7 @@ class _Run:
         self.items, self.settings, self.augment = items, settings, augment
         self.labels = torch.from_numpy(items.labels)
         self.old = _check(recipe, items, self.labels, old_vectors)
-        self.order = Order(len(items.item_ids), settings.batch, settings.epochs, settings.seed)
+        self.order = BatchOrder(len(items.item_ids), settings.batch, settings.epochs, settings.seed)
         model.to(settings.device).train()
         recipe.to(settings.device).train()
         everything = [*model.parameters(), *recipe.parameters()]
@@ -166,7 +293,7 @@ class _Run:
             enabled=settings.precision == "bfloat16",
         ):
             embeddings = state.model(contents.to(settings.device))
-        pairs = Pairs(
+        pairs = PairedBatch(
             embeddings.float(),
             None if self.old is None else self.old[where].to(settings.device),
             self.labels[where].to(settings.device),
@@ -235,12 +362,12 @@ class _Run:
 
 
 def _check(
-    recipe: Recipe, items: Items, labels: Tensor, old_vectors: OldVectors | None
+    recipe: Recipe, items: TrainingItems, labels: Tensor, old_vectors: OldVectors | None
 ) -> Tensor | None:
     """Refuse what the recipe cannot use; return the old vectors of every item."""
     if "label" in recipe.needs and not bool((labels >= 0).any()):
         raise InputError(f"recipe {recipe.name!r} needs labels, but no item has one")
-    names = Pairs(torch.zeros(len(labels), 1), label=labels, item_ids=items.item_ids)
+    names = PairedBatch(torch.zeros(len(labels), 1), label=labels, item_ids=items.item_ids)
     references = recipe.references
     for reference in (references.new, references.old):
         if reference is not None:
@@ -252,7 +379,7 @@ def _check(
     return torch.from_numpy(old_vectors.of(items.item_ids))
 
 
-def _optimiser(settings: Settings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimiser(settings: TrainingSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if settings.optimiser == "sgd":
         return torch.optim.SGD(
             parameters, settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay
@@ -261,7 +388,7 @@ def _optimiser(settings: Settings, parameters: list[nn.Parameter]) -> torch.opti
 
 
 def _identity(
-    recipe: Recipe, items: Items, settings: Settings, old: Tensor | None
+    recipe: Recipe, items: TrainingItems, settings: TrainingSettings, old: Tensor | None
 ) -> dict[str, Any]:
     """What makes two calls the same training; where and how often it is saved does not."""
     numbers = asdict(settings)

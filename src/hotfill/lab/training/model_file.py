@@ -1,4 +1,4 @@
-"""A trained model in one file: weights, head, forward map, and what is needed to build it again."""
+"""A trained model in one file: weights, head, forward map; and as an embedder of pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hotfill.embedders.torch_module import TorchEmbedder
+from hotfill.embedders.weights import file_revision
 from hotfill.errors import InputError
 from hotfill.lab.training.backbones import build_backbone
 from hotfill.lab.training.checkpoint import Checkpoint, under
+from hotfill.lab.training.items import as_given, scaled
 from hotfill.types import ModelId
 
 
@@ -77,4 +80,42 @@ def _facts(values: Mapping[str, Any]) -> ModelFacts:
             "classes": tuple(values["classes"]),
             "old_model": None if old is None else ModelId.from_dict(old),
         }
+    )
+
+
+# A model that `hotfill train` wrote, as an embedder of pictures.
+# [new]
+# embedder = "hotfill.lab.training.model_file:from_options"
+# options = { path = "{here}/model.safetensors" }
+
+
+def from_options(*, path: str, device: str = "cpu", batch_size: int = 64) -> TorchEmbedder:
+    """Make an embedder of pictures, prepared as in the training.
+
+    path: of a model file. A model trained on a folder of pictures takes whatever `as_picture` takes
+    and scales it; one trained on an array file takes arrays (height, width[, channels]) of bool,
+    uint8 or float, of the size it was trained with.
+    Raises InputError when the file is not a model, EmbedError naming rows that do not fit.
+    """
+    file = ModelFile.read(Path(path))
+    facts = file.facts
+
+    def prepare(content: Any) -> Tensor:
+        if facts.side:
+            return scaled(content, facts.side, facts.channels)
+        return as_given(content, facts.channels)
+
+    return TorchEmbedder(
+        file.model, model_id_of(Path(path), facts), prepare, device=device, batch_size=batch_size
+    )
+
+
+def model_id_of(path: Path, facts: ModelFacts) -> ModelId:
+    """Tell the space of a trained model: unit vectors, compared by the cosine."""
+    pixels = f"{facts.side} x {facts.side} pixels" if facts.side else "as trained"
+    return ModelId(
+        f"{facts.backbone}-{facts.recipe}",
+        file_revision(path),
+        facts.dimension,
+        preprocessing=f"{pixels}, {facts.channels} channels",
     )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,24 +14,49 @@ from torch import nn
 
 from hotfill.errors import ConfigError, InputError
 from hotfill.lab.losses import Cosine, Head, Recipe, Reference, TwoStages
-from hotfill.lab.losses.maps import Residual
+from hotfill.lab.losses.maps import ResidualBranch
 from hotfill.lab.losses.references import from_head, simplex
 from hotfill.lab.training.backbones import build_backbone
-from hotfill.lab.training.compatible_recipe import (
-    FIXED_HEAD,
-    Ingredients,
-    compatible_recipe,
+from hotfill.lab.training.compatible_recipe import FIXED_HEAD, Ingredients, compatible_recipe
+from hotfill.lab.training.fit import Augment, Outcome, TrainingSettings, fit
+from hotfill.lab.training.items import (
+    ArrayItems,
+    FolderItems,
+    OldVectors,
+    TrainingItems,
+    embed,
+    read_arrays,
 )
-from hotfill.lab.training.embed import embed
-from hotfill.lab.training.fit import Augment, Outcome, fit
-from hotfill.lab.training.folder_items import FolderItems
-from hotfill.lab.training.forward_map import forward_map
-from hotfill.lab.training.items import ArrayItems, Items, read_arrays
-from hotfill.lab.training.model_embedder import model_id_of
-from hotfill.lab.training.model_file import ModelFacts, ModelFile
-from hotfill.lab.training.old_vectors import OldVectors
-from hotfill.lab.training.settings import Settings
+from hotfill.lab.training.model_file import ModelFacts, ModelFile, model_id_of
+from hotfill.ranking import ResidualMap
 from hotfill.types import ModelId
+
+if TYPE_CHECKING:
+    from hotfill.ranking.transform import Facts
+
+
+def forward_map(
+    map_: ResidualBranch, source: ModelId, target: ModelId, facts: Facts | None = None
+) -> ResidualMap:
+    """Take a trained map out of torch.
+
+    map_: `recipe.maps["up"]` after training. source, target: the old and the new space. The map was
+    trained on unit vectors if the old vectors given to the training were of unit length; give it
+    the same here (a space that compares by the cosine does so by itself).
+    Raises ShapeError when the spaces have other dimensions.
+    """
+    with torch.inference_mode():
+        whole = torch.eye(map_.source)
+        arrays = {
+            "straight": map_.straight(whole),
+            "inner": map_.inner.weight.T,
+            "inner_offset": map_.inner.bias,
+            "outer": map_.outer.weight.T,
+            "outer_offset": map_.outer.bias,
+        }
+        plain = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    return ResidualMap(source, target, plain, facts)
+
 
 MODEL, UP = "model.safetensors", "up.safetensors"
 ALONE = ("independent", "cores")
@@ -57,7 +82,7 @@ def train_compatible(
     side: int = 32,
     channels: int = 3,
     score: Cosine | None = None,
-    settings: Settings | None = None,
+    settings: TrainingSettings | None = None,
     options: Mapping[str, Any] | None = None,
     augment: Augment | None = None,
     stop_after_seconds: float | None = None,
@@ -79,7 +104,7 @@ def train_compatible(
     options: of the recipe, such as {"weight": 2.0}.
     Raises InputError, ConfigError, DivergedError.
     """
-    settings, score = settings or Settings(), score or Cosine(20.0, 0.1)
+    settings, score = settings or TrainingSettings(), score or Cosine(20.0, 0.1)
     items = _read(data, side, channels)
     output.mkdir(parents=True, exist_ok=True)
     there = _old(old, items, output, settings.device)
@@ -121,7 +146,7 @@ def train_compatible(
     up = stages.forward.maps["up"]
     kept = head.vectors if stages.backward.head is not None else None
     ModelFile(facts, model, kept, up.state_dict()).save(output / MODEL)
-    if isinstance(up, Residual) and there.model is not None:
+    if isinstance(up, ResidualBranch) and there.model is not None:
         forward_map(up, there.model, model_id_of(output / MODEL, facts)).save(output / UP)
     return Trained(outcome, output / MODEL)
 
@@ -129,8 +154,8 @@ def train_compatible(
 def fit_forward(
     model: nn.Module,
     stages: TwoStages,
-    items: Items,
-    settings: Settings,
+    items: TrainingItems,
+    settings: TrainingSettings,
     output: Path,
     old_vectors: OldVectors | None,
     **common: Any,
@@ -149,7 +174,7 @@ def fit_forward(
     )
 
 
-def _read(data: Path, side: int, channels: int) -> Items:
+def _read(data: Path, side: int, channels: int) -> TrainingItems:
     if data.is_dir():
         return FolderItems(data, side=side, channels=channels)
     return read_arrays(data)
@@ -164,7 +189,7 @@ class _Old:
     model: ModelId | None = None
 
 
-def _old(old: Path | None, items: Items, output: Path, device: str) -> _Old:
+def _old(old: Path | None, items: TrainingItems, output: Path, device: str) -> _Old:
     if old is None:
         return _Old()
     try:
@@ -193,7 +218,7 @@ def _old(old: Path | None, items: Items, output: Path, device: str) -> _Old:
 def _build(
     recipe: str,
     head: Head,
-    items: Items,
+    items: TrainingItems,
     old_vectors: OldVectors | None,
     old_head: Reference | None,
     options: Mapping[str, Any],

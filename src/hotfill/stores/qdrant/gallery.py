@@ -113,13 +113,13 @@ class QdrantGallery(Gallery):
 
         No point is altered: a note is made in the collection's metadata. The first `add_space` adds
         a named vector and indexes of the payload keys that hotfill uses; moves and writes add those
-        keys (`_version`, `_side`, `_made_by_...`) to the points they touch.
+        keys (`_hotfill_...`) to the points they touch. All else that a point holds stays.
 
         vector: the name of the vector; "" for the unnamed. Items are called by their point ids, as
-        texts. Metadata are the texts, numbers and booleans of the payload whose keys do not begin
-        with an underscore.
-        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
-        fit, or was stamped otherwise before.
+        texts. Metadata are the texts, numbers and booleans of the payload at every depth, but for
+        keys that begin with an underscore: a dot in a key goes one level down.
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not fit, or
+        was stamped otherwise before.
 
         A program that goes on writing points by itself while an upgrade runs is not noticed: a
         payload that it replaces says nothing of hotfill, so the item is on the adopted side again,

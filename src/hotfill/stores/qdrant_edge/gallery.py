@@ -50,11 +50,16 @@ class QdrantEdgeGallery(Gallery):
         """Use `create` or `open`."""
         self._folder_lock = lock
         self._lock = RLock()  # held by writes; searches and reads do without
-        self._live = LiveShard(folder, stamp, self._lock, exact=exact, ef=ef)
         self._writes = 0  # changes after each write, before vectors leave `kept.sqlite`
         self._kept = KeptVectors(folder / "kept.sqlite")
         self._kept_read, self._kept_lock = KeptVectors(folder / "kept.sqlite"), Lock()
         self._clock = LastingClock(self._kept.version_ceiling, self._kept.raise_ceiling)
+        try:
+            self._live = LiveShard(folder, stamp, self._lock, exact=exact, ef=ef)
+        except BaseException:
+            self._kept.close()
+            self._kept_read.close()
+            raise
 
     @classmethod
     def create(

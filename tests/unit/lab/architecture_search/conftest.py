@@ -10,13 +10,13 @@ import torch
 
 from demo.omniglot import drawings
 from hotfill.lab.architecture_search.evolution import Evolution
-from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
 from hotfill.lab.architecture_search.search import SearchPlan
-from hotfill.lab.architecture_search.space import Space, Stage
-from hotfill.lab.architecture_search.validation import Validation
+from hotfill.lab.architecture_search.space import SearchSpace, Stage
 from hotfill.lab.losses import Cosine, Head, recipes
 from hotfill.lab.losses.references import from_head
-from hotfill.lab.training import ArrayItems, Settings, build_backbone, embed, fit
+from hotfill.lab.training import ArrayItems, TrainingSettings, build_backbone, fit
+from hotfill.lab.training.items import embed
 from hotfill.types import ModelId
 
 CLASSES, DIMENSION = 8, 16
@@ -58,7 +58,7 @@ def world(tmp_path_factory) -> World:
         large,
         recipes.independent(head),
         train,
-        Settings(epochs=12, batch=32),
+        TrainingSettings(epochs=12, batch=32),
         folder=tmp_path_factory.mktemp("gallery_model"),
     )
     model_id = ModelId("large", "1", DIMENSION)
@@ -69,7 +69,7 @@ def world(tmp_path_factory) -> World:
         queries,
         gallery,
         SearchPlan(
-            Space(
+            SearchSpace(
                 *("tiny", 28, 1, 6, 2),
                 (Stage(1, 12), Stage(1, 24)),
                 48,
@@ -78,9 +78,9 @@ def world(tmp_path_factory) -> World:
             ),
             flops=100_000,
             evolution=Evolution(generations=2, population=4, crossover=2, parents=2),
-            super_training=Settings(epochs=6, batch=32),
+            super_training=TrainingSettings(epochs=6, batch=32),
             warm_up_epochs=2,
-            retraining=Settings(epochs=25, batch=32),
+            retraining=TrainingSettings(epochs=25, batch=32),
             finalists=1,
             calibration_batches=2,
             calibration_batch=32,

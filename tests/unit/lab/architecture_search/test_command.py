@@ -13,9 +13,11 @@ from demo.omniglot import drawings
 from hotfill.cli.app import app
 from hotfill.errors import ConfigError, InputError, ModelMismatchError
 from hotfill.lab.architecture_search.query_embedder import from_options
-from hotfill.lab.architecture_search.query_model_file import QueryModelFile
+from hotfill.lab.architecture_search.search import QueryModelFile
 from hotfill.lab.architecture_search.search_files import search_files
-from hotfill.lab.training import Settings, embed, model_embedder, read_arrays, train_compatible
+from hotfill.lab.training import TrainingSettings, read_arrays, train_compatible
+from hotfill.lab.training import model_file as model_embedder
+from hotfill.lab.training.items import embed
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.parts import Model
@@ -40,7 +42,7 @@ def files(tmp_path_factory):
         folder / "data.npz",
         folder / "large",
         dimension=8,
-        settings=Settings(epochs=2, batch=32),
+        settings=TrainingSettings(epochs=2, batch=32),
     )
     return folder, trained.model
 
@@ -108,7 +110,7 @@ def test_a_gallery_model_without_a_classifier_is_refused(files, tmp_path) -> Non
         folder / "data.npz",
         tmp_path / "no_head",
         old=model,
-        settings=Settings(epochs=1, batch=64),
+        settings=TrainingSettings(epochs=1, batch=64),
     )
     with pytest.raises(InputError, match="has no classifier"):
         search_files(folder / "data.npz", trained.model, tmp_path / "out", flops=200_000)
@@ -137,7 +139,7 @@ def test_the_found_model_embeds_queries_for_the_gallery_model(files) -> None:
 def small_model(files, folder, recipe, **changes):
     """A smaller network, trained against the large model."""
     data, large = files[0] / "data.npz", files[1]
-    settings = Settings(epochs=1, batch=32)
+    settings = TrainingSettings(epochs=1, batch=32)
     return train_compatible(recipe, data, folder, old=large, settings=settings, **changes).model
 
 

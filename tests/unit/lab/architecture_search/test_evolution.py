@@ -7,12 +7,24 @@ from dataclasses import replace
 import pytest
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.architecture_search.budget import Budget
-from hotfill.lab.architecture_search.evolution import Evolution, evolve, propose
-from hotfill.lab.architecture_search.flops import flops
-from hotfill.lab.architecture_search.history import Candidate, History
-from hotfill.lab.architecture_search.reward import Measured, reward
-from hotfill.lab.architecture_search.space import Architecture, Block, Space, Stage, small_space
+from hotfill.lab.architecture_search.evolution import (
+    Candidate,
+    Evolution,
+    History,
+    Measured,
+    evolve,
+    propose,
+    reward,
+)
+from hotfill.lab.architecture_search.space import (
+    Architecture,
+    Block,
+    Budget,
+    SearchSpace,
+    Stage,
+    flops,
+    small_space,
+)
 
 SPACE = small_space(side=28, channels=1, dimension=16)
 BUDGET = Budget(SPACE, 220_000)
@@ -120,7 +132,7 @@ def test_what_is_no_history_is_refused(tmp_path, content) -> None:
 
 
 def test_a_space_that_is_used_up_ends_the_search() -> None:
-    tiny = Space("tiny", 8, 1, 2, 1, (Stage(1, 4),), 4, 3, widths=(0.5, 1.0))
+    tiny = SearchSpace("tiny", 8, 1, 2, 1, (Stage(1, 4),), 4, 3, widths=(0.5, 1.0))
     history = evolve(Budget(tiny, 10**9), SETTINGS, lambda _: Measured(0.5, 0.5))
     assert 6 <= len(history.candidates) <= 8
 

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from hotfill.errors import HotfillError, InputError
-from hotfill.lab.architecture_search import export as exporting
-from hotfill.lab.architecture_search.batch_norm import recalibrate
-from hotfill.lab.architecture_search.budget import Budget
-from hotfill.lab.architecture_search.evolution import Evolution, evolve
-from hotfill.lab.architecture_search.history import History
-from hotfill.lab.architecture_search.network import Network
-from hotfill.lab.architecture_search.picture import search_picture
-from hotfill.lab.architecture_search.reward import Measured
-from hotfill.lab.architecture_search.space import Architecture, Block, small_space
+from hotfill.lab.architecture_search import query_embedder as exporting
+from hotfill.lab.architecture_search.evolution import (
+    Evolution,
+    History,
+    Measured,
+    evolve,
+    search_picture,
+)
+from hotfill.lab.architecture_search.network import Network, recalibrate
+from hotfill.lab.architecture_search.space import Architecture, Block, Budget, small_space
 
 pytest.importorskip("onnxruntime")
 

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.architecture_search.batch_norm import recalibrate
-from hotfill.lab.architecture_search.network import Network
+from hotfill.lab.architecture_search.network import Network, SuperNetwork, recalibrate
 from hotfill.lab.architecture_search.space import Architecture, Block, small_space
-from hotfill.lab.architecture_search.super_network import SuperNetwork
 
 SPACE = small_space(side=28, channels=1, dimension=8, stem=4)
 

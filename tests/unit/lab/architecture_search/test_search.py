@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from hotfill.errors import ConfigError, InputError, ModelMismatchError, ShapeError
-from hotfill.lab.architecture_search.flops import flops
-from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors
-from hotfill.lab.architecture_search.history import History
-from hotfill.lab.architecture_search.query_model_file import QueryModelFile
-from hotfill.lab.architecture_search.search import HISTORY, SearchPlan, retrain, search
-from hotfill.lab.architecture_search.validation import Validation
-from hotfill.lab.training import ArrayItems, Settings, build_backbone
+from hotfill.lab.architecture_search.evolution import History
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
+from hotfill.lab.architecture_search.search import (
+    HISTORY,
+    QueryModelFile,
+    SearchPlan,
+    retrain,
+    search,
+)
+from hotfill.lab.architecture_search.space import flops
+from hotfill.lab.training import ArrayItems, TrainingSettings, build_backbone
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +145,7 @@ def test_a_folder_of_another_search_is_refused(world, found) -> None:
 
 def test_a_warm_up_as_long_as_the_training_is_refused(world) -> None:
     with pytest.raises(ConfigError, match="warm-up shorter"):
-        SearchPlan(world.plan.space, 100_000, super_training=Settings(epochs=10))
+        SearchPlan(world.plan.space, 100_000, super_training=TrainingSettings(epochs=10))
 
 
 def test_a_head_of_another_dimension_is_refused(world) -> None:

@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotfill.errors import ConfigError
-from hotfill.lab.architecture_search.budget import Budget
-from hotfill.lab.architecture_search.flops import flops
-from hotfill.lab.architecture_search.module_flops import module_flops
-from hotfill.lab.architecture_search.network import Network
+from hotfill.lab.architecture_search.network import Network, module_flops
 from hotfill.lab.architecture_search.space import (
     OPERATIONS,
     Architecture,
     Block,
-    Space,
+    Budget,
+    SearchSpace,
     Stage,
+    flops,
     paper_space,
     small_space,
 )
@@ -76,7 +75,7 @@ def test_spaces_and_architectures_come_back_from_json(seed) -> None:
     architecture = SMALL.sample(np.random.default_rng(seed))
     text = json.dumps([SMALL.to_dict(), architecture.to_dict()])
     space, choice = json.loads(text)
-    assert Space.from_dict(space) == SMALL
+    assert SearchSpace.from_dict(space) == SMALL
     assert Architecture.from_dict(choice) == architecture
 
 
@@ -97,7 +96,7 @@ def test_architectures_drawn_within_a_budget_keep_it(share, seed) -> None:
 
 def test_the_cheapest_architecture_is_the_cheapest() -> None:
     """Against every architecture of a tiny space."""
-    space = Space("tiny", 9, 1, 2, 1, (Stage(2, 8),), 4, 3, widths=(0.5, 1.0))
+    space = SearchSpace("tiny", 9, 1, 2, 1, (Stage(2, 8),), 4, 3, widths=(0.5, 1.0))
     choices = space.choices()
     costs = [flops(space, Architecture((a, b))) for a in choices for b in choices]
     assert flops(space, Budget(space, 10**9).cheapest) == min(costs)
@@ -121,7 +120,7 @@ def test_a_budget_may_also_have_a_least(seed) -> None:
 
 
 def test_a_least_that_nothing_or_hardly_anything_reaches_is_refused() -> None:
-    space = Space("tiny", 9, 1, 2, 1, (Stage(2, 8),), 4, 3, widths=(0.5, 1.0))
+    space = SearchSpace("tiny", 9, 1, 2, 1, (Stage(2, 8),), 4, 3, widths=(0.5, 1.0))
     choices = space.choices()
     costs = sorted({flops(space, Architecture((a, b))) for a in choices for b in choices})
     Budget(space, 10**9, costs[-1])
@@ -177,7 +176,7 @@ def test_spaces_that_make_no_sense_are_refused(change, message) -> None:
         )
     }
     with pytest.raises(ConfigError, match=message):
-        Space(**plain | change)
+        SearchSpace(**plain | change)
 
 
 def test_counting_leaves_a_network_as_it_was() -> None:

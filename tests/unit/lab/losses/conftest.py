@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hotfill.lab.losses import Pairs, Reference, References
+from hotfill.lab.losses import PairedBatch, Reference, References
 
 NEW, OLD, ITEMS, CLASSES = 5, 5, 12, 4
 
@@ -20,10 +20,10 @@ def _repeatable():
 
 
 @pytest.fixture
-def pairs() -> Pairs:
+def pairs() -> PairedBatch:
     new = torch.randn(ITEMS, NEW, dtype=torch.float64, requires_grad=True)
     label = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, -1])
-    return Pairs(new, torch.randn(ITEMS, OLD, dtype=torch.float64), label)
+    return PairedBatch(new, torch.randn(ITEMS, OLD, dtype=torch.float64), label)
 
 
 @pytest.fixture

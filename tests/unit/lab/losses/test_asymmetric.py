@@ -11,12 +11,12 @@ import torch
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.losses import Cosine, Head, Pairs, References, asymmetric, terms
-from hotfill.lab.losses.maps import Identity, Slice
-from hotfill.lab.losses.product_centroids import product_centroids
+from hotfill.lab.losses import Cosine, Head, PairedBatch, References, asymmetric, terms
+from hotfill.lab.losses.asymmetric import product_centroids
+from hotfill.lab.losses.maps import IdentityMap, Slice
 from tests.unit.lab.losses import oracles
 
-HERE = Identity()
+HERE = IdentityMap()
 NONE = References()
 PARTS = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
@@ -31,11 +31,11 @@ ALL = [
 
 
 @pytest.fixture
-def six(pairs) -> Pairs:
+def six(pairs) -> PairedBatch:
     """Of six dimensions, which divide into parts."""
     more = torch.randn(12, 1, dtype=torch.float64)
     new = torch.cat([pairs.new.detach(), more], dim=1).requires_grad_()
-    return Pairs(new, torch.cat([pairs.old, more.flip(0)], dim=1), pairs.label)
+    return PairedBatch(new, torch.cat([pairs.old, more.flip(0)], dim=1), pairs.label)
 
 
 def loss(term, pairs, map_=HERE) -> float:
@@ -166,14 +166,14 @@ def test_gradients_are_those_of_finite_differences(term, six) -> None:
 @pytest.mark.parametrize("term", ALL, ids=named)
 def test_the_order_of_the_batch_and_the_lengths_of_vectors_change_nothing(term, six) -> None:
     order = torch.randperm(12)
-    other = Pairs(six.new[order] * 3.0, six.old[order] * 0.2, six.label[order])
+    other = PairedBatch(six.new[order] * 3.0, six.old[order] * 0.2, six.label[order])
     assert loss(term, other) == pytest.approx(loss(term, six), rel=1e-9)
 
 
 @pytest.mark.parametrize("term", ALL[2:], ids=named)
 def test_a_query_model_equal_to_the_gallery_model_is_where_the_loss_ends(term, six) -> None:
     """Zero for all but CSD, whose two temperatures differ; then no gradient is left either."""
-    same = Pairs(six.old.clone().requires_grad_(), six.old, six.label)
+    same = PairedBatch(six.old.clone().requires_grad_(), six.old, six.label)
     value = (
         terms.ContextualSimilarity(4, gallery_temperature=0.3, query_temperature=0.3)
         if isinstance(term, terms.ContextualSimilarity)
@@ -188,7 +188,7 @@ def test_a_query_model_equal_to_the_gallery_model_is_where_the_loss_ends(term, s
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_the_smallest_batches_give_a_finite_loss_with_a_graph(term, six, count) -> None:
     new = six.new[:count].detach().clone().requires_grad_()
-    value = term(Pairs(new, six.old[:count], six.label[:count]), NONE, HERE, 0.0)
+    value = term(PairedBatch(new, six.old[:count], six.label[:count]), NONE, HERE, 0.0)
     value.loss.backward()
     assert value.loss.isfinite()
     assert new.grad.isfinite().all()
@@ -196,10 +196,10 @@ def test_the_smallest_batches_give_a_finite_loss_with_a_graph(term, six, count) 
 
 @pytest.mark.parametrize("term", ALL, ids=named)
 def test_what_a_term_cannot_use_is_refused(term, six) -> None:
-    with pytest.raises(InputError, match="pass Pairs"):
-        term(Pairs(six.new), NONE, HERE, 0.0)
+    with pytest.raises(InputError, match="pass PairedBatch"):
+        term(PairedBatch(six.new), NONE, HERE, 0.0)
     with pytest.raises(ShapeError, match="give the recipe a map"):
-        term(Pairs(six.new, six.old[:, :4]), NONE, HERE, 0.0)
+        term(PairedBatch(six.new, six.old[:, :4]), NONE, HERE, 0.0)
 
 
 def test_parameters_that_make_no_sense_are_refused() -> None:
@@ -237,7 +237,7 @@ def test_every_recipe_brings_a_query_model_to_the_gallery(name, with_head) -> No
     before = agreement()
     for _ in range(120):
         optimiser.zero_grad()
-        recipe(Pairs(query(inputs), gallery, label)).loss.backward()
+        recipe(PairedBatch(query(inputs), gallery, label)).loss.backward()
         optimiser.step()
     assert before < 0.4
     assert agreement() > 0.7

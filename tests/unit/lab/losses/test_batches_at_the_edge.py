@@ -9,10 +9,10 @@ import torch
 from pytorch_metric_learning.losses import TripletMarginLoss
 
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.losses import Cosine, Dot, Pairs, References, terms
-from hotfill.lab.losses.maps import Identity, Slice
+from hotfill.lab.losses import Cosine, Dot, PairedBatch, References, terms
+from hotfill.lab.losses.maps import IdentityMap, Slice
 
-HERE = Identity()
+HERE = IdentityMap()
 
 EVERY_TERM = [
     terms.AnchorSoftmax("old", Cosine(5.0, 0.1)),
@@ -38,7 +38,7 @@ def named(term) -> str:
     return type(term).__name__
 
 
-def check(term, pairs: Pairs, references: References) -> float:
+def check(term, pairs: PairedBatch, references: References) -> float:
     """Every term gives a finite scalar that can be differentiated into finite gradients."""
     pairs = replace(pairs, new=pairs.new.detach().clone().requires_grad_())
     up = torch.nn.Linear(5, 5).double()  # so that a term asked by old vectors has a graph too
@@ -55,12 +55,12 @@ def check(term, pairs: Pairs, references: References) -> float:
 @pytest.mark.parametrize("term", EVERY_TERM, ids=named)
 class TestEveryTerm:
     def test_takes_an_empty_batch(self, term, pairs, references) -> None:
-        empty = Pairs(pairs.new[:0], pairs.old[:0], pairs.label[:0])
+        empty = PairedBatch(pairs.new[:0], pairs.old[:0], pairs.label[:0])
         found = check(term, empty, references)
         assert found == 0.0 or isinstance(term, terms.AnchorAlignment)
 
     def test_takes_one_item(self, term, pairs, references) -> None:
-        check(term, Pairs(pairs.new[:1], pairs.old[:1], pairs.label[:1]), references)
+        check(term, PairedBatch(pairs.new[:1], pairs.old[:1], pairs.label[:1]), references)
 
     def test_takes_a_batch_of_one_class(self, term, pairs, references) -> None:
         same = torch.zeros_like(pairs.label)
@@ -98,7 +98,9 @@ def test_a_term_that_compares_items_says_when_old_vectors_are_absent(
     "term", [term for term in EVERY_TERM if not isinstance(term, terms.MetricLoss)], ids=named
 )
 def test_dimensions_that_do_not_meet_ask_for_a_map(term, pairs, references) -> None:
-    wide = Pairs(torch.cat([pairs.new] * 2, dim=1), torch.cat([pairs.old] * 3, 1), pairs.label)
+    wide = PairedBatch(
+        torch.cat([pairs.new] * 2, dim=1), torch.cat([pairs.old] * 3, 1), pairs.label
+    )
     head = replace(references.new, vectors=torch.cat([references.new.vectors] * 2, dim=1))
     with pytest.raises(ShapeError, match="dimension"):
         term(wide, replace(references, new=head), Slice(10, 9), 0.0)
@@ -110,7 +112,7 @@ def test_a_label_outside_the_head_is_named(pairs, references) -> None:
     label[7] = 4
     with pytest.raises(InputError, match=r"drawing-7 \(label 4\)"):
         terms.AnchorSoftmax("new", Cosine(5.0))(
-            Pairs(pairs.new, label=label, item_ids=names), references, HERE, 0.0
+            PairedBatch(pairs.new, label=label, item_ids=names), references, HERE, 0.0
         )
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, linear, normalize
 
-from hotfill.lab.losses import Cosine, Dot, Head, Pairs, References, recipes, terms
-from hotfill.lab.losses.maps import Identity
+from hotfill.lab.losses import Cosine, Dot, Head, PairedBatch, References, recipes, terms
+from hotfill.lab.losses.maps import IdentityMap
 from hotfill.lab.losses.references import from_head, from_means, perturbed, refined, simplex
 from tests.unit.lab.losses import oracles
 
-HERE = Identity()
+HERE = IdentityMap()
 
 OLD_ANCHORED = [
     terms.AnchorSoftmax("old", Cosine(5.0)),
@@ -37,7 +37,7 @@ def test_bct_with_the_old_model_itself_is_the_old_models_own_cross_entropy(bias)
         from_head(weight, rows=torch.arange(5), bias=b),
         score=Dot(),
     )
-    value = recipe(Pairs(old.clone().requires_grad_(), old, label))
+    value = recipe(PairedBatch(old.clone().requires_grad_(), old, label))
     expected = cross_entropy(linear(old, weight, b), label)
     torch.testing.assert_close(value.parts["influence"].loss, expected)
 
@@ -74,7 +74,7 @@ def test_ract_with_as_many_negatives_as_there_are_is_the_full_softmax(
 )
 def test_the_order_of_the_batch_changes_nothing(term, pairs, references) -> None:
     order = torch.randperm(len(pairs))
-    shuffled = Pairs(pairs.new[order], pairs.old[order], pairs.label[order])
+    shuffled = PairedBatch(pairs.new[order], pairs.old[order], pairs.label[order])
     before = term(pairs, references, HERE, 0.3)
     after = term(shuffled, references, HERE, 0.3)
     torch.testing.assert_close(after.loss, before.loss)
@@ -95,7 +95,7 @@ def test_the_order_of_the_batch_changes_nothing(term, pairs, references) -> None
     ids=named,
 )
 def test_lengths_of_embeddings_change_nothing(term, pairs, references) -> None:
-    longer = Pairs(pairs.new * 7.0, pairs.old * 0.2, pairs.label)
+    longer = PairedBatch(pairs.new * 7.0, pairs.old * 0.2, pairs.label)
     before = term(pairs, references, HERE, 0.3).loss
     torch.testing.assert_close(term(longer, references, HERE, 0.3).loss, before)
 
@@ -117,7 +117,7 @@ def test_a_boundary_leaves_alone_who_is_inside(term) -> None:
     old = normalize(centre[label] + 0.3 * torch.randn(20, 6))
     anchors = from_means(old, label, 4, normalise=True)
     new = centre.new_tensor(anchors.vectors.numpy())[label].requires_grad_()
-    value = term(Pairs(new, old, label), References(old=anchors), HERE, 0.0)
+    value = term(PairedBatch(new, old, label), References(old=anchors), HERE, 0.0)
     assert value.loss.item() == 0.0
     value.loss.backward()
     assert not new.grad.any()

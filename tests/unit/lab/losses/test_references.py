@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.losses import Pairs, Reference
+from hotfill.lab.losses import PairedBatch, Reference
 from hotfill.lab.losses.references import (
     from_head,
     from_means,
@@ -60,7 +60,7 @@ def test_the_nearest_share_of_a_class(share, expected) -> None:
 
 def test_a_label_finds_its_anchor_through_the_map_only() -> None:
     head = from_head(torch.randn(3, 2), rows=torch.tensor([2, -1, 0, 1]))
-    pairs = Pairs(torch.randn(5, 2), label=torch.tensor([0, 1, 2, 3, -1]))
+    pairs = PairedBatch(torch.randn(5, 2), label=torch.tensor([0, 1, 2, 3, -1]))
     assert head.answering(pairs).tolist() == [2, -1, 0, 1, -1]
 
 
@@ -82,6 +82,18 @@ def test_only_missing_classes_are_synthesised() -> None:
     torch.testing.assert_close(both.vectors[:3], head.vectors)
     torch.testing.assert_close(both.vectors[3:], means.vectors[[1, 3]])
     assert both.valid.all()
+    assert both.radius is None  # a head has none
+
+
+def test_boundaries_are_of_the_old_training_set_where_it_has_the_class() -> None:
+    known = from_means(torch.randn(12, 2), torch.tensor([0, 2, 2] * 4), 4)
+    means = from_means(torch.randn(12, 2), torch.tensor([0, 1, 2] * 4), 4)
+    both = synthesised(known, means)
+    for label, expected in ((0, known), (1, means), (2, known)):
+        row = int(both.rows[label])
+        for part in ("vectors", "radius", "min_cosine", "count"):
+            torch.testing.assert_close(getattr(both, part)[row], getattr(expected, part)[label])
+    assert both.rows[3] == -1
 
 
 def test_refinement_and_perturbation_skip_empty_classes() -> None:

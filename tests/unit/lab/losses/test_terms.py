@@ -10,11 +10,11 @@ import torch
 from pytorch_metric_learning.losses import NTXentLoss, TripletMarginLoss
 from pytorch_metric_learning.reducers import PerAnchorReducer
 
-from hotfill.lab.losses import Cosine, Dot, Pairs, Reference, terms
-from hotfill.lab.losses.maps import Identity, Residual, Slice
+from hotfill.lab.losses import Cosine, Dot, PairedBatch, Reference, terms
+from hotfill.lab.losses.maps import IdentityMap, ResidualBranch, Slice
 from tests.unit.lab.losses import oracles
 
-HERE = Identity()
+HERE = IdentityMap()
 
 
 def loss(term, pairs, references, map_=HERE, progress=0.5) -> float:
@@ -59,7 +59,7 @@ def test_inner_products_keep_the_heads_scale_and_bias(pairs, references, rows) -
 
 
 def test_old_vectors_ask_the_new_head_through_the_map(pairs, references) -> None:
-    up = Residual(5, 5, hidden=3).double()
+    up = ResidualBranch(5, 5, hidden=3).double()
     torch.nn.init.normal_(up.outer.weight)
     term = terms.AnchorSoftmax("new", Cosine(3.0), asks="old")
     expected = oracles.cosine_softmax(
@@ -95,7 +95,7 @@ def test_class_contrast(pairs, references, labelled) -> None:
 
 def test_class_contrast_is_the_ntxent_of_pytorch_metric_learning(pairs, references) -> None:
     known = pairs.label >= 0
-    batch = Pairs(pairs.new[known], pairs.old[known], pairs.label[known])
+    batch = PairedBatch(pairs.new[known], pairs.old[known], pairs.label[known])
     theirs = NTXentLoss(temperature=0.2, reducer=PerAnchorReducer())(
         batch.new, batch.label, ref_emb=batch.old, ref_labels=batch.label.clone()
     )
@@ -156,12 +156,26 @@ def test_anchor_alignment(pairs, references) -> None:
 
 def test_adversarial_is_two_cross_entropies(pairs, references) -> None:
     term = terms.Adversarial(5).double()
+    first, norm, _, last = term.critic
     expected = 0.0
     for side, domain in ((pairs.new, 0), (pairs.old, 1)):
-        for vector in side.tolist():
-            logits = term.critic(torch.tensor(oracles.unit(vector)).double()).tolist()
+        units = [torch.tensor(oracles.unit(vector)).double() for vector in side.tolist()]
+        hidden = torch.stack([first.weight @ unit + first.bias for unit in units])
+        # Every domain by its own mean and deviation: the critic never sees a shift between them.
+        spread = (hidden.var(dim=0, correction=0) + norm.eps).sqrt()
+        for row in (hidden - hidden.mean(dim=0)) / spread:
+            logits = (last.weight @ row.clamp(min=0) + last.bias).tolist()
             expected += -logits[domain] + math.log(sum(math.exp(x) for x in logits))
     assert loss(term, pairs, references) == pytest.approx(expected / len(pairs), rel=1e-9)
+
+
+def test_the_critic_does_not_see_a_shift_and_leaves_a_lone_item_alone(pairs, references) -> None:
+    term = terms.Adversarial(5).double()
+    kept = {name: value.clone() for name, value in term.state_dict().items()}
+    loss(term, pairs, references)
+    assert all(torch.equal(value, kept[name]) for name, value in term.state_dict().items())
+    one = PairedBatch(pairs.new[:1], pairs.old[:1], pairs.label[:1])
+    assert loss(term, one, references) == 0.0
 
 
 def test_mixed_softmax_classifies_old_vectors_where_they_are_credible(
@@ -205,7 +219,7 @@ def test_any_pair_loss_of_pytorch_metric_learning_is_a_term(pairs, references) -
 
 
 def test_a_slice_is_normalised_after_it_is_cut(pairs, references) -> None:
-    wide = Pairs(torch.cat([pairs.new, 9 + pairs.new], dim=1), pairs.old, pairs.label)
+    wide = PairedBatch(torch.cat([pairs.new, 9 + pairs.new], dim=1), pairs.old, pairs.label)
     for term in (terms.Regression(), terms.ItemContrast(0.2), terms.CosineBoundary()):
         cut = loss(term, wide, references, Slice(10, 5))
         assert cut == pytest.approx(loss(term, pairs, references))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hotfill.lab.losses import Cosine, Head
-from hotfill.lab.training import ArrayItems, OldVectors, Settings
+from hotfill.lab.training import ArrayItems, OldVectors, TrainingSettings
 
 CLASSES, DIMENSION = 5, 6
 
@@ -41,8 +41,8 @@ def old_vectors(items: ArrayItems) -> OldVectors:
 
 
 @pytest.fixture
-def settings() -> Settings:
-    return Settings(epochs=4, batch=16, seed=7)
+def settings() -> TrainingSettings:
+    return TrainingSettings(epochs=4, batch=16, seed=7)
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ from hotfill.lab.training import (
     ModelFacts,
     ModelFile,
     OldVectors,
-    Settings,
+    TrainingSettings,
     build_backbone,
     read_arrays,
 )
 from hotfill.lab.training.checkpoint import Checkpoint, pack_optimiser, unpack_optimiser
-from hotfill.lab.training.order import Order
+from hotfill.lab.training.fit import BatchOrder
 
 
 def test_pictures_come_out_with_channels_first_between_0_and_1() -> None:
@@ -157,17 +157,17 @@ def test_an_optimisers_memory_survives(make, tmp_path) -> None:
 
 
 def test_every_item_is_seen_once_per_epoch_and_orders_repeat_with_the_seed() -> None:
-    order = Order(items=20, batch=5, epochs=2, seed=3)
+    order = BatchOrder(items=20, batch=5, epochs=2, seed=3)
     assert (order.steps_per_epoch, order.steps) == (4, 8)
     for epoch in (0, 1):
         seen = np.concatenate([order.rows(epoch * 4 + place) for place in range(4)])
         assert sorted(seen) == list(range(20))
-    again = Order(items=20, batch=5, epochs=2, seed=3)
+    again = BatchOrder(items=20, batch=5, epochs=2, seed=3)
     np.testing.assert_array_equal(order.rows(6), again.rows(6))
-    assert (order.rows(0) != Order(20, 5, 2, seed=4).rows(0)).any()
+    assert (order.rows(0) != BatchOrder(20, 5, 2, seed=4).rows(0)).any()
     assert (order.rows(0) != order.rows(4)).any()
     assert len({order.seed_of(step) for step in range(100)}) == 100
-    assert len(Order(items=3, batch=5, epochs=1, seed=0).rows(0)) == 3
+    assert len(BatchOrder(items=3, batch=5, epochs=1, seed=0).rows(0)) == 3
 
 
 @pytest.mark.parametrize("name", ["small", "medium", "resnet18"])
@@ -226,14 +226,14 @@ def test_a_model_comes_back_from_its_file(tmp_path) -> None:
 )
 def test_impossible_settings_are_refused(wrong) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Settings(**wrong)
+        TrainingSettings(**wrong)
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    settings = Settings(learning_rate=2.0, warm_up=0.1)
+    settings = TrainingSettings(learning_rate=2.0, warm_up=0.1)
     rates = [settings.learning_rate_at(p / 100) for p in range(101)]
     assert max(rates) == rates[10] == pytest.approx(2.0)
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0.0)
-    assert Settings(warm_up=0.0).learning_rate_at(0.0) == pytest.approx(1e-2)
+    assert TrainingSettings(warm_up=0.0).learning_rate_at(0.0) == pytest.approx(1e-2)

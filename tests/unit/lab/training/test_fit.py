@@ -22,14 +22,14 @@ from hotfill.lab.training import (
     DivergedError,
     Ingredients,
     OldVectors,
-    Settings,
+    TrainingSettings,
     compatible_recipe,
-    embed,
     fit,
     read_arrays,
 )
 from hotfill.lab.training.checkpoint import Checkpoint
 from hotfill.lab.training.fit import CHECKPOINT, LOG
+from hotfill.lab.training.items import embed
 
 
 def lines(folder):
@@ -94,7 +94,7 @@ import os, sys
 from pathlib import Path
 import torch
 from hotfill.lab.losses import Cosine, Head, recipes
-from hotfill.lab.training import Settings, fit, read_arrays
+from hotfill.lab.training import TrainingSettings, fit, read_arrays
 
 torch.set_num_threads(1)
 steps = 0
@@ -110,7 +110,8 @@ torch.manual_seed(0)
 head, model = Head.random(5, 4, Cosine(10.0)), torch.nn.Sequential(
     torch.nn.Flatten(), torch.nn.Linear(64, 4))
 fit(model, recipes.independent(head), read_arrays(Path(sys.argv[1])),
-    Settings(epochs=4, batch=16, checkpoint_seconds=0.0), folder=Path(sys.argv[2]), augment=kill)
+    TrainingSettings(epochs=4, batch=16, checkpoint_seconds=0.0),
+    folder=Path(sys.argv[2]), augment=kill)
 """
 
 
@@ -127,7 +128,7 @@ def test_a_killed_training_goes_on(items, tmp_path) -> None:
         torch.manual_seed(0)
         head = Head.random(5, 4, Cosine(10.0))
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
-        settings = Settings(epochs=4, batch=16)
+        settings = TrainingSettings(epochs=4, batch=16)
 
         def count(contents, generator):
             steps.append(1)

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from hotfill.errors import EmbedError, InputError
-from hotfill.lab.training import FolderItems, ModelFile, embed, train_compatible
-from hotfill.lab.training.model_embedder import from_options
+from hotfill.lab.training import FolderItems, ModelFile, train_compatible
+from hotfill.lab.training.items import embed
+from hotfill.lab.training.model_file import from_options
 
 
 @pytest.fixture

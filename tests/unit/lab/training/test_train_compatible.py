@@ -10,14 +10,8 @@ import pytest
 import torch
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.training import (
-    RECIPE_NAMES,
-    ModelFile,
-    OldVectors,
-    embed,
-    read_arrays,
-    train_compatible,
-)
+from hotfill.lab.training import RECIPE_NAMES, ModelFile, OldVectors, read_arrays, train_compatible
+from hotfill.lab.training.items import embed
 
 
 @pytest.fixture

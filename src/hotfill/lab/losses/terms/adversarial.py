@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 _NEW, _OLD = 0, 1
 
@@ -27,26 +26,35 @@ class Adversarial(Term):
     the critic stands gradient reversal: identity forwards, times -a backwards, with
     a = 2 / (1 + e^{-10 progress}) - 1, from 0 to 1. Old embeddings are constants.
 
-    Two changes. The released critic has batch normalisation and sees old and new batches apart,
-    which hides any shift between them from it; ours has none, which also leaves the Term without
-    running statistics. And it sees unit embeddings (as in the authors' later face code's port),
-    since length plays no part in search.
+    As released, the critic normalises each domain by its own batch statistics. That hides from it
+    any shift and any scale, coordinate by coordinate, between old and new: it judges the shape of
+    the two clouds only. Without the normalisation it wins easily, and its gradient outweighs the
+    classification. No running statistics are kept. One change: it sees unit embeddings (as in the
+    port of the authors' later face code), since length plays no part in search.
 
-    dimension: of the old space. hidden: width of the critic.
+    dimension: of the old space. hidden: width of the critic. Batches of one item take no part:
+    they have no statistics.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"old"})
 
     def __init__(self, dimension: int, *, hidden: int = 100) -> None:
         super().__init__()
-        self.critic = nn.Sequential(nn.Linear(dimension, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+        self.critic = nn.Sequential(
+            nn.Linear(dimension, hidden),
+            nn.BatchNorm1d(hidden, track_running_stats=False),
+            nn.ReLU(),
+            nn.Linear(hidden, 2),
+        )
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         new, old = map_(pairs.new), pairs.embeddings("old")
         check_same_space(new, old)
-        if len(pairs) == 0:
-            return nothing(new)
+        if len(pairs) < 2:
+            return nothing(new, *self.critic.parameters())
         reversal = 2 / (1 + math.exp(-10 * progress)) - 1
         said_new = self.critic(reverse_gradient(normalize(new), reversal))
         said_old = self.critic(normalize(old))

@@ -6,11 +6,10 @@ from typing import ClassVar, final
 
 from torch.nn.functional import normalize
 
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing
 
 
 @final
@@ -23,7 +22,9 @@ class AnchorAlignment(Term):
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; `active` counts classes. See Term."""
         head, reference = references.of("new"), references.of("old")
         rows = map_(head.vectors)

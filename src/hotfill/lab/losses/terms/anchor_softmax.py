@@ -7,12 +7,11 @@ from typing import ClassVar, final
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs, Side
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.score import Score, logits
-from hotfill.lab.losses.term import Term
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.head import Score, logits
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch, Side
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, nothing, weighted_mean
 
 
 @final
@@ -32,7 +31,9 @@ class AnchorSoftmax(Term):
         super().__init__()
         self.anchors, self.score, self.asks = anchors, score, asks
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         reference = references.of(self.anchors)
         if self.asks == "old":

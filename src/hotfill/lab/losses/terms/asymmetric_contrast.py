@@ -7,12 +7,10 @@ from typing import ClassVar, final
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.selection import companions, opposites
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch, companions, opposites
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -37,7 +35,9 @@ class AsymmetricContrast(Term):
             raise ConfigError(f"expected a margin from -1 to 1, got {margin}")
         self.margin, self.itself = margin, itself
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))
         old = pairs.embeddings("old")

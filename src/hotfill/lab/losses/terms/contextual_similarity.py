@@ -7,11 +7,10 @@ from typing import ClassVar, final
 from torch.nn.functional import kl_div, log_softmax, normalize
 
 from hotfill.errors import ConfigError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -45,7 +44,9 @@ class ContextualSimilarity(Term):
         self.neighbours = neighbours
         self.gallery_temperature, self.query_temperature = gallery_temperature, query_temperature
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))
         old = pairs.embeddings("old")

@@ -8,11 +8,10 @@ import torch
 from torch.nn.functional import normalize
 
 from hotfill.errors import InputError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -25,7 +24,9 @@ class CosineBoundary(Term):
 
     needs: ClassVar[frozenset[str]] = frozenset({"label"})
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term. Raises InputError when anchors have no min_cosine."""
         reference = references.of("old")
         if reference.min_cosine is None:

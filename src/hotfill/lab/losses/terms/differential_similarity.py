@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing
 
 _FLOOR = 0.1  # added to the gallery model's difference, so that small ones do not explode
 
@@ -52,7 +51,9 @@ class DifferentialSimilarity(Term):
         self.neighbours = neighbours
         self.feature, self.wrong, self.right = feature, wrong, right
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))
         old = pairs.embeddings("old")

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -39,7 +38,9 @@ class ElasticBoundary(Term):
         self.threshold = threshold
         self.elastic = nn.Parameter(torch.empty(anchors).uniform_(-1.0, 1.0))
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term. Raises InputError when anchors have no radius."""
         reference = references.of("old")
         radius, count = reference.radius, reference.count

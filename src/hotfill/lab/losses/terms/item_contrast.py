@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.selection import opposites
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch, opposites
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -47,7 +45,9 @@ class ItemContrast(Term):
             )
         self.temperature, self.hardest, self.new_negatives = temperature, hardest, new_negatives
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))
         old = pairs.embeddings("old")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, final
 
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing
 
 
 @final
@@ -27,7 +26,9 @@ class MetricLoss(Term):
         super().__init__()
         self.loss = loss
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; `active` counts labelled items. See Term."""
         new, old = map_(pairs.new), pairs.embeddings("old")
         check_same_space(new, old)

@@ -8,12 +8,11 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.score import Cosine, logits
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.head import Cosine, logits
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -37,7 +36,9 @@ class MixedSoftmax(Term):
             raise ConfigError(f"expected a Cosine score and a share from 0 to 1, got {share}")
         self.score, self.share = score, share
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term. Raises InputError when anchors have no radius."""
         head, anchors = references.of("new"), references.of("old")
         if anchors.radius is None:

@@ -6,11 +6,10 @@ from typing import ClassVar, final
 
 from torch.nn.functional import normalize
 
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs, Side
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch, Side
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -29,7 +28,9 @@ class Regression(Term):
         super().__init__()
         self.asks = asks
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         asking = map_(pairs.embeddings(self.asks))
         answering = pairs.embeddings("old" if self.asks == "new" else "new").detach()

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, normalize
 
 from hotfill.errors import ConfigError, ShapeError
-from hotfill.lab.losses.maps.base import Map
-from hotfill.lab.losses.pairs import Pairs
-from hotfill.lab.losses.reference import References
-from hotfill.lab.losses.term import Term, check_same_space
-from hotfill.lab.losses.value import Value, nothing, weighted_mean
+from hotfill.lab.losses.maps import SpaceMap
+from hotfill.lab.losses.pairs import PairedBatch
+from hotfill.lab.losses.references import References
+from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
 @final
@@ -41,7 +40,9 @@ class StructureSimilarity(Term):
         self.register_buffer("anchors", normalize(anchors.detach(), dim=2))
         self.sharpness = sharpness
 
-    def forward(self, pairs: Pairs, references: References, map_: Map, progress: float) -> Value:
+    def forward(
+        self, pairs: PairedBatch, references: References, map_: SpaceMap, progress: float
+    ) -> Value:
         """Compute the loss; see Term."""
         new, old = map_(pairs.new), pairs.embeddings("old")
         check_same_space(new, old)

@@ -7,16 +7,21 @@
 All give ordinary transforms. Nothing here trains a model: see `hotfill.lab.training` for that.
 """
 
-from hotfill.lab.training.transforms.classifier import Classifier, fit_classifier
-from hotfill.lab.training.transforms.contrast import CONTRASTS, Contrast
-from hotfill.lab.training.transforms.drift import train_residual_mlp
-from hotfill.lab.training.transforms.forward import train_fastfill, train_forward
-from hotfill.lab.training.transforms.loop import Progress
-from hotfill.lab.training.transforms.metric_compatible import train_metric_compatible
-from hotfill.lab.training.transforms.orthogonal import train_lambda_orthogonal
+from hotfill.lab.training.transforms.gallery_maps import (
+    Classifier,
+    fit_classifier,
+    train_fastfill,
+    train_forward,
+    train_lambda_orthogonal,
+)
+from hotfill.lab.training.transforms.loop import MapSettings, Progress
+from hotfill.lab.training.transforms.losses import CONTRASTS, Contrast
 from hotfill.lab.training.transforms.positives import Neighbours, Positives, Related, SameLabel
-from hotfill.lab.training.transforms.reverse import train_reverse_query_transform
-from hotfill.lab.training.transforms.settings import MapSettings
+from hotfill.lab.training.transforms.query_maps import (
+    train_metric_compatible,
+    train_residual_mlp,
+    train_reverse_query_transform,
+)
 
 __all__ = [
     "CONTRASTS",

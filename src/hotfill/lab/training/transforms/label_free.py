@@ -1,24 +1,23 @@
-"""The trained maps that need no labels, by name: more maps for a rehearsal to try.
+"""The trained maps that need no labels, by name: what a rehearsal can try beside the closed forms.
 
-Each is fitted from old vectors, new vectors, old model and new model, by its direction: "down"
-carries new queries to the old space, "up" carries old vectors to the new one.
+Each is fitted from old vectors, new vectors, old model and new model. It stands beside its
+direction: "down" carries new queries to the old space, "up" carries old vectors to the new one.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from hotfill.lab.training.transforms.drift import train_residual_mlp
-from hotfill.lab.training.transforms.forward import train_forward
-from hotfill.lab.training.transforms.metric_compatible import train_metric_compatible
+from hotfill.lab.training.transforms.gallery_maps import train_forward
+from hotfill.lab.training.transforms.loop import MapSettings
 from hotfill.lab.training.transforms.positives import Neighbours
-from hotfill.lab.training.transforms.reverse import train_reverse_query_transform
-from hotfill.lab.training.transforms.settings import MapSettings
+from hotfill.lab.training.transforms.query_maps import (
+    train_metric_compatible,
+    train_residual_mlp,
+    train_reverse_query_transform,
+)
+from hotfill.rehearsal.maps import Maps
 from hotfill.types import ModelId, Transform, Vectors
-
-if TYPE_CHECKING:
-    from hotfill.rehearsal.maps import Maps
 
 SETTINGS = MapSettings(epochs=80, batch=256, learning_rate=1e-3)
 """For a few thousand pairs; those of `benchmarks/mixed_toy`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor, nn
 
-from hotfill.lab.losses.maps import Map
+from hotfill.lab.losses.maps import SpaceMap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ def blocks(widths: Sequence[int], *, last_plain: bool = True) -> nn.Sequential:
 
 
 @final
-class BlockNetwork(Map):
+class BlockNetwork(SpaceMap):
     """The network of psi and rho: blocks of one hidden width, the last one linear.
 
     depth: number of blocks, >= 1. hidden: None for 4 max(source, target).
@@ -51,7 +51,7 @@ class BlockNetwork(Map):
 
 
 @final
-class ForwardNetwork(Map):
+class ForwardNetwork(SpaceMap):
     """FCT's h; with `sigma`, FastFill's. Shapes: see `hotfill.ranking.networks`.
 
     old, side, new: dimensions; side None feeds the old vector to both branches.
@@ -89,7 +89,7 @@ class ForwardNetwork(Map):
 
 
 @final
-class DriftNetwork(Map):
+class DriftNetwork(SpaceMap):
     """Drift-Adapter's residual MLP with a diagonal scale; see `hotfill.ranking.networks`.
 
     The straight part is the identity between equal dimensions, where it stays as it is, and trained

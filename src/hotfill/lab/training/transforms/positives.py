@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from hotfill.errors import InputError, ShapeError
-from hotfill.lab.training.transforms.contrast import SideMasks
-from hotfill.lab.training.transforms.sampling import class_balanced, grouped
+from hotfill.lab.training.transforms.loop import class_balanced, grouped
+from hotfill.lab.training.transforms.losses import SideMasks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

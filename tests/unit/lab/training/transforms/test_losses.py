@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from hotfill.errors import ConfigError
-from hotfill.lab.training.transforms.contrast import SideMasks, contrast_loss, supervised_contrast
+from hotfill.lab.training.transforms.gallery_maps import orthogonality_loss
+from hotfill.lab.training.transforms.loop import distances
 from hotfill.lab.training.transforms.losses import (
+    SideMasks,
+    contrast_loss,
     fastfill_loss,
     mean_square,
     smoothed_cross_entropy,
+    supervised_contrast,
 )
-from hotfill.lab.training.transforms.orthogonal import orthogonality_loss
-from hotfill.lab.training.transforms.spaces import distances
 
 
 def given(count: int = 9, classes: int = 3, seed: int = 0):

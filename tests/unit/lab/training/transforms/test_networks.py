@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from hotfill.lab.training.transforms.gallery_maps import LambdaOrthogonal
 from hotfill.lab.training.transforms.networks import (
     BlockNetwork,
     DriftNetwork,
     ForwardNetwork,
     folded,
 )
-from hotfill.lab.training.transforms.orthogonal import LambdaOrthogonal
 from hotfill.ranking import ForwardMap, MlpMap
 from hotfill.types import ModelId
 

@@ -7,7 +7,7 @@ import pytest
 
 from hotfill.errors import InputError, ShapeError
 from hotfill.lab.training.transforms import Neighbours, Related, SameLabel
-from hotfill.lab.training.transforms.sampling import shuffled
+from hotfill.lab.training.transforms.loop import shuffled
 
 
 def test_same_label_leaves_the_anchor_itself_out_even_if_it_came_twice() -> None:

@@ -1,4 +1,4 @@
-"""One function per command of `hotfill binarize`: files in, files out."""
+"""Codes from files to files: what `hotfill binarize` does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from hotfill.binary.encoder_file import load_encoder, save_encoder
 from hotfill.binary.index import CodeIndex
 from hotfill.binary.rerank import CodeHits, rerank_by_floats
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.binary.agreement import Agreement, measure_agreement
-from hotfill.lab.binary.choose import Fit, fit_encoder, formats_for
+from hotfill.lab.binary.choice import (
+    Agreement,
+    ChosenEncoder,
+    fit_encoder,
+    formats_for,
+    measure_agreement,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +42,7 @@ def binarize_fit(
     checkpoint: Path | str | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
     seed: int = 0,
-) -> Fit:
+) -> ChosenEncoder:
     """Fit an encoder on vectors, an array or a .npy file, and write it.
 
     Give either bytes_per_item, and the best split into dimensions and bits is found, or bits (and

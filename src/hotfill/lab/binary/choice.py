@@ -1,10 +1,4 @@
-"""Fitting an encoder: several starts and, if asked, training; held-out queries decide.
-
-For the same bytes an item may have many dimensions of few bits or few of many, and which is better
-depends on how fast the spectrum of the vectors falls. So is it with the rotation (random or
-fitted), and with training, which does not always add to a good start. So each is tried and the
-best is kept, by the share of exact float neighbours that float queries find among codes.
-"""
+"""The choice among encoders: several starts and, if asked, training; held-out queries decide."""
 
 from __future__ import annotations
 
@@ -14,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.binary.codes import CodeFormat
+from hotfill.binary.index import CodeIndex
+from hotfill.binary.rerank import rerank_by_floats
 from hotfill.binary.scores import asymmetric_scores
 from hotfill.errors import ConfigError, InputError
 from hotfill.extras import need
-from hotfill.lab.binary.agreement import nearest, overlap
-from hotfill.lab.binary.pairs import pairs_of_neighbours
-from hotfill.lab.binary.start import fit_start
+from hotfill.lab.binary.start import fit_start, pairs_of_neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +24,82 @@ if TYPE_CHECKING:
     from hotfill.binary.encoder import BinaryEncoder
     from hotfill.lab.binary.training import TrainingPlan, TrainingProgress
     from hotfill.types import ModelId, Vectors
+
+
+_BLOCK_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Shares in 0 ... 1 of the k nearest by exact float cosine that a search of codes finds.
+
+    k: neighbours. symmetric: codes ask codes. asymmetric: float queries ask codes.
+    reranked: asymmetric, then the 5 k best ranked again by the float vectors.
+    bytes_per_item: of the code and its factor. float_bytes: of a float vector.
+    """
+
+    k: int
+    symmetric: float
+    asymmetric: float
+    reranked: float
+    bytes_per_item: int
+    float_bytes: int
+
+
+def measure_agreement(
+    encoder: BinaryEncoder, gallery: Vectors, queries: Vectors, *, k: int = 10
+) -> Agreement:
+    """Search gallery by queries with codes and with floats, and compare.
+
+    gallery: float32 (n, dimension), n >= k, possibly mapped from a file. queries: float32 (q,
+    dimension), of the same model. Raises InputError, ShapeError, VectorError.
+    """
+    if len(gallery) < k or len(queries) == 0:
+        raise InputError(f"expected at least {k} items and a query, got {len(gallery)} items")
+    truth = nearest(gallery, queries, k)
+    codes = encoder.encode(gallery)
+    index = CodeIndex(codes)
+    asked = encoder.queries(queries)
+    wide = index.search(asked, 5 * k)
+    reranked = rerank_by_floats(wide, queries, lambda items: np.asarray(gallery[items]), k)
+    return Agreement(
+        k=k,
+        symmetric=overlap(index.search(encoder.encode(queries), k).items, truth),
+        asymmetric=overlap(wide.items[:, :k], truth),
+        reranked=overlap(reranked.items, truth),
+        bytes_per_item=codes.code_format.row_bytes + codes.factors.itemsize,
+        float_bytes=4 * encoder.source.dimension,
+    )
+
+
+def nearest(gallery: Vectors, queries: Vectors, k: int) -> NDArray[np.int64]:
+    """Find the k nearest rows by exact cosine, int64 (q, k), best first; ties by row."""
+    queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+    items = np.empty((len(queries), 0), np.int64)
+    scores = np.empty((len(queries), 0), np.float32)
+    for start in range(0, len(gallery), _BLOCK_ROWS):
+        rows = np.asarray(gallery[start : start + _BLOCK_ROWS], np.float32)
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        block = queries @ rows.T
+        top = np.argpartition(-block, min(k, block.shape[1]) - 1, axis=1)[:, :k]
+        items = np.concatenate([items, top + start], axis=1)
+        scores = np.concatenate([scores, np.take_along_axis(block, top, axis=1)], axis=1)
+        order = np.lexsort((items, -scores), axis=1)[:, :k]
+        items = np.take_along_axis(items, order, axis=1)
+        scores = np.take_along_axis(scores, order, axis=1)
+    return items
+
+
+def overlap(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    """Mean share of each row of `truth` that stands in the row of `found`."""
+    return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
+
+
+# Fitting an encoder: several starts and, if asked, training; held-out queries decide.
+# For the same bytes an item may have many dimensions of few bits or few of many, and which is
+# better depends on how fast the spectrum of the vectors falls. So is it with the rotation (random
+# or fitted), and with training, which does not always add to a good start. So each is tried and the
+# best is kept, by the share of exact float neighbours that float queries find among codes.
 
 _ALTERNATIONS = {"random rotation": 0, "fitted rotation": 20}
 _MOST_ITEMS = 20_000
@@ -48,7 +118,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ChosenEncoder:
     """The best encoder, and all that were tried, best first."""
 
     encoder: BinaryEncoder
@@ -79,7 +149,7 @@ def fit_encoder(
     checkpoint: Path | str | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
     seed: int = 0,
-) -> Fit:
+) -> ChosenEncoder:
     """Fit encoders of some formats on vectors and keep the best.
 
     vectors: float32 (n, dimension) of `source`, n >= 100; a tenth (at most 500) is held out as
@@ -124,7 +194,7 @@ def fit_encoder(
         results.append(judged(trained, "trained networks"))
     # The earlier of two equals is the simpler one.
     results.sort(key=lambda result: -result[0].ann_recall)
-    return Fit(results[0][1], tuple(tried for tried, _ in results))
+    return ChosenEncoder(results[0][1], tuple(tried for tried, _ in results))
 
 
 def _ann_recall(

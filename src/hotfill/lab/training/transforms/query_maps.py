@@ -1,13 +1,11 @@
-"""Metric-compatible training: psi, and if wanted rho, so that the two sides' distances agree.
+"""Maps of queries: new queries that search old vectors.
 
-    L = L_RQT + weight * contrast        (see `reverse` and `contrast`)
+The reverse query transform psi: one encoding of a query serves both sides of a merge.
 
-psi carries new queries to the old space. rho, the learnable new embedding, sits on top of the new
-model: what it gives is stored and searched on the new side instead of the new model's own vectors.
-Without rho the new side's distances are fixed and only psi can move.
+    L_RQT = | psi(phi_new(x)) - phi_old(x) |^2, mean over coordinates
 
-Source: Seo et al., WACV 2025; sections 2.4 to 2.6 of the method notes say what was read there and
-what is from memory or a project default.
+Source: Seo et al., WACV 2025 [direction and purpose read in a third party's account, form from
+memory; section 2.3 of the method notes].
 """
 
 from __future__ import annotations
@@ -18,24 +16,122 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hotfill.errors import ConfigError, ShapeError
-from hotfill.lab.training.transforms.contrast import CONTRASTS, Contrast, contrast_loss
-from hotfill.lab.training.transforms.loop import Progress, seeded, train
-from hotfill.lab.training.transforms.losses import mean_square
-from hotfill.lab.training.transforms.networks import BlockNetwork, folded
-from hotfill.lab.training.transforms.positives import Positives
-from hotfill.lab.training.transforms.reverse import MIN_PAIRS
-from hotfill.lab.training.transforms.settings import MapSettings
-from hotfill.lab.training.transforms.spaces import (
-    as_compared,
+from hotfill.lab.training.transforms.loop import (
+    MapSettings,
+    Progress,
+    compared,
     distances,
     on_device,
     refuse_unequal_scales,
+    seeded,
+    shuffled,
+    train,
 )
-from hotfill.ranking import MlpMap
+from hotfill.lab.training.transforms.losses import CONTRASTS, Contrast, contrast_loss, mean_square
+from hotfill.lab.training.transforms.networks import BlockNetwork, DriftNetwork, folded
+from hotfill.lab.training.transforms.positives import Positives
+from hotfill.ranking import MlpMap, ResidualMlp
 from hotfill.ranking.pairs import varied_pairs
 from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
 from hotfill.vectors import has_free_length
+
+MIN_PAIRS = 20
+
+
+def train_reverse_query_transform(
+    old_vectors: Any,
+    new_vectors: Any,
+    *,
+    old_model: ModelId,
+    new_model: ModelId,
+    depth: int = 3,
+    hidden: int | None = None,
+    settings: MapSettings | None = None,
+    progress: Progress | None = None,
+) -> MlpMap:
+    """Train psi from pairs; it goes into `hotfill.ranking.Side` as the transform of the old side.
+
+    old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20. No labels.
+    depth, hidden: blocks of the network and their width, 4 max(dimensions) where None.
+    It does not repair unequal scales: add a calibration, or use `train_metric_compatible`.
+    Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs), DivergedError.
+    """
+    old, new = varied_pairs(
+        old_vectors, new_vectors, source=old_model, target=new_model, least=MIN_PAIRS
+    )
+    settings = settings or MapSettings()
+    old_rows, new_rows = on_device(old, settings.device), on_device(new, settings.device)
+    with seeded(settings):
+        psi = BlockNetwork(new_model.dimension, old_model.dimension, depth=depth, hidden=hidden)
+        psi.to(settings.device)
+        loss = train(
+            psi,
+            lambda seed: shuffled(len(old), settings.batch, seed),
+            lambda rows: mean_square(compared(psi(new_rows[rows]), old_model), old_rows[rows]),
+            settings,
+            progress,
+        )
+    facts: Facts = {"method": "reverse query transform", "pairs": len(old), "loss": loss}
+    return MlpMap(new_model, old_model, folded(psi.layers, "layers"), facts)
+
+
+# Drift-Adapter's residual MLP with a diagonal scale, trained by the squared error.
+# Source: Vejendla 2025; section 5 of the method notes. Its published recall could not be reproduced
+# by others: always compare it with plain old-model search.
+
+
+def train_residual_mlp(
+    source_vectors: Any,
+    target_vectors: Any,
+    *,
+    source: ModelId,
+    target: ModelId,
+    hidden: int = 256,
+    settings: MapSettings | None = None,
+    progress: Progress | None = None,
+) -> ResidualMlp:
+    """Train the map from pairs, in either direction and between any dimensions.
+
+    source_vectors, target_vectors: (n, dimension), row i of both is the same item, n >= 20.
+    hidden: width of the bent part, 256 in the paper. No labels.
+    Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs), DivergedError.
+    """
+    first, second = varied_pairs(
+        source_vectors, target_vectors, source=source, target=target, least=MIN_PAIRS
+    )
+    settings = settings or MapSettings()
+    given, true = on_device(first, settings.device), on_device(second, settings.device)
+    with seeded(settings):
+        network = DriftNetwork(source.dimension, target.dimension, hidden=hidden)
+        network.to(settings.device)
+        loss = train(
+            network,
+            lambda seed: shuffled(len(first), settings.batch, seed),
+            lambda rows: mean_square(compared(network(given[rows]), target), true[rows]),
+            settings,
+            progress,
+        )
+    arrays = {
+        "straight": network.straight.weight.T,
+        "offset": network.outer.bias,
+        "inner": network.inner.weight.T,
+        "inner_offset": network.inner.bias,
+        "outer": network.outer.weight.T,
+        "scale": network.scale,
+    }
+    facts: Facts = {"method": "residual MLP", "pairs": len(first), "loss": loss}
+    plain = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    return ResidualMlp(source, target, plain, facts)
+
+
+# Metric-compatible training: psi, and if wanted rho, so that the two sides' distances agree.
+#     L = L_RQT + weight * contrast        (see `reverse` and `contrast`)
+# psi carries new queries to the old space. rho, the learnable new embedding, sits on top of the new
+# model: what it gives is stored and searched on the new side instead of the new model's own
+# vectors. Without rho the new side's distances are fixed and only psi can move.
+# Source: Seo et al., WACV 2025; sections 2.4 to 2.6 of the method notes say what was read there and
+# what is from memory or a project default.
 
 UNIT_TEMPERATURE = 0.1  # distances of unit vectors are at most 2: at 1 the softmax is almost flat
 FREE_TEMPERATURE = 1.0
@@ -67,7 +163,7 @@ def train_metric_compatible(
         revision of its own: its vectors must never meet the new model's.
     chained: let psi read rho's vectors instead of the new model's, so that an embedder that ends
         in rho is all that serving sees. Without it psi's source is the new model, and a scorer is
-        given psi's output as `old_queries` [the paper's form, as far as it is known].
+        given psi's output as `own_queries` [the paper's form, as far as it is known].
     contrast: "joint" is the method; "independent", "old", "new" are its ablations. "new" moves
         nothing but rho.
     temperature: None for 0.1 on unit vectors, 1.0 on others.
@@ -102,8 +198,8 @@ def train_metric_compatible(
 
         def loss_of(rows: NDArray[Any]) -> Tensor:
             old_true, given = old_rows[rows], new_rows[rows]
-            learned = given if rho is None else as_compared(rho(given), new_side)
-            carried = as_compared(psi(learned if chained else given), old_model)
+            learned = given if rho is None else compared(rho(given), new_side)
+            carried = compared(psi(learned if chained else given), old_model)
             old_distances = distances(carried, old_true)
             new_distances = distances(learned, learned)
             old_masks, new_masks = (side.to(settings.device) for side in positives.masks(rows))
