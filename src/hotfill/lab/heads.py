@@ -25,6 +25,7 @@ from hotfill.lab.training import ArrayItems, OldVectors, TrainingSettings, fit
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, Ingredients, compatible_recipe
 from hotfill.lab.training.items import embed
 from hotfill.types import Vectors
+from hotfill.vectors import unit
 
 
 @final
@@ -228,4 +229,4 @@ def _items(features: Vectors, labels: NDArray[np.int64]) -> ArrayItems:
 
 def _unit(features: Vectors) -> NDArray[np.float64]:
     wide = np.asarray(features, dtype=np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+    return unit(wide)
