@@ -7,6 +7,7 @@ import typer
 from hotfill.cli.abort import abort
 from hotfill.cli.architecture_search import architecture_search
 from hotfill.cli.binarize import binarize
+from hotfill.cli.compare import compare
 from hotfill.cli.complete import complete
 from hotfill.cli.current import current
 from hotfill.cli.cutover import cutover
@@ -51,6 +52,7 @@ COMMANDS = (
     search,
     current,
     train,
+    compare,
     serve,
 )
 
