@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hotfill.rehearsal.rehearse import rehearse
 from numpy.typing import NDArray
 
 from hotfill.binary import BinaryEmbedder, BinaryEncoder, CodeFormat, GridCodec
 from hotfill.lab.binary import fit_compatible_start, fit_start, old_code_values
 from hotfill.ranking import compare
+from hotfill.rehearsal.comparison import rehearse
 from hotfill.stores.base import Gallery
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery

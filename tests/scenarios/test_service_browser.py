@@ -326,7 +326,7 @@ def test_an_error_that_a_person_meets_is_a_page_with_a_way_on(browser, service):
 
 
 def test_a_search_is_tried_on_both_sides(browser, service):
-    with opened(browser, service, expected=["status of 422"]) as page:
+    with opened(browser, service, expected=["status of 502"]) as page:
         press(page, "Start")
         playwright.expect(page.locator("#coverage .big")).not_to_contain_text("0.0%")
         press(page, "Pause")
@@ -338,7 +338,7 @@ def test_a_search_is_tried_on_both_sides(browser, service):
         check_looks(page)
         page.get_by_label("or like item").fill("nobody")
         press(page, "Search")
-        playwright.expect(page.locator("#notice")).to_contain_text("no content of an item 'nobody'")
+        playwright.expect(page.locator("#notice")).to_contain_text("the source failed for nobody")
 
 
 def test_items_that_failed_are_tried_again_by_a_button(browser, tmp_path):

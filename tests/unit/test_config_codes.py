@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hotfill.rehearsal.sampling import Sampler
 
 import hotfill
 from hotfill import config
 from hotfill.binary import BinaryEmbedder, CodeFormat, load_encoder, save_encoder
 from hotfill.errors import ModelMismatchError
 from hotfill.lab.binary import fit_start
+from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId

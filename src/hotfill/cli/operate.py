@@ -116,7 +116,7 @@ def resume(
             was_paused = up.resume()
             accepted = up.accept_gate(by or user()) if accept_gate else ()
             now = up.status()
-        report.add({"was_paused": was_paused, "accepted": [hold.about for hold in accepted]})
+        report.add({"was_paused": was_paused, "accepted_gate": [hold.about for hold in accepted]})
         report.add({}, [f"accepted: {hold}" for hold in accepted])
         if not was_paused and not accepted:
             report.add({}, ["no gate held it" if accept_gate else "it was not paused"])

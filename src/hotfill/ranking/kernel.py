@@ -1,7 +1,7 @@
 """The kernel map: old vectors to the new space by kernel ridge regression (see `regression`).
 
 The regression predicts p = W (y - mean), the whitened new vector. Two further steps make its
-vectors fit to stand in one index beside the new model's own, at unit length:
+vectors fit to stand in one index with the new model's own, at unit length:
 
 1. d = W p / |p| has as its plain inner product with a new query the whitened cosine;
 2. the result is placed: level * mean direction + reach * d + a rest in the direction that new

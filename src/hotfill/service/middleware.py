@@ -116,7 +116,7 @@ class BrowserSafety:
 
     Adds headers to every answer. Refuses what another site's page sends; and, if `local_only`,
     every name but those of this machine, so that no foreign name can be made to lead here (DNS
-    rebinding). Which site sent a request is told by Sec-Fetch-Site, else by Origin: the order of
+    rebinding). Sec-Fetch-Site says which site sent a request, else Origin: the order of
     Go's http.CrossOriginProtection. Programs send neither and are let through.
     """
 

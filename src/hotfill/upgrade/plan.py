@@ -125,56 +125,8 @@ BINDING = (
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Decisions:
-    """The keys of [upgrade] in a configuration file; `Plan` says what they mean."""
+    """How to upgrade: the keys of [upgrade] in a configuration file.
 
-    strategy: Strategy = "merge"
-    transform: TransformName = "kernel_bridge"
-    queries: Queries = "new"
-    old_query_weight: Annotated[float, Strict(), Field(gt=0, lt=1)] = 1 / 3
-    up: str = ""
-    order: OrderName = "random"
-    seed: Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)] = 0
-    priority_key: str = ""
-    query_log: str = ""
-    batch_size: _Many = 256
-    fit_items: _Count = 2000
-    refit: Annotated[bool, Strict()] = False
-    optimise: Annotated[bool, Strict()] = True
-    max_attempts: _Many = 3
-    embed_timeout_seconds: Annotated[float, Strict(), Field(ge=1)] = 600.0
-    max_dead_letters: _Count = 100
-    cutover: Cutover = "manual"
-    duty_cycle: Annotated[float, Strict(), Field(gt=0, le=1)] = 1.0
-    verify_items: _Count = 200
-    verification_lasts_seconds: _Seconds = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class GuardDecisions:
-    """The keys of [guard] in a configuration file; `Plan` says what they mean."""
-
-    canary_queries: str = ""
-    canary_items: _Count = 0
-    canary_k: _Many = 10
-    guard_seconds: _Seconds = 600.0
-
-
-def _model(value: Any) -> Any:
-    return ModelId.from_dict(value) if isinstance(value, Mapping) else value
-
-
-Model: TypeAlias = Annotated[ModelId, BeforeValidator(_model)]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Plan(Decisions, GuardDecisions):
-    """One upgrade, decided.
-
-    old_model, new_model: from what to what.
-    older_models: in a chain, models before the old one in whose spaces items are still searched,
-        because the upgrade from them was superseded; oldest first.
-    old_query_model, new_query_model: what embeds the queries of each, where that is another model
-        with comparable vectors; nothing it makes is stored.
     strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
         vector into the new space; `compatible` searches old vectors with new queries directly.
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
@@ -200,12 +152,64 @@ class Plan(Decisions, GuardDecisions):
     max_dead_letters: more of them stop the run, because then not the items are at fault.
     cutover: `manual` waits for the command, `auto` verifies and switches by itself.
     duty_cycle: share of the time spent working, in (0, 1].
-    limits: probe name to highest value allowed, units in the names.
     verify_items: items embedded again by `verify`.
     verification_lasts_seconds: age at which a verification is stale.
+    """
+
+    strategy: Strategy = "merge"
+    transform: TransformName = "kernel_bridge"
+    queries: Queries = "new"
+    old_query_weight: Annotated[float, Strict(), Field(gt=0, lt=1)] = 1 / 3
+    up: str = ""
+    order: OrderName = "random"
+    seed: Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)] = 0
+    priority_key: str = ""
+    query_log: str = ""
+    batch_size: _Many = 256
+    fit_items: _Count = 2000
+    refit: Annotated[bool, Strict()] = False
+    optimise: Annotated[bool, Strict()] = True
+    max_attempts: _Many = 3
+    embed_timeout_seconds: Annotated[float, Strict(), Field(ge=1)] = 600.0
+    max_dead_letters: _Count = 100
+    cutover: Cutover = "manual"
+    duty_cycle: Annotated[float, Strict(), Field(gt=0, le=1)] = 1.0
+    verify_items: _Count = 200
+    verification_lasts_seconds: _Seconds = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GuardDecisions:
+    """What is watched while the upgrade runs: the keys of [guard] in a configuration file.
+
     canary_queries: a file of queries that are measured while the upgrade runs (see `guard`).
     canary_items: without such a file, how many items are used as queries; 0 measures nothing.
     canary_k: the first hits that count. guard_seconds: between two measurements, at most.
+    """
+
+    canary_queries: str = ""
+    canary_items: _Count = 0
+    canary_k: _Many = 10
+    guard_seconds: _Seconds = 600.0
+
+
+def _model(value: Any) -> Any:
+    return ModelId.from_dict(value) if isinstance(value, Mapping) else value
+
+
+Model: TypeAlias = Annotated[ModelId, BeforeValidator(_model)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Plan(Decisions, GuardDecisions):
+    """One upgrade, decided; with what `Decisions` and `GuardDecisions` say.
+
+    old_model, new_model: from what to what.
+    older_models: in a chain, models before the old one in whose spaces items are still searched,
+        because the upgrade from them was superseded; oldest first.
+    old_query_model, new_query_model: what embeds the queries of each, where that is another model
+        with comparable vectors; nothing it makes is stored.
+    limits: probe name to highest value allowed, units in the names.
     gate: metric name to required value; while one is not met the upgrade is held.
 
     What was found when the plan was made (zero or empty in a plan not yet measured):

@@ -46,7 +46,7 @@ class Status:
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.
     quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
         and without canaries. gate: required values by metric. gate_accepted: metrics that somebody
-        let pass. older_models: in a chain, those before the old one. accepted: dead letters that
+        waived. older_models: in a chain, those before the old one. accepted: dead letters that
         somebody accepted, not counted in dead_letters. workers: who has batches in hand, the
         leading process too, whoever has had its oldest the longest first.
     """

@@ -271,9 +271,10 @@ def test_status_shows_the_canaries_and_the_gate_and_only_an_explicit_resume_goes
         assert re.search(r"canaries at 0%:  old_overlap 0\.\d+ \(gate 1\)", said)
         assert "held: gate old_overlap=" in said
         assert f"hotfill resume --accept-gate {shell.config}" in said
-        assert shell.json("resume")["accepted"] == []
+        assert shell.json("resume")["accepted_gate"] == []
         assert "gate" in held(shell)
-        assert shell.json("resume", "--accept-gate", "--by", "anna")["accepted"] == ["old_overlap"]
+        said = shell.json("resume", "--accept-gate", "--by", "anna")
+        assert said["accepted_gate"] == ["old_overlap"]
         out, _ = process.communicate()
     assert "(accepted)" in out
     assert shell.json("status")["gate_accepted"] == ["old_overlap"]

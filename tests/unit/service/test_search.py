@@ -164,3 +164,14 @@ def test_the_models_are_told_with_the_one_that_embeds_queries(client):
     assert answer["models"] == {model.fingerprint: model.to_dict() for model in (OLD, NEW)}
     client.do("start")
     assert client.ok("GET", "/models")["query"] == NEW.fingerprint
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"number": list(range(1001))},
+        {f"key-{number}": 1 for number in range(33)},
+    ],
+)
+def test_a_filter_that_no_store_should_try_is_refused(untouched, where):
+    untouched.search(422, content=CONTENT, where=where)

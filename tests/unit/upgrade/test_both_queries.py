@@ -139,7 +139,7 @@ def test_the_file_must_name_an_embedder_of_the_old_model(tmp_path, old):
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     project = config.read(path)
     if "embedder" in old:
-        assert project.draft().other_queries
+        assert project.draft().queries == "both"
     else:
         with pytest.raises(ConfigError, match=r"\[old\] needs an embedder"):
             project.draft()

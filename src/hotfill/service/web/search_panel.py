@@ -10,12 +10,12 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hotfill.errors import ConfigError, EmbedError, HotfillError, InputError
+from hotfill.errors import ConfigError, EmbedError, HotfillError, InputError, SourceError
 from hotfill.service.web.templates import render
 from hotfill.upgrade.parts import WHICH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.parts import Which
@@ -52,7 +52,8 @@ class Column:
 def search_panel(up: Upgrade, text: str | None, like: str | None, k: int) -> str:
     """Search for a text, or for the content of an item, and render what was found.
 
-    Raises InputError (neither is given, no content of that item), EmbedError, StoreError.
+    Raises InputError (neither is given, no content of that item), EmbedError, SourceError,
+    StoreError.
     """
     source = _source_of(up)
     content = _content(text, like, source)
@@ -65,7 +66,7 @@ def search_panel(up: Upgrade, text: str | None, like: str | None, k: int) -> str
     place = 1 if columns and columns[0].title == "Old side" else 0
     columns.insert(place, Column("Now", "what a search gets", rows))
     ids = sorted({row.item_id for column in columns for row in column.rows})
-    contents = source(ids) if source is not None else {}
+    contents = _read(source, ids)
     return render("found.html", columns=[_with_contents(each, contents) for each in columns])
 
 
@@ -81,10 +82,22 @@ def _content(text: str | None, like: str | None, source: Source | None) -> Any:
         return text
     if not like:
         raise InputError("give a text, or the id of an item to search with its content")
-    found = source([like]) if source is not None else {}
+    found = _read(source, [like])
     if like not in found:
         raise InputError(f"the source has no content of an item {like!r}")
     return found[like]
+
+
+def _read(source: Source | None, item_ids: Sequence[str]) -> Mapping[str, Any]:
+    if source is None:
+        return {}
+    try:
+        return source(item_ids)
+    except HotfillError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise SourceError(f"the source failed for {', '.join(item_ids)} ({kind})") from error
 
 
 def _side(up: Upgrade, which: Which, content: Any, k: int) -> Column | None:

@@ -112,7 +112,7 @@ class Snapshot:
         return np.zeros(len(rows), dtype=np.int64), only, only
 
     def found(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read vectors of items in a space, searched or retired."""
+        """Read vectors of items in a space, searched or kept."""
         layout, column = self.layout, self.layout.columns[space]
         own = [VERSION] if layout.prepared else []
         rows = self.rows(

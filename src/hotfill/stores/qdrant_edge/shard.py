@@ -282,7 +282,7 @@ def _hits(lists: Sequence[Sequence[Any]], *, negate: bool) -> Hits:
 
 
 def item_payload(item_id: str, version: int, side: str, metadata: Metadata) -> dict[str, Any]:
-    """Put together what stands beside the vector of an item whose content is new.
+    """Put together what is stored with the vector of an item whose content is new.
 
     The engine's matches know texts and whole numbers only (0.9.0): a wanted True becomes 1, and 3
     is not 3.0. So numbers and flags stand in the payload once more, as texts.

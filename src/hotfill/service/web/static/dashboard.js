@@ -93,7 +93,9 @@ document.getElementById("try")?.addEventListener("submit", async (event) => {
   button.setAttribute("aria-busy", "true");
   try {
     const asked = Object.fromEntries(new FormData(event.target));
-    document.getElementById("found").innerHTML = await (await post("/try", asked)).text();
+    const found = document.getElementById("found");
+    found.innerHTML = await (await post("/try", asked)).text();
+    found.focus(); // so that a screen reader goes on there
   } catch (error) {
     tell(error.message);
   } finally {
