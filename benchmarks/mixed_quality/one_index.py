@@ -1,4 +1,4 @@
-"""One index during an upgrade: what one search with the plain query finds, beside the page's table.
+"""One index during an upgrade: what one search with the plain query finds, pair by pair.
 
     python benchmarks/mixed_quality/one_index.py [--data DIR] [--texts DIR] [--pairs NAME ...]
         [--queries N] [--seed N] [--map kernel|ridge] [--json FILE]

@@ -8,7 +8,7 @@ from tests.acceptance.truth.oracle import Oracle
 from tests.acceptance.truth.run import campaign
 
 SEED = 0
-FAULTS = {"index-files": 8, "qdrant-edge": 8, "postgres": 8}
+FAULTS = {"index-files": 8, "qdrant-edge": 8}
 # The other kinds are left to the long run: `python -m tests.acceptance.truth`.
 KINDS = {
     "killed",
@@ -17,10 +17,6 @@ KINDS = {
     "store restored",
     "embedder hangs",
     "two commands at once",
-    "sessions ended",
-    "leader replaced",
-    "application killed",
-    "rows without triggers",
 }
 
 

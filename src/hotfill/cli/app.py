@@ -12,6 +12,7 @@ from hotfill._version import __version__
 from hotfill.cli import operate, output, prepare, processes
 from hotfill.cli.architecture_search import architecture_search
 from hotfill.cli.binarize import binarize
+from hotfill.cli.compare import compare
 from hotfill.cli.dead_letters import dead_letters
 from hotfill.cli.doctor import doctor
 from hotfill.cli.rehearse import rehearse, sample
@@ -55,6 +56,7 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     },
     "Lab": {
         train: "hotfill train bct --data pictures --old old.safetensors --out trained",
+        compare: "hotfill compare bct ridge --old old.npy --new new.npy --labels labels.npy",
     },
 }
 """Commands by group, each with an example."""

@@ -33,8 +33,12 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
     flops: Annotated[int, typer.Option(help="Multiply-adds of one query, at most.")],
     flops_at_least: Annotated[
-        int, typer.Option(help="And at least, so that the search spends what it may.")
-    ] = 0,
+        int | None, typer.Option(help="And at least; four fifths of it by default, 0 for any.")
+    ] = None,
+    unseen_classes: Annotated[
+        bool,
+        typer.Option(help="Hold out classes instead of items: queries will be of new classes."),
+    ] = False,
     space: Annotated[str, typer.Option(help="small (6 blocks) or paper (20 blocks).")] = "small",
     side: Annotated[int, typer.Option(help="Pictures of a folder are read at this size.")] = 32,
     reward: Annotated[str, typer.Option(help="r1 = M(q,q), r2 = M(q,g), r3 = r1 x r2.")] = "r3",
@@ -43,7 +47,7 @@ def run(
     crossover: Annotated[int, typer.Option(help="Children of every later generation.")] = 40,
     epochs: Annotated[int, typer.Option(help="Of the super-network, and of retraining.")] = 30,
     warm_up_epochs: Annotated[int, typer.Option(help="In which no path is drawn.")] = 3,
-    finalists: Annotated[int, typer.Option(help="This many of the best are retrained.")] = 1,
+    finalists: Annotated[int, typer.Option(help="This many of the best are retrained.")] = 5,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     as_json: Json = False,
@@ -68,6 +72,7 @@ def run(
             seed=seed,
             device=device,
             flops_at_least=flops_at_least,
+            unseen_classes=unseen_classes,
             on_candidate=lambda candidate: report.note(_line(candidate)),
         )
         best = found.finalists[0]
@@ -130,12 +135,12 @@ def export(
 ) -> None:
     """Write the found query model as ONNX, and compare onnxruntime with torch."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.architecture_search import query_embedder as exporting
+        from hotfill.lab.architecture_search import query_embedder
         from hotfill.lab.architecture_search.search import QueryModelFile
 
         file = QueryModelFile.read(folder / "query_model.safetensors")
         space = file.network.space
-        done = exporting.export(file.network, onnx, channels=space.channels, side=space.side)
+        done = query_embedder.export(file.network, onnx, channels=space.channels, side=space.side)
         facts: dict[str, Any] = {
             "onnx": str(done.path),
             "bytes": done.bytes,

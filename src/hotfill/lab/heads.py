@@ -1,13 +1,13 @@
 """Heads: small networks over frozen features, trained by a recipe in seconds on a CPU.
 
-The cheapest honest comparison of recipes: the backbones stay as they are, only a head over their
+The cheapest honest comparison of recipes: the backbones stay unchanged, only a head over their
 features learns, and it learns enough for the criterion of compatibility to hold.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -25,6 +25,7 @@ from hotfill.lab.training import ArrayItems, OldVectors, TrainingSettings, fit
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, Ingredients, compatible_recipe
 from hotfill.lab.training.items import embed
 from hotfill.types import Vectors
+from hotfill.vectors import unit
 
 
 @final
@@ -128,7 +129,7 @@ class TrainedHead:
 
 
 def train_head(
-    recipe: str,
+    recipe: str | Callable[[Ingredients], Recipe | TwoStages],
     features: Vectors,
     labels: NDArray[np.int64],
     plan: HeadPlan,
@@ -138,8 +139,9 @@ def train_head(
     options: Mapping[str, Any] | None = None,
     corners: int | None = None,
 ) -> TrainedHead:
-    """Train a head over prepared features by a recipe of `compatible_recipe`.
+    """Train a head over prepared features by a recipe of `compatible_recipe`, or one of your own.
 
+    recipe: one of RECIPE_NAMES, or a function that makes a recipe of `Ingredients`.
     features: (n, dimension) float32. labels: (n,) int64, any numbers. seed: of the first weights,
     the order and the noise. old: what to be compatible with; `independent` and `cores` need none.
     options: of the recipe. corners: of the simplex of `cores` and `hoc`, whose corner `label`
@@ -175,7 +177,10 @@ def train_head(
                 old_head=old.head,
                 old_training=old.training,
             )
-        built = compatible_recipe(recipe, ingredients, **(options or {}))
+        if isinstance(recipe, str):
+            built = compatible_recipe(recipe, ingredients, **(options or {}))
+        else:
+            built = recipe(ingredients)
     deviation = float(features.std()) * plan.noise
 
     def blur(contents: Tensor, generator: torch.Generator) -> Tensor:
@@ -228,4 +233,4 @@ def _items(features: Vectors, labels: NDArray[np.int64]) -> ArrayItems:
 
 def _unit(features: Vectors) -> NDArray[np.float64]:
     wide = np.asarray(features, dtype=np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+    return unit(wide)

@@ -72,7 +72,7 @@ class CommonScale:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class OldQueryScores:
-    """What the old model's own queries say of items, live or kept, next to the new model's.
+    """What the old model's own queries say of items, live or kept: a share of every score.
 
     lines: the old model's scores to the scale of the new model's own vectors.
     weight: a, the old model's share of the score of an item that has not moved, 0 to 1.

@@ -121,7 +121,7 @@ class Imputation(StampedTransform):
                 raise ShapeError(f"the known pairs lack an array: {error}") from error
         if has_free_length(self.target):
             raise ShapeError(
-                f"old vectors are imputed beside vectors of unit length, but length has a meaning "
+                f"old vectors are imputed among vectors of unit length, but length has a meaning "
                 f'in {self.target}: use strategy = "merge"'
             )
 

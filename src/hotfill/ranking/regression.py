@@ -24,6 +24,7 @@ import numpy as np
 from hotfill.errors import ShapeError
 from hotfill.ranking.pairs import agreement
 from hotfill.ranking.transform import BATCH_ROWS
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -209,9 +210,7 @@ def choose_linear(
 
 def about(rows: np.ndarray, centre: np.ndarray) -> Vectors:
     """Return rows of unit length as seen from the centre."""
-    moved = rows - centre
-    lengths = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-    return np.asarray(moved / lengths, dtype=np.float32)
+    return np.asarray(unit(rows - centre), dtype=np.float32)
 
 
 def kernel(rows: Vectors, landmarks: Vectors, exponent: float) -> Vectors:

@@ -96,8 +96,11 @@ class StampedTransform(ABC):
     def carry(self, vectors: Checked) -> Checked:
         """Map vectors of `source` that were checked to checked ones of `target`.
 
-        Raises VectorError (mapped to length zero or out of range).
+        Raises VectorError (mapped to length zero or out of range), ShapeError where what it gives
+        keeps a length of its own (`keeps_length`): it is not as the target's vectors are.
         """
+        if self.keeps_length:
+            raise ShapeError(f"{self} gives vectors to store, not to search with")
         stored_as_compared = vectors.model if vectors.model.metric != "cosine" else None
         mapped = self._mapped(vectors.rows, stored_as_compared)
         if has_free_length(self.target):

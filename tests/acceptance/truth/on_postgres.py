@@ -84,19 +84,28 @@ class PostgresWorld(World):
         ids = [f"new-{_LEADS}-{time.monotonic_ns()}{number}" for number in range(items)]
         rows = old_model()([content(i, 1) for i in ids])
         with psycopg.connect(server().dsn) as connection:
-            columns = connection.execute(
-                "SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
-                "WHERE a.attrelid = %s::regclass AND t.typname = 'vector' AND NOT a.attisdropped "
-                "ORDER BY a.attnum",
-                (f"{self.schema}.items",),
-            ).fetchall()
+            items = (f"{self.schema}.items",)
+            (key,) = connection.execute(
+                "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+                "AND a.attnum = ANY (i.indkey) WHERE i.indrelid = %s::regclass AND i.indisprimary",
+                items,
+            ).fetchone()
+            column = connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass "
+                "AND atttypid = 'vector'::regtype AND atttypmod = %s AND NOT attisdropped",
+                (*items, OLD.dimension),
+            ).fetchone()
+            if column is None:
+                return  # the old side is gone, and nobody writes to it
             connection.execute("SET session_replication_role = replica")
             for item_id, row in zip(ids, rows, strict=True):
                 self.shop.put(item_id, 1)
                 self.oracle.begin(item_id, 1, time.monotonic())
                 connection.execute(
-                    sql.SQL("INSERT INTO {} (id, {}) VALUES (%s, %s)").format(
-                        sql.Identifier(self.schema, "items"), sql.Identifier(columns[0][0])
+                    sql.SQL("INSERT INTO {} ({}, {}) VALUES (%s, %s)").format(
+                        sql.Identifier(self.schema, "items"),
+                        sql.Identifier(key),
+                        sql.Identifier(column[0]),
                     ),
                     (item_id, str(row.tolist())),
                 )

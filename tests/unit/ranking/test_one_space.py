@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError, InputError, ShapeError, VectorError
-from hotfill.ranking import OneSpace, fit_one_space, old_query_weight, scale_of
+from hotfill.ranking import (
+    FinishedEmbedder,
+    OneSpace,
+    fit_one_space,
+    old_query_weight,
+    scale_of,
+)
+from hotfill.ranking.impute import known_pairs
 from hotfill.ranking.one_space import correlation
 from hotfill.stores.base import Hits
 from hotfill.types import ModelId
-from hotfill.vectors import unit
+from hotfill.vectors import checked, unit
 
 OLD, NEW = ModelId("old", "1", 12), ModelId("new", "1", 16)
 
@@ -189,6 +196,11 @@ def test_overfetch_holds_the_best_of_the_common_scale(space) -> None:
     assert np.mean((best[:, :, None] == found[:, None, :]).any(axis=2)) > 0.98
 
 
+def test_imputed_vectors_are_not_taken_for_checked_ones_of_the_new_model(space) -> None:
+    with pytest.raises(ShapeError, match="to store, not to search with"):
+        space.imputation.carry(checked(WORLD.draw(3, seed=2)[0], OLD))
+
+
 def test_the_common_scale_is_chosen_where_it_finds_more_of_the_new_models_own_ten(space) -> None:
     for raw, calibrated, wanted in [
         (0.6, 0.61, "calibrated"),
@@ -247,8 +259,6 @@ def test_the_correction_is_the_weighted_mean_residual_of_the_nearest_known(space
 
 
 def test_lambda_is_the_slope_of_true_on_predicted_residuals_each_left_out_of_its_own() -> None:
-    from hotfill.ranking.impute import known_pairs
-
     rng = np.random.default_rng(3)
     old = unit(rng.normal(size=(60, 6)))
     residual = (np.sin(3 * old) + 0.2 * rng.normal(size=old.shape)).astype(np.float32)
@@ -268,8 +278,6 @@ def test_lambda_is_the_slope_of_true_on_predicted_residuals_each_left_out_of_its
 
 
 def test_where_residuals_say_nothing_lambda_is_nearly_nothing() -> None:
-    from hotfill.ranking.impute import known_pairs
-
     rng = np.random.default_rng(4)
     old = unit(rng.normal(size=(2000, 12)))
     noise = rng.normal(size=(2000, 8)).astype(np.float32)
@@ -442,8 +450,6 @@ def test_a_finish_by_kernels_serves_too() -> None:
 
 
 def test_new_items_are_embedded_into_the_finish(agreed) -> None:
-    from hotfill.ranking import FinishedEmbedder
-
     class Looked:
         model_id = NEW
 

@@ -215,8 +215,7 @@ class RaisesFor(dict):
 @pytest.mark.parametrize("error", [ValueError, OSError, SourceError, KeyError])
 def test_a_source_that_fails_for_one_item_is_narrowed_down_to_it(tmp_path, error):
     source = contents(40)
-    up = upgrade(tmp_path, source=source)
-    up.source = RaisesFor(source, {"item-00007"}, error)
+    up = upgrade(tmp_path, gallery=filled(source), source=RaisesFor(source, {"item-00007"}, error))
     up.start()
     assert [each.item_id for each in up.journal.dead_letters()] == ["item-00007"]
     assert up.gallery.count(NEW) == 39
@@ -224,10 +223,8 @@ def test_a_source_that_fails_for_one_item_is_narrowed_down_to_it(tmp_path, error
 
 def test_an_outage_of_the_source_is_no_items_fault(tmp_path):
     source = contents(40)
-    up = upgrade(tmp_path, source=source)
-    up.source = RaisesFor(
-        source, {"item-00007"}, lambda text: SourceError("is away", retryable=True)
-    )
+    away = RaisesFor(source, {"item-00007"}, lambda text: SourceError("is away", retryable=True))
+    up = upgrade(tmp_path, gallery=filled(source), source=away)
     with pytest.raises(SourceError, match="is away"):
         up.start()
     assert up.journal.dead_letters() == ()
@@ -235,8 +232,7 @@ def test_an_outage_of_the_source_is_no_items_fault(tmp_path):
 
 @pytest.mark.parametrize("given", [None, [], "text"])
 def test_a_source_that_gives_no_mapping_is_told_so(tmp_path, given):
-    up = upgrade(tmp_path, 40)
-    up.source = lambda item_ids: given
+    up = upgrade(tmp_path, gallery=filled(contents(40)), source=lambda item_ids: given)
     with pytest.raises(ConfigError, match="expected a mapping from item id to content"):
         up.start()
     assert up.journal.dead_letters() == ()

@@ -43,17 +43,21 @@ def search_files(
     evolution: Evolution | None = None,
     epochs: int = 30,
     warm_up_epochs: int = 3,
-    finalists: int = 1,
+    finalists: int = 5,
     score: Cosine | None = None,
     seed: int = 0,
     device: str = "cpu",
-    flops_at_least: int = 0,
+    flops_at_least: int | None = None,
+    unseen_classes: bool = False,
     on_candidate: Callable[[Candidate], None] | None = None,
 ) -> FoundQueryModel:
     """Search a query model for the gallery of a trained model. The same call again goes on.
 
     data: a folder with one subfolder of pictures per class, or an .npz file (`read_arrays`); a
-        fifth of each class is held out for the reward. gallery_model: a file that
+        fifth of each class is held out for the reward.
+    unseen_classes: hold out a fifth of the classes instead. Right where queries will be of classes
+        that are not in the training set: a reward over known ones measures another task.
+    gallery_model: a file that
         `train_compatible` wrote, with its head; its classes are found by name.
     output: a folder for everything that is written. flops, flops_at_least: of one query.
     space: "small" (6 blocks, for 28 to 64 pixels) or "paper" (20 blocks). side: pictures of a
@@ -82,7 +86,8 @@ def search_files(
             f"{data}: no class of the training set is one of the gallery model's "
             f"({', '.join(file.facts.classes[:5])} ...); name the classes alike"
         )
-    train, queries, gallery = _split(items, seed)
+    split = _split_classes if unseen_classes else _split
+    train, queries, gallery = split(items, seed)
     model = GalleryModel(model_id, from_head(file.head, rows=rows), score or Cosine(20.0, 0.1))
     vectors = embed(file.model.to(device), gallery, device=device)
     validation = Validation(
@@ -136,6 +141,28 @@ def _split(items: TrainingItems, seed: int) -> tuple[TrainingItems, TrainingItem
     rest = np.setdiff1d(np.arange(len(items.item_ids)), [*held[0], *held[1]])
     queries, gallery = (np.array(sorted(held[part]), dtype=np.int64) for part in (0, 1))
     return _Some(items, rest), _Some(items, queries), _Some(items, gallery)
+
+
+def _split_classes(
+    items: TrainingItems, seed: int
+) -> tuple[TrainingItems, TrainingItems, TrainingItems]:
+    """Training items of four fifths of the classes; of the others, queries and gallery."""
+    rng = np.random.default_rng([seed, 3])
+    classes, counts = np.unique(items.labels[items.labels >= 0], return_counts=True)
+    large = classes[counts >= 2]
+    held = rng.permutation(large)[: round(HELD_OUT * len(classes))]
+    if not len(held) or len(held) == len(classes):
+        raise InputError(
+            f"unseen classes: expected at least 3 classes of 2 items or more, got {len(large)} of "
+            f"{len(classes)}; hold out items of each class instead"
+        )
+    out = np.isin(items.labels, held)
+    places = np.zeros(len(items.labels), dtype=np.int64)
+    for label in held:
+        rows = rng.permutation(np.flatnonzero(items.labels == label))
+        places[rows] = np.arange(len(rows)) % 2
+    queries, gallery = (np.flatnonzero(out & (places == part)) for part in (0, 1))
+    return _Some(items, np.flatnonzero(~out)), _Some(items, queries), _Some(items, gallery)
 
 
 def _space(name: str, shape: Sequence[int], dimension: int) -> SearchSpace:

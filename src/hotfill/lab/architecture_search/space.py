@@ -396,7 +396,8 @@ class Budget:
     """How many multiply-adds an architecture of a space may cost.
 
     flops_at_least: keeps a search near what may be spent, as SPOS's does (290 to 360 of 330 M):
-        shared weights tell small networks from larger ones badly.
+        shared weights tell small networks from larger ones badly. spendable: what the dearest
+        architecture within the budget can cost, at most.
     Raises ConfigError when no architecture is so cheap, or none so dear; it names what the cheapest
     or the dearest one costs.
     """
@@ -418,7 +419,8 @@ class Budget:
             )
         self._fixed = least - sum(self._least)
         most = self._fixed + sum(max(costs.values()) for costs in self._table)
-        if flops_at_least > min(most, flops_at_most):
+        self.spendable = min(most, flops_at_most)
+        if flops_at_least > self.spendable:
             raise ConfigError(
                 f"at least {flops_at_least:,} FLOPs are impossible: the budget is "
                 f"{flops_at_most:,}, and the dearest architecture of space {space.name!r} costs "
@@ -433,9 +435,10 @@ class Budget:
         """Draw an architecture within the budget.
 
         The blocks choose in random order, each uniformly among what leaves enough for the cheapest
-        choice of those after it. Where the budget binds nothing this is the uniform draw; where it
-        is tight, drawing and rejecting would hardly ever end. What costs too little is drawn again;
-        raises ConfigError where that does not end either.
+        choice of those after it, and not more than their dearest ones can spend. Where the budget
+        binds nothing this is the uniform draw; where it is tight, drawing and rejecting would
+        hardly ever end. What falls between two costs is drawn again; raises ConfigError where that
+        does not end either.
         """
         for _ in range(_DRAWS):
             drawn = self._draw(rng)
@@ -447,12 +450,21 @@ class Budget:
         )
 
     def _draw(self, rng: np.random.Generator) -> Architecture:
-        left = self.flops_at_most - self._fixed - sum(self._least)
+        least = self._fixed + sum(self._least)
+        left, wanted = self.flops_at_most - least, self.flops_at_least - least
         chosen: dict[int, int] = {}
         choices = self.space.choices()
+        extras = [
+            [costs[block] - least for block in choices]
+            for costs, least in zip(self._table, self._least, strict=True)
+        ]
+        others = sum(map(max, extras))  # what the blocks that have not chosen can spend
         for place in rng.permutation(len(self._table)):
-            extra = [self._table[place][block] - self._least[place] for block in choices]
-            possible = [number for number, cost in enumerate(extra) if cost <= left]
+            extra = extras[place]
+            others -= max(extra)
+            cheap = [number for number, cost in enumerate(extra) if cost <= left]
+            possible = [number for number in cheap if extra[number] + others >= wanted] or cheap
             chosen[int(place)] = possible[int(rng.integers(len(possible)))]
             left -= extra[chosen[int(place)]]
+            wanted -= extra[chosen[int(place)]]
         return Architecture(tuple(choices[chosen[place]] for place in range(len(self._table))))

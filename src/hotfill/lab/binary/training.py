@@ -22,6 +22,7 @@ from hotfill.lab.binary.network import (
     two_way_loss,
 )
 from hotfill.lab.binary.start import fit_decoder
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,7 +281,7 @@ def _moved(rows: Vectors, noise: float, random: np.random.Generator) -> Vectors:
         return rows
     steps = random.standard_normal(rows.shape, np.float32)
     moved = rows + steps * np.float32(noise / np.sqrt(rows.shape[1]))
-    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+    return unit(moved)
 
 
 def _optimiser(network: CodeNetwork, plan: TrainingPlan) -> torch.optim.SGD:

@@ -354,7 +354,9 @@ class MilvusGallery(Gallery):
             return items.remarks(self._server, self._stamp)
 
     def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
-        condition = where_expression(where, adopted=space.adopted) if where else ""
+        condition = ""
+        if where:
+            condition = where_expression(where, adopted=space.adopted, lite=self._server.lite)
         lists = self._server.search(space, queries, k, condition)
         return Hits(
             item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),

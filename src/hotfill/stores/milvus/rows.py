@@ -17,7 +17,7 @@ from hotfill.stores.base import Range
 from hotfill.stores.filters import alternatives, is_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -141,30 +141,44 @@ def among(field: str, values: Iterable[str | int]) -> str:
     return f"{field} in [{listed}]"
 
 
-def where_expression(where: Where, *, adopted: bool) -> str:
-    """Translate a checked filter, for an adopted collection or one of our own."""
+def where_expression(where: Where, *, adopted: bool, lite: bool) -> str:
+    """Translate a checked filter, for an adopted collection or one of our own.
+
+    lite: for Milvus Lite.
+    """
     metadata, parts = "$meta" if adopted else "metadata", []
     for key, wanted in where.items():
         value = f"{metadata}[{quoted(key)}]"
         if isinstance(wanted, Range):
             parts.append(_in_range(value, wanted.at_least, wanted.at_most))
         else:
-            either = [
-                f"{metadata}[{quoted(BOOLEAN + key)}] == {quoted(str(one))}"
-                if isinstance(one, bool) and not adopted
-                else _equals(value, one)
-                for one in alternatives(wanted)
-            ]
+            truths = f"{metadata}[{quoted(BOOLEAN + key)}]"
+            either = _alternatives(
+                value, value if adopted else truths, alternatives(wanted), lists=not lite
+            )
             parts.append(f"({' or '.join(either)})" if either else _nothing(value))
     return " and ".join(parts)
 
 
-def _equals(value: str, wanted: Scalar) -> str:
-    if isinstance(wanted, str):
-        return f"{value} == {quoted(wanted)}"
-    if isinstance(wanted, bool):
-        return f"{value} == {'true' if wanted else 'false'}"
-    return f"{value} == {wanted!r}"
+def _alternatives(value: str, truths: str, wanted: Sequence[Scalar], *, lists: bool) -> list[str]:
+    """Write what is to be joined by `or`.
+
+    truths: where truth values are; `value` in adopted collections, in ours as texts elsewhere.
+    lists: write one for each type, as servers take neither mixed ones nor very many `or`s (2.3.5);
+        Milvus Lite takes none of a value within metadata (3.2.2).
+    """
+    parts = []
+    for one in {each for each in wanted if isinstance(each, bool)}:
+        literal = str(one).lower() if truths == value else quoted(str(one))
+        parts.append(f"{truths} == {literal}")
+    for kind in (str, int, float):
+        some = [each for each in wanted if type(each) is kind]
+        literals = [quoted(each) if isinstance(each, str) else repr(each) for each in some]
+        if lists and len(literals) > 1:
+            parts.append(f"{value} in [{', '.join(literals)}]")
+        else:
+            parts += [f"{value} == {literal}" for literal in literals]
+    return parts
 
 
 def _nothing(value: str) -> str:

@@ -14,9 +14,14 @@ from hotfill.cli.app import app
 from hotfill.errors import ConfigError, InputError, ModelMismatchError
 from hotfill.lab.architecture_search.query_embedder import from_options
 from hotfill.lab.architecture_search.search import QueryModelFile
-from hotfill.lab.architecture_search.search_files import search_files
-from hotfill.lab.training import TrainingSettings, read_arrays, train_compatible
-from hotfill.lab.training import model_file as model_embedder
+from hotfill.lab.architecture_search.search_files import _split_classes, search_files
+from hotfill.lab.training import (
+    ArrayItems,
+    TrainingSettings,
+    model_file,
+    read_arrays,
+    train_compatible,
+)
 from hotfill.lab.training.items import embed
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
@@ -103,6 +108,22 @@ def test_data_that_has_nothing_to_do_with_the_gallery_model_is_refused(files, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_rewards_of_unseen_classes_are_of_classes_that_no_candidate_trains_on(files) -> None:
+    folder, _ = files
+    items = read_arrays(folder / "data.npz")
+    train, queries, gallery = _split_classes(items, seed=0)
+    held = set(queries.labels)
+    assert held == set(gallery.labels)
+    assert len(held) == round(0.2 * len(items.classes))
+    assert set(train.labels) == set(items.labels) - held
+    together = [*train.item_ids, *queries.item_ids, *gallery.item_ids]
+    assert sorted(together) == sorted(items.item_ids)
+    assert np.array_equal(queries(np.arange(1)), items(np.array([int(queries.item_ids[0])])))
+    alone = ArrayItems(np.zeros((4, 28, 28)), np.zeros(4, np.int64), ["a", "b", "c", "d"])
+    with pytest.raises(InputError, match="at least 3 classes of 2 items"):
+        _split_classes(alone, seed=0)
+
+
 def test_a_gallery_model_without_a_classifier_is_refused(files, tmp_path) -> None:
     folder, model = files
     trained = train_compatible(
@@ -126,7 +147,7 @@ def test_the_found_model_embeds_queries_for_the_gallery_model(files) -> None:
     folder, model = files
     run(files)
     queries = from_options(path=str(folder / "search" / "query_model.safetensors"))
-    large = model_embedder.from_options(path=str(model))
+    large = model_file.from_options(path=str(model))
     assert queries.gallery_model == large.model_id
     assert queries.model_id != large.model_id
     pictures = read_arrays(folder / "data.npz")
@@ -146,10 +167,10 @@ def small_model(files, folder, recipe, **changes):
 def test_a_model_trained_against_the_large_one_embeds_queries_for_it(files, tmp_path) -> None:
     path = small_model(files, tmp_path, "csd")
     queries = from_options(path=str(path))
-    assert queries.gallery_model == model_embedder.from_options(path=str(files[1])).model_id
+    assert queries.gallery_model == model_file.from_options(path=str(files[1])).model_id
     assert queries.model_id != queries.gallery_model
     some = list(drawings.load("background").first(5).images[:7])
-    expected = model_embedder.from_options(path=str(path))(some)
+    expected = model_file.from_options(path=str(path))(some)
     np.testing.assert_array_equal(queries(some), expected)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hotfill.errors import HotfillError, InputError
-from hotfill.lab.architecture_search import query_embedder as exporting
+from hotfill.lab.architecture_search import query_embedder
 from hotfill.lab.architecture_search.evolution import (
     Evolution,
     History,
@@ -30,10 +30,10 @@ def test_an_exported_network_gives_torchs_unit_vectors_for_any_number_of_picture
 ) -> None:
     network = Network(SPACE, Architecture((Block(operation, 1.2),) * SPACE.blocks))
     recalibrate(network, [torch.randn(16, 1, 28, 28)])
-    done = exporting.export(network, tmp_path / "query.onnx", channels=1, side=28)
+    done = query_embedder.export(network, tmp_path / "query.onnx", channels=1, side=28)
     assert done.bytes == done.path.stat().st_size
     assert network.training
-    session = exporting.session(done.path)
+    session = query_embedder.session(done.path)
     for count in (1, 7):
         images = torch.randn(count, 1, 28, 28)
         (found,) = session.run(None, {"images": images.numpy()})
@@ -45,17 +45,17 @@ def test_an_exported_network_gives_torchs_unit_vectors_for_any_number_of_picture
 
 
 def test_an_export_that_differs_from_torch_leaves_no_file(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(exporting, "TOLERANCE", 0.0)
+    monkeypatch.setattr(query_embedder, "TOLERANCE", 0.0)
     network = Network(SPACE, Architecture((Block("shuffle3", 1.2),) * SPACE.blocks))
     with pytest.raises(HotfillError, match="onnxruntime and torch differ"):
-        exporting.export(network, tmp_path / "query.onnx", channels=1, side=28)
+        query_embedder.export(network, tmp_path / "query.onnx", channels=1, side=28)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_onnx_cannot_say_is_refused(tmp_path) -> None:
     network = nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten())  # 28 is not divisible by 3
     with pytest.raises(HotfillError, match="cannot be exported to ONNX"):
-        exporting.export(network, tmp_path / "query.onnx", channels=1, side=28)
+        query_embedder.export(network, tmp_path / "query.onnx", channels=1, side=28)
     assert not list(tmp_path.iterdir())
 
 

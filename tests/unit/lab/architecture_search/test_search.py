@@ -148,6 +148,19 @@ def test_a_warm_up_as_long_as_the_training_is_refused(world) -> None:
         SearchPlan(world.plan.space, 100_000, super_training=TrainingSettings(epochs=10))
 
 
+def test_a_search_spends_four_fifths_of_what_it_can_unless_told_otherwise(world) -> None:
+    plan = replace(world.plan, flops=10**9)
+    dearest = plan.budget().spendable
+    assert dearest < 10**9
+    assert plan.budget().flops_at_least == int(0.8 * dearest)
+    small = replace(plan, flops=100_000)
+    assert small.budget().flops_at_least == 80_000
+    assert replace(small, flops_at_least=0).budget().flops_at_least == 0
+    for budget in (small.budget(), plan.budget()):
+        drawn = budget.sample(np.random.default_rng(0))
+        assert budget.flops_at_least <= flops(plan.space, drawn) <= budget.flops_at_most
+
+
 def test_a_head_of_another_dimension_is_refused(world) -> None:
     with pytest.raises(ShapeError, match="expected a head of dimension 5, got 16"):
         GalleryModel(

@@ -1,0 +1,58 @@
+"""`hotfill compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hotfill.cli.arguments import DEFAULT_CONFIG, Json
+from hotfill.cli.output import reporting
+
+
+def compare(
+    recipes: Annotated[
+        list[str], typer.Argument(help="bct, unibct, advbct, bounded ...; maps: ridge, procrustes.")
+    ],
+    old: Annotated[Path, typer.Option(help="The old model's embeddings, .npy (n, d_old).")],
+    new: Annotated[Path, typer.Option(help="The new backbone's features, .npy (n, d_new).")],
+    labels: Annotated[Path, typer.Option(help="Labels of the items, .npy (n,).")],
+    seeds: Annotated[int, typer.Option(help="How many splits, each with its own weights.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the items, of each head.")] = 16,
+    unseen_classes: Annotated[
+        bool, typer.Option(help="Search classes that no head was trained on.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare recipes and maps on your own embeddings; differences with a paired bootstrap."""
+    with reporting(DEFAULT_CONFIG, as_json) as report:
+        from hotfill.extras import need
+
+        need("torch", "train")
+        from hotfill.lab.compare import compare as compared
+        from hotfill.lab.heads import HeadPlan
+        from hotfill.lab.training import TrainingSettings
+        from hotfill.rehearsal.gallery_sample import read_array
+
+        before = read_array(old, 2)
+        plan = HeadPlan(
+            dimension=before.shape[1],
+            hidden=2 * before.shape[1],
+            settings=TrainingSettings(epochs=epochs, batch=250),
+        )
+        found = compared(
+            recipes,
+            before,
+            read_array(new, 2),
+            read_array(labels, 1),
+            seeds=seeds,
+            unseen_classes=unseen_classes,
+            plan=plan,
+        )
+        for path, text in ((csv, found.csv()), (latex, found.latex())):
+            if path is not None:
+                path.write_text(text, encoding="utf-8")
+        report.add(found.to_dict(), found.text().splitlines())

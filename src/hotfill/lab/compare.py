@@ -1,0 +1,417 @@
+"""Compare recipes and maps on one's own embeddings: what `hotfill compare` does.
+
+The old model is known by its embeddings only, as in a gallery; the new one by its frozen features,
+over which a head is trained by each recipe. Every difference comes with a paired bootstrap.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotfill.errors import ConfigError, InputError, ShapeError
+from hotfill.lab.heads import FeaturePreparation, HeadPlan, OldSpace, train_head
+from hotfill.lab.losses import Part, Recipe
+from hotfill.lab.losses.terms import AnchorSoftmax, MetricLoss
+from hotfill.lab.training.compatible_recipe import FIXED_HEAD, RECIPE_NAMES, Ingredients
+from hotfill.metrics import advbct_scores, average_precision, rank_scores, same_label
+from hotfill.ranking.linear import fit_procrustes, fit_ridge
+from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors
+
+MAPS: Mapping[str, Callable[..., Any]] = {"ridge": fit_ridge, "procrustes": fit_procrustes}
+"""Maps that need no training of a head: old vectors are carried to the new features' space."""
+
+_LEAST = 4  # items of a class: two to train on, one query, one to be found
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One recipe or map over all seeds. Every figure is an average precision, 0 to 1.
+
+    new_to_old, new_to_new: (queries,) by query, the seeds one after the other.
+    """
+
+    name: str
+    new_to_old: NDArray[np.float64]
+    new_to_new: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """value: mean of new_to_old minus the baseline's. low, high: its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What came out.
+
+    old, reference: (queries,), old queries in the old gallery, and an independent head in its own.
+    seeds: (queries,), which seed's each query is. rows: the recipes and maps, as they were named.
+    samples: of the bootstrap.
+    """
+
+    old: NDArray[np.float64]
+    reference: NDArray[np.float64]
+    seeds: NDArray[np.int64]
+    rows: tuple[Compared, ...]
+    samples: int = 1000
+
+    def difference(self, name: str, baseline: str = "old") -> Difference:
+        """Compare one row with another, or with the old system, query by query.
+
+        Queries are drawn with replacement within each seed; the same draw serves both.
+        Raises InputError for a name that was not compared.
+        """
+        apart = self._of(name) - self._of(baseline)
+        rng = np.random.default_rng(0)
+        means = np.zeros(self.samples)
+        for seed in np.unique(self.seeds):
+            own = apart[self.seeds == seed]
+            for sample in range(self.samples):
+                means[sample] += own[rng.integers(len(own), size=len(own))].sum()
+        low, high = np.quantile(means / len(apart), (0.025, 0.975))
+        return Difference(float(apart.mean()), float(low), float(high))
+
+    def table(self) -> list[list[str]]:
+        """Return the rows of the table, heads first; "-" where a figure is undefined."""
+        first = self.rows[0].name
+        heads = ["", "new/old", "gain [95 %]", f"against {first} [95 %]", "new/new", "P_1"]
+        cells = [heads, ["old system", _figure(self.old), "-", "-", "-", "-"]]
+        for row in self.rows:
+            score = self.p_1(row.name)
+            cells.append(
+                [
+                    row.name,
+                    _figure(row.new_to_old),
+                    _interval(self.difference(row.name)),
+                    "-" if row.name == first else _interval(self.difference(row.name, first)),
+                    _figure(row.new_to_new),
+                    "-" if math.isnan(score) else f"{score:.1f}",
+                ]
+            )
+        return cells
+
+    def p_1(self, name: str) -> float:
+        """Return AdvBCT's P_1, averaged over the seeds; NaN where it is undefined."""
+        row = self._row(name)
+        parts = [self.seeds == seed for seed in np.unique(self.seeds)]
+        return advbct_scores(
+            new=[row.new_to_new[part].mean() for part in parts],
+            new_to_old=[row.new_to_old[part].mean() for part in parts],
+            old=[self.old[part].mean() for part in parts],
+            reference=[self.reference[part].mean() for part in parts],
+        ).p_1
+
+    def text(self) -> str:
+        """Return the table in columns."""
+        cells = self.table()
+        widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        )
+
+    def csv(self) -> str:
+        """Return the table as CSV."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows(self.table())
+        return out.getvalue()
+
+    def latex(self) -> str:
+        """Return the table as a LaTeX tabular, with the rules of the package booktabs."""
+        heads, *rest = (" & ".join(map(_escaped, row)) + r" \\" for row in self.table())
+        lines = [r"\begin{tabular}{lrrrrr}", r"\toprule", heads, r"\midrule", *rest]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON: means, intervals, and every query's figures."""
+        return {
+            "old": round(float(self.old.mean()), 6),
+            "reference": round(float(self.reference.mean()), 6),
+            "rows": [
+                {
+                    "name": row.name,
+                    "new_to_old": round(float(row.new_to_old.mean()), 6),
+                    "new_to_new": round(float(row.new_to_new.mean()), 6),
+                    "gain": _plain(self.difference(row.name)),
+                    "p_1": None if math.isnan(self.p_1(row.name)) else round(self.p_1(row.name), 3),
+                    "queries": [round(float(value), 6) for value in row.new_to_old],
+                }
+                for row in self.rows
+            ],
+            "seeds": self.seeds.tolist(),
+        }
+
+    def _row(self, name: str) -> Compared:
+        found = next((row for row in self.rows if row.name == name), None)
+        if found is None:
+            names = ", ".join(row.name for row in self.rows)
+            raise InputError(f"expected one of old, {names}, got {name!r}; compare it first")
+        return found
+
+    def _of(self, name: str) -> NDArray[np.float64]:
+        return self.old if name == "old" else self._row(name).new_to_old
+
+
+Named: TypeAlias = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
+
+
+def compare(
+    recipes: Named,
+    old: Any,
+    new: Any,
+    labels: Any,
+    *,
+    terms: Mapping[str, Any] | None = None,
+    seeds: int = 3,
+    unseen_classes: bool = False,
+    plan: HeadPlan | None = None,
+    samples: int = 1000,
+) -> Comparison:
+    """Train a head by each recipe, fit each map, and search the old embeddings with both.
+
+    recipes: names of RECIPE_NAMES or of MAPS; or, by title, a name and the options of the recipe.
+    old: (n, old dimension), the old model's embeddings, as they stand in a gallery. new: (n, new
+        dimension), features of the new backbone for the same items, row by row. labels: (n,)
+        integers or texts.
+    terms: by title, losses of pytorch-metric-learning that accept a reference set; each is added to
+        the classification (`hotfill.lab.losses.terms.MetricLoss`).
+    seeds: how many splits, each with its own weights. Of each class three fifths of the items are
+        trained on, and the rest are queries and gallery, half each. unseen_classes: train on four
+        fifths of the classes instead, and search the others.
+    plan: of the heads; their dimension is the old one by default. samples: of the bootstrap.
+    The old model's classifier is unknown, so class means of its embeddings stand in for it.
+    Raises ShapeError, VectorError, InputError, ConfigError before anything is trained.
+    """
+    titled = _titled(recipes, terms or {})
+    before, after, numbers = _checked(old, new, labels)
+    if seeds < 1 or samples < 1:
+        raise ConfigError(f"expected seeds and samples >= 1, got {seeds} and {samples}")
+    width = before.shape[1]
+    head = plan or HeadPlan(dimension=width, hidden=2 * width)
+    figures: dict[str, list[tuple[NDArray[np.float64], ...]]] = {title: [] for title in titled}
+    own, best, places = [], [], []
+    for seed in range(seeds):
+        cut = _unseen(numbers, seed) if unseen_classes else _known(numbers, seed)
+        trial = _Trial(before, after, numbers, *cut, head, seed)
+        own.append(trial.precision(before[cut[1]], before[cut[2]]))
+        best.append(trial.independent())
+        places.append(np.full(len(own[-1]), seed))
+        for title, (name, options) in titled.items():
+            loss = (terms or {}).get(title)
+            figures[title].append(trial.measure(name, options, loss))
+    return Comparison(
+        np.concatenate(own),
+        np.concatenate(best),
+        np.concatenate(places),
+        tuple(
+            Compared(title, *(np.concatenate(part) for part in zip(*some, strict=True)))
+            for title, some in figures.items()
+        ),
+        samples,
+    )
+
+
+@final
+class _Trial:
+    """One seed: what is trained on, the queries and the gallery, as row numbers."""
+
+    def __init__(
+        self,
+        old: Vectors,
+        new: Vectors,
+        labels: NDArray[np.int64],
+        train: NDArray[np.int64],
+        queries: NDArray[np.int64],
+        gallery: NDArray[np.int64],
+        plan: HeadPlan,
+        seed: int,
+    ) -> None:
+        self.old, self.labels, self.plan, self.seed = old, labels, plan, seed
+        self.train, self.queries, self.gallery = train, queries, gallery
+        self.features = FeaturePreparation(new[train])(new)
+        self.new = new / np.linalg.norm(new, axis=1, keepdims=True)
+        self.relevance = same_label(labels[queries], labels[gallery])
+
+    def precision(self, queries: Vectors, gallery: Vectors) -> NDArray[np.float64]:
+        ranks = rank_scores(queries @ gallery.T, self.relevance)
+        return np.asarray(average_precision(ranks), dtype=np.float64)
+
+    def independent(self) -> NDArray[np.float64]:
+        return self._head("independent", {})[1]
+
+    def measure(
+        self, name: str, options: Mapping[str, Any], loss: Any
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if name in MAPS:
+            return self._map(name)
+        return self._head(_with_term(loss) if loss is not None else name, options)
+
+    def _map(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        source = ModelId("old", "1", self.old.shape[1])
+        target = ModelId("new", "1", self.new.shape[1])
+        up = MAPS[name](self.old[self.train], self.new[self.train], source=source, target=target)
+        queries, gallery = self.new[self.queries], self.new[self.gallery]
+        return (
+            self.precision(queries, up(self.old[self.gallery])),
+            self.precision(queries, gallery),
+        )
+
+    def _head(
+        self, recipe: str | Callable[[Ingredients], Recipe], options: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        head = train_head(
+            recipe,
+            self.features[self.train],
+            self.labels[self.train],
+            self.plan,
+            seed=self.seed,
+            old=OldSpace(self.old[self.train]),
+            options=options,
+        )
+        queries, gallery = head(self.features[self.queries]), head(self.features[self.gallery])
+        old = self.old[self.gallery]
+        mapped = head.upgrade(old)
+        if mapped is None:  # spaces of different dimension meet in the coordinates they share
+            kept = min(queries.shape[1], old.shape[1])
+            mapped = np.zeros((len(old), queries.shape[1]), dtype=np.float32)
+            mapped[:, :kept] = old[:, :kept]
+        return self.precision(queries, mapped), self.precision(queries, gallery)
+
+
+def _with_term(loss: Any) -> Callable[[Ingredients], Recipe]:
+    def build(given: Ingredients) -> Recipe:
+        parts = [
+            Part("classification", AnchorSoftmax("new", given.head.score)),
+            Part("term", MetricLoss(loss), 1.0, "down"),
+        ]
+        return Recipe("own term", parts, head=given.head, down=given.down())
+
+    return build
+
+
+def _titled(recipes: Named, terms: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    found: dict[str, tuple[str, Mapping[str, Any]]] = (
+        dict(recipes) if isinstance(recipes, Mapping) else {name: (name, {}) for name in recipes}
+    )
+    if both := found.keys() & terms.keys():
+        raise ConfigError(f"expected different titles, got {', '.join(sorted(both))} twice")
+    for name, options in found.values():
+        if name not in RECIPE_NAMES and name not in MAPS:
+            known = ", ".join([*RECIPE_NAMES, *MAPS])
+            raise ConfigError(f"recipe: expected one of {known}, got {name!r}")
+        if name in FIXED_HEAD:
+            raise ConfigError(
+                f"recipe {name!r} needs an old model that was trained by it, with the same class "
+                "corners; old embeddings of another model cannot be compared with it"
+            )
+        if options.get("old_head_only") or options.get("alternatives"):
+            raise ConfigError(
+                f"recipe {name!r}: {', '.join(options)} needs the old model's classifier, and only "
+                "its embeddings are given; use hotfill.lab.heads.train_head with an OldSpace"
+            )
+    found |= {title: ("own term", {}) for title in terms}
+    if not found:
+        raise ConfigError(
+            f"expected at least one recipe or map of {', '.join([*RECIPE_NAMES, *MAPS])}, got none"
+        )
+    return found
+
+
+def _checked(old: Any, new: Any, labels: Any) -> tuple[Vectors, Vectors, NDArray[np.int64]]:
+    given = [np.asarray(old), np.asarray(new)]
+    for rows, what in zip(given, ("old embeddings", "new features"), strict=True):
+        if rows.ndim != 2:
+            raise ShapeError(f"{what}: expected (n, dimension), got {rows.shape}")
+    before, after = (
+        check_vectors(rows, rows.shape[1], what=what)
+        for rows, what in zip(given, ("old embeddings", "new features"), strict=True)
+    )
+    named = np.asarray(labels)
+    if len(before) != len(after) or named.shape != (len(before),):
+        raise ShapeError(
+            "expected one row of each for the same items, got "
+            f"{len(before)} old embeddings, {len(after)} new features and labels {named.shape}"
+        )
+    _, numbers, counts = np.unique(named, return_inverse=True, return_counts=True)
+    if (counts >= _LEAST).sum() < 2:
+        raise InputError(
+            f"labels: expected at least two classes of {_LEAST} items or more (to train, to ask, "
+            f"to be found), got {len(counts)} classes, the largest of {counts.max(initial=0)}; "
+            "items of smaller classes are trained on only"
+        )
+    unit = before / np.linalg.norm(before, axis=1, keepdims=True)
+    return np.asarray(unit, dtype=np.float32), after, numbers.reshape(-1)
+
+
+_Cut: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _known(labels: NDArray[np.int64], seed: int) -> _Cut:
+    """Rows to train on, queries, gallery: some items of each class."""
+    rng = np.random.default_rng([seed, 50])
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for rows in _classes(labels, rng):
+        count = len(rows) if len(rows) < _LEAST else max(2, round(0.6 * len(rows)))
+        parts[0].extend(rows[:count])
+        parts[1].extend(rows[count::2])
+        parts[2].extend(rows[count + 1 :: 2])
+    return _sorted(parts)
+
+
+def _unseen(labels: NDArray[np.int64], seed: int) -> _Cut:
+    """Rows to train on, queries, gallery: some classes are searched only."""
+    rng = np.random.default_rng([seed, 51])
+    classes, counts = np.unique(labels, return_counts=True)
+    searched = rng.permutation(classes[counts >= 2])[: max(2, round(0.2 * len(classes)))]
+    if len(classes) - len(searched) < 2:
+        raise InputError(
+            f"unseen classes: expected at least four classes, got {len(classes)}; two are searched "
+            "and two are trained on"
+        )
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for rows in _classes(labels, rng):
+        if labels[rows[0]] in searched:
+            parts[1].extend(rows[::2])
+            parts[2].extend(rows[1::2])
+        else:
+            parts[0].extend(rows)
+    return _sorted(parts)
+
+
+def _classes(labels: NDArray[np.int64], rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:
+    return [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+
+
+def _sorted(parts: tuple[list[int], ...]) -> _Cut:
+    train, queries, gallery = (np.array(sorted(part), dtype=np.int64) for part in parts)
+    return train, queries, gallery
+
+
+def _figure(values: NDArray[np.float64]) -> str:
+    return f"{values.mean():.4f}"
+
+
+def _interval(apart: Difference) -> str:
+    return f"{apart.value:+.4f} [{apart.low:+.4f}, {apart.high:+.4f}]"
+
+
+def _plain(apart: Difference) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in asdict(apart).items()}
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("_", r"\_").replace("%", r"\%")

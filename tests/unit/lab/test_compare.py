@@ -1,0 +1,136 @@
+"""Recipes and maps compared on one's own embeddings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hotfill.cli.app import app
+from hotfill.errors import ConfigError, InputError, ShapeError, VectorError
+from hotfill.lab.compare import Compared, Comparison, _known, _unseen, compare
+from hotfill.lab.heads import HeadPlan
+from hotfill.lab.training import TrainingSettings
+
+CLASSES, ITEMS = 6, 20
+PLAN = HeadPlan(dimension=8, hidden=16, settings=TrainingSettings(epochs=4, batch=24))
+
+
+def embeddings(dimension: int, noise: float) -> np.ndarray:
+    rng = np.random.default_rng(dimension)
+    centres = rng.normal(size=(CLASSES, 1, dimension))
+    rows = centres + noise * rng.normal(size=(CLASSES, ITEMS, dimension))
+    return rows.reshape(-1, dimension).astype(np.float32)
+
+
+OLD, NEW = embeddings(8, 1.5), embeddings(24, 0.5)
+LABELS = np.repeat([f"class {number}" for number in range(CLASSES)], ITEMS)
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    return compare(
+        ["bct", "bict", "ridge"],
+        OLD,
+        NEW,
+        LABELS,
+        terms={"triplet": losses.TripletMarginLoss()},
+        seeds=2,
+        plan=PLAN,
+        samples=50,
+    )
+
+
+def test_every_recipe_map_and_term_is_measured_on_every_query(found) -> None:
+    assert [row.name for row in found.rows] == ["bct", "bict", "ridge", "triplet"]
+    queries = CLASSES * 4  # a fifth of twenty items a class
+    assert found.seeds.tolist() == [0] * queries + [1] * queries
+    for row in found.rows:
+        assert row.new_to_old.shape == row.new_to_new.shape == (2 * queries,)
+    table = list(csv.reader(io.StringIO(found.csv())))
+    assert table == found.table()
+    assert [row[0] for row in table] == ["", "old system", "bct", "bict", "ridge", "triplet"]
+    assert found.latex().count(r"\\") == len(table)
+    assert len(found.text().splitlines()) == len(table)
+    assert json.loads(json.dumps(found.to_dict()))["rows"][2]["name"] == "ridge"
+
+
+def test_the_same_call_gives_the_same_figures(found) -> None:
+    again = compare(["bct"], OLD, NEW, LABELS, seeds=2, plan=PLAN)
+    np.testing.assert_array_equal(again.rows[0].new_to_old, found.rows[0].new_to_old)
+    np.testing.assert_array_equal(again.old, found.old)
+
+
+def test_an_interval_is_that_of_paired_draws_within_seeds() -> None:
+    """Noise that both rows share cancels; what is left has the interval of a mean."""
+    rng = np.random.default_rng(5)
+    shared, apart = rng.uniform(0, 0.8, 400), rng.normal(0.1, 0.02, 400)
+    rows = (Compared("a", shared, shared), Compared("b", shared + apart, shared))
+    found = Comparison(shared, shared, np.repeat([0, 1], 200), rows, samples=400)
+    between = found.difference("b", "a")
+    assert between.value == pytest.approx(apart.mean())
+    expected = 1.96 * apart.std() / np.sqrt(400)
+    assert between.high - between.value == pytest.approx(expected, rel=0.25)
+    assert between.value - between.low == pytest.approx(expected, rel=0.25)
+    same = found.difference("a")
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert found.table()[2][-1] == "-"  # nothing can be gained: P_1 is undefined
+    with pytest.raises(InputError, match="got 'c'; compare it first"):
+        found.difference("c")
+
+
+def test_no_item_is_in_two_parts_and_unseen_classes_are_in_one() -> None:
+    _, labels = np.unique(LABELS, return_inverse=True)
+    for cut in (_known, _unseen):
+        train, queries, gallery = cut(labels, 0)
+        assert sorted([*train, *queries, *gallery]) == list(range(len(labels)))
+        assert set(labels[queries]) == set(labels[gallery])
+        assert bool(set(labels[train]) & set(labels[queries])) == (cut is _known)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"recipes": ["bst"]}, ConfigError, "recipe: expected one of advbct, .*, got 'bst'"),
+        ({"recipes": []}, ConfigError, "at least one recipe or map"),
+        ({"recipes": ["cores"]}, ConfigError, "needs an old model that was trained by it"),
+        (
+            {"recipes": {"published": ("bct", {"old_head_only": True})}},
+            ConfigError,
+            "old_head_only needs the old model's classifier",
+        ),
+        ({"new": NEW[:-1]}, ShapeError, "120 old embeddings, 119 new features"),
+        ({"old": OLD[:, 0]}, ShapeError, r"old embeddings: expected \(n, dimension\)"),
+        ({"labels": LABELS[:-1]}, ShapeError, r"labels \(119,\)"),
+        ({"labels": np.zeros(120, int)}, InputError, "at least two classes of 4 items"),
+        ({"labels": np.arange(120)}, InputError, "got 120 classes, the largest of 1"),
+        ({"old": np.zeros_like(OLD)}, VectorError, "120 of 120 hold NaN, infinite or only zero"),
+        ({"seeds": 0}, ConfigError, "seeds and samples >= 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(
+    change, error, message, monkeypatch
+) -> None:
+    monkeypatch.setattr("hotfill.lab.compare.train_head", None)  # nothing may be trained
+    given = {"recipes": ["bct"], "old": OLD, "new": NEW, "labels": LABELS} | change
+    with pytest.raises(error, match=message):
+        compare(**given)
+
+
+def test_the_command_writes_the_tables(tmp_path) -> None:
+    for name, rows in {"old": OLD, "new": NEW, "labels": LABELS}.items():
+        np.save(tmp_path / f"{name}.npy", rows)
+    words = ["compare", "ridge", "bct", "--seeds", "1", "--epochs", "1"]
+    words += [f"--{name}={tmp_path / name}.npy" for name in ("old", "new", "labels")]
+    words += [f"--csv={tmp_path / 'table.csv'}", f"--latex={tmp_path / 'table.tex'}"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, (result.stdout, result.exception)
+    first = [line.split(",")[0] for line in (tmp_path / "table.csv").read_text().splitlines()]
+    assert first[1:] == ["old system", "ridge", "bct"]
+    assert "ridge" in result.stdout
+    assert r"\toprule" in (tmp_path / "table.tex").read_text()
