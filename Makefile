@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,ray,docs,dev
 
-.PHONY: demo test test-slow check format docs bench clean
+.PHONY: demo test test-slow check format house docs bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -37,6 +37,9 @@ check: $(VENV)/.dev  ## formatting, lint, strict types
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+house: $(VENV)/.dev  ## how the house stands, in figures
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architecture.house
 
 docs: $(VENV)/.dev  ## the pages as a site: build/site/index.html
 	$(BIN)/mkdocs build --strict --quiet

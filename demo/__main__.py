@@ -15,16 +15,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+import hotfill
 from demo.application import Application
 from demo.curves import measure_curves
 from demo.embeddings import write_embeddings
 from demo.final_check import check_gallery
 from demo.models import old
 from demo.report import write_report
-from hotfill import config
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.status import take_status
 
 REPORT = Path("demo-report")
 KILL_AT = 0.45  # share of the backfill done when the process is killed
@@ -111,17 +110,13 @@ def start_worker(folder: Path, seed: int) -> subprocess.Popen[bytes]:
 def run_and_kill(folder: Path) -> None:
     """Run the service until a good part is done, then kill it."""
     worker = start_worker(folder, seed=1)
-    project = config.read(folder / "upgrade.toml")
-    journal = project.journal()
-    plan = project.draft()
-    with console.status("") as line:
+    with hotfill.open(folder / "upgrade.toml") as up, console.status("") as line:
         while worker.poll() is None:
-            status = take_status(journal, plan)
+            status = up.status()
             line.update(f"{status.phase}  {status.moved}/{status.items}  ({status.share:.0%})")
             if status.phase is Phase.BACKFILLING and status.share >= KILL_AT:
                 worker.send_signal(signal.SIGKILL)
                 worker.wait()
-                journal.close()
                 return
             time.sleep(0.05)
     raise SystemExit(f"the service ended by itself; see {folder / 'worker-1.log'}")

@@ -9,7 +9,7 @@ import numpy as np
 from demo import models
 from demo.application import GALLERY_DRAWERS, QUERY_DRAWERS
 from hotfill.metrics.relevance import same_label
-from hotfill.ranking.model_fit import load_fit
+from hotfill.ranking import Fit
 from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
 from hotfill.rehearsal.mixed_gallery import MixedGallery
 from hotfill.rehearsal.orders import random_order
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from demo.application import Application
     from hotfill.metrics import BackfillCurve
-    from hotfill.rehearsal.backfill_evaluation import Quality
+    from hotfill.rehearsal.backfill_evaluation import Figures
     from hotfill.rehearsal.mixed_gallery import Sides
     from hotfill.types import ModelId, Vectors
 
@@ -29,13 +29,13 @@ SEED = 0
 
 def measure_curves(
     folder: Path, application: Application, vectors: dict[ModelId, Vectors]
-) -> tuple[dict[str, BackfillCurve], Quality, Quality]:
+) -> tuple[dict[str, BackfillCurve], Figures, Figures]:
     """Measure with the very fit that the upgrade used. Returns the curves, and old and new alone.
 
     The fit has seen the items it was fitted on, 2,000 of the gallery's pairs without labels, and
     no query.
     """
-    fit = load_fit(folder / "upgrade.upgrade" / "fit-1")
+    fit = Fit.load(folder / "upgrade.upgrade" / "fit-1")
     old_model, new_model = models.old().model_id, models.new().model_id
     gallery = application.rows_of(GALLERY_DRAWERS)
     queries = application.rows_of(QUERY_DRAWERS)

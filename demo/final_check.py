@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import hotfill
 from demo.models import new
-from hotfill import config
 from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def check_gallery(
     """Compare the gallery with the application's database, item by item."""
     model = new().model_id
     shown = application.shown()
-    project = config.read(folder / "upgrade.toml")
-    with project.gallery() as gallery:
+    with hotfill.open(folder / "upgrade.toml") as up:
+        gallery = up.gallery
         stored = [
             item_id
             for space in gallery.spaces
@@ -37,13 +37,11 @@ def check_gallery(
         found = gallery.vectors(ids, model)
         direct = vectors[model][[shown[item_id] for item_id in found.item_ids]]
         differing = int(np.sum(np.abs(found.vectors - direct).max(axis=1) > _ATOL))
-        redone = gallery.count(model, origin=model.fingerprint)
-    journal = project.journal()
-    phase = str(journal.phase)
-    journal.close()
+        reembedded = gallery.count(model, origin=model.fingerprint)
+        phase = str(up.phase)
     return {
         "items": len(shown),
-        "coverage": redone / len(shown),
+        "coverage": reembedded / len(shown),
         "lost": len(set(shown) - set(stored)),
         "duplicated": len(stored) - len(set(stored)),
         "left_over": len(set(stored) - set(shown)),

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotfill.metrics import BackfillCurve
-    from hotfill.rehearsal.backfill_evaluation import Quality
+    from hotfill.rehearsal.backfill_evaluation import Figures
 
-Curves = tuple[dict[str, "BackfillCurve"], "Quality", "Quality"]
+Curves = tuple[dict[str, "BackfillCurve"], "Figures", "Figures"]
 
 _TRAFFIC = (
     "searches",
@@ -81,7 +81,7 @@ def _latencies(tallies: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _figures(curves: dict[str, BackfillCurve], old: Quality, new: Quality) -> dict[str, Any]:
+def _figures(curves: dict[str, BackfillCurve], old: Figures, new: Figures) -> dict[str, Any]:
     return {
         "old": old.to_dict(),
         "new": new.to_dict(),

@@ -1,4 +1,4 @@
-"""Live traffic beside the upgrade: one thread searches and checks, one writes."""
+"""Live traffic during the upgrade: one thread searches and checks, one writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from demo.application import Application
     from demo.oracle import Oracle
-    from hotfill.upgrade.serving import Serving
+    from hotfill.upgrade.upgrade import Upgrade
 
 _SEARCH_PAUSE_SECONDS = 0.004  # leaves room for the upgrade on a small machine
 _WRITE_PAUSE_SECONDS = 0.05
@@ -52,14 +52,14 @@ class Traffic:
 
     def __init__(
         self,
-        serving: Serving,
+        up: Upgrade,
         application: Application,
         oracle: Oracle,
         tally_path: Path,
         seed: int,
     ) -> None:
         self.tally = Tally()
-        self._serving = serving
+        self._up = up
         self._application = application
         self._oracle = oracle
         self._path = tally_path
@@ -86,9 +86,9 @@ class Traffic:
         """Tell the gallery what a kill kept from it."""
         for item_id, drawing, deleted in self._application.dirty():
             if deleted:
-                self._serving.delete([item_id])
+                self._up.delete([item_id])
             else:
-                self._serving.upsert([item_id], [self._application.drawings.images[drawing]])
+                self._up.upsert([item_id], [self._application.drawings.images[drawing]])
             self._application.told(item_id)
 
     def start(self) -> None:
@@ -114,7 +114,7 @@ class Traffic:
         began = time.perf_counter()
         self.tally.searches += 1
         try:
-            (result,) = self._serving.search([self._application.drawings.images[query]], K)
+            result = self._up.search(self._application.drawings.images[query], K)
         except Exception as error:
             self.tally.failed_searches += 1
             self.tally.faults.append(f"{type(error).__name__}: {error}")
@@ -151,19 +151,19 @@ class Traffic:
     def _show(self, item_id: str, drawing: int) -> None:
         with self._writing(item_id):
             self._application.show(item_id, drawing)
-            self._serving.upsert([item_id], [self._application.drawings.images[drawing]])
+            self._up.upsert([item_id], [self._application.drawings.images[drawing]])
             self._application.told(item_id)
             self._shown[item_id] = drawing
 
     def _delete(self, item_id: str) -> None:
         with self._writing(item_id):
             self._application.delete(item_id)
-            self._serving.delete([item_id])
+            self._up.delete([item_id])
             self._application.told(item_id)
 
     @contextmanager
     def _writing(self, item_id: str) -> Iterator[None]:
-        """Take an item in hand: no search is judged by it meanwhile."""
+        """Take an item in hand: no search is judged by it until then."""
         self._in_hand.add(item_id)
         self._shown.pop(item_id, None)
         yield

@@ -1,4 +1,4 @@
-"""One life of the service: it serves searches and writes, and upgrades its gallery meanwhile.
+"""One life of the service: searches and writes are served while the gallery is upgraded.
 
 `python -m demo.worker FOLDER SEED`. It may be killed at any moment; the same command goes on.
 """
@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import hotfill
 from demo.embeddings import read_embeddings
 from demo.oracle import Oracle
 from demo.traffic import Traffic
-from hotfill import config
-from hotfill.ranking.model_fit import load_scorer
-from hotfill.upgrade.fits import fit_folder
+from hotfill.ranking import Fit
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.state import fit_folder
 
 if TYPE_CHECKING:
     from demo.application import Application
@@ -23,29 +23,23 @@ if TYPE_CHECKING:
 
 def main(folder: Path, seed: int) -> None:
     """Serve and upgrade until the old model is gone."""
-    project = config.read(folder / "upgrade.toml")
-    with project.gallery() as gallery:
-        journal = project.journal()
-        serving = project.serving(gallery, journal)
-        upgrade = project.upgrade(gallery, journal)
-        upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
-        application = cast("Application", upgrade.source)
+    with hotfill.open(folder / "upgrade.toml") as up:
+        application = cast("Application", up.parts.source())
         oracle = Oracle(
-            read_embeddings(folder), lambda: load_scorer(fit_folder(project.folder, journal))
+            read_embeddings(folder), lambda: Fit.load(fit_folder(up.folder, up.journal)).scorer
         )
-        traffic = Traffic(serving, application, oracle, folder / f"tally-{seed}.json", seed)
+        traffic = Traffic(up, application, oracle, folder / f"tally-{seed}.json", seed)
         traffic.catch_up()
         traffic.start()
         try:
-            upgrade.start()
-            if upgrade.journal.phase is Phase.BACKFILLED:
-                report = upgrade.verify()
+            up.start()
+            if up.phase is Phase.BACKFILLED:
+                report = up.verify()
                 print(f"verified: {report.passed}", report.to_dict(), file=sys.stderr)
-            upgrade.cutover()
-            upgrade.complete()
+            up.cutover()
+            up.complete()
         finally:
             traffic.stop()
-            journal.close()
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """End it, cutting all connections. Again is harmless."""
+        """End it, cutting all connections. Idempotent."""
         self._process.stdin.close()
         self._process.wait(_PATIENCE_SECONDS)
 

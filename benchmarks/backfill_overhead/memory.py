@@ -1,4 +1,4 @@
-"""Upgrade so many items and print by how many megabytes the peak of memory rose."""
+"""Upgrade this many items and print by how many megabytes the peak of memory rose."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+import hotfill
 from hotfill import ModelId
-from hotfill.ranking.model_fit import fitting_for
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.journal.sqlite import SqliteJournal
-from hotfill.upgrade.plan import Plan
 
 OLD = ModelId("old", "1", 128)
 NEW = ModelId("new", "1", 128)
@@ -35,14 +32,14 @@ class ComputedGallery(Gallery):
     def __init__(self, items: int) -> None:
         self.moved = np.zeros(items, dtype=np.bool_)
 
-    def add_space(self, model):
+    def _add_space(self, model):
         pass
 
-    def move(self, item_ids, vectors, *, space, expected_versions, origin=None):
+    def _move(self, item_ids, vectors, space, expected_versions, origin):
         self.moved[[int(item_id) for item_id in item_ids]] = True
         return np.ones(len(item_ids), dtype=np.bool_)
 
-    def get(self, item_ids):
+    def _get(self, item_ids):
         return [
             ItemState(i, 1, NEW, NEW.fingerprint, {})
             if self.moved[int(i)]
@@ -50,11 +47,11 @@ class ComputedGallery(Gallery):
             for i in item_ids
         ]
 
-    def vectors(self, item_ids, space):
+    def _vectors(self, item_ids, space):
         ones = np.ones(len(item_ids), dtype=np.int64)
         return Found(tuple(item_ids), ones, vectors_of([int(i) for i in item_ids]))
 
-    def scan(self, space, *, after=None, limit=1000):
+    def _scan(self, space, after, limit):
         begin = int(after or 0)
         end = min(begin + limit, len(self.moved))
         rows = begin + np.flatnonzero(self.moved[begin:end] == (space == NEW))
@@ -65,7 +62,7 @@ class ComputedGallery(Gallery):
             str(end) if end < len(self.moved) else None,
         )
 
-    def count(self, space, *, origin=None):
+    def _count(self, space, origin):
         if origin not in (None, space.fingerprint):
             return 0
         return int(np.count_nonzero(self.moved == (space == NEW)))
@@ -73,9 +70,9 @@ class ComputedGallery(Gallery):
     def _unused(self, *given, **named):
         raise NotImplementedError("this measurement does not use it")
 
-    drop_space = upsert = set_metadata = delete = search = optimise = _unused
+    _drop_space = _upsert = _set_metadata = _delete = _search = _optimise = _unused
 
-    def close(self):
+    def _close(self):
         pass
 
 
@@ -94,20 +91,21 @@ def peak() -> float:
 
 def main() -> None:
     gallery = ComputedGallery(int(sys.argv[1]))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        plan = Plan(OLD, NEW, batch_size=256, fit_items=0, strategy="compatible")
-        upgrade = Upgrade(
-            gallery=gallery,
-            journal=SqliteJournal(folder / "journal.sqlite"),
-            plan=plan,
-            folder=folder,
-            new_embedder=Embedder(),
+    with (
+        tempfile.TemporaryDirectory() as place,
+        hotfill.Upgrade(
+            gallery,
+            old=OLD,
+            new=Embedder(),
             source=lambda ids: {item_id: int(item_id) for item_id in ids},
-            fitting=fitting_for(plan),
-        )
+            folder=Path(place),
+            batch_size=256,
+            fit_items=0,
+            strategy="compatible",
+        ) as up,
+    ):
         before = peak()
-        upgrade.start()
+        up.start()
         print(peak() - before)
 
 

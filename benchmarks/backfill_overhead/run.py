@@ -1,4 +1,4 @@
-"""What does the engine cost beside a bare loop? See README.md beside this file."""
+"""What does the engine cost compared with a bare loop? See README.md next to this file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+import hotfill
 from hotfill import ModelId
-from hotfill.ranking.model_fit import fitting_for
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.journal.sqlite import SqliteJournal
-from hotfill.upgrade.plan import Plan
 
 HERE = Path(__file__).parent
 OLD = ModelId("old", "1", 128)
@@ -76,20 +73,17 @@ def bare_loop(folder: Path, contents: dict[str, np.ndarray], embed: Embedder) ->
 def engine(folder: Path, contents: dict[str, np.ndarray], embed: Embedder) -> float:
     """The same by `Upgrade.start`. Returns items per second of its backfilling phase."""
     with filled(folder / "store", contents) as gallery:
-        plan = Plan(OLD, NEW, batch_size=BATCH, fit_items=500)
-        journal = SqliteJournal(folder / "journal.sqlite")
-        upgrade = Upgrade(
-            gallery=gallery,
-            journal=journal,
-            plan=plan,
-            folder=folder,
-            new_embedder=embed,
+        with hotfill.Upgrade(
+            gallery,
+            old=OLD,
+            new=embed,
             source=lambda ids: {item_id: contents[item_id] for item_id in ids},
-            fitting=fitting_for(plan),
-        )
-        upgrade.start()
-        at = {fact.body["phase"]: fact.at for fact in journal.facts("phase")}
-        journal.close()
+            folder=folder,
+            batch_size=BATCH,
+            fit_items=500,
+        ) as up:
+            up.start()
+            at = {fact.body["phase"]: fact.at for fact in up.journal.facts("phase")}
         return len(contents) / (at["backfilled"] - at["backfilling"])
 
 

@@ -1,4 +1,4 @@
-"""How good, how small and how fast are binary codes, beside what FAISS offers at equal bytes?
+"""How good, how small and how fast are binary codes, compared with FAISS at equal bytes?
 
     python benchmarks/binary/run.py [--quick] [--data DIR] [--texts DIR] [--parts ...] [--sets ...]
 
@@ -209,7 +209,7 @@ def over_with_floats(index: CodeIndex, encoder, gallery: np.ndarray):
 
 
 def queries_a_second(search, queries: np.ndarray, batch: int, clock, turn_seconds: float) -> float:
-    """Median of five turns, each of at least so many seconds."""
+    """Median of five turns, each of at least this many seconds."""
     search(queries[:batch])
     rates = []
     for _ in range(5):

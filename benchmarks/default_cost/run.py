@@ -1,10 +1,10 @@
-"""What does the default cost: seconds to fit it, and time per query beside the search itself?
+"""What does the default cost: seconds to fit it, and time per query on top of the search itself?
 
     python benchmarks/default_cost/run.py [--quick] [--seed N] [--part PART] [--hnsw]
 
 Fitting: the kernel bridge with its calibration from 20,000 pairs of 768 to 1,024 dimensions.
 A query: what ranking a mixed gallery adds (preparing the query; mapping and scoring the old side's
-hits exactly; merging) beside one search of 100,000 items of the new model, exact and, with --hnsw,
+hits exactly; merging) next to one search of 100,000 items of the new model, exact and, with --hnsw,
 in a graph (faiss), blocks of queries in turn, each query alone. Reading the hits' vectors from an
 array is a part of it; a store's own time to read them is not. All in processor time, so that other
 work on the machine falls on no part of it more than on another.
@@ -17,13 +17,15 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from hotfill.ranking import Scorer, fit_bridge, fit_kernel_bridge, fit_scorer
+from hotfill.ranking import Scorer, fit_models
+from hotfill.ranking.fit import BRIDGES
+from hotfill.stores.base import Found, Hits
 from hotfill.types import ModelId
 
 RESULTS = Path(__file__).parent / "results" / "default_cost.json"
@@ -32,7 +34,6 @@ K, BLOCK = 10, 25
 FIT_PAIRS, FIT_DIMENSIONS = 20_000, (768, 1024)
 SERVING_PAIRS = 2_500  # 2,000 of which are landmarks, the most there can be
 FIT_AIM, QUERY_AIM = 10.0, 0.05
-FITS = {"kernel_bridge": fit_kernel_bridge, "bridge": fit_bridge}
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
         "--part", choices=["fit", *(str(new) for _, new in DIMENSIONS)], help="only this one"
     )
     parser.add_argument(
-        "--hnsw", action="store_true", help="beside HNSW too, whose graphs take minutes to build"
+        "--hnsw", action="store_true", help="with HNSW too, whose graphs take minutes to build"
     )
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
@@ -60,10 +61,10 @@ def main() -> None:
             queries[f"{old} to {new}"] = time_queries(
                 random, items, asked, old, new, with_graph=arguments.hnsw or arguments.quick
             )
-    former: dict = {"fit": {}, "queries": {}}
+    previous: dict = {"fit": {}, "queries": {}}
     if RESULTS.exists() and not arguments.quick:
-        former = json.loads(RESULTS.read_text())
-    found = {"fit": fit or former["fit"], "queries": {**former["queries"], **queries}}
+        previous = json.loads(RESULTS.read_text())
+    found = {"fit": fit or previous["fit"], "queries": {**previous["queries"], **queries}}
     found["machine"] = {
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -75,22 +76,6 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps({"benchmark": "default_cost", "figures": found, "aims": aims(found)}))
-
-
-@dataclass(frozen=True)
-class Found:
-    """Stored vectors read back, as `hotfill.ranking` takes them."""
-
-    item_ids: list[str]
-    vectors: np.ndarray
-
-
-@dataclass(frozen=True)
-class HitLists:
-    """What one side found, per query."""
-
-    item_ids: list[list[str]]
-    scores: list[np.ndarray]
 
 
 class Space:
@@ -121,13 +106,7 @@ def time_fit(random: np.random.Generator, pairs: int, old: int, new: int) -> dic
     """Seconds to fit the default."""
     old_vectors, new_vectors = Space(random, old, new).draw(pairs)
     wall, processor = time.perf_counter(), time.process_time()
-    fit_scorer(
-        old_vectors,
-        new_vectors,
-        old_model=ModelId("old", "1", old),
-        new_model=ModelId("new", "1", new),
-        fit_transform=fit_kernel_bridge,
-    )
+    fit_models(old_vectors, new_vectors, ModelId("old", "1", old), ModelId("new", "1", new))
     return {
         "pairs": pairs,
         "dimensions": [old, new],
@@ -154,14 +133,7 @@ def time_queries(
     for index in indexes.values():
         index.add(new_gallery)
     scorers = {
-        name: fit_scorer(
-            old_pairs,
-            new_pairs,
-            old_model=models[0],
-            new_model=models[1],
-            fit_transform=fit_transform,
-        )
-        for name, fit_transform in FITS.items()
+        name: fit_models(old_pairs, new_pairs, *models, transform=name).scorer for name in BRIDGES
     }
     old_index = faiss.IndexFlatIP(old)
     old_index.add(old_gallery)
@@ -201,13 +173,18 @@ def _extra(
     seconds = time.process_time() - began
     hits = []
     for one in prepared:
-        scores, rows = old_index.search(one.vectors[models[0]], one.depth(K))
-        old_side = HitLists([[str(row) for row in rows[0]]], [scores[0]])
-        hits.append({models[0]: old_side, models[1]: HitLists([[]], [np.empty(0, np.float32)])})
+        scores, rows = old_index.search(one.vectors[models[0]].rows, one.depth(K))
+        old_side = Hits((tuple(str(row) for row in rows[0]),), (scores[0],))
+        hits.append({models[0]: old_side, models[1]: Hits(((),), (np.empty(0, np.float32),))})
     began = time.process_time()
     for one, found in zip(prepared, hits, strict=True):
-        one.rank(found, K, read=lambda ids, _: Found(list(ids), old_gallery[np.array(ids, int)]))
+        one.rank(found, K, read=lambda ids, _: _read(ids, old_gallery))
     return seconds + time.process_time() - began
+
+
+def _read(item_ids: Sequence[str], gallery: np.ndarray) -> Found:
+    versions = np.zeros(len(item_ids), np.int64)
+    return Found(tuple(item_ids), versions, gallery[np.array(item_ids, int)])
 
 
 def aims(found: dict[str, dict]) -> dict[str, dict]:

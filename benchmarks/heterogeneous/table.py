@@ -1,4 +1,4 @@
-"""Turn results/*.json into the tables of docs/benchmarks.md; the pictures of the search go beside.
+"""Turn results/*.json into the tables of docs/benchmarks.md; the pictures go next to them.
 
 python benchmarks/heterogeneous/table.py                             # print them
 python benchmarks/heterogeneous/table.py --into docs/benchmarks.md   # replace them there
@@ -68,7 +68,7 @@ def of_data_set(title: str, rows: Rows) -> str:
 
 
 def picture(name: str) -> str:
-    """Put the picture of the search beside the pages, and show it."""
+    """Put the picture of the search next to the pages, and show it."""
     drawn = RESULTS / f"{name}.svg"
     shutil.copyfile(drawn, PICTURES / f"search-{name}.svg")
     return (

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.mixed_quality.methods import DEFAULT, SAFE, WITH_LABELS
 
-BASELINES_TO_BEAT = ("naive merge", "RRF", "Procrustes bridge, isotonic")
+BASELINES_TO_BEAT = ("naive_merge", "RRF", "Procrustes bridge, isotonic")
 LABEL_FREE_ORDERS = ("uncertainty",)
 
 Cells = list[dict[str, Any]]
@@ -18,7 +18,7 @@ def conclude(cells: Cells) -> dict[str, Any]:
     """Reduce the cells.
 
     The aims are held against the default; once more, for information, against the default with
-    old queries beside (`SAFE`), which needs both models for each query.
+    old queries too (`SAFE`), which needs both models for each query.
     """
     titles = sorted({title for cell in cells for title in cell["methods"]})
     pairs = {cell["pair"] for cell in cells}

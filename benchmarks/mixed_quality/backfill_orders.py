@@ -8,7 +8,8 @@ from benchmarks.mixed_quality import trained
 from benchmarks.mixed_quality.query_log import log_popularity
 from benchmarks.mixed_quality.workbench import Workbench
 from hotfill.ranking import uncertainty
-from hotfill.rehearsal.orders import highest_first, popularity_times_uncertainty, random_order
+from hotfill.rehearsal.orders import highest_first, random_order
+from hotfill.upgrade.order import popularity_times_uncertainty
 
 
 def backfill_order(bench: Workbench, name: str) -> np.ndarray:
@@ -17,7 +18,7 @@ def backfill_order(bench: Workbench, name: str) -> np.ndarray:
         return random_order(len(bench.sample.gallery), seed=bench.seed)
     if name == "sigma":
         return highest_first(trained.sigma(bench), seed=bench.seed)
-    bridge = bench.transform("kernel bridge").transform
+    bridge = bench.transform("kernel_bridge", "down").transform
     doubt = uncertainty(bridge, bench.old("gallery"))
     if name == "uncertainty":
         return highest_first(doubt, seed=bench.seed)
@@ -28,5 +29,5 @@ def backfill_order(bench: Workbench, name: str) -> np.ndarray:
     asked = log_popularity(bench.pair, bench.sample, bench.seed)
     if name == "popularity":
         return highest_first(asked, seed=bench.seed)
-    rank = np.argsort(np.argsort(doubt)) / len(doubt)
-    return popularity_times_uncertainty(asked, rank, seed=bench.seed)
+    urgency = popularity_times_uncertainty(asked, doubt, np.sort(doubt))
+    return highest_first(urgency, seed=bench.seed)

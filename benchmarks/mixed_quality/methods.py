@@ -10,18 +10,12 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.mixed_quality import trained
+from benchmarks.mixed_quality.baselines import fuse_ranks, rank_fusion, two_encoders
 from benchmarks.mixed_quality.workbench import Workbench
-from hotfill.ranking import Uncalibrated, fit_kernel_bridge, fit_low_rank, tail
-from hotfill.rehearsal.fitting import Fitted
+from hotfill.ranking import Uncalibrated, fit_kernel_bridge, tail
+from hotfill.rehearsal.maps import Fitted
 from hotfill.rehearsal.mixed_gallery import MixedGallery
-from hotfill.rehearsal.strategies import (
-    fuse_ranks,
-    merge_down,
-    merge_up,
-    rank_fusion,
-    two_encoders,
-    with_own_query,
-)
+from hotfill.rehearsal.strategies import merge_down, merge_up, naive_merge, with_old_queries
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Method:
 
 def _down(name: str, calibration: str) -> Callable[[Workbench], MixedGallery]:
     return lambda bench: merge_down(
-        bench.sample, bench.pairs, bench.transform(name), calibration=calibration
+        bench.sample, bench.pairs, bench.transform(name, "down"), calibration=calibration
     )
 
 
@@ -51,7 +45,7 @@ def _up(name: str, calibration: str) -> Callable[[Workbench], MixedGallery]:
     return lambda bench: merge_up(
         bench.sample,
         bench.pairs,
-        bench.transform(name),
+        bench.transform(name, "up"),
         strategy="prefill",
         calibration=calibration,
     )
@@ -64,16 +58,16 @@ def _two(calibration: str) -> Callable[[Workbench], MixedGallery]:
 BOTH = ("random", "uncertainty")
 
 METHODS = {
-    "naive merge": Method(False, _two("none")),
+    "naive_merge": Method(False, lambda bench: naive_merge(bench.sample)),
     "RRF": Method(False, lambda bench: rank_fusion(bench.sample)),
     "vectormigrate 1.0 fusion": Method(False, lambda bench: _vectormigrate(bench), few_seeds=True),
     "two encoders, z-score": Method(False, _two("z_score")),
     "two encoders, isotonic": Method(False, _two("isotonic")),
-    "Procrustes bridge, isotonic": Method(False, _down("procrustes down", "isotonic")),
+    "Procrustes bridge, isotonic": Method(False, _down("procrustes", "isotonic")),
     "SLERP query": Method(False, lambda bench: _slerp(bench, "none")),
     "SLERP query, tail": Method(False, lambda bench: _slerp(bench, "tail")),
-    "low rank down, tail": Method(False, lambda bench: _low_rank_down(bench)),
-    "low rank up prefill": Method(False, lambda bench: _low_rank_up(bench)),
+    "low_rank, tail": Method(False, _down("low_rank", "tail")),
+    "low_rank prefill": Method(False, _up("low_rank", "none")),
     "residual MLP down, tail": Method(False, trained.residual_down, heavy=True),
     "residual MLP up prefill": Method(False, trained.residual_up, heavy=True),
     "RQT, tail": Method(False, trained.reverse, heavy=True),
@@ -83,30 +77,30 @@ METHODS = {
     "MCL + rho (labels)": Method(False, trained.contrast(rho=True), BOTH, heavy=True),
     "FastFill prefill (labels)": Method(False, trained.fastfill, ("random", "sigma"), heavy=True),
     "lambda-orthogonal prefill (labels)": Method(False, trained.orthogonal, heavy=True),
-    "ridge up prefill": Method(True, _up("ridge up", "none"), BOTH),
+    "bridge prefill": Method(True, _up("bridge", "none"), BOTH),
     "two encoders, tail": Method(True, _two("tail"), BOTH),
-    "ridge down, tail": Method(True, _down("ridge down", "tail")),
-    "plain bridge, tail": Method(True, _down("plain bridge", "tail"), BOTH),
+    "ridge, tail": Method(True, _down("ridge", "tail")),
+    "plain_bridge, tail": Method(True, _down("plain_bridge", "tail"), BOTH),
     "bridge, tail": Method(True, _down("bridge", "tail"), BOTH),
-    "kernel bridge, tail": Method(True, _down("kernel bridge", "tail"), (*BOTH, "oracle")),
-    "own query and kernel bridge, tail": Method(
+    "kernel_bridge, tail": Method(True, _down("kernel_bridge", "tail"), (*BOTH, "oracle")),
+    "kernel_bridge, both queries, tail": Method(
         True,
-        lambda bench: with_own_query(
-            _down("kernel bridge", "tail")(bench), bench.sample, bench.pairs
+        lambda bench: with_old_queries(
+            _down("kernel_bridge", "tail")(bench), bench.sample, bench.pairs
         ),
         BOTH,
     ),
-    "kernel bridge to class means, tail (labels)": Method(True, lambda bench: _class_means(bench)),
-    "kernel up prefill": Method(True, _up("kernel up", "none"), BOTH),
+    "kernel_bridge to class means, tail (labels)": Method(True, lambda bench: _class_means(bench)),
+    "kernel_bridge prefill": Method(True, _up("kernel_bridge", "none"), BOTH),
 }
 """In the order of the table."""
 
-DEFAULT = "kernel bridge, tail"
+DEFAULT = "kernel_bridge, tail"
 """What `start` does when nothing is said: `hotfill.serving` fits this."""
 
 
-SAFE = "own query and kernel bridge, tail"
-"""The default with the old model's own view beside, where it can still embed queries."""
+SAFE = "kernel_bridge, both queries, tail"
+"""The default with `queries = "both"`, where the old model can still embed queries."""
 
 WITH_LABELS = " (labels)"
 """Ends the names of the methods that see the pairs' classes."""
@@ -121,7 +115,7 @@ DEPTH = 1000  # hits per side that vectormigrate's function is given
 
 def _slerp(bench: Workbench, calibration: str) -> MixedGallery:
     """Old query and rotated new query, half-way along the sphere; needs both encoders."""
-    rotated = bench.transform("procrustes down").transform
+    rotated = bench.transform("procrustes", "down").transform
 
     def carried(old: np.ndarray, new: np.ndarray) -> np.ndarray:
         return slerped(old, rotated(new), SLERP_SHARE)
@@ -146,7 +140,7 @@ def _class_means(bench: Workbench) -> MixedGallery | None:
     means /= np.maximum(np.bincount(own, minlength=len(means)), 1)[:, None]
     moved = (1 - CLASS_SHARE) * pairs.new_fit + CLASS_SHARE * means[own]
     bridge = fit_kernel_bridge(moved, pairs.old_fit, **bench.spaces)
-    fitted = Fitted("kernel bridge to class means", bridge, perf_counter() - began)
+    fitted = Fitted("kernel_bridge to class means", bridge, perf_counter() - began)
     made = merge_down(bench.sample, pairs, fitted, calibration="tail")
     return replace(made, labels_used=True)
 
@@ -166,7 +160,7 @@ def calibrated(bench: Workbench, queries: np.ndarray, calibration: str) -> Mixed
         scores = np.stack([line(row, old[row]) for row in range(len(old))])
         return scores, new @ bench.new("gallery").T
 
-    return MixedGallery("merge", "both queries", calibration, sides, query_encodings=2)
+    return MixedGallery("merge", "slerp", calibration, sides, queries="both")
 
 
 def slerped(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
@@ -174,26 +168,6 @@ def slerped(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
     angles = np.arccos(np.clip(np.einsum("ij,ij->i", first, second), -1 + 1e-6, 1 - 1e-6))[:, None]
     mixed = np.sin((1 - share) * angles) * first + np.sin(share * angles) * second
     return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
-
-
-def _low_rank_down(bench: Workbench) -> MixedGallery:
-    began = perf_counter()
-    pairs, models = bench.pairs, bench.sample
-    low = fit_low_rank(
-        pairs.new_fit, pairs.old_fit, source=models.new.model, target=models.old.model
-    )
-    fitted = Fitted("low rank", low, perf_counter() - began)
-    return merge_down(bench.sample, pairs, fitted, calibration="tail")
-
-
-def _low_rank_up(bench: Workbench) -> MixedGallery:
-    began = perf_counter()
-    pairs, models = bench.pairs, bench.sample
-    low = fit_low_rank(
-        pairs.old_fit, pairs.new_fit, source=models.old.model, target=models.new.model
-    )
-    fitted = Fitted("low rank", low, perf_counter() - began)
-    return merge_up(bench.sample, pairs, fitted, strategy="prefill", calibration="none")
 
 
 def _vectormigrate(bench: Workbench) -> MixedGallery | None:
@@ -223,7 +197,7 @@ def _vectormigrate(bench: Workbench) -> MixedGallery | None:
         return fused
 
     plain = rank_fusion(bench.sample)
-    return MixedGallery("vectormigrate", "none", "ranks", plain.sides, merge, query_encodings=2)
+    return MixedGallery("vectormigrate", "none", "ranks", plain.sides, merge, queries="both")
 
 
 def _first(scores: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.mixed_quality.pairs import Pair
-from hotfill.rehearsal.popularity import old_popularity
-from hotfill.rehearsal.sample import Sample, Side
+from hotfill.rehearsal.orders import old_popularity
+from hotfill.rehearsal.sample import Sample, SampleSide
 
 LOGGED = 2000
 
@@ -24,7 +24,7 @@ def log_popularity(pair: Pair, sample: Sample, seed: int) -> np.ndarray:
     assert pair.fit_labels is not None
     weights = _weights(pair, pair.fit_labels, seed)
     drawn = np.random.default_rng([seed, 1]).choice(len(weights), LOGGED, p=weights)
-    asked = Side(pair.old["fit"], drawn, sample.old.model)
+    asked = SampleSide(pair.old["fit"], drawn, sample.old.model)
     return old_popularity(replace(sample, old=replace(sample.old, fit=asked)))
 
 

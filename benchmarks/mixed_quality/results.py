@@ -33,8 +33,8 @@ def with_measured(
     cells: list[dict[str, Any]], facts: dict[str, Any], methods: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return the cells with some methods of one cell put in. facts: "pair", "seed" and the rest."""
-    former = cell_of(cells, facts["pair"], facts["seed"]) or {"methods": {}}
-    cell = {**facts, "methods": {**former["methods"], **methods}}
+    previous = cell_of(cells, facts["pair"], facts["seed"]) or {"methods": {}}
+    cell = {**facts, "methods": {**previous["methods"], **methods}}
     others = [c for c in cells if (c["pair"], c["seed"]) != (cell["pair"], cell["seed"])]
     return sorted([*others, cell], key=lambda c: (c["seed"], NAMES.index(c["pair"])))
 

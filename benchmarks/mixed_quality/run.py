@@ -150,7 +150,7 @@ def measure(bench: Workbench, wanted: list[str], *, quick: bool) -> Iterator[tup
             "labels": gallery.labels_used,
             "fit_seconds": round(gallery.fit_seconds, 2),
             "vectors_rewritten": gallery.vectors_rewritten,
-            "query_encodings": gallery.query_encodings,
+            "query_encodings": 2 if gallery.queries == "both" else 1,
         }
         methods = {
             f"{title} | {order}": {**about, **figures_of(stages[order], old, new)}

@@ -26,7 +26,7 @@ from hotfill.lab.training.transforms import (
     train_reverse_query_transform,
 )
 from hotfill.ranking import uncertainty
-from hotfill.rehearsal.fitting import Fitted
+from hotfill.rehearsal.maps import Fitted
 from hotfill.rehearsal.mixed_gallery import MixedGallery
 from hotfill.rehearsal.strategies import merge_down, merge_up
 from hotfill.types import ModelId

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from benchmarks.mixed_quality.pairs import Pair
-from hotfill.rehearsal.fitting import Fitted, Pairs, fit_transform, pairs_of
-from hotfill.rehearsal.sample import ModelSample, Sample, Side
+from hotfill.rehearsal.maps import Direction, Fitted, SplitPairs, fit_transform, pairs_of
+from hotfill.rehearsal.sample import ModelSample, Sample, SampleSide
 from hotfill.types import ModelId
 
 
@@ -20,9 +20,9 @@ class Workbench:
         self.pair = pair
         self.seed = seed
         self.sample = sample_of(pair)
-        self.pairs: Pairs = pairs_of(self.sample)
-        self.transform: Callable[[str], Fitted] = cache(
-            lambda name: fit_transform(name, self.sample, self.pairs)
+        self.pairs: SplitPairs = pairs_of(self.sample)
+        self.transform: Callable[[str, Direction], Fitted] = cache(
+            lambda name, direction: fit_transform(name, direction, self.sample, self.pairs)
         )
         self._made: dict[str, Fitted] = {}
 
@@ -68,7 +68,7 @@ def sample_of(pair: Pair) -> Sample:
     for name, vectors in (("old", pair.old), ("new", pair.new)):
         model = ModelId(name, pair.name, vectors["gallery"].shape[1])
         parts = [
-            Side(vectors[part], np.arange(len(vectors[part])), model)
+            SampleSide(vectors[part], np.arange(len(vectors[part])), model)
             for part in ("fit", "gallery", "queries")
         ]
         sides.append(ModelSample(*parts))

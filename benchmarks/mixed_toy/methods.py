@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.mixed_quality.baselines import fuse_ranks
 from benchmarks.mixed_toy.toys import Toy
 from hotfill.lab.training.transforms import (
     Classifier,
@@ -33,7 +34,6 @@ from hotfill.ranking import (
 from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
 from hotfill.rehearsal.mixed_gallery import MixedGallery, side_of_each
 from hotfill.rehearsal.orders import highest_first, random_order
-from hotfill.rehearsal.strategies import fuse_ranks
 from hotfill.types import ModelId
 
 HIDDEN = 128  # of psi, rho and h
@@ -43,7 +43,7 @@ HIDDEN = 128  # of psi, rho and h
 class Way:
     """How the two spaces are compared: a column of the table.
 
-    unit: by the cosine, vectors of unit length; else by the distance of vectors as they are.
+    unit: by the cosine, vectors of unit length; else by the distance of raw vectors.
     old_scale: what old vectors are multiplied by.
     """
 
@@ -105,7 +105,7 @@ class Bench:
         return compare(self.new["test"], self.new["test"], self.new_model)
 
     def classifier(self) -> Classifier:
-        """The new model's, for vectors as they are given here."""
+        """The new model's, for vectors as given here."""
         if not self.way.unit:
             return self.toy.classifier
         length = float(np.mean(np.linalg.norm(self.toy.new["train"], axis=1)))

@@ -1,4 +1,4 @@
-"""Does the scheduler's memory grow with the gallery? See README.md beside this file."""
+"""Does the scheduler's memory grow with the gallery? See README.md next to this file."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def inputs(known) -> str:
             "|---|---:|---|",
             f"| items a second that one process moves in PostgreSQL while it is searched | "
             f"{known['moves']:,.0f} | `benchmarks/stores` |",
-            f"| the engine beside a bare loop, at 0.5 ms an item | {known['engine']:.2f} | "
+            f"| the engine compared with a bare loop, at 0.5 ms an item | {known['engine']:.2f} | "
             "`benchmarks/backfill_overhead` |",
             f"| microseconds an item to put {known['largest']:,} items in order | "
             f"{1e6 * known['schedule']:.1f} | `benchmarks/scheduler_memory` |",

@@ -1,4 +1,4 @@
-"""Schedule so many synthetic items for simulated workers by a simulated clock; print the figures.
+"""Schedule synthetic items for simulated workers by a simulated clock; print the figures.
 
 The journal and its leases are the real ones; embedding, the store and time are not.
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hotfill.ranking.model_fit import load_scorer
+from hotfill.ranking import Fit
 
 _TOLERANCE = 2e-3  # of a cosine, between the store's arithmetic and this one
 
@@ -59,7 +59,7 @@ class Oracle:
 
     def _two_sides(self, query, hits, rows, scores, k) -> list[str]:
         if self._scorer is None:
-            self._scorer = load_scorer(self._fit)
+            self._scorer = Fit.load(self._fit).scorer
         prepared = self._scorer.prepare(query)
         refined = prepared.refined[self._old]
         old = self._vectors[self._old.fingerprint]
@@ -75,7 +75,7 @@ class Oracle:
         ]
         # Which side an item was on is not known; one that wins on both must be there. Of the old
         # side only the best by the approximate score are looked at.
-        searching = prepared.vectors[self._old][0]
+        searching = prepared.vectors[self._old].rows[0]
         raw = old @ (searching / np.linalg.norm(searching))
         depth = min(prepared.depth(k), len(raw))
         looked_at = raw >= np.partition(raw, -depth)[-depth]

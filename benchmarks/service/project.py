@@ -45,7 +45,6 @@ def make(
             "options": {**options, "seconds_per_item": seconds_per_item},
         },
         "upgrade": upgrade,
-        "service": {"requests_per_second": 1e6},
     }
     path = folder / "upgrade.toml"
     path.write_text(tomli_w.dumps(values))
@@ -55,7 +54,11 @@ def make(
 @contextmanager
 def served(path: Path):
     """Run `hotfill serve` for the block; gives the port."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "hotfill.cli", "serve", str(path), "--port", "0"]
     log = path.parent / "service.log"
     with (

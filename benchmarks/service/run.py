@@ -1,4 +1,4 @@
-"""What does HTTP cost beside the library call, and does an upgrade disturb anybody?
+"""What does HTTP cost compared with the library call, and does an upgrade disturb anybody?
 
 1. Latency: the same search by the library and through the service, in turn, in one process; the
    vector once as JSON numbers and once as base64.
@@ -89,7 +89,7 @@ def latency(path: Path, dimension: int, rounds: int) -> dict[str, float]:
             for who in list(times)[:: 1 if i % 2 else -1]:
                 began = time.perf_counter()
                 if who == "library":
-                    service.serving.search_vectors(queries[number : number + 1], model, K)
+                    service.up.search_vectors(queries[number : number + 1], model, K)
                 else:
                     status, _ = connection.ask(bodies[who][number])
                     assert status == 200
@@ -135,7 +135,7 @@ def library_rate(path: Path, dimension: int, seconds: float, threads: int, begin
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:
                 row = found[who] % len(queries)
-                service.serving.search_vectors(queries[row : row + 1], model, K)
+                service.up.search_vectors(queries[row : row + 1], model, K)
                 found[who] += 1
 
         begin.wait()

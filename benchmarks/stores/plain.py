@@ -47,8 +47,8 @@ class PlainPostgres:
     def __init__(self, dsn: str, schema: str, dimension: int) -> None:
         import psycopg
 
-        from hotfill.stores.postgres.opening import types
-        from hotfill.stores.postgres.wire import Binary, BinaryDumper, vector_array
+        from hotfill.stores.postgres.schema import types
+        from hotfill.stores.postgres.values import Binary, BinaryDumper, vector_array
 
         self.connection = psycopg.connect(
             dsn, autocommit=True, options=f"-c search_path={schema},public"

@@ -62,7 +62,7 @@ def latencies(search, queries, until) -> list[float]:
 
 
 def while_searched(search, queries, work) -> list[float]:
-    """Do some work; gives the milliseconds of the searches that another thread makes meanwhile."""
+    """Do some work; gives the milliseconds of the searches that another thread makes."""
     done = threading.Event()
     found: list[float] = []
     thread = threading.Thread(

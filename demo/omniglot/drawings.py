@@ -55,7 +55,7 @@ class Drawings:
         )
 
     def first(self, characters: int) -> "Drawings":
-        """Keep the first so many characters, or all when there are not more."""
+        """Keep the first characters, this many, or all when there are not more."""
         return self.where(np.isin(self.labels, np.unique(self.labels)[:characters]))
 
     def gallery(self) -> "Drawings":

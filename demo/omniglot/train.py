@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", choices=[recipe.file for recipe in RECIPES])
     parser.add_argument("--output", type=Path, default=DATA, help="folder of the weights")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's, for a trial")
-    parser.add_argument("--characters", type=int, help="use only so many, for a trial")
+    parser.add_argument("--characters", type=int, help="use only this many, for a trial")
     options = parser.parse_args(arguments)
     for recipe in RECIPES:
         if options.only not in (None, recipe.file):

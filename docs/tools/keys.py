@@ -14,24 +14,18 @@ from hotfill.service.settings import ServiceSettings
 from hotfill.service.tokens import TokenSettings
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
-from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.plan import Decisions, GuardDecisions
 
-SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, Any] = {
     "store": StoreSection,
     "journal": JournalSection,
     "model": settings.ModelSection,
-    "upgrade": settings.UpgradeSection,
-    "guard": settings.GuardSection,
+    "upgrade": Decisions,
+    "guard": GuardDecisions,
     "service": ServiceSettings,
     "token": TokenSettings,
 }
-_IN_THE_PLAN = {
-    "queries": "canary_queries",
-    "items": "canary_items",
-    "k": "canary_k",
-    "every_seconds": "guard_seconds",
-}
-_BESIDE = {  # what docstrings leave to the names
+_UNDOCUMENTED = {  # what docstrings leave to the names
     "path": "The folder of the store.",
     "dsn": "How to connect: libpq's connection string or URL, or the address of a server.",
     "table": "The table, in some stores the collection; for PostgreSQL also `schema.table`.",
@@ -43,9 +37,9 @@ _BESIDE = {  # what docstrings leave to the names
     "options": "Its arguments.",
     "query_options": "Arguments of `query_embedder`.",
     "model": "The id of the model, where there is no embedder.",
-    "seed": "Of everything that is drawn at random.",
+    "seed": "Random seed.",
     "priority_key": 'For `order = "priority"`: the metadata key to order by, high first.',
-    "query_log": "For the popular orders: a file with one returned item id in a line.",
+    "query_log": "For the orders by popularity: a file with one returned item id per line.",
     "host": "Where to listen; anything but this machine needs tokens.",
     "port": "The port; 0 takes a free one.",
     "tokens": "Who is let in, see below; without any, everybody on this machine.",
@@ -63,14 +57,25 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def table(name: str) -> str:
-    """Return the keys of a section as a table in Markdown."""
+    """Return the keys of a section as a table in Markdown; of several kinds, one table each."""
     section: Any = SECTIONS[name]
-    said = {**(meanings(Plan) if name in ("upgrade", "guard") else {}), **meanings(section)}
+    kinds = get_args(get_args(section)[0]) if get_args(section) else ()
+    if not kinds:
+        return _table(section)
+    return "\n\n".join(
+        f'### `kind = "{kind.model_fields["kind"].default}"`\n\n'
+        f"{(inspect.getdoc(kind) or '').split(chr(10) * 2)[0]}\n\n{_table(kind)}"
+        for kind in kinds
+    )
+
+
+def _table(section: Any) -> str:
+    said: dict[str, str] = {}
+    for each in reversed(section.__mro__):
+        said |= meanings(each) if each.__module__ == section.__module__ else {}
     rows = ["| key | meaning | default |", "|---|---|---|"]
-    for key, field in section.model_fields.items():
-        meaning = said.get(key) or said.get(_IN_THE_PLAN.get(key, "")) or _BESIDE.get(key, "")
-        if meaning.startswith("See the store"):
-            meaning = _BESIDE.get(key, meaning)
+    for key, field in section.__pydantic_fields__.items():
+        meaning = said.get(key) or _UNDOCUMENTED.get(key, "")
         if field.is_required():
             default = "needed"
         else:

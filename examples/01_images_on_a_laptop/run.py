@@ -6,17 +6,16 @@ python examples/01_images_on_a_laptop/run.py [FOLDER]
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the models beside this file
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the models next to this file
 
+import hotfill  # noqa: E402
 from demo.omniglot import drawings  # noqa: E402
 from hotfill import config  # noqa: E402
 from hotfill.integrations.fill import fill_gallery  # noqa: E402
@@ -41,9 +40,9 @@ def write_pictures(folder: Path) -> list[tuple[str, bytes]]:
     return queries
 
 
-def hit_rate(serving, queries: list[tuple[str, bytes]]) -> float:
+def hit_rate(up, queries: list[tuple[str, bytes]]) -> float:
     """Share of queries whose first hit shows the same character."""
-    results = serving.search([picture for _, picture in queries], 1)
+    results = up.search([picture for _, picture in queries], 1)
     right = [
         result.item_ids[0].rpartition("/")[0] == character
         for (character, _), result in zip(queries, results, strict=True)
@@ -51,14 +50,13 @@ def hit_rate(serving, queries: list[tuple[str, bytes]]) -> float:
     return float(np.mean(right))
 
 
-def start_and_stop(upgrade, at_share: float) -> None:
-    """Run the upgrade in a thread, and stop it half-way to look."""
-    work = threading.Thread(target=upgrade.start)
-    work.start()
-    while work.is_alive() and upgrade.status().share < at_share:
+def start_and_stop(up, at_share: float) -> None:
+    """Run the upgrade in the background, and stop it half-way to look."""
+    up.start(background=True)
+    while up.status().share < at_share:
         time.sleep(0.02)
-    upgrade.stop.set()
-    work.join()
+    up.stop()
+    up.wait()
 
 
 def main(folder: Path) -> dict[str, float]:
@@ -72,19 +70,15 @@ def main(folder: Path) -> dict[str, float]:
         items = fill_gallery(gallery, ImageFolder(folder / "pictures"), old)
     print(f"{items} pictures in the gallery, {len(queries)} to search with")
 
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
-        upgrade = project.upgrade(gallery, journal)
-        upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
-        seen = {"old model": hit_rate(serving, queries)}
-        start_and_stop(upgrade, at_share=0.4)
-        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving, queries)
-        upgrade.stop.clear()
-        upgrade.start()  # goes on where it stopped, as it would after a crash
-        print(f"verified: {upgrade.verify().passed}")
-        upgrade.cutover()
-        seen["new model"] = hit_rate(serving, queries)
-        upgrade.complete()
+    with hotfill.open(folder / "upgrade.toml") as up:
+        seen = {"old model": hit_rate(up, queries)}
+        start_and_stop(up, at_share=0.4)
+        seen[f"{up.status().share:.0%} done"] = hit_rate(up, queries)
+        up.start()  # goes on where it stopped, as it would after a crash
+        print(f"verified: {up.verify().passed}")
+        up.cutover()
+        seen["new model"] = hit_rate(up, queries)
+        up.complete()
     for moment, rate in seen.items():
         print(f"{moment:>12}  hit_rate@1 {rate:.3f}")
     return seen

@@ -7,17 +7,17 @@ python examples/02_text_with_minilm/run.py [DSN]
 import json
 import sys
 import tempfile
-import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psycopg
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for the models beside this file
+sys.path.insert(0, str(HERE))  # for the models next to this file
 
+import hotfill  # noqa: E402
 from hotfill import config  # noqa: E402
 from hotfill.stores.postgres import PostgresGallery  # noqa: E402
 
@@ -45,9 +45,9 @@ def write_table(dsn: str, schema: str, old) -> None:
         )
 
 
-def hit_rate(serving) -> float:
+def hit_rate(up) -> float:
     """Share of the asked questions whose first hit has the same intent."""
-    results = serving.search([each["text"] for each in ASKED], 1)
+    results = up.search([each["text"] for each in ASKED], 1)
     right = [
         result.item_ids[0].rpartition("-")[0] == each["intent"]  # ids of this file say the intent
         for each, result in zip(ASKED, results, strict=True)
@@ -55,14 +55,13 @@ def hit_rate(serving) -> float:
     return float(np.mean(right))
 
 
-def start_and_stop(upgrade, at_share: float) -> None:
-    """Run the upgrade in a thread, and stop it half-way to look."""
-    work = threading.Thread(target=upgrade.start)
-    work.start()
-    while work.is_alive() and upgrade.status().share < at_share:
+def start_and_stop(up, at_share: float) -> None:
+    """Run the upgrade in the background, and stop it half-way to look."""
+    up.start(background=True)
+    while up.status().share < at_share:
         time.sleep(0.02)
-    upgrade.stop.set()
-    work.join()
+    up.stop()
+    up.wait()
 
 
 def main(folder: Path, dsn: str, schema: str = "shop") -> dict[str, float]:
@@ -74,25 +73,22 @@ def main(folder: Path, dsn: str, schema: str = "shop") -> dict[str, float]:
     write_table(dsn, schema, old)
     print(f"{len(STORED)} questions in the table, {len(ASKED)} to search with")
 
-    # As `hotfill stamp` does: say which model made the vectors. The table stays as it is.
+    # As `hotfill adopt` does: say which model made the vectors. The table stays as it is.
     PostgresGallery.adopt(
         dsn, old.model_id, schema=schema, table="questions", metadata_column="facts"
     ).close()
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
-        upgrade = project.upgrade(gallery, journal)
-        upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
-        print(f"expected: {upgrade.plan.seconds_expected:.0f} s for {upgrade.plan.items} items")
-        seen = {"old model": hit_rate(serving)}
+    with hotfill.open(folder / "upgrade.toml") as up:
+        plan = up.plan()
+        print(f"expected: {plan.seconds_expected:.0f} s for {plan.items} items")
+        seen = {"old model": hit_rate(up)}
         new([each["text"] for each in ASKED])  # kept by the cache
-        start_and_stop(upgrade, at_share=0.4)
-        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving)
-        upgrade.stop.clear()
-        upgrade.start()  # goes on where it stopped, as it would after a crash
-        print(f"verified: {upgrade.verify().passed}")
-        upgrade.cutover()
-        seen["new model"] = hit_rate(serving)
-        upgrade.complete()
+        start_and_stop(up, at_share=0.4)
+        seen[f"{up.status().share:.0%} done"] = hit_rate(up)
+        up.start()  # goes on where it stopped, as it would after a crash
+        print(f"verified: {up.verify().passed}")
+        up.cutover()
+        seen["new model"] = hit_rate(up)
+        up.complete()
     for moment, rate in seen.items():
         print(f"{moment:>12}  hit_rate@1 {rate:.3f}")
     return seen

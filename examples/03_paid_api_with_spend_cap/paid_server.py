@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 
 DIMENSION = 256
-BUSY_EVERY = 7  # so many requests, one is answered "429, come back later"
+BUSY_EVERY = 7  # this many requests, one is answered "429, come back later"
 
 
 def embed(text: str) -> list[float]:

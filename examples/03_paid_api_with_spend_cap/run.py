@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for the model and the server beside this file
+sys.path.insert(0, str(HERE))  # for the model and the server next to this file
 
 from paid_server import Ledger, paid_server  # noqa: E402
 
+import hotfill  # noqa: E402
 from hotfill import config  # noqa: E402
 from hotfill.errors import HotfillError  # noqa: E402
 from hotfill.integrations.content_file import keep_contents  # noqa: E402
 from hotfill.integrations.fill import fill_gallery  # noqa: E402
 from hotfill.integrations.items import in_batches  # noqa: E402
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # noqa: E402
-from hotfill.upgrade.phases import Phase, Step  # noqa: E402
+from hotfill.upgrade.phases import Phase  # noqa: E402
 
 PRICE = 0.02 / 1000  # of a token, as in upgrade.toml
 THINGS = ("lamp", "chair", "table", "kettle", "phone", "bicycle", "jacket", "tent", "camera")
@@ -49,16 +50,13 @@ def start(folder: Path, url: str, cap: float) -> tuple[Phase, float, str]:
     text = (HERE / "upgrade.toml").read_text()
     path = folder / "upgrade.toml"
     path.write_text(text.replace("URL", url).replace("CAP", str(cap)))
-    project = config.read(path)
     message = ""
-    try:
-        with project.opened(Step.START) as upgrade:
-            upgrade.start()
-    except HotfillError as error:
-        message = str(error)
-    finally:
-        project.embedder("new").close()
-    status = project.status()
+    with hotfill.open(path) as up:
+        try:
+            up.start()
+        except HotfillError as error:
+            message = str(error)
+        status = up.status()
     return status.phase, status.share, message
 
 
@@ -80,12 +78,9 @@ def main(folder: Path) -> Ledger:
         phase, share, message = start(folder, url, cap=1.0)
         print(f"  {phase}, {share:.0%} done, billed {ledger.tokens * PRICE:.4f} {message}")
 
-        project = config.read(folder / "upgrade.toml")
-        with project.opened(Step.VERIFY) as upgrade:
-            print(f"verified: {upgrade.verify().passed}")
-        with project.opened(Step.CUTOVER) as upgrade:
-            upgrade.cutover()
-        project.embedder("new").close()
+        with hotfill.open(folder / "upgrade.toml") as up:
+            print(f"verified: {up.verify().passed}")
+            up.cutover()
         print(
             f"{len(ledger.texts)} texts bought, {ledger.texts.total()} vectors paid, "
             f"{ledger.turned_away} requests turned away and sent again"

@@ -6,16 +6,15 @@ python examples/05_float_to_binary/run.py [FOLDER]
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model beside this file
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]  # for `demo`, and for the model next to this file
 
+import hotfill  # noqa: E402
 from demo.omniglot import drawings  # noqa: E402
 from hotfill import config  # noqa: E402
 from hotfill.binary import CodeFormat, save_encoder  # noqa: E402
@@ -25,9 +24,9 @@ from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # noqa: E402
 CHARACTERS = 100
 
 
-def hit_rate(serving, asked) -> float:
+def hit_rate(up, asked) -> float:
     """Share of queries whose first hit shows the same character."""
-    results = serving.search(list(asked.images), 1)
+    results = up.search(list(asked.images), 1)
     right = [
         result.item_ids[0].rpartition("/")[0] == item_id.rpartition("/")[0]
         for item_id, result in zip(asked.item_ids, results, strict=True)
@@ -45,14 +44,13 @@ def stored_vectors(gallery, model) -> np.ndarray:
             return np.concatenate(found)
 
 
-def start_and_stop(upgrade, at_share: float) -> None:
-    """Run the upgrade in a thread, and stop it half-way to look."""
-    work = threading.Thread(target=upgrade.start)
-    work.start()
-    while work.is_alive() and upgrade.status().share < at_share:
+def start_and_stop(up, at_share: float) -> None:
+    """Run the upgrade in the background, and stop it half-way to look."""
+    up.start(background=True)
+    while up.status().share < at_share:
         time.sleep(0.02)
-    upgrade.stop.set()
-    work.join()
+    up.stop()
+    up.wait()
 
 
 def main(folder: Path) -> dict[str, float]:
@@ -75,19 +73,15 @@ def main(folder: Path) -> dict[str, float]:
         form = tried.code_format
         print(f"{form.dimension} x {form.bits} bits, {tried.how}: finds {tried.ann_recall:.3f}")
 
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
-        upgrade = project.upgrade(gallery, journal)
-        upgrade.on_phase, upgrade.on_fit = serving.follow, serving.refit
-        seen = {"floats": hit_rate(serving, asked)}
-        start_and_stop(upgrade, at_share=0.4)
-        seen[f"{upgrade.status().share:.0%} done"] = hit_rate(serving, asked)
-        upgrade.stop.clear()
-        upgrade.start()  # goes on where it stopped, as it would after a crash
-        print(f"verified: {upgrade.verify().passed}")
-        upgrade.cutover()
-        seen["codes"] = hit_rate(serving, asked)
-        upgrade.complete()
+    with hotfill.open(folder / "upgrade.toml") as up:
+        seen = {"floats": hit_rate(up, asked)}
+        start_and_stop(up, at_share=0.4)
+        seen[f"{up.status().share:.0%} done"] = hit_rate(up, asked)
+        up.start()  # goes on where it stopped, as it would after a crash
+        print(f"verified: {up.verify().passed}")
+        up.cutover()
+        seen["codes"] = hit_rate(up, asked)
+        up.complete()
     for moment, rate in seen.items():
         print(f"{moment:>12}  hit_rate@1 {rate:.3f}")
     size = sum(path.stat().st_blocks * 512 for path in (folder / "codes").glob("*.codes"))

@@ -10,6 +10,7 @@ HotfillError
 ├── MissingExtraError           an optional dependency is not installed
 ├── EmbedError                  an embedder failed; names the items
 ├── SourceError                 the content of an item could not be read
+├── CallTimeoutError            an embedder or a source did not return in time
 ├── StoreError                  the vector store refused or failed
 │   ├── StoreBusyError          another process has the store open
 │   └── StoreFullError          no space left on the device
@@ -127,7 +128,22 @@ class EmbedError(HotfillError):
 
 
 class SourceError(HotfillError):
-    """The content of an item could not be read from its source."""
+    """The content of an item could not be read from its source.
+
+    item_ids: the items, where it is known which. retryable: whether the same call may succeed
+    later.
+    """
+
+    def __init__(
+        self, message: str, *, item_ids: Sequence[str] = (), retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.item_ids = tuple(item_ids)
+        self.retryable = retryable
+
+
+class CallTimeoutError(HotfillError):
+    """An embedder or a source did not return in time."""
 
 
 class StoreError(HotfillError):
@@ -162,7 +178,7 @@ class JournalCorruptError(JournalError):
 
 
 class UpgradeBusyError(JournalError):
-    """Another live process runs this upgrade. pid: its process id."""
+    """Another live process runs this upgrade. pid: its process id; 0 where it is not known."""
 
     def __init__(self, message: str, pid: int) -> None:
         super().__init__(message)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 BUSY_SECONDS = 30.0
@@ -91,6 +93,105 @@ def log_ahead(db: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
+
+
+class SqliteFile:
+    """One file with its tables, made when missing. Safe to use from several threads and forks.
+
+    layout: what it holds. translate: makes an error of ours of one of SQLite's (OtherFormError
+        among them); `opening` tells whether the file was being opened.
+    checked: whether the pages of the file are looked through when it is opened.
+    durable: whether every transaction is.
+
+    A commit survives the end of the process at once. A power cut may take the last commits, but
+    those of a `durable` transaction, and what was committed before it, it does not.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        translate: Callable[[sqlite3.Error, bool], Exception],
+        *,
+        checked: bool = False,
+        durable: bool = False,
+    ) -> None:
+        self.path = path
+        self._layout = layout
+        self._translate = translate
+        self._checked = checked
+        self._durable = durable
+        self._lock = threading.RLock()
+        self._connect()
+
+    def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run one statement and return all its rows."""
+        with self._connection() as db:
+            return db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for a block that only reads."""
+        with self._connection() as db:
+            yield db
+
+    def write(self, statement: str, values: Sequence[Any] = (), *, durable: bool = False) -> int:
+        """Run one statement in a transaction, or in the one under way. Returns the rows written."""
+        with self.transaction(durable=durable) as db:
+            return db.execute(statement, values).rowcount
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """Keep what the block writes as a whole or not at all; a block inside another joins it.
+
+        durable: whether it has reached the disk, with all commits before it, when the block ends.
+        """
+        with self._connection() as db:
+            if db.in_transaction:
+                yield db
+                return
+            # Outside of a transaction only: SQLite ignores the change inside of one.
+            level = "FULL" if durable or self._durable else "NORMAL"
+            db.execute(f"PRAGMA synchronous = {level}")
+            with transaction(db):
+                yield db
+
+    def vacuum(self) -> None:
+        """Give unused room back to the disk."""
+        with self._connection() as db:
+            db.execute("VACUUM")
+
+    def close(self) -> None:
+        """Release the file. Idempotent."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._process != os.getpid():
+                self._connect()  # a connection must not be used on both sides of a fork
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                raise self._translate(error, False) from error
+
+    def _connect(self) -> None:
+        self._process = os.getpid()
+        try:
+            self._db = connect(self.path)
+            try:
+                make_ready(self._db, self._layout)
+                if (
+                    self._checked
+                    and self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
+                ):
+                    raise sqlite3.DatabaseError("the quick check failed")
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.Error as error:
+            raise self._translate(error, True) from error
 
 
 def _marks(db: sqlite3.Connection) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def wait_for(condition, process):
 
 
 def moved(path) -> int:
-    """How many items were redone so far, by the journal."""
+    """How many items were re-embedded so far, by the journal."""
     project = config.read(path)
     if not (project.folder / "journal.sqlite").exists():
         return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-from contextlib import closing
 
 import numpy as np
 import tomli_w
 
-from hotfill import config
+import hotfill
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.acceptance.processes import moved, started, wait_for
 from tests.unit.cli.models import (
@@ -36,9 +35,9 @@ def kill_after(path, batches):
         process.wait()
 
 
-def third_config(folder, former, **upgrade):
+def third_config(folder, previous, **upgrade):
     values = {
-        "supersedes": former.name,
+        "supersedes": previous.name,
         "store": {"path": "gallery", "exact": True},
         "source": {"factory": "tests.unit.cli.models:contents", "options": {"items": ITEMS}},
         "old": {"embedder": "tests.unit.cli.models:new_model"},
@@ -55,12 +54,11 @@ def third_config(folder, former, **upgrade):
 
 def check_searches(path, source, embedded):
     """Every item once, on its side, by the vector of that side's model."""
-    project = config.read(path)
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
+    with hotfill.open(path) as up:
+        gallery = up.gallery
         states = gallery.get(list(source))
         sides = {state.item_id: state.space for state in states}
-        for found in serving.search(list(QUERIES), ITEMS):
+        for found in up.search(list(QUERIES), ITEMS):
             assert sorted(found.item_ids) == sorted(source), "an item is lost or doubled"
             assert {hit.item_id: hit.model for hit in found.hits} == sides
             scores = [hit.score for hit in found.hits]
@@ -82,11 +80,11 @@ def test_a_chain_survives_kills_on_both_upgrades_and_ends_at_the_third_model(tmp
     }
     fill(tmp_path, ITEMS)
     options = {"batch_size": BATCH, "fit_items": 200, "verify_items": 20}
-    former = write_config(tmp_path, ITEMS, seconds_per_call=0.02, upgrade=options)
-    kill_after(former, 25)
-    assert set(check_searches(former, source, embedded)) == {OLD, NEW}
+    previous = write_config(tmp_path, ITEMS, seconds_per_call=0.02, upgrade=options)
+    kill_after(previous, 25)
+    assert set(check_searches(previous, source, embedded)) == {OLD, NEW}
 
-    path = third_config(tmp_path, former)
+    path = third_config(tmp_path, previous)
     assert set(check_searches(path, source, embedded)) == {OLD, NEW}  # as before, before it begins
     reached = []
     for number in range(KILLS):
@@ -97,7 +95,7 @@ def test_a_chain_survives_kills_on_both_upgrades_and_ends_at_the_third_model(tmp
             assert {OLD, NEW, THIRD} == set(sides)
     assert reached == sorted(reached)
     assert 0 < reached[0] < reached[-1] < ITEMS
-    refused = call("start", former)
+    refused = call("start", previous)
     assert refused.returncode == 3, refused
     assert "of which this upgrade knows nothing" in refused.stderr
 

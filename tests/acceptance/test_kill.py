@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import closing
 
 import numpy as np
 
-from hotfill import config
-from hotfill.ranking.model_fit import load_scorer
+import hotfill
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.upgrade.fits import fit_folder
 from tests.acceptance.processes import moved, started, wait_for
 from tests.unit.cli.models import NEW, OLD, WIDTH, contents, new_model, old_model
 from tests.unit.cli.project import call, fill, write_config
@@ -39,19 +36,16 @@ def kill_somewhere(path, random, early):
 
 def check_searches(path, source, embedded):
     """Each search lists every item once, on its side, by that side's exact score."""
-    project = config.read(path)
     ids = np.array(list(source))
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
+    with hotfill.open(path) as up:
+        gallery, view = up.gallery, up.view
         sides = {state.item_id: state.space for state in gallery.get(list(source))}
         assert sum(gallery.count(space) for space in gallery.spaces) == ITEMS
-        model = serving.view.query_model
+        model = view.query_model
         if model == NEW:
-            vectors = (
-                load_scorer(fit_folder(project.folder, project.look()))
-                .prepare(new_model()(QUERIES))
-                .vectors
-            )
+            vectors = {NEW: new_model()(QUERIES)}
+            if view.scorer is not None:
+                vectors = view.scorer.prepare(vectors[NEW]).vectors
         else:
             vectors = {OLD: old_model()(QUERIES)}
         exact = {
@@ -61,7 +55,7 @@ def check_searches(path, source, embedded):
             }
             for space in vectors
         }
-        for number, found in enumerate(serving.search(list(QUERIES), ITEMS)):
+        for number, found in enumerate(up.search(list(QUERIES), ITEMS)):
             assert found.query_model == model
             assert sorted(found.item_ids) == sorted(source), "an item is lost or doubled"
             assert {hit.item_id: hit.model for hit in found.hits} == sides

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
 
 import numpy as np
 import pytest
 
-from hotfill import config
+import hotfill
 from hotfill.stores.base import Capabilities
 from hotfill.upgrade import pace as notice
-from hotfill.upgrade.phases import Step
 from tests.acceptance.campaign.outages import Outages
 from tests.acceptance.campaign.searches import Searches
 from tests.acceptance.postgres_project import make_project
@@ -24,23 +22,21 @@ QUERY = np.random.default_rng(5).normal(size=WIDTH).astype(np.float32)
 def taken_to_and_fro(path):
     """The leading process: nothing here knows of the searches."""
     for step in ("start", "verify", "cutover", "rollback"):
-        with config.read(path).opened(Step(step)) as upgrade:
-            getattr(upgrade, step)()
+        with hotfill.open(path) as up:
+            getattr(up, step)()
 
 
 def searched_meanwhile(path):
-    project = config.read(path)
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        serving = project.serving(gallery, journal)
+    with hotfill.open(path) as up:
 
         def ask():
-            return list(serving.search([QUERY], ITEMS)[0].item_ids)
+            return list(up.search(QUERY, ITEMS).item_ids)
 
         with Searches(ask, contents(ITEMS), [Outages()]).going_on() as searches:
             thread = threading.Thread(target=taken_to_and_fro, args=(path,))
             thread.start()
             thread.join()
-        assert str(journal.phase) == "rolled_back"
+        assert str(up.phase) == "rolled_back"
         return searches.taken()
 
 

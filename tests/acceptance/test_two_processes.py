@@ -35,7 +35,7 @@ def counts(path):
         return {space.name: gallery.count(space) for space in gallery.spaces}
 
 
-def assert_redone(path):
+def assert_reembedded(path):
     source = contents(ITEMS)
     with QdrantEdgeGallery.open(path.parent / "gallery") as gallery:
         assert (gallery.count(OLD), gallery.count(NEW, origin=NEW.fingerprint)) == (0, ITEMS)
@@ -63,7 +63,7 @@ def test_others_see_pause_and_resume_an_upgrade_but_cannot_run_it_too(path):
         error = told("search", path, "--like", "item-00001", code=6)["error"]
         assert f"is open in process {process.pid}" in error["message"]
         current = told("current", path)
-        assert current["told_by"] == "journal"
+        assert current["recorded_by"] == "journal"
         assert [each["items"] for each in current["models"]] == [ITEMS - held, held]
         assert moved(path) == held
 
@@ -74,7 +74,7 @@ def test_others_see_pause_and_resume_an_upgrade_but_cannot_run_it_too(path):
     assert process.returncode == 0
     assert json.loads(stdout)["phase"] == "backfilled"
     assert "held: paused (anna)" in stderr
-    assert_redone(path)
+    assert_reembedded(path)
 
 
 def test_an_abort_from_elsewhere_makes_the_running_process_let_go(path):
@@ -104,7 +104,7 @@ def test_a_signal_ends_after_the_batches_in_hand_and_the_same_command_goes_on(pa
     write_config(path.parent, ITEMS)  # the embedder is quick now
     assert told("start", path)["phase"] == "backfilled"
     assert moved(path) == ITEMS  # and none was embedded twice
-    assert_redone(path)
+    assert_reembedded(path)
 
 
 def test_without_its_journal_a_half_done_upgrade_begins_again_and_knows_what_is_done(path):
@@ -116,4 +116,4 @@ def test_without_its_journal_a_half_done_upgrade_begins_again_and_knows_what_is_
         file.unlink()
     write_config(path.parent, ITEMS)
     assert told("start", path)["moved"] == ITEMS - before
-    assert_redone(path)
+    assert_reembedded(path)

@@ -10,7 +10,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "src" / "hotfill"
 
-BASE = {"_version", "errors", "types", "checks", "extras", "sqlite"}
+BASE = {
+    "_version",
+    "errors",
+    "types",
+    "checks",
+    "extras",
+    "formatting",
+    "files",
+    "locks",
+    "retry",
+    "sqlite",
+    "ties",
+    "validation",
+    "vectors",
+}
 CORE = {"metrics", "binary", "stores", "ranking", "upgrade", "rehearsal"}
 DOORS = {"config", "cli", "service", "integrations", "embedders", "runners"}
 LAB = {"lab"}

@@ -87,7 +87,7 @@ def main(store: str, folder: str, seed: str) -> None:
                 vector_of(item, edition, "new")[None],
                 space=NEW,
                 metadata=[{"edition": edition}],
-                retired={OLD: vector_of(item, edition, "old")[None]},
+                kept={OLD: vector_of(item, edition, "old")[None]},
             )
             say("done", "edit", item, edition)
         else:

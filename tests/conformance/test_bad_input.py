@@ -8,6 +8,7 @@ from hotfill.errors import (
     InputError,
     ModelMismatchError,
     ShapeError,
+    StoreError,
     VectorError,
 )
 from hotfill.stores import Range
@@ -81,7 +82,7 @@ def test_an_unknown_space_is_refused_everywhere(gallery, rows):
     vectors = rows(1, STRANGER)
     for call in (
         lambda: gallery.upsert(["x"], vectors, space=STRANGER),
-        lambda: gallery.upsert(["x"], rows(1, OLD), space=OLD, retired={STRANGER: vectors}),
+        lambda: gallery.upsert(["x"], rows(1, OLD), space=OLD, kept={STRANGER: vectors}),
         lambda: gallery.move(
             ["x"],
             vectors,
@@ -169,9 +170,9 @@ def test_bad_versions_are_refused(gallery, rows):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_retired_vectors_of_the_searched_space_are_refused(gallery, rows):
-    with pytest.raises(InputError, match="retired"):
-        gallery.upsert(["x"], rows(1, OLD), space=OLD, retired={OLD: rows(1, OLD)})
+def test_kept_vectors_of_the_searched_space_are_refused(gallery, rows):
+    with pytest.raises(InputError, match="kept"):
+        gallery.upsert(["x"], rows(1, OLD), space=OLD, kept={OLD: rows(1, OLD)})
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -186,3 +187,41 @@ def test_repeated_ids_are_refused_where_things_are_written(gallery):
         gallery.set_metadata(["x", "x"], [{}, {}])
     with pytest.raises(DuplicateItemError):
         gallery.delete(["x", "x"])
+
+
+def test_a_closed_store_refuses_every_call_in_the_same_words(store, rows):
+    gallery = store.gallery(OLD)
+    versions = gallery.upsert(["a"], rows(1, OLD), space=OLD)
+    gallery.close()
+    gallery.close()
+    for call in (
+        lambda: gallery.add_space(NEW),
+        lambda: gallery.drop_space(OLD),
+        lambda: gallery.upsert(["a"], rows(1, OLD), space=OLD),
+        lambda: gallery.set_metadata(["a"], [{}]),
+        lambda: gallery.delete(["a"]),
+        lambda: gallery.move(["a"], rows(1, OLD), space=OLD, expected_versions=versions),
+        lambda: gallery.search({OLD: rows(1, OLD)}, 1),
+        lambda: gallery.get(["a"]),
+        lambda: gallery.vectors(["a"], OLD),
+        lambda: gallery.scan(OLD),
+        lambda: gallery.count(OLD),
+        gallery.optimise,
+    ):
+        with pytest.raises(StoreError, match=f"this {type(gallery).__name__} is closed: open it"):
+            call()
+
+
+def test_nothing_to_write_or_to_read_is_no_mistake(store, rows):
+    gallery = store.gallery(OLD)
+    none = np.empty((0, OLD.dimension), dtype=np.float32)
+    assert gallery.upsert([], none, space=OLD).tolist() == []
+    assert gallery.move([], none, space=OLD, expected_versions=np.array([])).tolist() == []
+    assert gallery.delete([]) == 0
+    assert gallery.get([]) == []
+    assert gallery.vectors([], OLD).vectors.shape == (0, OLD.dimension)
+    assert gallery.search({}, 1) == {}
+    assert gallery.search({OLD: none}, 1)[OLD].item_ids == ()
+    gallery.set_metadata([], [])
+    with pytest.raises(ModelMismatchError):
+        gallery.upsert([], rows(0, STRANGER), space=STRANGER)

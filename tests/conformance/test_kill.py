@@ -68,7 +68,7 @@ def check(gallery, before, after):
             NAMES[i] for i in there
         )
         assert gallery.count(model) == len(there)
-        # Searched or retired, every item that ever was in the space still has its vector there.
+        # Searched or kept, every item that ever was in the space still has its vector there.
         found = gallery.vectors([NAMES[i] for i in sides], model)
         rows = {NAMES[i]: row for i, row in zip(sides, vectors, strict=True)}
         np.testing.assert_allclose(

@@ -32,7 +32,7 @@ def test_moving_again_is_harmless(store, rows):
     assert gallery.vectors(["a", "b"], OLD).item_ids == ("a", "b")
 
 
-def test_items_move_back_by_their_retired_vectors(store, rows):
+def test_items_move_back_by_their_kept_vectors(store, rows):
     gallery, old, new = store.gallery(OLD, NEW), rows(3, OLD), rows(3, NEW)
     names = ["a", "b", "c"]
     versions = gallery.upsert(names, old, space=OLD)

@@ -60,9 +60,9 @@ class SameAsReference(RuleBasedStateMachine):
             None if colour is None else [{"colour": colour, "n": i} for i in range(len(names))]
         )
         other = OLD if space != OLD else NEW
-        retired = {other: random.normal(size=(len(names), other.dimension))} if brings else None
+        kept = {other: random.normal(size=(len(names), other.dimension))} if brings else None
         for gallery in (self.model, self.real):
-            gallery.upsert(names, vectors, space=space, metadata=metadata, retired=retired)
+            gallery.upsert(names, vectors, space=space, metadata=metadata, kept=kept)
 
     @rule(
         names=names, space=spaces, seed=seeds, by=st.sampled_from([None, UP]), stale=st.booleans()

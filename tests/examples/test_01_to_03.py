@@ -47,7 +47,7 @@ def test_a_paid_api_stops_at_the_cap_goes_on_above_it_and_is_never_paid_twice(
 ) -> None:
     pytest.importorskip("qdrant_edge")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("hotfill.upgrade.backfill.RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr("hotfill.retry.RETRY_SECONDS", (0.01,))
     ledger = run("03_paid_api_with_spend_cap", tmp_path)
     assert set(ledger.texts.values()) == {1}
     assert len(ledger.texts) == 600

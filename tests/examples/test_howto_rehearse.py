@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 from hotfill.cli.app import app
 from hotfill.lab.training.transforms.label_free import LABEL_FREE
-from hotfill.rehearsal.fitting import MAPS
-from hotfill.rehearsal.ways import transform_names
+from hotfill.rehearsal.maps import MAPS
 from hotfill.types import ModelId
 from hotfill.upgrade.plan import Plan
 
@@ -49,6 +48,6 @@ def test_the_lines_for_the_configuration_are_a_plan() -> None:
     assert Plan(old_model=ModelId("old", "1", 2), new_model=ModelId("new", "1", 2), **section)
 
 
-@pytest.mark.parametrize("name", [*transform_names(MAPS), *LABEL_FREE])
+@pytest.mark.parametrize("name", [*MAPS, *LABEL_FREE])
 def test_every_transform_stands_in_the_table(name) -> None:
     assert re.search(rf"^\|.*`{name}`.*\|$", PAGE, re.M)

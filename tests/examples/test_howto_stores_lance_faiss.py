@@ -45,7 +45,7 @@ def run(tmp_path, monkeypatch):
             elif not block.startswith("pip "):
                 said |= {line: hotfill(line) for line in block.splitlines()}
         assert json.loads(hotfill("hotfill status upgrade.toml --json"))["phase"] == "completed"
-        stamped = next(text for line, text in said.items() if line.startswith("hotfill stamp"))
+        stamped = next(text for line, text in said.items() if line.startswith("hotfill adopt"))
         assert "600 items" in stamped
         return names, said
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hotfill.config import ModelSection, UpgradeSection
+from hotfill.config import ModelSection
+from hotfill.upgrade.plan import Decisions
 
 PAGES = Path(__file__).parents[2] / "docs" / "howto"
 BLOCK = re.compile(r"^```(python|sh|toml)\n(.*?)^```$", re.M | re.S)
@@ -54,5 +55,5 @@ def test_the_sections_of_the_pages_are_what_a_configuration_file_takes() -> None
     (section,) = [text for kind, text in blocks("small-query-model.md") if kind == "toml"]
     ModelSection.model_validate(tomllib.loads(section)["new"])
     (section,) = [text for kind, text in blocks("train-compatible.md") if kind == "toml"]
-    decided = UpgradeSection.model_validate(tomllib.loads(section)["upgrade"])
+    decided = Decisions(**tomllib.loads(section)["upgrade"])
     assert (decided.strategy, decided.up) == ("prefill", "new/up.safetensors")

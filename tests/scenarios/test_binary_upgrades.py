@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,15 @@ from numpy.typing import NDArray
 from hotfill.binary import BinaryEmbedder, BinaryEncoder, CodeFormat, GridCodec
 from hotfill.lab.binary import fit_compatible_start, fit_start, old_code_values
 from hotfill.ranking import compare
-from hotfill.ranking.model_fit import fitting_for, load_scorer
-from hotfill.rehearsal.rehearse import rehearse
+from hotfill.rehearsal.comparison import rehearse
+from hotfill.stores.base import Gallery
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import Embedder, ModelId
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.plan import Plan, Strategy
-from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.plan import Strategy
+from hotfill.upgrade.upgrade import Upgrade
 
 OLD, NEW = ModelId("shop", "1", 32), ModelId("shop", "2", 48)
 ITEMS, ASKED, K = 600, 80, 10
@@ -62,18 +58,17 @@ class Table:
 class StopsAfter:
     """An embedder that asks the backfill to stop whenever it has made so many more vectors."""
 
-    def __init__(self, embedder: Embedder, items: int, journal: SqliteJournal) -> None:
+    def __init__(self, embedder: Embedder, items: int) -> None:
         self.model_id = embedder.model_id
-        self.stop = threading.Event()
+        self.upgrade: Upgrade | None = None
         self._embedder, self._items, self._made = embedder, items, 0
-        self._journal = journal
 
     def __call__(self, contents: Sequence[Any], /) -> NDArray[np.float32]:
-        if self._journal.phase is Phase.BACKFILLING:
+        if self.upgrade is not None and self.upgrade.phase is Phase.BACKFILLING:
             self._made += len(contents)
             if self._made >= self._items:
                 self._made = 0
-                self.stop.set()
+                self.upgrade.stop()
         return self._embedder(contents)
 
 
@@ -168,34 +163,33 @@ def test_an_upgrade_with_codes_on_a_side_goes_from_start_to_complete(
     gallery.add_space(old)
     gallery.drop_space(ModelId("nothing", "1", 1))
     gallery.upsert(NAMES, pair.old(range(ITEMS)), space=old)
-    journal = SqliteJournal(tmp_path / "journal.sqlite")
-    plan = Plan(old, new, strategy=strategy, batch_size=50, fit_items=300, verify_items=50)
-    stopping = StopsAfter(pair.new, 150, journal)
-    upgrade = Upgrade(
-        gallery=gallery,
-        journal=journal,
-        plan=plan,
-        folder=tmp_path,
-        new_embedder=stopping,
-        source=lambda ids: {name: NAMES.index(name) for name in ids},
-        fitting=fitting_for(plan),
-        stop=stopping.stop,
-    )
+    stopping = StopsAfter(pair.new, 150)
 
-    def load() -> Any:
-        return load_scorer(fit_folder(tmp_path, journal))
+    def upgrade_of(gallery: Gallery) -> Upgrade:
+        return Upgrade(
+            gallery,
+            old=pair.old,
+            new=stopping,
+            source=lambda ids: {name: NAMES.index(name) for name in ids},
+            folder=tmp_path,
+            strategy=strategy,
+            batch_size=50,
+            fit_items=300,
+            verify_items=50,
+        )
+
+    upgrade = stopping.upgrade = upgrade_of(gallery)
 
     asked = range(ITEMS, ITEMS + ASKED)
     lowest = min(alone(pair.old), alone(pair.new))
     stops = []
     while upgrade.start().phase is not Phase.BACKFILLED:
-        stopping.stop.clear()
-        serving = Serving(gallery, journal, plan, [pair.old, pair.new], load)
-        everything = serving.search(asked[:3], ITEMS)
+        stopping.upgrade = None  # it embeds queries, too
+        everything = upgrade.search(list(asked[:3]), ITEMS)
         assert all(sorted(hit.item_id for hit in result.hits) == NAMES for result in everything)
-        found = serving.search(asked, K)
-        by_arithmetic = Serving(mirror(gallery), journal, plan, [pair.old, pair.new], load)
-        for here, there in zip(found, by_arithmetic.search(asked, K), strict=True):
+        found = upgrade.search(list(asked), K)
+        by_arithmetic = upgrade_of(mirror(gallery))
+        for here, there in zip(found, by_arithmetic.search(list(asked), K), strict=True):
             np.testing.assert_allclose(
                 [hit.score for hit in here.hits], [hit.score for hit in there.hits], atol=2e-4
             )
@@ -203,19 +197,18 @@ def test_an_upgrade_with_codes_on_a_side_goes_from_start_to_complete(
         stops.append(moved)
         share = found_share([[hit.item_id for hit in result.hits] for result in found])
         assert share >= lowest - 0.02, f"{share} with {moved} moved, {lowest} at the worse end"
+        stopping.upgrade = upgrade
     assert any(0 < moved < ITEMS for moved in stops)
-    stopping.stop.clear()
+    stopping.upgrade = None
     assert upgrade.verify().passed
     assert upgrade.cutover().phase is Phase.CUT_OVER
     assert upgrade.complete().phase is Phase.COMPLETED
     gallery.close()
     with opened() as gallery:
         assert gallery.spaces == (new,)
-        serving = Serving(gallery, journal, plan, [pair.new], load)
-        after = serving.search(asked, K)
+        after = upgrade_of(gallery).search(list(asked), K)
         share = found_share([[hit.item_id for hit in result.hits] for result in after])
         assert share == pytest.approx(alone(pair.new), abs=0.01)
-    journal.close()
 
 
 @pytest.mark.parametrize("pair_of", [float_to_binary, binary_to_binary, binary_to_float])

@@ -6,27 +6,23 @@ side, or, after an abort, where it was; and the first upgrade can go on then.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hotfill.errors import InputError, PhaseError, PlanError
-from hotfill.ranking.model_fit import fitting_for, load_scorer
+from hotfill.ranking import Fit
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
-from hotfill.upgrade import control, pace
+from hotfill.upgrade import control, pace, state
 from hotfill.upgrade import guard as watch
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.guard import quality_curve
-from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.parts import Model
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.serving import Serving
-from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled
+from hotfill.upgrade.state import fit_folder
+from tests.unit.upgrade.small import NEW, OLD, Exchangeable, Projection, Small, contents, filled
 
 FIRST, SECOND, THIRD = OLD, NEW, ModelId("third", "1", 7)
 ITEMS = 300
@@ -37,6 +33,7 @@ QUERIES = list(contents(3, seed=77).values())
 def no_waiting(monkeypatch):
     monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(watch, "EVERY_SHARE", 0.2)
+    monkeypatch.setattr(state, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture(params=["memory", "qdrant-edge"])
@@ -60,29 +57,26 @@ class Stopping:
         if self.upgrade is not None and self.upgrade.journal.phase is Phase.BACKFILLING:
             self.calls -= 1
             if self.calls <= 0:
-                self.upgrade.stop.set()
+                self.upgrade.stop()
         return self.inner(rows)
 
 
-def upgrade(folder, gallery, source, plan, *, calls=10**9, **parts):
-    folder.mkdir(exist_ok=True)
-    embedder = Stopping(plan.new_model, calls)
-    made = Upgrade(
-        gallery=gallery,
-        journal=SqliteJournal(folder / "journal.sqlite"),
-        plan=plan,
-        folder=folder,
-        new_embedder=embedder,
+SETTINGS = {"batch_size": 8, "fit_items": 300, "verify_items": 40}
+
+
+def upgrade(folder, gallery, source, old, new, *, calls=10**9, **settings):
+    """old, new: model ids. The old model has an embedder where `old_embedder` gives one."""
+    stopping = Stopping(new, calls)
+    made = Small(
+        gallery,
+        old=Model(settings.pop("old_embedder", None), old),
+        new=Exchangeable(stopping),
         source=source,
-        fitting=fitting_for(plan),
-        **parts,
+        folder=folder,
+        **{**SETTINGS, **settings},
     )
-    embedder.upgrade = made
+    made.exchangeable, made.fitting, stopping.upgrade = made.parts.new.embedder, None, made
     return made
-
-
-def plan_of(old, new, **changes):
-    return Plan(old, new, **{"batch_size": 8, "fit_items": 300, "verify_items": 40, **changes})
 
 
 class World:
@@ -92,42 +86,16 @@ class World:
         self.folder, self.gallery = folder, gallery
         self.source = contents(ITEMS)
         filled(self.source, gallery)
-        self.former = upgrade(
-            folder / "second", gallery, self.source, plan_of(FIRST, SECOND), calls=17
-        )
-        self.former.start()
-        self.former.stop = threading.Event()
+        self.previous = upgrade(folder / "second", gallery, self.source, FIRST, SECOND, calls=17)
+        self.previous.start()
         assert 100 < gallery.count(SECOND) < 220
 
-    def third(self, **parts):
-        changes = parts.pop("plan", {})
-        plan = plan_of(SECOND, THIRD, older_models=(FIRST,), **changes)
-        values = {
-            "old_embedder": Projection(SECOND),
-            "former_gives_way": lambda: control.supersede(self.former.journal, "third.toml"),
-            "search_before": self.search_before,
-        }
-        folder = self.folder / "third"
-        return upgrade(folder, self.gallery, self.source, plan, **{**values, **parts})
+    def third(self, **settings):
+        values = {"old_embedder": Projection(SECOND), "previous": self.previous, **settings}
+        return upgrade(self.folder / "third", self.gallery, self.source, SECOND, THIRD, **values)
 
     def scorer_of(self, up):
-        return load_scorer(fit_folder(up.folder, up.journal))
-
-    def search_before(self, queries, k):
-        prepared = self.scorer_of(self.former).prepare(queries)
-        hits = self.gallery.search(prepared.vectors, prepared.depth(k))
-        return [row.item_ids for row in prepared.rank(hits, k, read=self.gallery.vectors)]
-
-    def serving(self, up, *, before=True):
-        return Serving(
-            self.gallery,
-            up.journal,
-            up.plan,
-            [Projection(SECOND), Projection(THIRD)],
-            lambda: self.scorer_of(up),
-            poll_seconds=0.0,
-            load_scorer_before=(lambda: self.scorer_of(self.former)) if before else None,
-        )
+        return Fit.load(fit_folder(up.folder, up.journal)).scorer
 
     def sides(self):
         ids = sorted(self.source)
@@ -175,18 +143,18 @@ def rescaled(score, old, new):
     return np.median(new) + (score - np.median(old)) * rise(new) / rise(old)
 
 
-def assert_search_is_right(world, serving, scorer, query_model, spaces):
+def assert_search_is_right(world, up, scorer, query_model, spaces):
     sides = world.sides()
     assert set(sides.values()) == set(spaces)
     expected = by_plain_arithmetic(world, scorer, query_model)
-    for found, truth in zip(serving.search(QUERIES, len(world.source)), expected, strict=True):
+    for found, truth in zip(up.search(list(QUERIES), len(world.source)), expected, strict=True):
         assert found.query_model == query_model
         assert sorted(found.item_ids) == sorted(world.source), "an item is lost or doubled"
         assert {hit.item_id: hit.model for hit in found.hits} == sides
         np.testing.assert_allclose(
             [hit.score for hit in found.hits], [truth[hit.item_id] for hit in found.hits], atol=2e-4
         )
-    (few,) = serving.search(QUERIES[:1], 10)
+    few = up.search(QUERIES[0], 10)
     best = sorted(expected[0].values(), reverse=True)[:10]
     np.testing.assert_allclose([hit.score for hit in few.hits], best, atol=2e-4)
 
@@ -195,32 +163,29 @@ def test_the_third_model_takes_over_and_search_is_right_over_three_sides_until_i
     tmp_path, gallery
 ):
     world = World(tmp_path, gallery)
-    up = world.third(calls=12, plan={"canary_items": 12, "canary_k": 5})
-    serving = world.serving(up)
-    up.on_phase = serving.follow
+    up = world.third(calls=12, canary_items=12, canary_k=5)
     # Before it begins, searches are those of the unfinished upgrade.
-    scorer = world.scorer_of(world.former)
-    assert_search_is_right(world, serving, scorer, SECOND, (FIRST, SECOND))
+    scorer = world.scorer_of(world.previous)
+    assert_search_is_right(world, up, scorer, SECOND, (FIRST, SECOND))
 
     up.start()
-    assert world.former.journal.phase is Phase.SUPERSEDED
+    assert world.previous.journal.phase is Phase.SUPERSEDED
     assert up.journal.phase is Phase.BACKFILLING
     scorer = world.scorer_of(up)
     assert [side.model for side in scorer.sides] == [FIRST, SECOND]
-    assert_search_is_right(world, serving, scorer, THIRD, (FIRST, SECOND, THIRD))
+    assert_search_is_right(world, up, scorer, THIRD, (FIRST, SECOND, THIRD))
 
     # Live writes meanwhile.
     sides = world.sides()
     edited = [next(item for item in sides if sides[item] == space) for space in (FIRST, SECOND)]
     for item in edited:
         world.source[item] = contents(1, seed=len(item) + ord(item[-1]))["item-00000"]
-    serving.upsert(edited, [world.source[item] for item in edited])
+    up.upsert(edited, [world.source[item] for item in edited])
     gone = next(item for item in sides if sides[item] == FIRST and item not in edited)
     del world.source[gone]
-    serving.delete([gone])
-    assert_search_is_right(world, serving, scorer, THIRD, (FIRST, SECOND, THIRD))
+    up.delete([gone])
+    assert_search_is_right(world, up, scorer, THIRD, (FIRST, SECOND, THIRD))
 
-    up.stop = threading.Event()
     up.new_embedder = Projection(THIRD)
     assert up.start().phase is Phase.BACKFILLED
     assert up.verify().passed
@@ -242,17 +207,14 @@ def test_an_abort_puts_every_item_back_where_it_was_and_the_first_upgrade_goes_o
     world = World(tmp_path, gallery)
     before = world.sides()
     up = world.third(calls=12)
-    serving = world.serving(up)
-    up.on_phase = serving.follow
     up.start()
     assert gallery.count(THIRD) > 50
     with pytest.raises(PlanError, match="of which this upgrade knows nothing"):
-        world.former.start()  # the third model has items
+        world.previous.start()  # the third model has items
     written = next(item for item in before if before[item] == FIRST)
     world.source[written] = contents(1, seed=9)["item-00000"]
-    serving.upsert([written], [world.source[written]])
+    up.upsert([written], [world.source[written]])
 
-    up.stop = threading.Event()
     # Killed somewhere on the way back, and given again.
     moves = [5]
     honest = gallery.move
@@ -260,14 +222,13 @@ def test_an_abort_puts_every_item_back_where_it_was_and_the_first_upgrade_goes_o
     def last_move(*args, **kwargs):
         moves[0] -= 1
         if moves[0] == 0:
-            up.stop.set()
+            up.stop()
         return honest(*args, **kwargs)
 
     gallery.move = last_move
     assert up.abort().phase is Phase.ABORTING
-    assert_search_is_right(world, serving, world.scorer_of(up), THIRD, (FIRST, SECOND, THIRD))
+    assert_search_is_right(world, up, world.scorer_of(up), THIRD, (FIRST, SECOND, THIRD))
     gallery.move = honest
-    up.stop = threading.Event()
     assert up.abort().phase is Phase.ABORTED
     assert world.sides() == {**before, written: SECOND}
     assert gallery.spaces == (FIRST, SECOND)
@@ -276,14 +237,14 @@ def test_an_abort_puts_every_item_back_where_it_was_and_the_first_upgrade_goes_o
         found = gallery.vectors(ids, space)
         direct = Projection(space)([world.source[item] for item in ids])
         np.testing.assert_allclose(found.vectors, direct, atol=1e-5)
-    scorer = world.scorer_of(world.former)
-    assert_search_is_right(world, serving, scorer, SECOND, (FIRST, SECOND))
+    scorer = world.scorer_of(world.previous)
+    assert_search_is_right(world, up, scorer, SECOND, (FIRST, SECOND))
 
-    world.former.new_embedder = Projection(SECOND)
-    assert world.former.start().phase is Phase.BACKFILLED
-    assert world.former.verify().passed
-    world.former.cutover()
-    assert world.former.complete().phase is Phase.COMPLETED
+    world.previous.new_embedder = Projection(SECOND)
+    assert world.previous.start().phase is Phase.BACKFILLED
+    assert world.previous.verify().passed
+    world.previous.cutover()
+    assert world.previous.complete().phase is Phase.COMPLETED
     assert gallery.spaces == (SECOND,)
     found = gallery.vectors(sorted(world.source), SECOND)
     np.testing.assert_allclose(found.vectors, _direct(SECOND, world.source), atol=1e-5)
@@ -298,12 +259,12 @@ def test_a_rollback_after_the_cutover_leads_back_to_both_old_sides(tmp_path):
     up.cutover()
     assert up.rollback().phase is Phase.ROLLED_BACK
     assert world.sides() == before
-    world.former.new_embedder = Projection(SECOND)
-    assert world.former.start().phase is Phase.BACKFILLED
+    world.previous.new_embedder = Projection(SECOND)
+    assert world.previous.start().phase is Phase.BACKFILLED
 
 
 def _moved_once_more(world):
-    """Do what a worker of the former upgrade does that hung inside a move until now."""
+    """Do what a worker of the previous upgrade does that hung inside a move until now."""
     names = sorted(world.source)[:9]
     states = world.gallery.get(names)
     moved = world.gallery.move(
@@ -317,7 +278,7 @@ def _moved_once_more(world):
 
 
 @pytest.mark.parametrize("command", ["cutover", "complete"])
-def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_redone(
+def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_reembedded(
     tmp_path, command
 ):
     world = World(tmp_path, MemoryGallery(FIRST))
@@ -335,24 +296,17 @@ def test_what_a_hanging_worker_of_the_former_upgrade_moved_after_the_cutover_is_
 
 def test_searches_by_the_superseded_configuration_refuse_rather_than_miss_items(tmp_path):
     world = World(tmp_path, MemoryGallery(FIRST))
-    former = Serving(
-        world.gallery,
-        world.former.journal,
-        world.former.plan,
-        [Projection(FIRST), Projection(SECOND)],
-        lambda: world.scorer_of(world.former),
-        poll_seconds=0.0,
-    )
-    control.supersede(world.former.journal, "third.toml")
-    assert len(former.search(QUERIES[:1], ITEMS)[0].hits) == ITEMS  # nothing was taken yet
+    previous = world.previous
+    control.supersede(world.previous.journal, "third.toml")
+    assert len(previous.search(QUERIES[0], ITEMS).hits) == ITEMS  # nothing was taken yet
     world.third(calls=5).start()
     with pytest.raises(PhaseError, match="superseded this one"):
-        former.search(QUERIES[:1], 5)
+        previous.search(QUERIES[0], 5)
 
 
 def test_an_upgrade_that_does_not_know_of_the_unfinished_one_is_refused(tmp_path):
     world = World(tmp_path, MemoryGallery(FIRST))
-    stranger = upgrade(tmp_path / "stranger", world.gallery, world.source, plan_of(SECOND, THIRD))
+    stranger = upgrade(tmp_path / "stranger", world.gallery, world.source, SECOND, THIRD)
     with pytest.raises(PlanError, match="of which this upgrade knows nothing"):
         stranger.start()
     assert world.gallery.spaces == (FIRST, SECOND)
@@ -362,37 +316,38 @@ def test_vectors_that_a_transform_made_are_not_taken_over(tmp_path):
     gallery = MemoryGallery(FIRST)
     source = contents(ITEMS)
     filled(source, gallery)
-    plan = plan_of(FIRST, SECOND, strategy="prefill")
-    former = upgrade(tmp_path / "second", gallery, source, plan, calls=3)
-    former.start()
-    assert former.journal.phase is Phase.BACKFILLING
+    previous = upgrade(
+        tmp_path / "second", gallery, source, FIRST, SECOND, calls=3, strategy="prefill"
+    )
+    previous.start()
+    assert previous.journal.phase is Phase.BACKFILLING
     third = upgrade(
         tmp_path / "third",
         gallery,
         source,
-        plan_of(SECOND, THIRD, older_models=(FIRST,)),
-        former_gives_way=lambda: control.supersede(former.journal, "third.toml"),
+        SECOND,
+        THIRD,
+        previous=previous,
     )
     with pytest.raises(PlanError, match="mapped to"):
         third.start()
-    former.stop = threading.Event()
-    former.new_embedder = Projection(SECOND)
-    assert former.start().phase is Phase.BACKFILLED  # nothing stands in its way
+    previous.new_embedder = Projection(SECOND)
+    assert previous.start().phase is Phase.BACKFILLED  # nothing stands in its way
 
 
 def test_a_side_too_small_to_fit_is_told_and_an_old_embedder_helps(tmp_path):
     gallery, source = MemoryGallery(FIRST), contents(ITEMS)
     filled(source, gallery)
-    former = upgrade(tmp_path / "second", gallery, source, plan_of(FIRST, SECOND), calls=2)
-    former.start()
+    previous = upgrade(tmp_path / "second", gallery, source, FIRST, SECOND, calls=2)
+    previous.start()
     assert 0 < gallery.count(SECOND) < 80
-    plan = plan_of(SECOND, THIRD, older_models=(FIRST,))
     third = upgrade(
         tmp_path / "third",
         gallery,
         source,
-        plan,
-        former_gives_way=lambda: control.supersede(former.journal, "third.toml"),
+        SECOND,
+        THIRD,
+        previous=previous,
     )
     with pytest.raises(InputError, match=r"give \[old\] an embedder"):
         third.start()
@@ -405,10 +360,10 @@ def test_a_side_too_small_to_fit_is_told_and_an_old_embedder_helps(tmp_path):
 def test_only_an_unfinished_upgrade_can_be_superseded(tmp_path, phase):
     gallery, source = MemoryGallery(FIRST), contents(150)
     filled(source, gallery)
-    former = upgrade(tmp_path / "second", gallery, source, plan_of(FIRST, SECOND, fit_items=120))
+    previous = upgrade(tmp_path / "second", gallery, source, FIRST, SECOND, fit_items=120)
     if phase == "cut_over":
-        former.start()
-        former.verify()
-        former.cutover()
+        previous.start()
+        previous.verify()
+        previous.cutover()
     with pytest.raises(PhaseError, match=f"cannot supersede while {phase}"):
-        control.supersede(former.journal, "third.toml")
+        control.supersede(previous.journal, "third.toml")

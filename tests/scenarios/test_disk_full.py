@@ -16,13 +16,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import JournalError, StoreFullError
+from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
-from hotfill.stores.room import MIN_FREE_BYTES
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
-from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    Projection,
+    assert_reembedded,
+    contents,
+    filled,
+    upgrade,
+)
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 2**20
@@ -90,12 +98,12 @@ def test_a_journal_without_room_says_so_loses_nothing_and_goes_on_with_room(smal
         up.start()
     assert len(up.gallery) == 300
     assert 100 < up.gallery.count(NEW) < 300
-    with pytest.raises(StoreFullError):  # the same again while nothing was mended
+    with pytest.raises(StoreFullError):  # the same again while nothing was resolved
         up.start()
 
     filler[0].unlink()
     assert up.start().phase is Phase.BACKFILLED
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
     assert up.verify().passed
     assert up.cutover().phase is Phase.CUT_OVER
     assert up.complete().phase is Phase.COMPLETED
@@ -108,12 +116,12 @@ def test_after_a_commit_that_found_no_room_later_writes_are_committed(small_disk
 
     def write_until_full():
         for number in range(10_000):
-            journal.bury_deleted([f"{number}-{'x' * 200}"])
+            journal.mark_deleted([f"{number}-{'x' * 200}"])
 
     with pytest.raises(StoreFullError):
         write_until_full()
     filler.unlink()
-    journal.bury_deleted(["later"])
+    journal.mark_deleted(["later"])
     journal.advance("start")
     other = SqliteJournal(disk / "journal.sqlite")
     assert other.deleted(["later"]) == {"later"}
@@ -180,7 +188,7 @@ def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, 
     filler[0].unlink()
     assert up.start().phase is Phase.BACKFILLED
     assert up.status().holds == ()
-    assert_redone(gallery, source)
+    assert_reembedded(gallery, source)
     assert up.verify().passed
     gallery.close()
 
@@ -194,7 +202,7 @@ journal = SqliteJournal(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
     for number in range(10_000):
-        journal.bury_deleted([f"{number}-" + "x" * 200])
+        journal.mark_deleted([f"{number}-" + "x" * 200])
         print(number, flush=True)
 except Exception as error:
     print(type(error).__name__, error)

@@ -9,24 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from hotfill.ranking.model_fit import fitting_for, load_scorer
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade import guard as watch
 from hotfill.upgrade import pace
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.fits import fit_folder
 from hotfill.upgrade.guard import quality_curve
-from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.upgrade import Upgrade
 
 OLD = ModelId("digits-pca", "1", 16)
 NEW = ModelId("digits-pixels", "1", 64)
@@ -85,18 +79,17 @@ def world(tmp_path, monkeypatch):
 
 def upgrade(folder, world, vectors):
     gallery, source, old, path = world
-    plan = Plan(
-        OLD, NEW, batch_size=16, fit_items=300, canary_queries=str(path), canary_k=5, gate=GATE
-    )
     return Upgrade(
-        gallery=gallery,
-        journal=SqliteJournal(folder / "journal.sqlite"),
-        plan=plan,
-        folder=folder,
-        new_embedder=Model(NEW, vectors),
-        old_embedder=old,
+        gallery,
+        old=old,
+        new=Model(NEW, vectors),
         source=source,
-        fitting=fitting_for(plan),
+        folder=folder,
+        batch_size=16,
+        fit_items=300,
+        canary_queries=str(path),
+        canary_k=5,
+        gate=GATE,
     )
 
 
@@ -110,41 +103,28 @@ def test_a_good_model_passes_the_gate(tmp_path, world):
     measured = [point["agreement"] for point in curve if point["agreement"] is not None]
     assert len(measured) == 8
     assert min(measured) >= 0.7
-    up.journal.close()
+    up.close()
 
 
 def test_a_bad_model_is_held_before_anything_moved_and_an_abort_brings_the_old_gallery_back(
     tmp_path, world
 ):
-    gallery, source, old, _ = world
+    gallery, source, _, _ = world
     before = gallery.vectors(list(source), OLD).vectors
     up = upgrade(tmp_path, world, noise)
-    serving = Serving(
-        gallery,
-        up.journal,
-        up.plan,
-        [old, up.new_embedder],
-        lambda: load_scorer(fit_folder(up.folder, up.journal)),
-    )
     queries = [source["digit-0500"], source["digit-0700"]]
-    found_before = [found.hits for found in serving.search(queries, 10)]
-    up.on_phase = serving.follow
-    runner = threading.Thread(target=up.start)
-    runner.start()
-    while not any(hold.kind == "gate" for hold in up.journal.holds()):
-        assert runner.is_alive()
+    found_before = [found.hits for found in up.search(queries, 10)]
+    up.start(background=True)
+    while not any(hold.kind == "gate" for hold in up.status().holds):
+        assert up.status().phase is not Phase.BACKFILLED
     held = {hold.about: hold for hold in up.status().holds}
     assert set(held) == {"flips", "old_overlap"}
     assert held["flips"].measured > 10 * held["flips"].required
     assert gallery.count(NEW) == 0, "it was held before the first batch"
 
-    other = upgrade(tmp_path, world, noise)
-    other.on_phase = serving.follow
-    assert other.abort().phase is Phase.ABORTED
-    runner.join(60)
-    assert not runner.is_alive()
+    assert up.abort().phase is Phase.ABORTED
+    up.wait(60)
     assert gallery.spaces == (OLD,)
     np.testing.assert_array_equal(gallery.vectors(list(source), OLD).vectors, before)
-    assert [found.hits for found in serving.search(queries, 10)] == found_before
-    other.journal.close()
-    up.journal.close()
+    assert [found.hits for found in up.search(queries, 10)] == found_before
+    up.close()

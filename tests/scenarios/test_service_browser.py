@@ -1,13 +1,16 @@
-"""The dashboard in a real browser: an upgrade by clicking, and by the keyboard."""
+"""The dashboard in a real browser: an upgrade by clicking and by the keyboard, by every role."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
 from benchmarks.service.project import make, served
+from hotfill.service.tokens import hash_of
+from tests.unit.cli.project import ITEMS, fill, write_config
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -43,6 +46,14 @@ def browser(tmp_path_factory):
         context.close()
 
 
+ROLES = ("read", "write", "operate")
+TOKENS = "".join(
+    f'\n[[service.tokens]]\nname = "{role}"\nrole = "{role}"\nsha256 = "{hash_of(role)}"\n'
+    for role in ROLES
+)
+WITH_TOKENS = pytest.mark.parametrize("service", [TOKENS], indirect=True, ids=["tokens"])
+
+
 @pytest.fixture
 def service(tmp_path, request):
     """A service over 300 items; a parameter is put at the end of its configuration."""
@@ -62,9 +73,10 @@ def service(tmp_path, request):
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture
-def page(browser, service):
-    """The dashboard; what the browser complains about fails the test."""
+@contextmanager
+def opened(browser, service, token=None, expected=()):
+    """The dashboard; what the browser complains about fails the test, but for what is expected."""
+    browser.clear_cookies()
     page = browser.new_page()
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -73,10 +85,24 @@ def page(browser, service):
         lambda message: complaints.append(message.text) if message.type == "error" else None,
     )
     page.goto(service)
+    if token is not None:
+        log_in(page, token)
     playwright.expect(page.locator("#live")).to_have_attribute("data-state", "live")
     yield page
     page.close()
-    assert complaints == []
+    assert [each for each in complaints if not any(part in each for part in expected)] == []
+
+
+@pytest.fixture
+def page(browser, service):
+    """The dashboard of a service without tokens."""
+    with opened(browser, service) as page:
+        yield page
+
+
+def log_in(page, token):
+    page.get_by_label("Token").fill(token)
+    press(page, "Log in")
 
 
 def phase(page, name):
@@ -96,7 +122,7 @@ def test_an_upgrade_is_started_paused_resumed_and_cut_over_by_clicking(page):
     coverage = page.locator("#coverage .big").inner_text()
     assert not coverage.startswith("100.0")
     press(page, "Resume")
-    playwright.expect(page.locator("#holds")).to_contain_text("Nothing holds the upgrade")
+    playwright.expect(page.locator("#holds")).to_be_hidden()
     phase(page, "Backfilled")
     playwright.expect(page.locator("#coverage .big")).to_contain_text("100.0")
     press(page, "Verify")
@@ -129,7 +155,7 @@ def test_past_a_gate_somebody_goes_on_by_saying_so(page):
     press(page, "Yes")
     playwright.expect(page.locator("#journal")).to_contain_text("Gate accepted by local")
     playwright.expect(page.locator("#quality")).to_contain_text("accepted")
-    playwright.expect(holds).to_contain_text("Nothing holds the upgrade")
+    playwright.expect(holds).to_be_hidden()
     phase(page, "Backfilled")
 
 
@@ -189,27 +215,141 @@ CHECKS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_is_readable_and_every_control_has_a_name(page, scheme):
-    page.emulate_media(color_scheme=scheme)
-    assert page.evaluate(CHECKS) == []
-    press(page, "Start")
-    press(page, "Pause")
-    playwright.expect(page.locator("#holds")).to_contain_text("paused by local")
-    assert page.evaluate(CHECKS) == []
-    press(page, "Abort")
-    assert page.evaluate(CHECKS) == []
+def check_looks(page):
+    """At both widths and in both schemes nothing is pale, nameless or wider than the window."""
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(CHECKS) == [], (width, scheme)
+
+
+def test_every_text_is_readable_and_every_control_has_a_name(browser, service):
+    with opened(browser, service, expected=["status of 404"]) as page:
+        check_looks(page)
+        press(page, "Start")
+        press(page, "Pause")
+        playwright.expect(page.locator("#holds")).to_contain_text("paused by local")
+        check_looks(page)
+        press(page, "Abort")
+        check_looks(page)
+        page.goto(f"{service}/nowhere")
+        check_looks(page)
+        page.goto(service)
+        playwright.expect(page.locator("#live")).to_have_attribute("data-state", "live")
 
 
 def test_a_refusal_is_shown_and_announced(browser, service):
+    with opened(browser, service, expected=["status of 409"]) as page:
+        press(page, "Start")
+        phase(page, "Backfilled")
+        press(page, "Cut over")
+        press(page, "Yes")
+        notice = page.get_by_role("alert")
+        playwright.expect(notice).to_contain_text("never verified: run verify")
+        press(page, "Dismiss")
+        playwright.expect(notice).to_be_hidden()
+
+
+@WITH_TOKENS
+def test_an_operator_logs_in_goes_there_and_back_and_logs_out(browser, service):
+    with opened(browser, service, "operate") as page:
+        press(page, "Start")
+        phase(page, "Backfilled")
+        press(page, "Verify")
+        playwright.expect(page.locator("#journal")).to_contain_text("Verification passed")
+        press(page, "Cut over")
+        press(page, "Yes")
+        phase(page, "Cut over")
+        # What cannot be undone does not stand with what can.
+        alone = page.locator(".buttons.apart button")
+        playwright.expect(alone).to_have_text("Complete")
+        press(page, "Roll back")
+        press(page, "Yes")
+        phase(page, "Rolled back")
+        press(page, "Log out")
+        playwright.expect(page.get_by_label("Token")).to_be_focused()
+        log_in(page, "operate")
+        phase(page, "Rolled back")
+        playwright.expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+@WITH_TOKENS
+def test_a_wrong_token_is_refused_on_the_page_and_the_right_one_is_let_in(browser, service):
+    browser.clear_cookies()
     page = browser.new_page()
     page.goto(service)
-    press(page, "Start")
-    phase(page, "Backfilled")
-    press(page, "Cut over")
-    press(page, "Yes")
-    notice = page.get_by_role("alert")
-    playwright.expect(notice).to_contain_text("never verified: run verify")
-    press(page, "Dismiss")
-    playwright.expect(notice).to_be_hidden()
+    log_in(page, "wrong")
+    playwright.expect(page.get_by_role("alert")).to_have_text("This token is not known.")
+    assert page.evaluate(CHECKS) == []
+    log_in(page, "read")
+    phase(page, "Planned")
     page.close()
+
+
+@WITH_TOKENS
+def test_whoever_may_not_operate_looks_on(browser, service):
+    for role in ("read", "write"):
+        with opened(browser, service, role) as page:
+            playwright.expect(page.locator("#now")).to_contain_text("may look, but not operate")
+            playwright.expect(page.locator("button[data-step]")).to_have_count(0)
+
+
+@WITH_TOKENS
+def test_a_session_that_has_ended_leads_back_to_the_log_in(browser, service):
+    with opened(browser, service, "operate", expected=["status of 401"]) as page:
+        browser.clear_cookies()
+        press(page, "Start")
+        playwright.expect(page.get_by_label("Token")).to_be_visible()
+        log_in(page, "operate")
+        phase(page, "Planned")
+        playwright.expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+@WITH_TOKENS
+def test_an_error_that_a_person_meets_is_a_page_with_a_way_on(browser, service):
+    browser.clear_cookies()
+    page = browser.new_page()
+    for path, status, said in (
+        ("/nowhere", 404, "there is nothing at this address"),
+        ("/upgrade/start", 405, "does not answer this method"),
+        ("/upgrade", 401, "give a token"),
+        ("/items/none", 401, "give a token"),
+    ):
+        answer = page.goto(service + path)
+        assert answer.status == status
+        playwright.expect(page.locator("main")).to_contain_text(said)
+        page.locator("main a").click()
+        playwright.expect(page.get_by_label("Token")).to_be_visible()
+    page.close()
+
+
+def test_a_search_is_tried_on_both_sides(browser, service):
+    with opened(browser, service, expected=["status of 502"]) as page:
+        press(page, "Start")
+        playwright.expect(page.locator("#coverage .big")).not_to_contain_text("0.0%")
+        press(page, "Pause")
+        page.get_by_label("or like item").fill("item-7")
+        press(page, "Search")
+        titles = page.locator("#found h3")
+        playwright.expect(titles).to_contain_text(["Old side", "Now", "New side"])
+        playwright.expect(page.locator("#found")).to_contain_text("item-7")
+        check_looks(page)
+        page.get_by_label("or like item").fill("nobody")
+        press(page, "Search")
+        playwright.expect(page.locator("#notice")).to_contain_text("the source failed for nobody")
+
+
+def test_items_that_failed_are_tried_again_by_a_button(browser, tmp_path):
+    fill(tmp_path)
+    lacking = {"source": {"options": {"items": ITEMS, "without": "item-00003"}}}
+    with (
+        served(write_config(tmp_path, **lacking)) as port,
+        opened(browser, f"http://127.0.0.1:{port}") as page,
+    ):
+        press(page, "Start")
+        playwright.expect(page.locator("#letters")).to_contain_text("item-00003")
+        press(page, "Try dead letters again")
+        playwright.expect(page.locator("#letters")).to_contain_text("item-00003")
+        phase(page, "Backfilled")

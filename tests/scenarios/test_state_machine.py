@@ -26,19 +26,16 @@ from hypothesis.stateful import (
 )
 
 from hotfill.errors import HeldError
-from hotfill.ranking.model_fit import fit_models
+from hotfill.ranking import fit_models
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.upgrade import control, pace
-from hotfill.upgrade.engine import Upgrade
 from hotfill.upgrade.journal.postgres import PostgresJournal
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance
-from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.serving import Serving
 from tests.postgres import fresh_schema, server
-from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, contents, filled
+from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, Small, contents, filled
 
 QUERY = contents(1, seed=99)["item-00000"]
 ROWS = np.random.default_rng(7).normal(size=(400, 8)).astype(np.float32)
@@ -56,12 +53,15 @@ class Crash(BaseException):
 class Fuse:
     """Counts what is written: ends the process after some writes, or stops after some batches."""
 
-    def __init__(self, writes, batches, stop):
-        self.writes, self.batches, self.stop = writes, batches, stop
+    def __init__(self):
+        self.writes = self.batches = self.stop = None
+        self.off = False  # while the application writes, in the same process
         self.lock = threading.Lock()
 
     def burn(self):
         with self.lock:
+            if self.off:
+                return
             if self.writes is not None:
                 self.writes -= 1
                 if self.writes < 0:
@@ -71,7 +71,7 @@ class Fuse:
         if self.batches is not None:
             self.batches -= 1
             if self.batches <= 0:
-                self.stop.set()
+                self.stop()
 
 
 class Fragile:
@@ -79,7 +79,16 @@ class Fragile:
 
     GALLERY = ("add_space", "drop_space", "move", "optimise")
     FACTS = ("advance", "record", "hold", "release")
-    WORK = ("add_work", "lease", "finish", "retry", "bury", "mend", "revive", "drop_work")
+    WORK = (
+        "add_work",
+        "lease",
+        "finish",
+        "retry",
+        "reject",
+        "resolve",
+        "retry_dead_letters",
+        "drop_work",
+    )
     WRITES = frozenset((*GALLERY, *FACTS, *WORK, "release_leases"))
 
     def __init__(self, inner, fuse):
@@ -175,6 +184,27 @@ def journal_of(disk, folder):
     return SqliteJournal(folder / "journal.sqlite")
 
 
+class _Embedding:
+    """The new model; live writes come while its batches are in hand."""
+
+    model_id = NEW
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def __call__(self, rows):
+        machine = self.machine
+        backfilling = machine.journal.phase is Phase.BACKFILLING
+        if machine.todo and backfilling and not machine.fuse.off:
+            write = machine.todo.pop()
+            machine.fuse.off = True
+            try:
+                getattr(machine, write)()
+            finally:
+                machine.fuse.off = False
+        return Projection(NEW, machine.broken)(rows)
+
+
 class UpgradeMachine(RuleBasedStateMachine):
     """One upgrade; `store` says where its items are."""
 
@@ -184,16 +214,19 @@ class UpgradeMachine(RuleBasedStateMachine):
     @initialize(
         items=st.integers(0, 14),
         strategy=st.sampled_from(["merge", "prefill"]),
-        order=st.sampled_from(["random", "uncertain"]),
+        order=st.sampled_from(["random", "uncertainty"]),
         batch_size=st.integers(1, 5),
         broken=st.sets(st.integers(0, 13), max_size=2),
     )
     def begin(self, items, strategy, order, batch_size, broken):
         self.temporary = TemporaryDirectory()
         self.folder = Path(self.temporary.name)
-        self.plan = Plan(
-            OLD, NEW, strategy=strategy, order=order, batch_size=batch_size, fit_items=4
-        )
+        self.decided = {
+            "strategy": strategy,
+            "order": order,
+            "batch_size": batch_size,
+            "fit_items": 4,
+        }
         self.source = contents(items)
         names = sorted(self.source)
         self.broken = {float(self.source[names[i]][0]) for i in broken if i < items}
@@ -206,13 +239,25 @@ class UpgradeMachine(RuleBasedStateMachine):
 
     def serve(self):
         """What a process sets up when it starts."""
-        self.serving = Serving(
-            self.gallery,
-            self.journal,
-            self.plan,
-            [Projection(OLD), Projection(NEW)],
-            lambda: self.scorer,
+        self.fuse, self.todo = Fuse(), []
+        self.up = Small(
+            Fragile(self.gallery, self.fuse),
+            old=Projection(OLD),
+            new=_Embedding(self),
+            source=self.source,
+            folder=self.folder,
+            journal=lambda: Fragile(self.journal, self.fuse),
+            probes={"waited_seconds": self.waited},
+            **self.decided,
         )
+        self.up.fitting = Fitting(fit=lambda old, new: UP, load=lambda folder: UP)
+        self.up.scorer = self.scorer
+        _ = self.up.journal  # opened, so that looking opens no other
+
+    def waited(self):
+        if any(hold.kind == "paused" for hold in self.journal.holds()):
+            self.up.stop()  # a person who waits long enough
+        return 0.0
 
     def crash(self):
         """Drop all objects of the process; what is on disk is all there is."""
@@ -233,46 +278,23 @@ class UpgradeMachine(RuleBasedStateMachine):
 
     def run(self, command, writes=None, batches=None, meanwhile=(), **options):
         """Give a command in this process. writes: crash after so many; batches: stop after."""
-        stop = threading.Event()
-        fuse = Fuse(writes, batches, stop)
-        journal = Fragile(self.journal, fuse)
-        todo = list(meanwhile)
-
-        def embed(rows):
-            if todo and self.journal.phase is Phase.BACKFILLING:
-                getattr(self, todo.pop())()  # a live write while this batch is in hand
-            return Projection(NEW, self.broken)(rows)
-
-        embed.model_id = NEW
-
-        def measure():
-            if any(hold.kind == "paused" for hold in self.journal.holds()):
-                stop.set()  # a person who waits long enough
-            return 0.0
-
-        upgrade = Upgrade(
-            gallery=Fragile(self.gallery, fuse),
-            journal=journal,
-            plan=self.plan,
-            folder=self.folder,
-            new_embedder=embed,
-            source=self.source,
-            fitting=Fitting(fit=lambda old, new: UP, load=lambda folder: UP),
-            probes={"waited_seconds": measure},
-            on_phase=self.serving.follow,
-            stop=stop,
-        )
+        fuse = self.fuse
+        fuse.writes, fuse.batches, fuse.stop = writes, batches, self.up.stop
+        self.todo = list(meanwhile)
         try:
-            return getattr(upgrade, command)(**options)
+            return getattr(self.up, command)(**options)
         except Crash:
             self.crash()
             return None
+        finally:
+            fuse.writes = fuse.batches = None
+            self.todo = []
 
     # The application ------------------------------------------------------------------------
 
     def write(self, item_id):
         self.source[item_id] = next(self.rows)
-        self.serving.upsert([item_id], [self.source[item_id]])
+        self.up.upsert([item_id], [self.source[item_id]])
 
     @rule()
     def add(self):
@@ -293,11 +315,11 @@ class UpgradeMachine(RuleBasedStateMachine):
         if self.source:
             item_id = sorted(self.source)[len(self.source) // 3]
             del self.source[item_id]
-            assert self.serving.delete([item_id, "never-there"]) == 1
+            assert self.up.delete([item_id, "never-there"]) == 1
 
     @rule(k=st.integers(1, 30))
     def search(self, k):
-        (found,) = self.serving.search([QUERY], k)
+        found = self.up.search(QUERY, k)
         assert len(found.hits) == min(k, len(self.source))
         scores = [hit.score for hit in found.hits]
         assert scores == sorted(scores, reverse=True)
@@ -409,7 +431,7 @@ class UpgradeMachine(RuleBasedStateMachine):
     def search_lists_every_item_once_by_its_content(self):
         if not hasattr(self, "journal"):
             return
-        (found,) = self.serving.search([QUERY], max(1, len(self.source)))
+        found = self.up.search(QUERY, max(1, len(self.source)))
         assert sorted(found.item_ids) == sorted(self.source)
         states = {state.item_id: state for state in self.gallery.get(sorted(self.source))}
         assert {hit.item_id: hit.model for hit in found.hits} == {

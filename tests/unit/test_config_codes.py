@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hotfill
 from hotfill import config
 from hotfill.binary import BinaryEmbedder, CodeFormat, load_encoder, save_encoder
 from hotfill.errors import ModelMismatchError
 from hotfill.lab.binary import fit_start
+from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.canaries import GivenQuery
 from hotfill.upgrade.guard import quality_curve
 from hotfill.upgrade.stored_vectors import StoredVectors
+from hotfill.upgrade.upgrade import Upgrade
 
 MODEL = ModelId("rows", "1", 32)
 NAMES = [str(number) for number in range(400)]
@@ -75,14 +77,13 @@ def test_codes_are_made_of_stored_vectors_and_nothing_is_embedded(
 ) -> None:
     embedder = project.embedder("old")
     before = len(embedder.embedded)  # type: ignore[union-attr]
-    with project.gallery() as gallery, closing(project.journal()) as journal:
-        assert isinstance(gallery, CodedGallery)
-        upgrade = project.upgrade(gallery, journal)
-        upgrade.start()
-        assert upgrade.verify().passed
-        upgrade.cutover()
-        upgrade.complete()
-        assert gallery.spaces == (project.model("new"),)
+    with Upgrade.of(project) as up:
+        assert isinstance(up.gallery, CodedGallery)
+        up.start()
+        assert up.verify().passed
+        up.cutover()
+        up.complete()
+        assert up.gallery.spaces == (project.model("new"),)
     assert len(embedder.embedded) == before  # type: ignore[union-attr]
     assert len(list((tmp_path / "small").glob("*.codes"))) == 1
 
@@ -98,26 +99,26 @@ def test_queries_and_new_items_are_embedded_by_the_old_model_and_then_encoded(
 
 def test_codes_are_searched_by_floats_that_were_not_rounded(project: config.Project) -> None:
     new = project.model("new")
-    asking = project.query_embedders()
-    assert list(asking) == [new]
-    assert asking[new].model_id == new
+    asking = project.query_embedder("new")
+    assert asking is not None
+    assert asking.model_id == new
+    assert project.query_embedder("old") is None
     encoder = load_encoder(project.path.parent / "encoder.safetensors")
     own = project.embedder("old")
     assert own is not None
-    np.testing.assert_allclose(asking[new](["7"]), encoder.queries(own(["7"])), atol=1e-6)
+    np.testing.assert_allclose(asking(["7"]), encoder.queries(own(["7"])), atol=1e-6)
 
 
-@pytest.mark.parametrize("guard", ["items = 20", 'queries = "asked.jsonl"'])
+@pytest.mark.parametrize("guard", ["canary_items = 20", 'canary_queries = "asked.jsonl"'])
 def test_canaries_of_codes_are_stored_vectors_or_queries_embedded_by_the_old_model(
     project: config.Project, guard: str
 ) -> None:
     with project.path.open("a") as file:
         file.write(f"[guard]\n{guard}\n")
     (project.path.parent / "asked.jsonl").write_text('{"content": "7"}\n{"content": "401"}\n')
-    guarded = config.read(project.path)
-    with guarded.gallery() as gallery, closing(guarded.journal()) as journal:
-        guarded.upgrade(gallery, journal).start()
-        (first, *_, last) = quality_curve(journal)
+    with hotfill.open(project.path) as up:
+        up.start()
+        (first, *_, last) = quality_curve(up.journal)
     assert first["canaries"] == (2 if "asked" in guard else 20)
     # Codes of one model: nearly the same answers, before and after.
     assert first["old_overlap"] > 0.6
@@ -132,8 +133,8 @@ def test_a_sample_of_codes_is_made_of_stored_vectors_and_asked_by_floats(
         load_encoder(project.path.parent / "encoder.safetensors"),
     )
     assert own is not None
-    with project.gallery() as gallery:
-        sampler = project.sampler(gallery)
+    with Upgrade.of(project) as up:
+        sampler = Sampler.of(up)
         plain = sampler.take(len(NAMES))
         asked = sampler.take(300, queries=[GivenQuery("7", ("3",)), GivenQuery("9")])
     rows = own(list(plain.item_ids))
@@ -148,14 +149,14 @@ def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_pat
     rows = np.random.default_rng(0).standard_normal((200, 32)).astype(np.float32)
     other = fit_start(rows, ModelId("others", "1", 32), CodeFormat(32, 4))
     save_encoder(other, tmp_path / "encoder.safetensors")
-    with pytest.raises(ModelMismatchError, match="others"):
-        project.plan()
+    with Upgrade.of(project) as up, pytest.raises(ModelMismatchError, match="others"):
+        up.plan()
 
 
 def test_stored_vectors_are_the_contents_of_the_items_that_have_one(
     project: config.Project,
 ) -> None:
-    with project.settings.store.opened(project.path.parent) as gallery:
+    with project.settings.store.open(project.path.parent) as gallery:
         contents = StoredVectors(gallery, MODEL)(["3", "nobody", "1"])
         assert list(contents) == ["3", "1"]
         expected = gallery.vectors(["1"], MODEL).vectors[0]

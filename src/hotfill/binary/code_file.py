@@ -25,6 +25,7 @@ import numpy as np
 
 from hotfill.binary.codes import CodeFormat, Packed, check_width
 from hotfill.errors import InputError, ShapeError
+from hotfill.files import sync_folder
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class CodeFileWriter:
                 os.fsync(self._file.fileno())
         if kind is None:
             self._partial.replace(self._path)
+            sync_folder(self._path.parent)
         else:
             self._partial.unlink(missing_ok=True)
 

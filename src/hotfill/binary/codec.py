@@ -16,6 +16,7 @@ from hotfill.binary.codes import (
     unpack,
 )
 from hotfill.binary.scan import Scanner, typical_length
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,10 +54,8 @@ class GridCodec:
         if not rounded:
             return pack(levels_from_values(rows, self._format), self._format)
         check_width(rows, self._format.dimension, "estimates of codes")
-        lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return pack(
-            quantise(rows * (typical_length(self._format) / lengths), self._format), self._format
-        )
+        typical = unit(rows) * np.float32(typical_length(self._format))
+        return pack(quantise(typical, self._format), self._format)
 
     def unpack(self, packed: Packed, /) -> Vectors:
         """Read the grid values, float32 (n, dimension)."""

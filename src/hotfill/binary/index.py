@@ -121,7 +121,7 @@ class CodeIndex:
         queries: codes of the same format for symmetric search (scores are cosines of codes), or
             float32 (q, dimension) in code space, from `BinaryEncoder.queries`, for asymmetric
             search (scores estimate the cosine in the source space).
-        candidates: so many times k come out of the scan for the exact second pass, >= 1.
+        candidates: this many times k come out of the scan for the exact second pass, >= 1.
         probes: inverted lists visited. thread_count: for the scan, over queries; None is FAISS's.
         Fewer than k items found leave item -1 and score -inf.
         Raises InputError (k, candidates < 1), ShapeError, ModelMismatchError.

@@ -6,18 +6,16 @@ format is ever read.
 
 from __future__ import annotations
 
-import json
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from hotfill.binary.code_file import read_codes, write_codes
 from hotfill.binary.index import CodeIndex
 from hotfill.errors import InputError
+from hotfill.files import load_stamped, save_stamped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from hotfill.types import ModelId
 
-_KIND = "hotfill code index 1"
+_STAMP = "hotfill.code_index"
 _CODES = "codes"
 _LISTS = "lists.safetensors"
 
@@ -41,10 +39,8 @@ def save_index(index: CodeIndex, folder: Path | str, *, source: ModelId) -> None
     codes, items = index.contents()
     lists: dict[str, NDArray[Any]] = {"items": items, "centroids": index.centroids}
     write_codes(folder / _CODES, codes, source=source)
-    partial = folder / f"{_LISTS}.partial"
     sums = {"codes": _sum({"packed": codes.packed}), "lists": _sum(lists)}
-    save_file(lists, partial, metadata={"kind": _KIND, "sums": json.dumps(sums)})
-    partial.replace(folder / _LISTS)
+    save_stamped(folder / _LISTS, _STAMP, {"sums": sums}, lists)
 
 
 def load_index(folder: Path | str) -> CodeIndex:
@@ -55,15 +51,10 @@ def load_index(folder: Path | str) -> CodeIndex:
     folder = Path(folder)
     codes = read_codes(folder / _CODES)
     try:
-        with safe_open(folder / _LISTS, framework="numpy") as file:
-            stamp = file.metadata() or {}
-            lists = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder / _LISTS}: cannot be read: {error}") from error
-    if stamp.get("kind") != _KIND:
-        raise InputError(f"{folder / _LISTS}: expected a {_KIND!r}, got {stamp.get('kind')!r}")
-    sums = json.loads(stamp["sums"])
-    if sums != {"codes": _sum({"packed": codes.packed}), "lists": _sum(lists)}:
+        stamp, lists = load_stamped(folder / _LISTS, _STAMP, "code index")
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
+    if stamp["sums"] != {"codes": _sum({"packed": codes.packed}), "lists": _sum(lists)}:
         raise InputError(
             f"{folder}: the lists do not belong to the codes, or are damaged; build the index again"
         )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError
+from hotfill.vectors import check_vectors, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +38,7 @@ class Preparation:
 
     def unit(self, vectors: Vectors) -> Vectors:
         """Scale rows to unit length. Raises ShapeError, VectorError."""
-        vectors = check_vectors(vectors, len(self.mean), what="vectors to binarise")
-        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        return unit(check_vectors(vectors, len(self.mean), what="vectors to binarise"))
 
     def items(self, vectors: Vectors) -> tuple[Vectors, NDArray[np.float32]]:
         """Prepare items: unit rows (n, kept), and their lengths before, float32 (n,).

@@ -20,6 +20,7 @@ import numpy as np
 
 from hotfill.binary.codes import CodeFormat, Levels, levels_from_planes, quantise
 from hotfill.errors import ConfigError
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,8 +66,7 @@ class Recurrent:
         planes[0] = drive > 0
         code = _signs(planes[0])
         for loop in range(self.code_format.loops):
-            back = self.networks.reconstructions[loop](code)
-            back /= np.maximum(np.linalg.norm(back, axis=1, keepdims=True), 1e-12)
+            back = unit(self.networks.reconstructions[loop](code))
             drive = self.networks.residuals[loop](rows - back)
             if base is not None:
                 drive += base - code

@@ -9,6 +9,7 @@ import numpy as np
 
 from hotfill.binary.codes import integers, unpack
 from hotfill.errors import ShapeError
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,9 +88,7 @@ def rerank_by_floats(
     found = np.unique(hits.items[hits.items >= 0])
     if not found.size:
         return best(hits.items, hits.scores, k)
-    rows = np.asarray(vectors(found), np.float32)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+    rows, queries = unit(np.asarray(vectors(found), np.float32)), unit(queries)
     places = np.clip(np.searchsorted(found, hits.items), 0, len(found) - 1)
     scores = np.stack(
         [rows[place] @ query for place, query in zip(places, queries, strict=True)]

@@ -25,6 +25,7 @@ import numpy as np
 
 from hotfill.binary.codes import CodeFormat, Levels
 from hotfill.extras import need
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,9 +113,8 @@ class Scanner:
         rows = np.zeros((len(queries), self._width), np.float32)
         scale = np.float32(2**self._format.loops / 2)
         middle = np.float32(self._format.top_level / 2)
-        lengths = np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
-        wished = typical_length(self._format) / _TYPICAL_COSINE
-        rows[:, : self._format.dimension] = queries * (wished / lengths) * scale + middle
+        wished = np.float32(typical_length(self._format) / _TYPICAL_COSINE)
+        rows[:, : self._format.dimension] = unit(queries) * (wished * scale) + middle
         # Half-way between its two ends the ruler adds the same to all and widens no table.
         rows[:, -self._per_nibble] = np.sqrt(_RULER_SPAN) / 2
         return rows
@@ -164,7 +164,7 @@ def fit_lists(levels: Levels, lists: int, *, seed: int = 0) -> NDArray[np.float3
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let FAISS use so many threads inside the block; None leaves its setting."""
+    """Let FAISS use this many threads inside the block; None leaves its setting."""
     if count is None:
         yield
         return

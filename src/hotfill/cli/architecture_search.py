@@ -47,7 +47,7 @@ def run(
     crossover: Annotated[int, typer.Option(help="Children of every later generation.")] = 40,
     epochs: Annotated[int, typer.Option(help="Of the super-network, and of retraining.")] = 30,
     warm_up_epochs: Annotated[int, typer.Option(help="In which no path is drawn.")] = 3,
-    finalists: Annotated[int, typer.Option(help="The best so many are retrained.")] = 5,
+    finalists: Annotated[int, typer.Option(help="This many of the best are retrained.")] = 5,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     as_json: Json = False,

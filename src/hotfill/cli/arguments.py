@@ -8,7 +8,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 Config: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="[CONFIG]", help="The configuration file.")
+    Path,
+    typer.Argument(metavar="CONFIG", help="The configuration file.", envvar="HOTFILL_CONFIG"),
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON object, for programs.")

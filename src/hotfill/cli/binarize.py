@@ -191,6 +191,6 @@ def _to_fit_on(vectors: Path, name: str | None, revision: str, seed: int) -> tup
     project = read(vectors)
     model = project.model("old")
     # The store alone: the file may name the encoder that is to be made here.
-    with project.settings.store.opened(vectors.parent) as gallery:
+    with project.settings.store.open(vectors.parent) as gallery:
         ids = sample_ids(gallery, [model], _FITTED_ON, seed)
         return gallery.vectors(ids, model).vectors, model

@@ -35,7 +35,7 @@ def compare(
         from hotfill.lab.compare import compare as compared
         from hotfill.lab.heads import HeadPlan
         from hotfill.lab.training import TrainingSettings
-        from hotfill.rehearsal.files import read_array
+        from hotfill.rehearsal.gallery_sample import read_array
 
         before = read_array(old, 2)
         plan = HeadPlan(

@@ -1,19 +1,36 @@
-"""`hotfill doctor`."""
+"""`hotfill doctor`: look at everything an upgrade needs. Changes nothing."""
 
 from __future__ import annotations
 
+import platform
+import re
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from hotfill._version import __version__
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
+from hotfill.cli.exit_codes import ExitCode, exit_code
 from hotfill.cli.output import reporting
+from hotfill.errors import ConfigError, HotfillError, SourceError, StoreBusyError, StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hotfill.config import Project
+    from hotfill.stores.base import Gallery
+
+_LOOKED_AT = 3  # items whose content is read
 
 
 def doctor(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Look whether everything an upgrade needs is there, and say how to mend what is not.
+    """Check whether everything an upgrade needs is there.
 
-    Changes nothing. Ends with the exit code of the first problem.
+    Says how to fix what is not. Changes nothing. Ends with the exit code of the first problem.
     """
     with reporting(config, as_json) as report:
-        from hotfill.cli.checkup import check_up
-
         findings = check_up(config)
         problems = [each for each in findings if each.problem]
         report.add(
@@ -25,3 +42,154 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
             report.next(["doctor"])
         else:
             report.next(["sample", "plan", "status"])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. problem: what is wrong and how to fix it; None when all is well."""
+
+    what: str
+    found: str = ""
+    problem: str | None = None
+    code: ExitCode = ExitCode.OK
+
+    def lines(self) -> list[str]:
+        """Say it to people."""
+        state = "ok" if self.problem is None else "problem"
+        return [f"{state:8} {self.what:14} {self.problem or self.found}"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"what": self.what, "found": self.found, "problem": self.problem}
+
+
+def check_up(path: Path) -> list[Finding]:
+    """Look at the installation, the file, the models, the source, the store and the journal."""
+    from hotfill.config import read
+    from hotfill.locks import holder
+
+    findings = [_versions(), _extras()]
+    try:
+        project = read(path)
+    except HotfillError as error:
+        return [*findings, Finding("configuration", problem=str(error), code=exit_code(error))]
+    findings.append(Finding("configuration", str(path)))
+    findings += [
+        _looked("journal", _journal, project),
+        _looked("old model", _old_model, project),
+        _looked("new model", _new_model, project),
+        _looked("source", lambda it: type(it.source()).__name__, project),
+    ]
+    try:
+        with project.gallery() as gallery:
+            findings += [
+                _looked("store", lambda it: _store(it, gallery), project),
+                _looked("content", lambda it: _content(it, gallery), project),
+                _looked("free space", lambda it: _space(it, gallery), project),
+            ]
+    except StoreBusyError as error:
+        pid = holder(project.folder / "running")
+        if pid is None:
+            findings.append(Finding("store", problem=str(error), code=exit_code(error)))
+        else:
+            findings.append(Finding("store", f"open in process {pid}, which runs this upgrade"))
+    except HotfillError as error:
+        findings.append(Finding("store", problem=str(error), code=exit_code(error)))
+    return findings
+
+
+def _looked(what: str, look: Callable[[Project], str], project: Project) -> Finding:
+    try:
+        return Finding(what, look(project))
+    except HotfillError as error:
+        return Finding(what, problem=str(error), code=exit_code(error))
+
+
+def _versions() -> Finding:
+    return Finding("versions", f"hotfill {__version__}, Python {platform.python_version()}")
+
+
+def _extras() -> Finding:
+    """Name the extras whose packages are all installed, and the others."""
+    packages: dict[str, list[str]] = {}
+    for requirement in metadata.requires("hotfill") or ():
+        extra = re.search(r"""extra == ['"]([^'"]+)""", requirement)
+        name = re.match(r"[\w.-]+", requirement)
+        if extra and name:
+            packages.setdefault(extra[1], []).append(name[0])
+    present = [extra for extra, names in packages.items() if all(map(_is_installed, names))]
+    absent = [extra for extra in packages if extra not in present]
+    return Finding("extras", f"installed: {_listed(present)}; not installed: {_listed(absent)}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _journal(project: Project) -> str:
+    with closing(project.look()) as journal:
+        begun = journal.last("plan") is not None
+        return f"phase {journal.phase}" if begun else "not begun"
+
+
+def _old_model(project: Project) -> str:
+    model = project.model("old")
+    note = "" if project.embedder("old") else "; no embedder, so nothing can be written for it"
+    return f"{model}{note}"
+
+
+def _new_model(project: Project) -> str:
+    if project.embedder("new") is None:
+        raise ConfigError("[new] needs an embedder: items are embedded by it")
+    return str(project.model("new"))
+
+
+def _store(project: Project, gallery: Gallery) -> str:
+    with closing(project.look()) as journal:
+        wanted = {project.model("old"), project.model("new")}
+        if journal.last("plan") is None:
+            wanted = {project.model("old")}
+    stamps = _listed([f"{space} with {gallery.count(space):,} items" for space in gallery.spaces])
+    if not wanted & set(gallery.spaces):
+        raise ConfigError(
+            f"the store is stamped with {stamps}, the file's old model is {project.model('old')}; "
+            "correct [old], or the store's path"
+        )
+    return f"stamped with {stamps}"
+
+
+def _content(project: Project, gallery: Gallery) -> str:
+    item_ids = [
+        item_id
+        for space in gallery.spaces
+        for item_id in gallery.scan(space, limit=_LOOKED_AT).item_ids
+    ][:_LOOKED_AT]
+    given = project.source()(item_ids)
+    lacking = [item_id for item_id in item_ids if item_id not in given]
+    if lacking:
+        raise SourceError(
+            f"the source has no content for {', '.join(lacking)}, which the store holds; "
+            "check [source]: items without content cannot be upgraded"
+        )
+    return f"read for the first {len(item_ids)} items"
+
+
+def _space(project: Project, gallery: Gallery) -> str:
+    new = project.model("new")
+    items = len(gallery) - (gallery.count(new) if new in gallery.spaces else 0)
+    needed = items * gallery.vector_bytes(new)
+    free = project.free_bytes
+    if free is None:
+        return f"{needed / 1e9:.3f} GB of new vectors to write; how much is free is not known here"
+    text = f"{free / 1e9:.1f} GB free, {needed / 1e9:.3f} GB of new vectors to write"
+    if needed > free:
+        raise StoreFullError(f"{text}: make room first")
+    return text
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"

@@ -38,6 +38,7 @@ CODE_OF: dict[type[errors.HotfillError], ExitCode] = {
     errors.JournalError: ExitCode.STORAGE,
     errors.EmbedError: ExitCode.EMBEDDING,
     errors.SourceError: ExitCode.EMBEDDING,
+    errors.CallTimeoutError: ExitCode.EMBEDDING,
     errors.HotfillError: ExitCode.UNEXPECTED,
 }
 

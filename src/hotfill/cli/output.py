@@ -7,6 +7,7 @@ embedder, a source or a hook prints to stdout is sent to stderr too.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -26,6 +27,42 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hotfill.upgrade.status import Status
+
+
+_log = logging.getLogger("hotfill.cli")
+_verbosity = 0
+
+
+def be_verbose(level: int, log_file: Path | None) -> None:
+    """Set how much is said: -1 results and errors only, 0 progress too, 1 logs, 2 debug logs.
+
+    log_file: takes the logs of hotfill, of level INFO or lower. Raises InputError when it cannot
+    be written.
+    """
+    global _verbosity
+    _verbosity = level
+    logger = logging.getLogger("hotfill")
+    shown = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(level, logging.DEBUG)
+    logger.setLevel(min(shown, logging.INFO) if log_file else shown)
+    if level > 0:
+        _add_handler(logger, logging.StreamHandler(sys.stderr), shown)
+    if log_file is not None:
+        try:
+            handler = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--log-file {log_file}: {error.strerror}") from error
+        _add_handler(logger, handler, logging.DEBUG)
+
+
+def verbosity() -> int:
+    """Return the level set by -v and -q."""
+    return _verbosity
+
+
+def _add_handler(logger: logging.Logger, handler: logging.Handler, level: int) -> None:
+    handler.setLevel(level)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
 
 
 @dataclass(slots=True)
@@ -61,8 +98,10 @@ class Report:
         return f"hotfill {step}" + ("" if self.config == DEFAULT_CONFIG else f" {self.config}")
 
     def note(self, text: str) -> None:
-        """Say something now, to people, beside the result."""
-        console(sys.stderr).print(text, markup=False)
+        """Say something to people now, on stderr; not with --quiet."""
+        _log.info(text)
+        if verbosity() >= 0:
+            console(sys.stderr).print(text, markup=False)
 
     def confirm(self, question: str) -> None:
         """Ask before what cannot be undone. Raises InputError where nobody can answer."""
@@ -84,6 +123,7 @@ def reporting(config: Path, as_json: bool) -> Iterator[Report]:
         report.code = exit_code(error)
         report.values = {"error": _described(error, report.code)}
         report.lines = []
+        _log.error("%s", error)
         console(sys.stderr).print(f"error: {error}", style="red", markup=False)
     if report.as_json:
         stdout.write(json.dumps(report.values, indent=2) + "\n")

@@ -1,28 +1,93 @@
-"""How far a running upgrade is: a bar on a terminal, status lines elsewhere."""
+"""While an upgrade works in this process: how far it is, and how it is stopped."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Self, TextIO
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-
+from hotfill.cli.arguments import user
+from hotfill.cli.exit_codes import ExitCode
+from hotfill.cli.output import verbosity
 from hotfill.cli.status_lines import counts, duration, rate, status_lines
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable, Iterator
+    from types import FrameType, TracebackType
 
+    from hotfill.cli.output import Report
     from hotfill.upgrade.status import Status
+    from hotfill.upgrade.upgrade import Upgrade
 
 _LINE_SECONDS = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPPING = b"\nstopping after the batches in hand; once more to stop at once (nothing is lost)\n"
+
+
+@contextmanager
+def running(upgrade: Upgrade, report: Report) -> Iterator[None]:
+    """Show progress on stderr while an upgrade works in this process, and let it be stopped."""
+    with (
+        progress_shown(sys.stderr) as show,
+        stopping(upgrade.stop),
+        upgrade.session(by=user(), on_status=show),
+    ):
+        yield
+    if upgrade.stopped:
+        report.code = ExitCode.STOPPED
+        report.note("stopped cleanly; run the same command to go on")
+
+
+@contextmanager
+def stopping(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` at the first Ctrl-C or SIGTERM; the second ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may catch signals
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def first(number: int, frame: FrameType | None) -> None:
+        stop()
+        for each in _SIGNALS:  # the next one ends the process, as any kill may
+            signal.signal(each, signal.SIG_DFL)
+        # Not `print`: the signal may have come in the middle of one.
+        os.write(2, _STOPPING)
+
+    for number in _SIGNALS:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, before[number])
+
+
+class Shown(Protocol):
+    """Shows each new status."""
+
+    def __call__(self, status: Status, /) -> None:
+        """Show it."""
+        ...
+
+
+def progress_shown(file: TextIO) -> AbstractContextManager[Shown]:
+    """Return what shows progress: a bar on a terminal, lines elsewhere, nothing with --quiet."""
+    if verbosity() < 0:
+        return nullcontext(lambda status: None)
+    return Bar() if file.isatty() else Ticker(file)
 
 
 class Bar:
     """A progress bar on stderr. Call it with each new status."""
 
     def __init__(self) -> None:
+        from rich.console import Console  # slow to import
+        from rich.progress import BarColumn, Progress, TextColumn
+
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),

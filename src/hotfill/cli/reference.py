@@ -8,16 +8,20 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from typer import Context
+from typer.cli import get_docs_for_click
 from typer.main import get_command
 
 from hotfill.cli import exit_codes
-from hotfill.cli.app import COMMANDS, GROUPS, app
+from hotfill.cli.app import app
 from hotfill.cli.exit_codes import CODE_OF, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_EXAMPLE = re.compile(r"\x08\nExample:\n  (.+)")
 
 _HEAD = """\
 # The command line
@@ -33,28 +37,21 @@ questions, errors) to stderr. With `--json` stdout holds exactly one JSON object
 
 def reference() -> str:
     """Return the page as Markdown."""
-    return "\n".join([_HEAD, *_commands(), "## Exit codes\n", *_codes()]) + "\n"
-
-
-def _commands() -> Iterator[str]:
-    commands: dict[str, Any] = vars(get_command(app))["commands"]
-    for function in COMMANDS:
-        yield from _command(commands[function.__name__])
-    for group in GROUPS:
-        for command in commands[group].commands.values():
-            yield from _command(command, group)
-
-
-def _command(command: Any, group: str = "") -> Iterator[str]:
-    yield f"## `hotfill {group + ' ' if group else ''}{command.name}`\n"
-    yield f"{command.help}\n"
-    yield "| argument or option | meaning | default |\n|---|---|---|"
-    for each in command.params:
-        is_argument = each.param_type_name == "argument"
-        name = (each.metavar or each.name.upper()) if is_argument else ", ".join(each.opts)
-        default = "" if each.default in (None, False, "") else f"`{each.default}`"
-        yield f"| `{name.strip('[]')}` | {each.help} | {default} |"
-    yield ""
+    command = get_command(app)
+    context = Context(command, info_name="hotfill")
+    commands = get_docs_for_click(obj=command, ctx=context, indent=1, name="hotfill")
+    commands = commands.replace("```console\n$ ", "```text\n")
+    return (
+        "\n".join(
+            [
+                _HEAD,
+                _EXAMPLE.sub(r"Example:\n\n```sh\n\1\n```", commands),
+                "## Exit codes\n",
+                *_codes(),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _codes() -> Iterator[str]:

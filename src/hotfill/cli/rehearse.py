@@ -1,23 +1,99 @@
-"""`hotfill rehearse`."""
+"""`hotfill sample` and `hotfill rehearse`: measure an upgrade before it is begun."""
 
 from __future__ import annotations
 
 import json
+import time
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hotfill.cli.arguments import DEFAULT_CONFIG
+from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.output import console, reporting
 from hotfill.errors import ConfigError
 from hotfill.extras import need
 
 if TYPE_CHECKING:
-    from hotfill.rehearsal.fitting import Maps
+    from collections.abc import Callable, Sequence
 
+    from hotfill.cli.output import Report
+    from hotfill.rehearsal.maps import Maps
+    from hotfill.rehearsal.sample import EmbeddedBy, Judgements, Labels
+
+_NOTE_SECONDS = 5.0
 _TABLE_WIDTH = 130  # columns; a narrower table breaks its words
+_TRAINED = ("residual_mlp", "reverse_query", "neighbour_contrast", "forward_map")
+
+
+def sample(
+    config: Config = DEFAULT_CONFIG,
+    out: Annotated[
+        Path, typer.Option("--out", help="A new folder for the sample, for `hotfill rehearse`.")
+    ] = Path("sample"),
+    items: Annotated[
+        int, typer.Option(help="How many items, drawn evenly from the gallery.")
+    ] = 5000,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON lines {"content": ..., "relevant": [item ids]}, as [guard] takes them; '
+            "without them, items are asked for."
+        ),
+    ] = None,
+    label_key: Annotated[
+        str,
+        typer.Option(help="A metadata key; items sharing this value are relevant to each other."),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Take a sample of the gallery to rehearse with.
+
+    Touches nothing stored. Old vectors are read from the store; the new model embeds the sampled
+    items, and both models the given queries.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+        from hotfill.rehearsal.gallery_sample import check_free
+        from hotfill.rehearsal.sampler import Sampler
+        from hotfill.upgrade.canaries import read_queries
+
+        check_free(out)
+        given = [] if queries is None else read_queries(queries)
+        with open_upgrade(config) as up:
+            taken = Sampler.of(up).take(
+                items, queries=given, label_key=label_key, on_batch=_progress(report)
+            )
+        taken.save(out)
+        counts = {
+            "folder": str(out),
+            "items": len(taken.item_ids),
+            "queries": 0 if taken.queries_new is None else len(taken.queries_new),
+            "judged_queries": len(taken.qrels),
+            "labelled": taken.labels is not None,
+        }
+        report.add(
+            counts,
+            [
+                f"{counts['items']:,} items and {counts['queries']:,} queries in {out}",
+                f"next: hotfill rehearse --sample {out}"
+                + (" --use-labels" if taken.qrels or label_key else ""),
+            ],
+        )
+
+
+def _progress(report: Report) -> Callable[[int], None]:
+    """Say now and then how many items are done."""
+    said_at = time.monotonic()
+
+    def say(done: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > _NOTE_SECONDS:
+            report.note(f"{done:,} items embedded")
+            said_at = time.monotonic()
+
+    return say
 
 
 def rehearse(
@@ -43,19 +119,20 @@ def rehearse(
         int, typer.Option(help="Pairs used for fitting; they leave the gallery.")
     ] = 2000,
     strategies: Annotated[
-        str, typer.Option(help="naive_merge, merge, prefill, compatible, rrf; comma between.")
+        str, typer.Option(help="naive_merge, merge, prefill, compatible; comma between.")
     ] = "naive_merge,merge,prefill,compatible",
     transforms: Annotated[
         str,
         typer.Option(
-            help="How merge and prefill bring the models together; comma between. For merge: "
-            "bridge, plain bridge, kernel bridge, ridge down, low rank down, procrustes down; with "
-            "queries embedded by both models: own query and kernel bridge, two encoders, slerp. "
-            "For prefill: kernel up, ridge up, low rank up, procrustes up. Trained, minutes each "
-            "(extra train): reverse query, neighbour contrast, residual mlp down; residual mlp up, "
-            "forward map."
+            help="How merge and prefill bring the models together; comma between: bridge, "
+            "kernel_bridge, low_rank, procrustes; plain_bridge and ridge (merge only). Trained, "
+            "minutes each (extra train): residual_mlp; reverse_query and neighbour_contrast "
+            "(merge), forward_map (prefill)."
         ),
-    ] = "bridge,kernel bridge,own query and kernel bridge,two encoders,ridge up,kernel up",
+    ] = "bridge,kernel_bridge",
+    queries: Annotated[
+        str, typer.Option(help="Models that embed a query, for merge: new, both; comma between.")
+    ] = "new,both",
     orders: Annotated[
         str, typer.Option(help="random, uncertainty, popularity, popularity_uncertainty.")
     ] = "random,uncertainty",
@@ -64,7 +141,7 @@ def rehearse(
         typer.Option(help="For popularity: a line per returned hit, the item's row from 0."),
     ] = None,
     points: Annotated[int, typer.Option(help="Shares measured, from 0 to 1.")] = 11,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     use_labels: Annotated[
         bool, typer.Option("--use-labels", help="Let the recommendation look at the labels.")
     ] = False,
@@ -79,17 +156,30 @@ def rehearse(
         Path | None, typer.Option(help="Write a page and pictures into this folder.")
     ] = None,
 ) -> None:
-    """Tell whether an upgrade is worth it, and how to do it best, from a sample of embeddings.
+    """Tell whether an upgrade is worth it, and how to do it.
 
-    Of a live gallery (--sample), or of files: row i of --old and --new is the same item. Nothing
-    is touched but the files asked for.
+    Measures a sample of a live gallery (--sample), or files: row i of --old and --new is the same
+    item. Writes only the files asked for.
     """
     with reporting(DEFAULT_CONFIG, as_json=False) as said:
-        from hotfill.rehearsal import rehearse as rehearsing
+        from hotfill.rehearsal import RehearsalSettings
+        from hotfill.rehearsal import rehearse as measure
         from hotfill.rehearsal import report as reports
-        from hotfill.rehearsal.files import read_query_log
+        from hotfill.rehearsal.gallery_sample import read_query_log
 
-        wanted = _names(transforms)
+        settings = RehearsalSettings(
+            fit=fit,
+            strategies=_names(strategies),
+            transforms=_names(transforms),
+            queries=_names(queries),
+            orders=_names(orders),
+            points=points,
+            seed=seed,
+            use_labels=use_labels,
+            threshold=threshold,
+        )
+        maps = _maps(settings.transforms)
+        settings.check(maps)
         paths = {
             "old": old,
             "new": new,
@@ -99,19 +189,15 @@ def rehearse(
             "query_labels": query_labels,
             "qrels": qrels,
         }
-        given = _given(sample, {name: path for name, path in paths.items() if path is not None})
-        done = rehearsing.rehearse(
-            **given,
-            fit=fit,
-            strategies=_names(strategies),
-            transforms=wanted,
-            orders=_names(orders),
-            returned=None if query_log is None else read_query_log(query_log, len(given["old"])),
-            points=points,
-            seed=seed,
-            use_labels=use_labels,
-            threshold=threshold,
-            more_maps=_trained(wanted),
+        by_old, by_new, relevant = _given(sample, {k: v for k, v in paths.items() if v is not None})
+        items = len(by_old.gallery)
+        done = measure(
+            by_old,
+            by_new,
+            relevant=relevant,
+            returned=None if query_log is None else read_query_log(query_log, items),
+            settings=settings,
+            more_maps=maps,
         )
         if report is not None:
             reports.write_report(done, report)
@@ -128,10 +214,11 @@ def rehearse(
         said.add({}, [table, reports.summary(done), "", reports.settings(done)])
 
 
-def _given(sample: Path | None, paths: dict[str, Path]) -> dict[str, Any]:
+def _given(
+    sample: Path | None, paths: dict[str, Path]
+) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
     """What is rehearsed with: a sample, or files of the user's own."""
-    from hotfill.rehearsal.files import read_arguments
-    from hotfill.rehearsal.gallery_sample import read_sample
+    from hotfill.rehearsal.gallery_sample import read_files, read_sample
 
     if sample is not None:
         if paths:
@@ -142,21 +229,21 @@ def _given(sample: Path | None, paths: dict[str, Path]) -> dict[str, Any]:
         raise ConfigError(
             "expected --sample FOLDER (made by `hotfill sample`), or --old FILE and --new FILE"
         )
-    return read_arguments(paths)
+    return read_files(paths)
 
 
 def _names(given: str) -> list[str]:
-    return [" ".join(name.split()) for name in given.split(",")]
+    return [name.strip() for name in given.split(",")]
 
 
-def _trained(wanted: list[str]) -> Maps | None:
-    """The trained maps, which need torch, where one of them is asked for."""
-    from hotfill.rehearsal.fitting import MAPS
-    from hotfill.rehearsal.ways import transform_names
+def _maps(wanted: Sequence[str]) -> Maps:
+    """The known maps; the trained ones, which need torch, only where one of them is asked for."""
+    from hotfill.rehearsal.maps import MAPS
 
-    if set(wanted) <= set(transform_names(MAPS)):
-        return None
+    trained = set(wanted) & set(_TRAINED)
+    if not trained:
+        return MAPS
     need("torch", "train")
     from hotfill.lab.training.transforms.label_free import LABEL_FREE
 
-    return LABEL_FREE
+    return {**MAPS, **LABEL_FREE}

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
+import numpy as np
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.output import reporting
+from hotfill.errors import InputError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hotfill.stores.base import Scalar, Where
+    from hotfill.upgrade.upgrade import Upgrade
+    from hotfill.upgrade.view import SearchResult
+
+Query: TypeAlias = "Callable[[Upgrade, int, Where], SearchResult]"
 
 
 def search(
@@ -31,19 +43,18 @@ def search(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find items as the phase of the upgrade wants: one side, or both in one ranking.
+    """Search the gallery as the phase of the upgrade wants.
 
-    Opens the store, so it is for an upgrade that no process runs just now. Give one of --vector,
-    --like and --content.
+    Searches one side, or both in one ranking. Opens the store, so it is for an upgrade that no
+    process runs just now. Give one of --vector, --like and --content.
     """
     with reporting(config, as_json) as report:
-        from hotfill.cli.queries import conditions, query
-        from hotfill.config import read
+        asked, filters = _query(vector, like, content), _conditions(where or [])
+        from hotfill.config import open_upgrade
 
-        project = read(config)
-        asked, filters = query(vector, like, content), conditions(where or [])
-        with closing(project.look()) as journal, project.gallery() as gallery:
-            found = asked(project, project.serving(gallery, journal), k, filters)
+        with open_upgrade(config) as up:
+            found = asked(up, k, filters)
+            status = up.status()
         report.add(
             found.to_dict(),
             [
@@ -53,4 +64,62 @@ def search(
             or ["nothing found"],
         )
         report.add({}, [f"{found.phase}; the query is of {found.query_model}"])
-        report.next(project.status().next_steps)
+        report.next(status.next_steps)
+
+
+def _query(vector: Path | None, like: str | None, content: str | None) -> Query:
+    """Choose how to search. Raises InputError unless exactly one is given."""
+    given = [each for each in (vector, like, content) if each is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"give one of --vector FILE.npy, --like ITEM_ID and --content TEXT; got {len(given)}"
+        )
+
+    def run(up: Upgrade, k: int, where: Where) -> SearchResult:
+        if vector is not None:
+            rows = np.atleast_2d(_read(vector))
+            if len(rows) != 1:
+                raise InputError(f"{vector}: expected one vector, got an array of {rows.shape}")
+            return up.search_vectors(rows, up.view.query_model, k, where=where)[0]
+        if content is not None:
+            return up.search([content], k, where=where)[0]
+        assert like is not None  # one of the three is given
+        contents = up.parts.source()([like])
+        if like not in contents:
+            raise SourceError(f"the source has no content for item {like!r}; is the id right?")
+        found: SearchResult = up.search([contents[like]], k, where=where)[0]
+        return found
+
+    return run
+
+
+def _conditions(pairs: Sequence[str]) -> Where:
+    """Read key=value: a number, true or false, or else a text ("3" in quotes is a text).
+
+    Raises InputError for anything else.
+    """
+    where: dict[str, Scalar] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key:
+            raise InputError(f"--where takes key=value, got {pair!r}")
+        where[key] = _scalar(text)
+    return where
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | bool) else text
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a readable .npy file: {error}") from error
+    if not isinstance(rows, np.ndarray):
+        raise InputError(f"{path}: expected one array, as numpy.save writes it")
+    return rows

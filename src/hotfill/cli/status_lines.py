@@ -1,4 +1,4 @@
-"""The status in a few lines, for people."""
+"""A status, a plan, a verification in a few lines, for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from hotfill.upgrade.status import Status
+    from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.status import Current, Status
+    from hotfill.upgrade.verify import Verification
+
+
+_SLOW_SECONDS = 60.0  # a batch takes seconds; who has one for longer may hang
 
 
 def status_lines(status: Status, *, steps: bool = False) -> list[str]:
@@ -26,6 +31,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         first.append(counts(status))
     if status.dead_letters:
         first.append(f"dead letters {status.dead_letters:,}")
+    if status.accepted:
+        first.append(f"accepted {status.accepted:,}")
     if status.rate_per_second:
         first.append(rate(status.rate_per_second))
     second = []
@@ -40,6 +47,11 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
     lines = ["  ".join(first), "   ".join(second)]
+    if slow := [each for each in status.workers if each.seconds >= _SLOW_SECONDS]:
+        lines.append(
+            "slow: "
+            + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
+        )
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines
@@ -88,3 +100,61 @@ def duration(seconds: float) -> str:
 def _percent(share: float) -> str:
     # Never "100.0%" before all is done.
     return f"{min(share, 0.999) if share < 1 else 1:.1%}"
+
+
+def coverage_lines(now: Current) -> list[str]:
+    """Say to people which models cover how much of a gallery."""
+    lines = []
+    for each in now.models:
+        mapped = each.items - each.embedded
+        note = f", {mapped:,} of them mapped by a transform" if mapped else ""
+        lines.append(f"{each.share:7.1%}  {each.model}  {each.items:,} items{note}")
+    if now.recorded_by == "journal":
+        lines.append("as the process at work last wrote to the journal: it has the store open")
+    return lines
+
+
+def verification_lines(found: Verification) -> list[str]:
+    """Say to people what a verification found."""
+    lines = [
+        f"{'passed' if found.passed else 'failed'}: {found.items:,} items on the new side; "
+        f"{found.sampled} embedded again, lowest similarity {found.lowest_similarity:.5f}"
+    ]
+    wrong = [
+        (found.missing, "gone, but not deleted through hotfill", found.missing_ids),
+        (found.elsewhere, "not on the new side", ()),
+        (found.foreign, "on the new side by vectors that the new model did not make", ()),
+        (found.dead_letters, "dead letters; `hotfill status` names them", ()),
+        (found.disagreeing, "stored otherwise than embedded now", found.disagreeing_ids),
+    ]
+    for count, what, item_ids in wrong:
+        if count:
+            names = f": {', '.join(item_ids)}" if item_ids else ""
+            lines.append(f"  {count:,} {what}{names}{' ...' if count > len(item_ids) > 0 else ''}")
+    return lines
+
+
+def plan_lines(made: Plan) -> list[str]:
+    """Say a plan to people."""
+    order = made.order + (f" by {made.priority_key}" if made.order == "priority" else "")
+    lines = [
+        f"from      {made.old_model}",
+        f"to        {made.new_model}",
+        f"strategy  {made.strategy}, order {order}, batches of {made.batch_size:,}, "
+        f"cutover {made.cutover}",
+        f"items     {made.items:,}, {made.old_model.dimension} to {made.new_model.dimension} "
+        f"dimensions, {_bytes(made.bytes_to_write)} to write",
+    ]
+    if made.sampled_items:
+        lines.append(
+            f"time      about {duration(made.seconds_expected)}, "
+            f"from embedding {made.sampled_items} items now"
+        )
+    return [*lines, *(f"blocker   {each}" for each in made.blockers)]
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

@@ -25,7 +25,7 @@
     strategy = "merge"
 
     [guard]                            # canaries are measured while the upgrade runs
-    items = 64                         # as queries; or queries = "canaries.jsonl"
+    canary_items = 64                  # as queries; or canary_queries = "canaries.jsonl"
 
     [gate]                             # metric = required value; not met, the upgrade is held
     agreement = 0.8
@@ -34,27 +34,28 @@
     [hooks]                            # moment = shell command
     [service]                          # of `hotfill serve`; see `hotfill.service.settings`
 
-Paths are relative to the file. Factories are looked up as "module:name", beside the file first; in
+Paths are relative to the file. Factories are looked up as "module:name", in its folder first; in
 their options "{here}" stands for the file's folder.
 """
 
-from hotfill.config.project import Project
-from hotfill.config.reading import explained, read
-from hotfill.config.settings import (
-    FactorySection,
-    GuardSection,
-    ModelSection,
-    Settings,
-    UpgradeSection,
-)
+from __future__ import annotations
 
-__all__ = [
-    "FactorySection",
-    "GuardSection",
-    "ModelSection",
-    "Project",
-    "Settings",
-    "UpgradeSection",
-    "explained",
-    "read",
-]
+from typing import TYPE_CHECKING
+
+from hotfill.config.project import Project
+from hotfill.config.reading import read
+from hotfill.config.settings import FactorySection, ModelSection, Settings
+from hotfill.upgrade.upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FactorySection", "ModelSection", "Project", "Settings", "open_upgrade", "read"]
+
+
+def open_upgrade(path: str | Path) -> Upgrade:
+    """Open the upgrade of a configuration file; `hotfill.open`. Raises ConfigError.
+
+    Nothing is opened or loaded before it is needed.
+    """
+    return Upgrade.of(read(path))

@@ -24,5 +24,5 @@ def opened_with_codes(settings: Settings, folder: Path) -> Gallery:
     """Open the store; vectors of models with an encoder are kept as codes. folder: of the file."""
     names = [name for name in (settings.old.encoder, settings.new.encoder) if name is not None]
     codecs = [GridCodec(encoder_named(name, folder)) for name in names]
-    gallery = settings.store.opened(folder)
+    gallery = settings.store.open(folder)
     return CodedGallery(gallery, folder / settings.codes, codecs) if codecs else gallery

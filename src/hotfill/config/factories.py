@@ -19,19 +19,23 @@ def made_by(key: str, factory: str, options: Mapping[str, Any], folder: Path) ->
     key: where the file names it, for messages. folder: of the file; searched first, and put where
     options say {here}. Raises ConfigError when there is no such thing.
     """
+    here = folder.resolve()
+    if str(here) not in sys.path:
+        sys.path.insert(0, str(here))
+    return named(key, factory)(**_placed(options, here))
+
+
+def named(key: str, factory: str) -> Any:
+    """Import what "module:name" stands for. key: where it is named. Raises ConfigError."""
     module_name, _, name = factory.partition(":")
     if not name:
         raise ConfigError(f'{key} must look like "module:name", got {factory!r}')
-    beside = str(folder.resolve())
-    if beside not in sys.path:
-        sys.path.insert(0, beside)
     try:
-        make = getattr(importlib.import_module(module_name), name)
+        return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         if isinstance(error, HotfillError):
             raise
         raise ConfigError(f"{key} = {factory!r} cannot be imported: {error}") from error
-    return make(**_placed(options, folder.resolve()))
 
 
 def _placed(options: Any, folder: Path) -> Any:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
+import os
+import re
 import tomllib
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from hotfill.config.project import Project
 from hotfill.config.settings import Settings
 from hotfill.errors import ConfigError
+from hotfill.validation import explained
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from pydantic import BaseModel
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_SHELL = {"hooks"}  # sections whose variables the shell replaces
 
 
-def read(path: Path) -> Project:
+def read(path: str | Path) -> Project:
     """Read a configuration file, and that of the upgrade it supersedes, if any.
 
-    Raises ConfigError, naming the nearest right key.
+    `${NAME}` in a text stands for a variable of the environment, except in [hooks], where the shell
+    sees to it. Raises ConfigError, naming the nearest right key.
     """
-    return _read(path, ())
+    return _read(Path(path), ())
 
 
 def _read(path: Path, before: tuple[Path, ...]) -> Project:
@@ -35,31 +40,60 @@ def _read(path: Path, before: tuple[Path, ...]) -> Project:
         raise ConfigError(f"there is no configuration file {path}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not valid TOML: its brackets are nested too deep") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: a number in it has too many digits") from error
     try:
-        settings = Settings.model_validate(values)
+        settings = Settings.model_validate(with_variables(values, os.environ))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explained(error, Settings)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if settings.supersedes is None:
         return Project(path, settings)
-    former = _read(path.parent / settings.supersedes, (*before, path.resolve()))
-    return Project(path, settings, former)
+    previous = _read(path.parent / settings.supersedes, (*before, path.resolve()))
+    return Project(path, settings, previous)
 
 
-def explained(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Say which keys of a file are wrong, and what was probably meant."""
-    return "; ".join(_explained(problem, settings) for problem in error.errors())
+def with_variables(values: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Replace `${NAME}` in all texts of a file. Raises ConfigError for a variable that is not set.
+
+    A replaced text shows `${NAME}` in messages, never its value: it may be a secret.
+    """
+    return {
+        name: value if name in _SHELL else _replaced(name, value, environment)
+        for name, value in values.items()
+    }
 
 
-def _explained(problem: Any, section: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg'].lower()}, got {problem['input']!r}"
-    for part in problem["loc"][:-1]:
-        if isinstance(part, str):  # a number counts the rows of a list
-            annotation: Any = section.model_fields[part].annotation
-            section = next(iter(get_args(annotation)), annotation)
-    near = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, n=1)
-    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}"
-    return f"unknown key {where!r}; {known}"
+def _replaced(where: str, value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(f"{where}.{key}", each, environment) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(f"{where}.{row}", each, environment) for row, each in enumerate(value)]
+    if not isinstance(value, str) or not _VARIABLE.search(value):
+        return value
+    for name in _VARIABLE.findall(value):
+        if name not in environment:
+            raise ConfigError(f"{where}: the environment has no variable {name}; set it")
+    return FromEnvironment(_VARIABLE.sub(lambda found: environment[found[1]], value), value)
+
+
+class FromEnvironment(str):
+    """A text with values of the environment in it; it shows itself as it was written."""
+
+    __slots__ = ("written",)
+
+    def __new__(cls, text: str, written: str) -> FromEnvironment:
+        """Make the text."""
+        made = super().__new__(cls, text)
+        made.written = written
+        return made
+
+    written: str
+
+    def __repr__(self) -> str:
+        return repr(self.written)

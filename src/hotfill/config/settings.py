@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
-from hotfill.upgrade.plan import OrderName, Strategy, TransformName
+from hotfill.upgrade.plan import Decisions, Gate, GuardDecisions, Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_USUAL_CANARIES = 64  # items used as queries where [guard] or [gate] stand and name none
+_PATHS = ("query_log", "up", "canary_queries")
 
 
 class _Section(BaseModel):
@@ -38,41 +45,6 @@ class ModelSection(_Section):
     model: dict[str, Any] | None = None
 
 
-class UpgradeSection(_Section):
-    """What `Plan` decides; the same names and defaults."""
-
-    strategy: Strategy = "merge"
-    transform: TransformName = "kernel_bridge"
-    own_queries: bool = False
-    up: str = ""
-    order: OrderName = "random"
-    seed: int = 0
-    priority_key: str = ""
-    query_log: str = ""
-    batch_size: int = 256
-    fit_items: int = 2000
-    refit: bool = False
-    optimise: bool = True
-    max_attempts: int = 3
-    max_dead_letters: int = 100
-    cutover: Literal["manual", "auto"] = "manual"
-    duty_cycle: float = 1.0
-    verify_items: int = 200
-    verification_lasts_seconds: float = 3600.0
-
-
-class GuardSection(_Section):
-    """Canaries measured while the upgrade runs; see `Plan`.
-
-    queries: a file of JSON lines. items: used as queries where there is no such file.
-    """
-
-    queries: str = ""
-    items: int = 64
-    k: int = 10
-    every_seconds: float = 600.0
-
-
 class Settings(_Section):
     """The whole file. codes: the folder of the codes, where a model has an encoder.
 
@@ -87,9 +59,29 @@ class Settings(_Section):
     source: FactorySection
     old: ModelSection
     new: ModelSection
-    upgrade: UpgradeSection = UpgradeSection()
-    limits: dict[str, float] = Field(default_factory=dict)
-    guard: GuardSection | None = None
-    gate: dict[str, float] = Field(default_factory=dict)
+    upgrade: Decisions = Decisions()
+    guard: GuardDecisions | None = None
+    gate: Gate = Field(default_factory=dict)
+    limits: Limits = Field(default_factory=dict)
     hooks: dict[str, str] = Field(default_factory=dict)
     service: dict[str, Any] = Field(default_factory=dict)  # read by whoever serves
+
+    def decided(self, folder: Path) -> dict[str, Any]:
+        """Return what the file decides of a `Plan`, by its names; models are not among it.
+
+        folder: of the file. Paths are made absolute, so that they mean the same from every folder.
+        """
+        guard = self.guard or GuardDecisions()
+        decided = {
+            **asdict(self.upgrade),
+            **asdict(guard),
+            "gate": self.gate,
+            "limits": self.limits,
+        }
+        guarded = self.guard is not None or bool(self.gate)
+        if guarded and not (guard.canary_queries or guard.canary_items):
+            decided["canary_items"] = _USUAL_CANARIES
+        for name in _PATHS:
+            if decided[name]:
+                decided[name] = str((folder / decided[name]).resolve())
+        return decided

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from hotfill.config.factories import named
 from hotfill.embedders.content_hash import content_hash
-from hotfill.embedders.parts import InParts
 from hotfill.embedders.vector_cache import Precision, VectorCache
 from hotfill.errors import ConfigError, EmbedError, InputError, ShapeError
 
@@ -21,6 +20,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.types import Embedder, ModelId, Vectors
+
+
+# Embedders that hand over what is made as soon as it is made -------------------------------------
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """What the cache looks for, so that what was paid for is kept even if the rest fails."""
+
+    def parts(self, contents: Sequence[Any], /) -> Iterator[tuple[list[int], Vectors]]:
+        """Yield rows of the call and their vectors, in any order, each row at most once.
+
+        Raises EmbedError after everything that could be made was yielded.
+        """
+        ...
+
 
 _BATCH = 256  # contents given to an embedder that does not hand over parts by itself
 _POLL_SECONDS = 0.05  # how often a vector that somebody else is making is looked for
@@ -90,7 +105,7 @@ class CachedEmbedder:
         return vectors
 
     def close(self) -> None:
-        """Close the cache, and the embedder where it can be closed. Again is harmless."""
+        """Close the cache, and the embedder where it can be closed. Idempotent."""
         self._cache.close()
         close = getattr(self._embedder, "close", None)
         if close is not None:
@@ -183,12 +198,6 @@ def from_options(
     path: of the cache's file. embedder, options: the embedder to wrap, as in `[new]`.
     Raises ConfigError.
     """
-    module_name, _, name = embedder.partition(":")
-    if not name:
-        raise ConfigError(f'embedder must look like "module:name", got {embedder!r}')
-    try:
-        factory = getattr(import_module(module_name), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ConfigError(f"embedder = {embedder!r} cannot be imported: {error}") from error
+    factory = named("embedder", embedder)
     cache = VectorCache(Path(path).expanduser(), precision=precision)
     return CachedEmbedder(factory(**(options or {})), cache)

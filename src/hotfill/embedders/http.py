@@ -13,33 +13,261 @@ How failures are told apart, so that an upgrade goes on without losing items or 
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import threading
+import time
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+from tenacity.stop import stop_base
 
-from hotfill.embedders.answer import Answer, UnreadableAnswerError, read_answer
-from hotfill.embedders.backoff import Backoff, retry_after_seconds
-from hotfill.embedders.http_call import Call, Refused
-from hotfill.embedders.pace import Pace
 from hotfill.embedders.spend_cap import PriceUnit, SpendCap
-from hotfill.embedders.unit_length import as_promised
-from hotfill.errors import ConfigError, EmbedError
+from hotfill.errors import ConfigError, EmbedError, HotfillError, ShapeError
 from hotfill.extras import need
 from hotfill.types import Metric, ModelId
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import httpx
+    from numpy.typing import NDArray
+    from tenacity import RetryCallState
 
     from hotfill.types import Vectors
 
+
+# What an /embeddings endpoint answered: which rows have a vector, and which have none ------------
+
+
+class UnreadableAnswerError(Exception):
+    """The server sent something else than vectors; asking again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to n texts.
+
+    rows, vectors: those with a usable vector, float32 (rows, dimension). failed: the other rows,
+    and what was wrong with each. tokens: as the server counts them; None when it does not say.
+    """
+
+    rows: list[int]
+    vectors: Vectors
+    failed: dict[int, str]
+    tokens: int | None
+
+
+def read_answer(body: bytes, n: int, dimension: int) -> Answer:
+    """Read the JSON that answers n texts.
+
+    Vectors are lists of numbers or base64 of little-endian float32.
+    Raises UnreadableAnswerError, and ShapeError when the vectors are not `dimension` long: then
+    another model answers than was planned.
+    """
+    try:
+        values = json.loads(body)
+        entries = values["data"]
+        found = {int(entry.get("index", place)): entry for place, entry in enumerate(entries)}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnreadableAnswerError(f"expected JSON with embeddings, got {body[:80]!r}") from error
+    if len(found) != len(entries) or not set(found) <= set(range(n)):
+        raise UnreadableAnswerError(f"expected one embedding for each of {n} texts, got others")
+    if len(found) < n and not all("index" in entry for entry in entries):
+        raise UnreadableAnswerError(f"expected {n} embeddings, got {len(found)}")
+    good: dict[int, NDArray[np.float32]] = {}
+    failed = dict.fromkeys(sorted(set(range(n)) - set(found)), "the answer has no vector for it")
+    for row, entry in found.items():
+        vector = _vector(entry.get("embedding"))
+        if vector is None:
+            failed[row] = "its vector holds NaN, infinite or only zero values"
+        elif len(vector) != dimension:
+            raise ShapeError(
+                f"expected vectors of {dimension} numbers, the server sent {len(vector)}: it runs "
+                "another model than planned, or `dimensions` is missing in `extra`"
+            )
+        else:
+            good[row] = vector
+    rows = sorted(good)
+    vectors = np.stack([good[row] for row in rows]) if rows else np.empty((0, dimension))
+    return Answer(rows, vectors.astype(np.float32), failed, _tokens(values))
+
+
+def _vector(given: Any) -> NDArray[np.float32] | None:
+    """One vector, or None when its numbers cannot be used."""
+    try:
+        if isinstance(given, str):
+            vector = np.frombuffer(base64.b64decode(given, validate=True), dtype="<f4")
+        else:
+            vector = np.array(given, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        if isinstance(given, list):  # null among the numbers: how JSON says NaN
+            return None
+        raise UnreadableAnswerError(f"expected a vector, got {str(given)[:80]!r}") from error
+    if vector.ndim != 1:
+        raise UnreadableAnswerError(f"expected a vector, got {str(given)[:80]!r}")
+    return vector if np.isfinite(vector).all() and vector.any() else None
+
+
+def _tokens(values: dict[str, Any]) -> int | None:
+    usage = values.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    tokens = usage.get("total_tokens", usage.get("prompt_tokens"))
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+
+
+# The bookkeeping of one call: which rows have a vector, which never will, which are to ask -------
+
+_REFUSED_EVERYTHING = 32  # refusals in a call without one success: the texts are not to blame
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server will not embed one of these texts. reason: as it said."""
+
+    reason: str
+
+
+class Call:
+    """What has become of the rows of one call."""
+
+    def __init__(self, requests: list[list[int]]) -> None:
+        self.waiting = deque(requests)
+        self._failed: dict[int, str] = {}
+        self._problem: HotfillError | None = None
+        self._answered = False
+        self._refusals = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a request to send."""
+        return bool(self.waiting) and self._problem is None
+
+    def took(self, rows: list[int], future: Future[Answer | Refused]) -> Answer | None:
+        """Note the outcome of a request; give back the answer, if it is one."""
+        try:
+            outcome = future.result()
+        except HotfillError as error:
+            self._problem = self._problem or error
+            return None
+        if isinstance(outcome, Answer):
+            self._answered = True
+            self._failed |= {rows[row]: reason for row, reason in outcome.failed.items()}
+            return outcome
+        self._refusals += 1
+        if len(rows) == 1:
+            self._failed[rows[0]] = outcome.reason
+        else:
+            middle = len(rows) // 2
+            self.waiting += [rows[:middle], rows[middle:]]
+        if self._refusals >= _REFUSED_EVERYTHING and not self._answered:
+            self._problem = EmbedError(
+                f"the server refuses everything it is sent: {outcome.reason}; the request itself "
+                "is probably wrong: check model and extra"
+            )
+        return None
+
+    def raise_failures(self, n: int) -> None:
+        """Raise what went wrong, if anything did."""
+        if self._problem is not None:
+            raise self._problem
+        if self._failed:
+            rows = sorted(self._failed)
+            raise EmbedError(
+                f"{len(rows)} of {n} texts cannot be embedded; row {rows[0]}: "
+                f"{self._failed[rows[0]]}",
+                rows=rows,
+                retryable=False,
+            )
+
+
+# Go no faster than a number of calls a minute -------------------------------------------------
+
+
+class Pace:
+    """Spreads work evenly over time; several threads may share one.
+
+    per_minute: how much is allowed, > 0; None for no limit. Work is charged when its size is known;
+    who comes next waits until it has been worked off.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._seconds_each = 60.0 / per_minute if per_minute else 0.0
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, amount: float = 0.0) -> None:
+        """Wait for one's turn, and charge what is known of the work already."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._free_at)
+            self._free_at = turn + amount * self._seconds_each
+        if turn > now:
+            time.sleep(turn - now)
+
+    def charge(self, amount: float) -> None:
+        """Charge work whose size became known afterwards."""
+        with self._lock:
+            self._free_at = max(time.monotonic(), self._free_at) + amount * self._seconds_each
+
+
 _ASK_AGAIN = {408, 409, 425, 429}  # and every 5xx
 _ABOUT_THE_TEXTS = {400, 413, 422}
+
+# How long an answer may be: one number of JSON for each dimension, and room for the rest.
+_NUMBER_BYTES = 32
+_ANSWER_BYTES = 1_000_000
+
+
+class _AskAgainError(Exception):
+    """A request that failed for a reason that may pass. asked: the wait asked for, in seconds."""
+
+    def __init__(self, problem: str, asked: float | None = None) -> None:
+        super().__init__(problem)
+        self.asked = asked or 0.0
+
+
+def _asked_wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return error.asked if isinstance(error, _AskAgainError) else 0.0
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date. None when absent or unreadable."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+class _AsksTooLong(stop_base):
+    """Stops when the server asks for a longer wait than there is patience for."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+
+    def __call__(self, state: RetryCallState) -> bool:
+        return _asked_wait(state) > self._longest
 
 
 class HttpEmbedder:
@@ -51,7 +279,10 @@ class HttpEmbedder:
     api_key: sent as a bearer token. extra: further fields of the request, such as
         {"dimensions": 512} or {"encoding_format": "base64"} (a quarter of the bytes).
     batch_size: texts in a request. parallel: requests under way at once.
-    timeout_seconds: of one request. backoff: of requests sent again.
+    timeout_seconds: of one request. tries: how often one is sent at most, >= 1. first_wait_seconds,
+        longest_wait_seconds: the waits between double, and are drawn evenly between nothing and
+        that limit ("full jitter"), so that many clients that failed together do not come back
+        together; a server that asks for a longer wait than the longest is not waited for.
     requests_per_minute, tokens_per_minute: the pace; None for none. Tokens need a server that
         reports its `usage`.
     spend_cap: asked before every request; None for no limit.
@@ -71,7 +302,9 @@ class HttpEmbedder:
         batch_size: int = 64,
         parallel: int = 1,
         timeout_seconds: float = 60.0,
-        backoff: Backoff | None = None,
+        tries: int = 6,
+        first_wait_seconds: float = 0.5,
+        longest_wait_seconds: float = 60.0,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         spend_cap: SpendCap | None = None,
@@ -79,9 +312,10 @@ class HttpEmbedder:
         client: Any = need("httpx", "http")
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"url: expected http://... or https://..., got {url!r}")
-        if batch_size < 1 or parallel < 1:
+        if batch_size < 1 or parallel < 1 or tries < 1:
             raise ConfigError(
-                f"batch_size and parallel must be >= 1, got {batch_size} and {parallel}"
+                "batch_size, parallel and tries must be >= 1, got "
+                f"{batch_size}, {parallel} and {tries}"
             )
         self._httpx = client
         self._url = url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
@@ -90,7 +324,9 @@ class HttpEmbedder:
         self._key = api_key
         self._batch_size = batch_size
         self._parallel = parallel
-        self._backoff = backoff or Backoff()
+        self._tries = tries
+        self._longest_wait = longest_wait_seconds
+        self._jitter = wait_random_exponential(first_wait_seconds, longest_wait_seconds)
         self._request_pace = Pace(requests_per_minute)
         self._token_pace = Pace(tokens_per_minute)
         self._spend_cap = spend_cap
@@ -155,63 +391,84 @@ class HttpEmbedder:
         call.raise_failures(len(contents))
 
     def close(self) -> None:
-        """Close the connections. Again is harmless."""
+        """Close the connections. Idempotent."""
         self._client.close()
 
     # ------------------------------------------------------------------------------------------
 
     def _ask(self, texts: list[str]) -> Answer | Refused:
         """Send one request until it is answered, refused, or not worth trying any more."""
-        failures = 0
-        while True:
-            reserved = self._spend_cap.reserve(texts) if self._spend_cap else 0.0
-            asked, problem = self._send(texts, reserved)
-            if not isinstance(problem, str):
-                return problem
-            failures += 1
-            too_long = asked is not None and asked > self._backoff.longest_seconds
-            if failures >= self._backoff.tries or too_long:
-                waits = f"; it asks to wait {asked:.0f} s" if too_long else ""
-                raise EmbedError(f"{self._url}: {problem}; gave up after {failures} tries{waits}")
-            sleep(self._backoff.seconds(failures, asked))
+        asking = Retrying(
+            retry=retry_if_exception_type(_AskAgainError),
+            stop=stop_after_attempt(self._tries) | _AsksTooLong(self._longest_wait),
+            wait=lambda state: max(self._jitter(state), _asked_wait(state)),
+            retry_error_callback=self._give_up,
+        )
+        return asking(self._send, texts)
 
-    def _send(
-        self, texts: list[str], reserved: float
-    ) -> tuple[float | None, Answer | Refused | str]:
-        """Send a request once: what came, or what went wrong and the wait that was asked for."""
+    def _give_up(self, state: RetryCallState) -> NoReturn:
+        asked, tries = _asked_wait(state), state.attempt_number
+        waits = f"; it asks to wait {asked:.0f} s" if asked > self._longest_wait else ""
+        error = state.outcome.exception() if state.outcome else None
+        raise EmbedError(f"{self._url}: {error}; gave up after {tries} tries{waits}") from error
+
+    def _send(self, texts: list[str]) -> Answer | Refused:
+        """Send a request once. Raises _AskAgainError, and EmbedError when asking is in vain."""
+        reserved = self._spend_cap.reserve(texts) if self._spend_cap else 0.0
         self._token_pace.wait()
         self._request_pace.wait(1)
         try:
-            response = self._client.post(self._url, json={**self._fields, "input": texts})
+            response = self._post({**self._fields, "input": texts}, len(texts))
         except (self._httpx.ConnectError, self._httpx.ConnectTimeout) as error:
             self._settle(reserved, 0.0)
-            return None, f"cannot be reached: {error}"
+            raise _AskAgainError(f"cannot be reached: {error}") from error
         except self._httpx.HTTPError as error:
             # It may have been worked on, so what was reserved stays counted.
-            return None, f"no answer: {type(error).__name__} {error}"
+            raise _AskAgainError(f"no answer: {type(error).__name__} {error}") from error
         if response.status_code != 200:
             self._settle(reserved, 0.0)
             return self._not_answered(response)
         try:
             answer = read_answer(response.content, len(texts), self._model_id.dimension)
-        except UnreadableAnswerError as error:
-            return None, str(error)  # and paid for, perhaps
+        except (UnreadableAnswerError, RecursionError) as error:
+            raise _AskAgainError(str(error)) from error  # and paid for, perhaps
         if answer.tokens is not None:
             self._token_pace.charge(answer.tokens)
         if self._spend_cap is not None:
             price = self._spend_cap.price(items=len(texts), tokens=answer.tokens or 0)
             counted = self._spend_cap.counts_items or answer.tokens is not None
             self._settle(reserved, price if counted else reserved)
-        return None, answer
+        return answer
 
-    def _not_answered(self, response: httpx.Response) -> tuple[float | None, Refused | str]:
+    def _not_answered(self, response: httpx.Response) -> Refused:
         status = response.status_code
         said = f"status {status}: {self._without_key(response.text[:300])}"
         if status in _ABOUT_THE_TEXTS:
-            return None, Refused(said)
+            return Refused(said)
         if status in _ASK_AGAIN or status >= 500:
-            return retry_after_seconds(response.headers.get("Retry-After")), said
-        raise EmbedError(f"{self._url} refuses: {said}; mend the settings and go on")
+            raise _AskAgainError(said, retry_after_seconds(response.headers.get("Retry-After")))
+        raise EmbedError(f"{self._url} refuses: {said}; fix the settings and go on")
+
+    def _post(self, fields: dict[str, Any], n_texts: int) -> httpx.Response:
+        """Send and read, but no more than the vectors can need: a server may send anything."""
+        most = _ANSWER_BYTES + n_texts * self._model_id.dimension * _NUMBER_BYTES
+        body = bytearray()
+        with self._client.stream("POST", self._url, json=fields) as response:
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > most:
+                    raise EmbedError(
+                        f"{self._url}: the answer to {n_texts} texts is longer than {most} bytes, "
+                        f"more than their vectors of {self._model_id.dimension} numbers can need; "
+                        "look at what answers there"
+                    )
+            kept = {
+                name: value for name, value in response.headers.items() if name == "retry-after"
+            }
+            read: httpx.Response = self._httpx.Response(
+                response.status_code, headers=kept, content=bytes(body)
+            )
+            return read
 
     def _settle(self, reserved: float, price: float) -> None:
         if self._spend_cap is not None:
@@ -252,7 +509,7 @@ def from_options(
     name, revision, dimension, metric, normalised, preprocessing: the model id.
     api_key_env: the environment variable that holds the key; keys do not belong into files.
     spend_cap, price_per_1000, price_unit, spend_file: given together; see `SpendCap`.
-    settings: the rest of `HttpEmbedder`; `tries` and `longest_wait_seconds` of its back-off.
+    settings: the rest of `HttpEmbedder`.
     Raises ConfigError.
     """
     key = os.environ.get(api_key_env) if api_key_env else None
@@ -268,11 +525,8 @@ def from_options(
         cap = SpendCap(
             Path(spend_file).expanduser(), cap=spend_cap, per_1000=price_per_1000, unit=price_unit
         )
-    backoff = Backoff(
-        tries=settings.pop("tries", 6), longest_seconds=settings.pop("longest_wait_seconds", 60.0)
-    )
     model_id = ModelId(name, revision, dimension, metric, normalised, preprocessing)
     try:
-        return HttpEmbedder(url, model_id, api_key=key, backoff=backoff, spend_cap=cap, **settings)
+        return HttpEmbedder(url, model_id, api_key=key, spend_cap=cap, **settings)
     except TypeError as error:
         raise ConfigError(f"options of the HTTP embedder: {error}") from error

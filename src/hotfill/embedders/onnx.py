@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from hotfill.embedders.unit_length import as_promised
 from hotfill.embedders.weights import file_revision
 from hotfill.errors import ConfigError, EmbedError, ShapeError
 from hotfill.extras import need
 from hotfill.types import Metric, ModelId
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,8 +60,8 @@ class OnnxEmbedder:
         runtime: Any = need("onnxruntime", "onnx")
         if pooling not in get_args(Pooling):
             raise ConfigError(f"pooling: expected none, mean or first, got {pooling!r}")
-        beside = path.with_name(f"{path.name}.data")  # where large weights are kept
-        revision = revision or file_revision(path, *([beside] if beside.exists() else []))
+        data = path.with_name(f"{path.name}.data")  # where large weights are kept
+        revision = revision or file_revision(path, *([data] if data.exists() else []))
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors are raised; advice is not for our users
         if threads is not None:

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotfill.embedders.unit_length import as_promised
 from hotfill.embedders.weights import module_revision
 from hotfill.errors import ConfigError, EmbedError
 from hotfill.extras import need
 from hotfill.types import ModelId
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ def from_options(
         downloaded before). Weights are read from safetensors only; no code of the model is run.
     name: of the model id; by default the last part of `model`.
     revision: a commit of the Hub, which also names the space; by default a hash of the weights.
-    dimension: keep so many leading numbers of each vector (Matryoshka models).
+    dimension: keep this many leading numbers of each vector (Matryoshka models).
     max_tokens: longer texts are cut off; by default as the model says.
     Raises ConfigError when the model cannot be loaded, MissingExtraError.
     """

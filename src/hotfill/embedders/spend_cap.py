@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from hotfill.embedders.sqlite_file import SqliteFile
+from hotfill.embedders.shared_file import shared_file
 from hotfill.errors import ConfigError, EmbedError
 from hotfill.sqlite import Layout
 
@@ -52,13 +52,12 @@ class SpendCap:
         self._per_1000 = per_1000
         self._unit = unit
         self.counts_items = unit == "items"
-        self._file = SqliteFile(path, what="spend cap's file", layout=_LAYOUT)
+        self._file = shared_file(path, "spend cap's file", _LAYOUT)
 
     @property
     def spent(self) -> float:
         """The sum so far, with what is reserved for requests under way."""
-        with self._file.reading() as db:
-            return float(db.execute("SELECT amount FROM spent").fetchone()[0])
+        return float(self._file.read("SELECT amount FROM spent")[0][0])
 
     def reserve(self, texts: Sequence[str]) -> float:
         """Set aside the highest possible price of a request and return it.
@@ -86,9 +85,9 @@ class SpendCap:
             db.execute("UPDATE spent SET amount = max(0, amount + ?)", (price - reserved,))
 
     def price(self, *, items: int, tokens: int) -> float:
-        """Tell what so many items with so many tokens cost."""
+        """Tell what a number of items and tokens cost."""
         return (tokens if self._unit == "tokens" else items) * self._per_1000 / 1000
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         self._file.close()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.embedders.unit_length import as_promised
 from hotfill.errors import EmbedError, ShapeError
 from hotfill.extras import need
+from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

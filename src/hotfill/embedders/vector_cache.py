@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from hotfill.embedders.sqlite_file import SqliteFile
+from hotfill.embedders.shared_file import shared_file
 from hotfill.errors import ConfigError
 from hotfill.sqlite import Layout
 
@@ -57,7 +57,7 @@ class VectorCache:
             raise ConfigError(f"precision: expected float32 or float16, got {precision!r}")
         self.precision = precision
         self._claim_seconds = claim_seconds
-        self._file = SqliteFile(path, what="embedding cache", layout=_LAYOUT)
+        self._file = shared_file(path, "embedding cache", _LAYOUT)
 
     def get(self, model: ModelId, hashes: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
         """Read the vectors that are there, by content hash; float32 (dimension,) each."""
@@ -145,12 +145,11 @@ class VectorCache:
         with self._file.transaction() as db:
             number = _number(db, model)
             dropped = db.execute("DELETE FROM vectors WHERE model = ?", (number,)).rowcount
-        with self._file.reading() as db:
-            db.execute("VACUUM")
+        self._file.vacuum()
         return dropped
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         self._file.close()
 
 

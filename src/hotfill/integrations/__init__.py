@@ -4,6 +4,6 @@ parquet, jsonl, beir, image_folder   readers: items in batches, whatever the siz
 trec                                 judgements and topics
 content_file                         a source: contents by id, in one file, made from any reader
 fill                                 embed what a reader gives and write it into a gallery
-langchain, llama_index               `Serving` as their retriever
+retrievers                           an upgrade as a retriever of LangChain or LlamaIndex
 sentence_transformers                a cross test as an evaluator, while a model is trained
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError
 from hotfill.integrations.jsonl import JsonlReader
-from hotfill.rehearsal.files import read_qrels
+from hotfill.rehearsal.gallery_sample import read_qrels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

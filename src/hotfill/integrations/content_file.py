@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.checks import check_ids
 from hotfill.errors import DuplicateItemError, InputError, SourceError
+from hotfill.files import sync_file, sync_folder
 from hotfill.sqlite import BUSY_SECONDS
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class ContentFile:
             return done.rowcount
 
     def close(self) -> None:
-        """Release the file. Again is harmless."""
+        """Release the file. Idempotent."""
         self._db.close()
 
     @contextmanager
@@ -122,9 +123,9 @@ def keep_contents(reader: Reader, path: Path) -> ContentFile:
                     except sqlite3.IntegrityError as error:
                         raise DuplicateItemError([row[0]]) from error
                 db.commit()
-        with making.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(making)
         making.replace(path)
+        sync_folder(path.parent)
     except sqlite3.Error as error:
         raise SourceError(f"the content file {path} cannot be made: {error}") from error
     finally:

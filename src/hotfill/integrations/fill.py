@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ModelMismatchError, StoreError
+from hotfill.vectors import check_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ class JsonlReader:
     """Items of a .jsonl or .jsonl.gz file.
 
     item_id: key of the id. content: key of the content, or several whose texts are joined.
-    metadata: keys kept beside the vectors.
+    metadata: keys kept with the vectors.
     """
 
     path: Path

@@ -21,7 +21,7 @@ class ParquetReader:
     """Items of a Parquet file, or of all *.parquet files of a folder, by name.
 
     item_id: column of the id. content: column of the content (texts, or bytes of pictures), or
-    several whose texts are joined. metadata: columns kept beside the vectors.
+    several whose texts are joined. metadata: columns kept with the vectors.
     Only these columns are read, and of them only as much as a batch needs.
     """
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.extras import need
 from hotfill.metrics import average_precision, rank_scores, same_label
+from hotfill.vectors import check_vectors, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def cross_test_evaluator(
     library: Any = need(
         "sentence_transformers.sentence_transformer.evaluation", "sentence-transformers"
     )
-    old = _unit(check_vectors(old_vectors, np.shape(old_vectors)[-1], what="old vectors"))
+    old = unit(check_vectors(old_vectors, np.shape(old_vectors)[-1], what="old vectors"))
     if not len(old) == len(items) == len(item_labels) or len(queries) != len(query_labels):
         raise ShapeError(
             f"expected an old vector and a label for each of {len(items)} items and a label for "
@@ -62,7 +62,7 @@ def cross_test_evaluator(
         ) -> dict[str, float]:
             def embed(texts: Sequence[str]) -> Vectors:
                 made = model.encode(list(texts), batch_size=batch_size, show_progress_bar=False)
-                return _unit(np.asarray(made, dtype=np.float32))
+                return unit(np.asarray(made, dtype=np.float32))
 
             def mean_precision(gallery: Vectors) -> float:
                 return float(average_precision(rank_scores(asked @ gallery.T, relevance)).mean())
@@ -76,8 +76,3 @@ def cross_test_evaluator(
             return named
 
     return CrossTestEvaluator()
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit

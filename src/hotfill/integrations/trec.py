@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError
-from hotfill.rehearsal.files import read_qrels
+from hotfill.rehearsal.gallery_sample import read_qrels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def read_topics(path: Path) -> dict[str, str]:
 def qrels_by_row(
     qrels: Mapping[str, Mapping[str, float]], query_ids: Sequence[str], item_ids: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Name queries and items by their row, as `hotfill.rehearsal.rehearse` wants them.
+    """Name queries and items by their row, as `hotfill.rehearsal.comparison` wants them.
 
     query_ids, item_ids: of the rows. Judgements of queries or items that have no row are left out.
     Raises InputError when none is left.

@@ -16,7 +16,6 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.lab.heads import FeaturePreparation, HeadPlan, OldSpace, train_head
 from hotfill.lab.losses import Part, Recipe
@@ -25,6 +24,7 @@ from hotfill.lab.training.compatible_recipe import FIXED_HEAD, RECIPE_NAMES, Ing
 from hotfill.metrics import advbct_scores, average_precision, rank_scores, same_label
 from hotfill.ranking.linear import fit_procrustes, fit_ridge
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors
 
 MAPS: Mapping[str, Callable[..., Any]] = {"ridge": fit_ridge, "procrustes": fit_procrustes}
 """Maps that need no training of a head: old vectors are carried to the new features' space."""

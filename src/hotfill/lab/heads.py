@@ -1,6 +1,6 @@
 """Heads: small networks over frozen features, trained by a recipe in seconds on a CPU.
 
-The cheapest honest comparison of recipes: the backbones stay as they are, only a head over their
+The cheapest honest comparison of recipes: the backbones stay unchanged, only a head over their
 features learns, and it learns enough for the criterion of compatibility to hold.
 """
 
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from hotfill.errors import ShapeError
 from hotfill.lab.losses import Cosine, Head, Recipe, Reference, Score, TwoStages
-from hotfill.lab.losses.maps import ResidualMap
+from hotfill.lab.losses.maps import ResidualBranch
 from hotfill.lab.losses.references import from_head, from_means, simplex
 from hotfill.lab.training import ArrayItems, OldVectors, TrainingSettings, fit
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, Ingredients, compatible_recipe
 from hotfill.lab.training.items import embed
 from hotfill.types import Vectors
+from hotfill.vectors import unit
 
 
 @final
@@ -89,7 +90,7 @@ class TrainedHead:
     network: nn.Module
     classifier: Head
     classes: NDArray[np.int64]
-    up: ResidualMap | None = None
+    up: ResidualBranch | None = None
 
     def __call__(self, features: Vectors) -> Vectors:
         """Embed (n, dimension) prepared features: float32, unit rows."""
@@ -212,9 +213,9 @@ def train_head(
     return TrainedHead(network.eval(), head, classes, _up(stages.forward))
 
 
-def _up(recipe: Recipe) -> ResidualMap | None:
+def _up(recipe: Recipe) -> ResidualBranch | None:
     found = recipe.maps["up"].eval()
-    return found if isinstance(found, ResidualMap) else None
+    return found if isinstance(found, ResidualBranch) else None
 
 
 def _network(source: int, hidden: int, dimension: int) -> nn.Module:
@@ -235,4 +236,4 @@ def _items(features: Vectors, labels: NDArray[np.int64]) -> ArrayItems:
 
 def _unit(features: Vectors) -> NDArray[np.float64]:
     wide = np.asarray(features, dtype=np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+    return unit(wide)

@@ -5,9 +5,7 @@ scores or search results into the ranks of the relevant items (`rank_scores`, `r
 ranking metric reads those and returns one value per judged query. Its mean is the figure.
 """
 
-from hotfill.metrics.ann_recall import ann_recall
-from hotfill.metrics.average_precision import average_precision
-from hotfill.metrics.backfill_curve import BackfillCurve
+from hotfill.metrics.backfill_curve import BackfillCurve, harm_beyond_noise
 from hotfill.metrics.compatibility import (
     AdvBCTScores,
     advbct_scores,
@@ -17,11 +15,15 @@ from hotfill.metrics.compatibility import (
     forward_compatibility,
     update_gain,
 )
-from hotfill.metrics.hit_rate import hit_rate
-from hotfill.metrics.ndcg import ndcg
-from hotfill.metrics.negative_flips import negative_flips
+from hotfill.metrics.figures import (
+    ann_recall,
+    average_precision,
+    hit_rate,
+    ndcg,
+    negative_flips,
+    recall,
+)
 from hotfill.metrics.ranks import RelevantRanks, rank_lists, rank_scores
-from hotfill.metrics.recall import recall
 from hotfill.metrics.relevance import Relevance, from_lists, from_matrix, from_qrels, same_label
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "from_lists",
     "from_matrix",
     "from_qrels",
+    "harm_beyond_noise",
     "hit_rate",
     "ndcg",
     "negative_flips",

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hotfill.errors import InputError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Differences below this are arithmetic: float32 scores that are rescaled can swap near-equal items.
 ARITHMETIC = 1e-6
@@ -77,6 +82,18 @@ class BackfillCurve:
         return (self.auc - self.old) / improvement
 
     @property
+    def gain_to_end(self) -> float | None:
+        """Gain against the curve's own last value instead of the new system.
+
+        Where an upgrade ends above the new model (a finish), `gain` tells that the end is better,
+        and this one how early its benefit comes. None where the end is as good as the old system.
+        """
+        improvement = self.values[-1] - self.old
+        if abs(improvement) <= ARITHMETIC:
+            return None
+        return (self.auc - self.old) / improvement
+
+    @property
     def floor(self) -> float:
         """Lowest value - old: below zero where the upgrade made search worse than not upgrading.
 
@@ -98,6 +115,46 @@ class BackfillCurve:
         )
 
     @property
+    def harm(self) -> int:
+        """Points below both an earlier point and the new system, by more than eps.
+
+        A curve that begins above the new system and ends at it has to fall; that is no harm, it is
+        `overshoot`.
+        """
+        best = np.maximum.accumulate(self.values)[:-1]
+        return int(np.sum(np.array(self.values[1:]) < np.minimum(best, self.new) - self.eps))
+
+    @property
+    def overshoot(self) -> float:
+        """How far the highest value lies above the new system; 0.0 where none does."""
+        return max(0.0, max(self.values) - self.new)
+
+    @property
     def end(self) -> float:
         """Last value - new; above zero is possible where the new side is learned."""
         return self.values[-1] - self.new
+
+
+def harm_beyond_noise(points: Sequence[Any], new: Any, *, errors: float = 2.0) -> int:
+    """Count the points of `BackfillCurve.harm` that chance does not explain.
+
+    points: at each share one value per query, (q,). new: those of the new system, (q,).
+    errors: how many standard errors of the mean paired difference are noise. A point counts where
+        it lies further than that below the new system and below the best earlier point.
+    Raises ShapeError where the numbers of queries differ or there are fewer than 2.
+    """
+    rows = [np.asarray(row, dtype=np.float64) for row in (new, *points)]
+    if len(rows) < 2 or rows[0].size < 2 or any(row.shape != rows[0].shape for row in rows):
+        raise ShapeError("expected values of the same queries, at least 2, at every share")
+    end, best, *later = rows
+    found = 0
+    for point in later:
+        found += _is_below(point, end, errors) and _is_below(point, best, errors)
+        best = point if point.mean() > best.mean() else best
+    return found
+
+
+def _is_below(point: NDArray[np.float64], other: NDArray[np.float64], errors: float) -> bool:
+    falls = other - point
+    noise = falls.std(ddof=1) / np.sqrt(len(falls))
+    return bool(falls.mean() > errors * noise + ARITHMETIC)

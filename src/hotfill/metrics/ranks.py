@@ -31,7 +31,7 @@ class RelevantRanks:
         relevant item; the others are skipped, and every metric returns one value per judged query.
     ranks: float64 (m,), 1 is best, ascending within a query; infinite for items that a result
         list does not hold.
-    grades: float64 (m,), > 0, beside the ranks.
+    grades: float64 (m,), > 0, one per rank.
     starts: int64 (j,), where each judged query's ranks begin.
     """
 
@@ -52,7 +52,7 @@ class RelevantRanks:
         return np.diff(self.starts, append=len(self.ranks))
 
     def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Sum values that stand beside the ranks, per judged query: float64 (j,)."""
+        """Sum values, one per rank, for each judged query: float64 (j,)."""
         if not len(self.starts):
             return np.empty(0)
         return np.asarray(np.add.reduceat(values, self.starts), dtype=np.float64)

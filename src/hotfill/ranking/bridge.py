@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
 from hotfill.ranking.linear import Moments
 from hotfill.ranking.pairs import check_pairs
-from hotfill.ranking.transform import BATCH_ROWS, Transform, as_compared, has_free_length
+from hotfill.ranking.transform import BATCH_ROWS, StampedTransform
+from hotfill.vectors import checked, has_free_length
 
 if TYPE_CHECKING:
     from hotfill.ranking.transform import Facts
     from hotfill.types import ModelId, Vectors
+    from hotfill.vectors import Checked
 
 MIN_PAIRS = 50
 """Fewer pairs cannot tell the directions that matter."""
@@ -62,7 +63,7 @@ class BridgeForm:
 
 
 @final
-class Bridge(Transform):
+class Bridge(StampedTransform):
     """New-model queries to vectors that search old space; see the module.
 
     source: the new model. target: the old model.
@@ -75,18 +76,18 @@ class Bridge(Transform):
     """How many times k hits to score exactly: 40 held .96 to 1 of the exact ten on real models, and
     .88 on the small networks of the digits."""
 
-    def query_features(self, queries: Vectors, /) -> Vectors:
+    def query_features(self, queries: Vectors | Checked, /) -> Vectors:
         """Features of new-model queries: float32 (q, old.dimension + 1).
 
         Scaled so that each query's exact scores with a typical gallery have spread 1.
         """
-        given = check_vectors(queries, self.source.dimension, what=f"queries of {self.source.name}")
-        return self._features(as_compared(given, self.source))
+        given = checked(queries, self.source, what=f"queries of {self.source.name}")
+        return self._features(given.compared)
 
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
+    def gallery_features(self, vectors: Vectors | Checked, /) -> Vectors:
         """Features of stored old vectors: float32 (n, old.dimension + 1)."""
-        given = check_vectors(vectors, self.target.dimension, what=f"vectors of {self.target.name}")
-        return _gallery_features(as_compared(given, self.target), self._arrays["length"])
+        given = checked(vectors, self.target, what=f"vectors of {self.target.name}")
+        return _gallery_features(given.compared, self._arrays["length"])
 
     def confidence(self, rows: Vectors) -> Vectors:
         """Length of the mapped vector about the centre, float32 (n,); see `uncertainty`."""

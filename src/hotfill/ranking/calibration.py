@@ -75,7 +75,7 @@ class Line(Calibrated):
 @final
 @dataclass(frozen=True, slots=True)
 class Uncalibrated(Calibration):
-    """Scores as they are: the naive merge, right only where the scales agree already."""
+    """Scores unchanged: the naive merge, right only where the scales agree already."""
 
     kind: ClassVar[str] = "none"
     per_query: ClassVar[bool] = False
@@ -138,11 +138,15 @@ class Tail(Calibration):
         """The quantiles."""
         return {"quantiles": self.quantiles}
 
+    def background(self, scores: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each query's m and u, (q,), from its scores with reference items, (q, r)."""
+        return _background(scores, self.quantiles)
+
     def prepare(self, old_reference: Scores, new_reference: Scores) -> Calibrated:
         """Measure both backgrounds of each query, (q, r) with r >= 20."""
         check_reference(old_reference, new_reference, least=MIN_REFERENCE)
-        old_middle, old_rise = _background(old_reference, self.quantiles)
-        new_middle, new_rise = _background(new_reference, self.quantiles)
+        old_middle, old_rise = self.background(old_reference)
+        new_middle, new_rise = self.background(new_reference)
         scale = new_rise / old_rise
         return Line(scale, new_middle - old_middle * scale)
 

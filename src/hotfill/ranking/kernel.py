@@ -1,55 +1,49 @@
-"""The kernel map: old vectors to the new space by kernel ridge regression.
+"""The kernel map: old vectors to the new space by kernel ridge regression (see `regression`).
 
-With unit-length old vectors about their mean, g', landmarks l_j (pairs' own old vectors) and
+The regression predicts p = W (y - mean), the whitened new vector. Two further steps make its
+vectors fit to stand in one index with the new model's own, at unit length:
 
-    k(g, l) = exp(-sharpness |g' - l'|^2 / m),       m = median squared distance between landmarks
-
-the map is sum_j k(g, l_j) a_j, fitted in closed form: what a two-layer network would do, without
-a training loop, and chosen by held-out pairs. Where the old space holds what the new one needs but
-not along straight lines, it is far better than an affine map. [kernel ridge: textbook; landmarks
-as in the Nyström method]
-
-Two further steps make its vectors fit to stand in one index beside the new model's own:
-
-1. directions are weighed: the regression predicts p = W(y - mean), W = (C + r I)^(-w/2) as in
-   `bridge`; then d = W p / |p| has as its plain inner product with a new query the weighed cosine;
+1. d = W p / |p| has as its plain inner product with a new query the whitened cosine;
 2. the result is placed: level * mean direction + reach * d + a rest in the direction that new
    vectors use least, which restores unit length. Level and reach are those two numbers with which
-   held-out queries see mapped and true vectors stand out alike, in their upper quantiles
-   (`scoring.tail` does so for each query; here once, inside the vectors).
+   held-out queries see mapped and true vectors stand out alike, in their upper quantiles.
 
-[both steps derived here]
+`impute.Imputation` does not need the second step's rest, and ranks better, where the index compares
+by the inner product.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError
 from hotfill.ranking.bridge import Bridge, fit_bridge
-from hotfill.ranking.pairs import agreement, check_pairs, refuse_constant
-from hotfill.ranking.transform import BATCH_ROWS, Transform, as_compared, has_free_length
+from hotfill.ranking.pairs import check_pairs, refuse_constant
+from hotfill.ranking.regression import (
+    LANDMARKS,
+    PAIRS_MOST,
+    PENALTIES,
+    SHARPNESSES,
+    KernelRegression,
+    choose_kernel,
+    fit_kernel_regression,
+    fit_whitening,
+)
+from hotfill.ranking.transform import StampedTransform
+from hotfill.vectors import checked, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.ranking.transform import Facts
     from hotfill.types import ModelId, Vectors
+    from hotfill.vectors import Checked
 
 
 MIN_PAIRS = 50
-SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
-PENALTIES = (0.03, 0.1, 0.3, 1.0)
-WHITENING, FLOOR = 0.4, 0.3  # as in `bridge.BridgeForm`
 
-_LANDMARKS = 2000
-_PRECISION = 1e-7  # of float32
-_TRIED = 1200  # landmarks with which the combinations are compared
-_PAIRS_MOST = 4_000  # more pairs change little once every landmark has several
 _HELD_OUT_MOST = 500
 _HELD_OUT_SHARE = 5  # one in five
 _QUANTILES = (0.90, 0.95, 0.97, 0.98, 0.99)
@@ -57,7 +51,7 @@ _PLACING_QUERIES = 200
 
 
 @final
-class KernelMap(Transform):
+class KernelMap(StampedTransform):
     """Old vectors to the new space; see the module.
 
     arrays: centre (source,), landmarks (m, source), weights (m, target), exponent (1,),
@@ -89,10 +83,8 @@ class KernelMap(Transform):
             )
 
     def weighed(self, rows: Vectors) -> Vectors:
-        """Map rows as their space compares them to unit vectors of the weighed new space."""
-        predicted = self._predict(rows)
-        lengths = np.maximum(np.linalg.norm(predicted, axis=1, keepdims=True), 1e-20)
-        return np.asarray(predicted / lengths, dtype=np.float32)
+        """Map rows as their space compares them to unit vectors of the whitened new space."""
+        return unit(self._predict(rows))
 
     def confidence(self, rows: Vectors) -> Vectors:
         """Length of the prediction, float32 (n,), for rows as their space compares them."""
@@ -100,15 +92,13 @@ class KernelMap(Transform):
 
     def _predict(self, rows: Vectors) -> Vectors:
         arrays = self._arrays
-        turned = _about(rows, arrays["centre"])
-        kernel = _kernel(turned, arrays["landmarks"], float(arrays["exponent"][0]))
-        return np.asarray(kernel @ arrays["weights"], dtype=np.float32)
+        return KernelRegression(
+            arrays["centre"], arrays["landmarks"], arrays["weights"], arrays["exponent"]
+        )(rows)
 
     def weighed_queries(self, queries: Vectors) -> Vectors:
         """Bring vectors of the new model to the weighed new space, of unit length."""
-        weighed = (queries - self._arrays["mean"]) @ self._arrays["back"].T
-        lengths = np.maximum(np.linalg.norm(weighed, axis=1, keepdims=True), 1e-20)
-        return np.asarray(weighed / lengths, dtype=np.float32)
+        return unit((queries - self._arrays["mean"]) @ self._arrays["back"].T)
 
     def _map(self, rows: Vectors) -> Vectors:
         arrays = self._arrays
@@ -119,25 +109,6 @@ class KernelMap(Transform):
         return np.asarray(placed + rest[:, None] * arrays["quiet"], dtype=np.float32)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Weighing:
-    """The new space weighed: coordinates along its axes, times scale."""
-
-    mean: np.ndarray
-    axes: np.ndarray
-    scale: np.ndarray
-
-    def to(self, rows: Vectors) -> Vectors:
-        moved = rows - self.mean.astype(np.float32)
-        return np.asarray(moved @ (self.axes * self.scale).astype(np.float32))
-
-    @property
-    def back(self) -> np.ndarray:
-        """W once more, from these coordinates to the new space."""
-        return np.asarray((self.axes * self.scale).T)
-
-
 def fit_kernel(
     old_vectors: Any,
     new_vectors: Any,
@@ -146,54 +117,43 @@ def fit_kernel(
     new_model: ModelId,
     sharpnesses: Sequence[float] = SHARPNESSES,
     penalties: Sequence[float] = PENALTIES,
+    landmarks: int = LANDMARKS,
 ) -> KernelMap:
     """Fit the kernel map from pairs.
 
     old_vectors, new_vectors: (n, dimension) in random order, row i of both is the same item,
-        n >= 50. At most 4,000 are used, of which 2,000 as landmarks.
+        n >= 50. At most 4,000 are used.
     sharpnesses, penalties: the combination whose mapped held-out items best agree with the new
         model's own neighbours (`agreement`) is used.
+    landmarks: how many pairs kernels stand on, at most: an item costs one value of each.
     Raises ShapeError (also: a new space where length has a meaning), VectorError, InputError.
     """
     old, new = check_pairs(
         old_vectors, new_vectors, source=old_model, target=new_model, least=MIN_PAIRS
     )
-    old, new = old[:_PAIRS_MOST], new[:_PAIRS_MOST]
+    old, new = old[:PAIRS_MOST], new[:PAIRS_MOST]
     refuse_constant(old, old_model)
     refuse_constant(new, new_model)
     held = min(_HELD_OUT_MOST, len(old) // _HELD_OUT_SHARE)
-    centre = old[held:].mean(axis=0, dtype=np.float64)
-    turned = _about(old, centre)
-    weighing = _weigh(new[held:])
-    targets = weighing.to(new)
-    unit_exponent = 1.0 / _median_square(turned[held : held + _LANDMARKS])
-    best: tuple[float, float, float, np.ndarray] | None = None
-    tried = slice(held, held + _TRIED)
-    for sharpness in sharpnesses:
-        gram = _kernel(turned[tried], turned[tried], sharpness * unit_exponent)
-        seen = _kernel(turned[:held], turned[tried], sharpness * unit_exponent)
-        for penalty in penalties:
-            mapped = _solve(gram, seen.T, penalty).T @ targets[tried]
-            score = agreement(targets[:held], mapped)
-            if best is None or score > best[0]:
-                best = (score, sharpness, penalty, mapped)
-    assert best is not None
-    score, sharpness, penalty, mapped = best
-    across = weighing.mean / max(float(np.linalg.norm(weighing.mean)), 1e-12)
+    whitening = fit_whitening(new[held:])
+    targets = whitening(new)
+    sharpness, penalty, score = choose_kernel(old, targets, sharpnesses, penalties)
+    judged = fit_kernel_regression(old[held:], targets[held:], sharpness=sharpness, penalty=penalty)
+    across = whitening.mean / max(float(np.linalg.norm(whitening.mean)), 1e-12)
     # The direction of least variance, made square to the mean: no query tells items apart by it.
-    quiet = weighing.axes[:, 0] - across * float(weighing.axes[:, 0] @ across)
+    quiet = np.linalg.eigh(whitening.matrix)[1][:, -1]
+    quiet = quiet - across * float(quiet @ across)
     quiet = quiet / max(float(np.linalg.norm(quiet)), 1e-12)
-    level, reach = _place(new[:held], across, _directions(mapped, weighing.back, across))
-    exponent = sharpness * unit_exponent
-    landmarks = turned[:_LANDMARKS]
-    weights = _fit_all(turned, targets, landmarks, exponent, penalty)
+    level, reach = _place(
+        new[:held], across, _directions(judged(old[:held]), whitening.matrix, across)
+    )
+    regression = fit_kernel_regression(
+        old, targets, sharpness=sharpness, penalty=penalty, landmarks=landmarks
+    )
     arrays = {
-        "centre": centre,
-        "landmarks": landmarks,
-        "weights": weights,
-        "exponent": np.array([exponent]),
-        "back": weighing.back,
-        "mean": weighing.mean,
+        **regression.arrays,
+        "back": whitening.matrix,
+        "mean": whitening.mean,
         "across": across,
         "quiet": quiet,
         "level": np.array([level]),
@@ -202,76 +162,17 @@ def fit_kernel(
     facts: Facts = {
         "method": "kernel ridge",
         "pairs": len(old),
-        "landmarks": len(landmarks),
-        "sharpness": float(sharpness),
-        "penalty": float(penalty),
-        "held_out_agreement": float(score),
+        "landmarks": len(regression.landmarks),
+        "sharpness": sharpness,
+        "penalty": penalty,
+        "held_out_agreement": score,
     }
     return KernelMap(old_model, new_model, arrays, facts)
 
 
-def _weigh(new: Vectors) -> _Weighing:
-    mean = new.mean(axis=0, dtype=np.float64)
-    values, axes = np.linalg.eigh(
-        np.cov(new.T.astype(np.float64), bias=True).reshape(new.shape[1], -1)
-    )
-    values = np.maximum(values, 0.0)
-    return _Weighing(mean, axes, (values + FLOOR * values.mean()) ** (-WHITENING / 2))
-
-
-def _about(rows: np.ndarray, centre: np.ndarray) -> Vectors:
-    moved = rows - centre
-    lengths = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-    return np.asarray(moved / lengths, dtype=np.float32)
-
-
-def _kernel(rows: Vectors, landmarks: Vectors, exponent: float) -> Vectors:
-    values = rows @ landmarks.T  # both of unit length: |a - b|^2 = 2 - 2 <a, b>
-    values -= np.float32(1)
-    values *= np.float32(2 * exponent)
-    np.exp(values, out=values)
-    return values
-
-
-def _median_square(turned: Vectors) -> float:
-    some = turned[:500]
-    return max(float(np.median(2 - 2 * some @ some.T)), 1e-6)
-
-
-def _solve(gram: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """Solve in the precision of gram: float32 will do to compare, not to keep."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    system = gram.copy()
-    system[np.diag_indices(len(gram))] += penalty + _PRECISION * np.trace(system)
-    return np.asarray(cho_solve(cho_factor(system, overwrite_a=True), targets, overwrite_b=False))
-
-
-def _fit_all(
-    turned: Vectors, targets: np.ndarray, landmarks: Vectors, exponent: float, penalty: float
-) -> np.ndarray:
-    """Fit on all pairs; more pairs than landmarks are summed batch by batch (Nyström)."""
-    gram = _kernel(landmarks, landmarks, exponent).astype(np.float64)
-    if len(turned) == len(landmarks):
-        return _solve(gram, targets, penalty)
-    from scipy.linalg import solve
-
-    squares = penalty * gram
-    crossed = np.zeros((len(landmarks), targets.shape[1]))
-    for start in range(0, len(turned), BATCH_ROWS):
-        stretch = slice(start, start + BATCH_ROWS)
-        kernel = _kernel(turned[stretch], landmarks, exponent).astype(np.float64)
-        squares += kernel.T @ kernel
-        crossed += kernel.T @ targets[stretch]
-    # Kernel values are float32: directions below that precision are noise and must not be solved.
-    squares += _PRECISION * np.trace(squares) * np.eye(len(squares))
-    return np.asarray(solve(squares, crossed, assume_a="pos"))
-
-
 def _directions(weighed: np.ndarray, back: np.ndarray, across: np.ndarray) -> np.ndarray:
     """W p / |p| without its part along the mean."""
-    lengths = np.linalg.norm(weighed, axis=1, keepdims=True)
-    directions = (weighed / np.maximum(lengths, 1e-20)) @ back
+    directions = unit(weighed) @ back
     return np.asarray(directions - np.outer(directions @ across, across))
 
 
@@ -303,18 +204,18 @@ def _upper(scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.quantile(others, _QUANTILES, axis=1, method="lower"))
 
 
-# The kernel bridge: searched like a bridge, its best hits scored through the kernel map ----------
-# The store is searched with a linear `bridge`; the hits read back are mapped by `kernel` and
-# compared with the query in the weighed new space,
-#     exact(q, g) = < W(q - mean), p(g) > / |p(g)|,
-# p the kernel regression. No stored vector is rewritten. Scoring a hit costs one row of kernel
-# values, so it pays where old and new space are not joined by straight lines: far better on the
-# small networks measured, a little better on image models, no better on text.
-
-
 @final
-class KernelBridge(Transform):
-    """New-model queries to vectors that search old space; see the module.
+class KernelBridge(StampedTransform):
+    """New-model queries to vectors that search old space; hits are scored through the kernel map.
+
+    The store is searched with a linear `Bridge`; the hits read back are mapped by `kernel` and
+    compared with the query in the whitened new space,
+
+        exact(q, g) = < W(q - mean), p(g) > / |p(g)|,        p the kernel regression.
+
+    No stored vector is rewritten. Scoring a hit costs one row of kernel values, so it pays where
+    old and new space are not joined by straight lines: far better on the small networks measured,
+    a little better on image models, no better on text.
 
     source: the new model. target: the old model.
     arrays: those of a `Bridge` as "bridge.NAME", of a `KernelMap` as "kernel.NAME".
@@ -329,15 +230,15 @@ class KernelBridge(Transform):
         """The map of old vectors to the new space within, for `prefill`."""
         return self._kernel
 
-    def query_features(self, queries: Vectors, /) -> Vectors:
+    def query_features(self, queries: Vectors | Checked, /) -> Vectors:
         """Features of new-model queries, the weighed query: float32 (q, new.dimension)."""
-        given = check_vectors(queries, self.source.dimension, what=f"queries of {self.source.name}")
-        return self._kernel.weighed_queries(as_compared(given, self.source))
+        given = checked(queries, self.source, what=f"queries of {self.source.name}")
+        return self._kernel.weighed_queries(given.compared)
 
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
+    def gallery_features(self, vectors: Vectors | Checked, /) -> Vectors:
         """Features of stored old vectors, mapped and weighed: float32 (n, new.dimension)."""
-        given = check_vectors(vectors, self.target.dimension, what=f"vectors of {self.target.name}")
-        return self._kernel.weighed(as_compared(given, self.target))
+        given = checked(vectors, self.target, what=f"vectors of {self.target.name}")
+        return self._kernel.weighed(given.compared)
 
     def confidence(self, rows: Vectors) -> Vectors:
         """Length of the kernel's prediction, float32 (n,); see `uncertainty`."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from hotfill.errors import InputError, VectorError
 from hotfill.ranking.pairs import check_pairs, varied_pairs
-from hotfill.ranking.transform import BATCH_ROWS, Affine, has_free_length
+from hotfill.ranking.transform import BATCH_ROWS, Affine
+from hotfill.vectors import has_free_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Map:
+class RidgeMap:
     """x -> x matrix + offset, float64: matrix (first, second), offset (second,)."""
 
     matrix: np.ndarray
@@ -116,7 +117,7 @@ class Moments:
         crossed = self._xy / self.count - np.outer(self.mean_first, self.mean_second)
         return np.asarray(self.first_axes[1].T @ crossed)
 
-    def ridge(self, penalty: float) -> Map:
+    def ridge(self, penalty: float) -> RidgeMap:
         """Solve the ridge regression of y on x; see `ridge`. One decomposition serves all."""
         values, directions = self.first_axes
         # Directions without any spread carry nothing, and penalty 0 must not divide by 0.
@@ -127,7 +128,7 @@ class Moments:
             0.0,
         )
         matrix = directions @ (scale[:, None] * self._projected)
-        return Map(matrix, self.mean_second - self.mean_first @ matrix)
+        return RidgeMap(matrix, self.mean_second - self.mean_first @ matrix)
 
     def refuse_constant(self, first: ModelId, second: ModelId) -> None:
         """Raise VectorError where x or y never varies, from which nothing can be learned."""

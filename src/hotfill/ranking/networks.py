@@ -1,4 +1,6 @@
-"""The forward map of FCT and FastFill: stored old vectors, with or without side-information.
+"""Maps that are trained (by `hotfill.lab.training`), and applied here without torch.
+
+The forward map of FCT and FastFill takes stored old vectors, with or without side-information:
 
     branch old : d_o -> 2 d_o -> 2 d_n         } each layer with ReLU, batch normalisation folded in
     branch side: d_s -> 2 d_s -> 2 d_n         }
@@ -19,24 +21,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, ShapeError
-from hotfill.ranking.transform import (
-    Transform,
-    apply_stack,
-    as_compared,
-    check_stack,
-    depth_of,
-    refuse_others,
-)
+from hotfill.ranking.transform import StampedTransform
 from hotfill.types import ModelId
+from hotfill.vectors import as_compared, check_vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hotfill.types import Vectors
 
 
 @final
-class ForwardMap(Transform):
+class ForwardMap(StampedTransform):
     """Old vectors to the new space, and how doubtful each is; see the module.
 
     source: the old model, or the joint space of old model and side model.
@@ -117,13 +114,11 @@ def join(
     return np.hstack([as_compared(old, old_model), as_compared(side, side_model)])
 
 
-# The multi-layer perceptron: what the reverse query transform and the learned new space are ------
-
-STACK = "layers"
+STACK = "layers"  # of an `MlpMap`
 
 
 @final
-class Mlp(Transform):
+class MlpMap(StampedTransform):
     """x -> (... relu(x M_0 + o_0) M_1 + o_1 ...); the last layer without ReLU. Numpy only.
 
     arrays: a stack "layers" from source.dimension to target.dimension; see `stack`. Trained by
@@ -145,16 +140,13 @@ class Mlp(Transform):
         return apply_stack(rows, self._arrays, STACK)
 
 
-# The residual MLP with a diagonal scale: Drift-Adapter's third map, for unequal dimensions too ---
-#     x -> scale * ( x W + o + gelu(x W_1 + o_1) W_2 )
-# Source: Vejendla 2025 (section 5 of the method notes) [read in a third party's transcription],
-# where W is the identity; for unequal dimensions the identity becomes a linear map [as proposed
-# there].
-
-
 @final
-class ResidualMlp(Transform):
-    """See the module; gelu is the exact one, y Phi(y).
+class ResidualMlp(StampedTransform):
+    """x -> scale * (x W + o + gelu(x W_1 + o_1) W_2), gelu(y) = y Phi(y).
+
+    Drift-Adapter's third map, for unequal dimensions too. Source: Vejendla 2025 (section 5 of the
+    method notes) [read in a third party's transcription], where W is the identity; for unequal
+    dimensions it becomes a linear map [as proposed there].
 
     arrays: straight (source, target), offset and scale (target,), inner (source, hidden),
     inner_offset (hidden,), outer (hidden, target).
@@ -183,3 +175,90 @@ class ResidualMlp(Transform):
         bent = (inner * ndtr(inner)) @ arrays["outer"]
         mapped = (rows @ arrays["straight"] + arrays["offset"] + bent) * arrays["scale"]
         return np.asarray(mapped, dtype=np.float32)
+
+
+@final
+class ResidualMap(StampedTransform):
+    """x -> x S + relu(x W_1 + o_1) W_2 + o_2: what BiCT and DMU train as their forward map.
+
+    Source: our reading of the abstracts of BiCT and DMU; see `hotfill.lab.losses.maps.Residual`.
+
+    arrays: straight (source, target), inner (source, hidden), inner_offset (hidden,),
+    outer (hidden, target), outer_offset (target,).
+    """
+
+    kind: ClassVar[str] = "residual"
+
+    def _check(self) -> None:
+        source, target = self.source.dimension, self.target.dimension
+        hidden = len(self._arrays.get("inner_offset", ()))
+        expected = {
+            "inner": (source, hidden),
+            "inner_offset": (hidden,),
+            "outer": (hidden, target),
+            "outer_offset": (target,),
+            "straight": (source, target),
+        }
+        self._check_shapes("a residual map", expected)
+
+    def _map(self, rows: Vectors) -> Vectors:
+        arrays = self._arrays
+        inner = np.maximum(rows @ arrays["inner"] + arrays["inner_offset"], 0)
+        mapped = rows @ arrays["straight"] + inner @ arrays["outer"] + arrays["outer_offset"]
+        return np.asarray(mapped, dtype=np.float32)
+
+
+# A stack: linear layers with ReLU between them. Layer i of the stack "psi" is two arrays,
+# "psi.matrix_i" (in, out) and "psi.offset_i" (out,). Batch normalisation is an affine map once
+# training is over, so it is folded into the layer before it when a network is exported.
+
+
+def check_stack(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
+    """Return the widths that a stack takes and gives. Raises ShapeError where layers do not fit."""
+    depth = depth_of(arrays, name)
+    if depth == 0:
+        raise ShapeError(f"expected the layers of {name!r}, got none")
+    taken, given = 0, 0
+    for layer in range(depth):
+        matrix, offset = arrays[f"{name}.matrix_{layer}"], arrays.get(f"{name}.offset_{layer}")
+        if (
+            matrix.ndim != 2
+            or offset is None
+            or offset.shape != (matrix.shape[1],)
+            or (layer > 0 and matrix.shape[0] != given)
+        ):
+            raise ShapeError(
+                f"layer {layer} of {name!r} does not fit: matrix {matrix.shape}, offset "
+                f"{None if offset is None else offset.shape}, layer before gives {given}"
+            )
+        taken = matrix.shape[0] if layer == 0 else taken
+        given = matrix.shape[1]
+    return taken, given
+
+
+def depth_of(arrays: Mapping[str, np.ndarray], name: str) -> int:
+    """Count the layers of a stack."""
+    depth = 0
+    while f"{name}.matrix_{depth}" in arrays:
+        depth += 1
+    return depth
+
+
+def apply_stack(
+    rows: Vectors, arrays: Mapping[str, np.ndarray], name: str, *, last_relu: bool = False
+) -> Vectors:
+    """Send rows through a stack: ReLU after every layer, after the last only if asked."""
+    depth = depth_of(arrays, name)
+    for layer in range(depth):
+        rows = rows @ arrays[f"{name}.matrix_{layer}"] + arrays[f"{name}.offset_{layer}"]
+        if layer < depth - 1 or last_relu:
+            rows = np.maximum(rows, 0, out=rows)
+    return np.asarray(rows, dtype=np.float32)
+
+
+def refuse_others(arrays: Mapping[str, np.ndarray], names: set[str]) -> None:
+    """Raise ShapeError where an array does not belong to one of these stacks."""
+    for array in arrays:
+        stack, _, layer = array.partition(".")
+        if stack not in names or not layer.startswith(("matrix_", "offset_")):
+            raise ShapeError(f"expected layers of {', '.join(sorted(names))}; got {array!r}")

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError, VectorError
-from hotfill.ranking.transform import as_compared
+from hotfill.vectors import as_compared, check_vectors, unit
 
 if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
@@ -72,8 +71,8 @@ _NEIGHBOURS = 5
 
 def agreement(true: np.ndarray, mapped: np.ndarray) -> float:
     """Compare by cosine: true, mapped (n, d), row i of both is the same item. Returns 0 to 1."""
-    true = true / np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-20)
-    mapped = mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-20)
+    true = unit(true)
+    mapped = unit(mapped)
     wanted, got = true @ true.T, true @ mapped.T
     own = np.diag(got).copy()
     reciprocal = float(np.mean(1.0 / (1 + np.sum(got > own[:, None], axis=1))))
@@ -92,7 +91,7 @@ def neighbours_kept(true: np.ndarray, scores: np.ndarray, k: int = 10) -> float:
 
     true: (n, d), compared by cosine. scores: (n, n), row i is the query made of item i.
     """
-    true = true / np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-20)
+    true = unit(true)
     wanted, got = true @ true.T, np.array(scores)
     np.fill_diagonal(wanted, -np.inf)
     np.fill_diagonal(got, -np.inf)

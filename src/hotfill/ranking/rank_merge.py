@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.errors import InputError, ShapeError
+from hotfill.ties import best_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +56,9 @@ def rank_merge(sides: Sequence[SideHits], k: int) -> RankedHits:
     sides: oldest first, as `Gallery.spaces`. An item found on several, because it moved during
         the search, counts on the newest only.
     k: >= 1. Fewer hits come back where there are fewer.
-    Equal scores are ordered by the rank within their side, then by item id; never by side, which
-    would favour one model.
+    Equal scores, which are those that differ by no more than rounding (see `hotfill.ties`), are
+    ordered by the rank within their side, where a gallery puts the model's own vectors before
+    those a transform made, and then by item id; never by side, which would favour one model.
     Raises InputError (no side, k < 1, a score that is NaN), ShapeError (lengths differ).
     """
     if not sides or k < 1:
@@ -71,11 +73,10 @@ def rank_merge(sides: Sequence[SideHits], k: int) -> RankedHits:
         raise InputError("a comparable score is NaN; were the queries calibrated for these sides?")
     lengths = [len(side.item_ids) for side in kept]
     ranks = np.concatenate([np.arange(length) for length in lengths])
-    order = np.lexsort((ranks, -scores))
-    best = _by_id_where_equal(order, scores, ranks, ids, k)[:k]
+    best = best_first(scores, lambda rows: [(int(ranks[row]), ids[row]) for row in rows])[:k]
     return RankedHits(
         item_ids=tuple(ids[row] for row in best.tolist()),
-        scores=scores[best],
+        scores=np.minimum.accumulate(scores[best]),  # equal ones may stand the other way round
         raw_scores=raw[best],
         sides=np.repeat(np.arange(len(kept)), lengths)[best],
     )
@@ -94,22 +95,6 @@ def _newest_only(sides: Sequence[SideHits]) -> list[SideHits]:
         newer.update(side.item_ids)
         kept.append(side)
     return kept[::-1]
-
-
-def _by_id_where_equal(
-    order: NDArray[np.intp],
-    scores: NDArray[np.float32],
-    ranks: NDArray[np.int64],
-    ids: list[str],
-    k: int,
-) -> NDArray[np.intp]:
-    """Order by item id what neither score nor rank orders; rare, so looked for first."""
-    a, b = order[:-1], order[1:]
-    equal = (scores[a] == scores[b]) & (ranks[a] == ranks[b])
-    if not equal[:k].any():
-        return order
-    keys = [(-scores[row], ranks[row], ids[row], row) for row in order.tolist()]
-    return np.array([key[-1] for key in sorted(keys)], dtype=np.intp)
 
 
 # Reciprocal rank fusion: the baseline that looks at ranks only -----------------------------------

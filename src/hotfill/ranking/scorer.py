@@ -12,73 +12,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
+from hotfill.ranking.bridge import Bridge
 from hotfill.ranking.calibration import Calibrated, Scores
+from hotfill.ranking.kernel import KernelBridge
 from hotfill.ranking.rank_merge import RankedHits, SideHits, rank_merge
+from hotfill.ranking.transform import StampedTransform
+from hotfill.ties import best_first
+from hotfill.vectors import Checked, as_stored, check_vectors, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hotfill.ranking.calibration import Calibration
+    from hotfill.stores.base import Found, Hits
     from hotfill.types import ModelId, Transform, Vectors
 
+OLD_QUERY_WEIGHT = 1 / 3
+"""Of an old item's score, where it counts at all. A third, chosen on labelled pairs."""
 
-# How stores compare: the score of a query with a vector in a space -------------------------------
-
-
-def compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
-    """Score each query with each vector as a store does: (q, n) float32, higher is better."""
-    return compare_as_they_are(
-        of_unit_length(queries, model), of_unit_length(vectors, model), model
-    )
-
-
-def of_unit_length(vectors: Vectors, model: ModelId) -> Vectors:
-    """Divide rows by their lengths where the space is compared by the cosine."""
-    if model.metric != "cosine":
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths, dtype=np.float32)
-
-
-def compare_as_they_are(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
-    """Compare rows that are of unit length already where the cosine wants them so."""
-    scores = queries @ vectors.T
-    if model.metric == "l2":
-        squares = np.square(queries).sum(axis=1)[:, None] + np.square(vectors).sum(axis=1)
-        scores = -np.sqrt(np.maximum(squares - 2 * scores, 0))
-    return np.asarray(scores, dtype=np.float32)
-
-
-# An old side of the gallery, and how it is searched with a query of the new model ----------------
-
-
-@runtime_checkable
-class Bridge(Protocol):
-    """A transform of queries that can also score stored old vectors exactly.
-
-    Called, it gives the vectors to search with, whose scores only approximate. The exact score is
-    the inner product of the two features.
-    """
-
-    @property
-    def overfetch(self) -> int:
-        """How many times k hits to search for, so that the exact k best are among them."""
-        ...
-
-    def query_features(self, queries: Vectors, /) -> Vectors:
-        """Features of new-model queries: float32 (q, f)."""
-        ...
-
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
-        """Features of old vectors: float32 (n, f)."""
-        ...
+Read: TypeAlias = "Callable[[Sequence[str], ModelId], Found]"
+"""Reads vectors of some items in a space, as `Gallery.vectors`."""
 
 
 @final
@@ -91,155 +50,17 @@ class Side:
         each query with the old model too. A `Bridge` scores the best hits a second time, exactly.
     calibration: the side's scores to the new side's scale.
     reference: vectors of the reference items in this space, float32 (r, dimension).
-    own_share: of an item's calibrated score, what the query embedded by the side's own model has to
-        say beside the transform's; 0 to less than 1. Counts for queries that come with it.
+    old_query_weight: the share of an item's calibrated score that the query embedded by the side's
+        own model gives, the transform giving the rest; 0 to less than 1. Counts for queries that
+        come with it. It is for queries of another kind than the items (claims and abstracts),
+        where a map fitted on items can lose what the old model knew of queries.
     """
 
     model: ModelId
     transform: Transform | None
     calibration: Calibration
     reference: Vectors
-    own_share: float = 0.0
-
-
-def checked_side(side: Side, new_model: ModelId, references: int) -> Side:
-    """Refuse what does not belong to these models; give the side with its reference frozen."""
-    if side.transform is not None:
-        for what, expected, received in (
-            ("the source of a side's transform", new_model, side.transform.source),
-            ("the target of a side's transform", side.model, side.transform.target),
-        ):
-            if expected != received:
-                raise ModelMismatchError(what, expected, received)
-    if not 0 <= side.own_share < 1:
-        raise InputError(f"own_share: expected 0 to less than 1, got {side.own_share}")
-    reference = frozen_reference(side.reference, side.model)
-    if len(reference) != references:
-        raise ShapeError(
-            f"expected {references} reference items on every side, got {len(reference)} "
-            f"of {side.model}"
-        )
-    return replace(side, reference=reference)
-
-
-def frozen_reference(vectors: Any, model: ModelId) -> Vectors:
-    """Copy reference vectors, of unit length, so that nobody can write to them."""
-    checked = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
-    lengths = np.linalg.norm(checked, axis=1)
-    if np.any(np.abs(lengths - 1) > 1e-6):  # so that a saved scorer comes back bit for bit
-        checked = of_unit_length(checked, model)  # once, not for every query
-    copy = checked.copy()
-    copy.flags.writeable = False
-    return copy
-
-
-# A query's view by the side's own model, beside that of the new model carried over ---------------
-# Where queries are of another kind than the items (claims and abstracts), a map fitted on items can
-# lose what the old model knew of queries. Its own encoding, where there still is one, brings it
-# back.
-
-OWN_SHARE = 1 / 3
-"""Of an old item's score, where it counts at all. Chosen on labelled pairs, see decision 0003."""
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnView:
-    """A side as its own model sees it: q queries embedded by it, of unit length, calibrated."""
-
-    side: Side
-    queries: Vectors
-    calibrated: Calibrated
-
-    @classmethod
-    def of(cls, side: Side, own: Vectors, new_scores: Scores) -> OwnView:
-        """Calibrate; new_scores: (q, r), the new side's scores of the reference items."""
-        queries = of_unit_length(own, side.model)
-        old_scores = compare_as_they_are(queries, side.reference, side.model)
-        return cls(side, queries, side.calibration.prepare(old_scores, new_scores))
-
-    def blend(self, query: int, stored: Vectors, scores: Scores) -> Scores:
-        """Give the side's own model its share of the scores of stored vectors."""
-        own = compare(self.queries[query : query + 1], stored, self.side.model)[0]
-        share = self.side.own_share
-        return (1 - share) * scores + share * self.calibrated(query, own)
-
-
-def own_queries_of(
-    side: Side, count: int, own_queries: Mapping[ModelId, Vectors]
-) -> Vectors | None:
-    """Find the queries embedded by the side's own model, where they count."""
-    if side.transform is not None and not (side.own_share and side.model in own_queries):
-        return None
-    if side.model not in own_queries:
-        raise InputError(
-            f"the side of {side.model} has no transform: pass the queries embedded by that model "
-            "as own_queries"
-        )
-    own = check_vectors(
-        own_queries[side.model], side.model.dimension, what=f"queries of {side.model.name}"
-    )
-    if len(own) != count:
-        raise ShapeError(f"expected {count} queries of {side.model}, got {len(own)}")
-    return own
-
-
-def searching_vectors(side: Side, new: Vectors, own: Vectors | None) -> Vectors:
-    """Make the vectors to search a side with.
-
-    Two views of a query are one vector of old space, their sum, once both scatter the scores of the
-    reference items alike: inner products add up.
-    """
-    if side.transform is None:
-        assert own is not None  # `own_queries_of` saw to it
-        return own
-    carried = side.transform(new)
-    if own is None:
-        return carried
-    share = side.own_share
-    views = ((1 - share, carried), (share, of_unit_length(own, side.model)))
-    summed = sum(part / _spread(view, side.reference) * view for part, view in views)
-    return np.asarray(summed, dtype=np.float32)
-
-
-def _spread(queries: Vectors, reference: Vectors) -> NDArray[np.float32]:
-    """Standard deviation of each query's inner products with the reference items, (q, 1)."""
-    spread = (queries @ reference.T).std(axis=1, keepdims=True)
-    return np.asarray(np.maximum(spread, 1e-12))
-
-
-class HitLists(Protocol):
-    """What a search of one side found; `hotfill.stores.base.Hits` is one."""
-
-    @property
-    def item_ids(self) -> Sequence[Sequence[str]]:
-        """Per query the item ids, best first."""
-        ...
-
-    @property
-    def scores(self) -> Sequence[NDArray[np.float32]]:
-        """Per query the scores, higher is better."""
-        ...
-
-
-class FoundVectors(Protocol):
-    """Stored vectors read back; `hotfill.stores.base.Found` is one."""
-
-    @property
-    def item_ids(self) -> Sequence[str]:
-        """Those asked for that have a vector, in the order asked."""
-        ...
-
-    @property
-    def vectors(self) -> Vectors:
-        """Float32 (n, dimension)."""
-        ...
-
-
-_NONE = np.empty((0, 0), dtype=np.float32)
-
-Read: TypeAlias = "Callable[[Sequence[str], ModelId], FoundVectors]"
-"""Reads stored vectors of some items in a space, as `Gallery.vectors`."""
+    old_query_weight: float = 0.0
 
 
 @final
@@ -254,11 +75,12 @@ class Scorer:
 
     def __init__(self, new_model: ModelId, new_reference: Vectors, sides: Sequence[Side]) -> None:
         self.new_model = new_model
-        self.new_reference = frozen_reference(new_reference, new_model)
-        self.sides = tuple(checked_side(side, new_model, len(self.new_reference)) for side in sides)
-        # Asked once: a check against a protocol costs a tenth of preparing a query.
+        self.new_reference = _frozen_reference(new_reference, new_model)
+        count = len(self.new_reference)
+        self.sides = tuple(_checked_side(side, new_model, count) for side in sides)
         self._bridges = [
-            side.transform if isinstance(side.transform, Bridge) else None for side in self.sides
+            side.transform if isinstance(side.transform, Bridge | KernelBridge) else None
+            for side in self.sides
         ]
         self._reference_features = [
             _NONE if bridge is None else bridge.gallery_features(side.reference)
@@ -275,67 +97,43 @@ class Scorer:
 
     def prepare(
         self,
-        queries: Vectors,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        queries: Vectors | Checked,
+        old_queries: Mapping[ModelId, Vectors | Checked] | None = None,
         *,
         refine: bool = True,
     ) -> Prepared:
         """Make q queries of the new model ready for every side.
 
         queries: float32 (q, new_model.dimension).
-        own_queries: the same queries embedded by old models: needed for sides without a transform,
-            of use for those with an `own_share`, ignored for others.
+        old_queries: the same queries embedded by old models: needed for sides without a transform,
+            of use for those with an `old_query_weight`, ignored for others.
         refine: whether the best hits of sides with a `Bridge` are to be scored exactly.
         Raises ShapeError, VectorError, InputError (a side without a transform lacks its queries).
         """
-        new = check_vectors(queries, self.new_model.dimension, what="queries")
-        vectors: dict[ModelId, Vectors] = {}
+        new = checked(queries, self.new_model, what="queries")
+        vectors: dict[ModelId, Checked] = {}
         calibrated: dict[ModelId, Calibrated] = {}
         refined: dict[ModelId, Refined] = {}
         new_scores = _NONE
         if any(side.calibration.per_query for side in self.sides):
-            queries_as_compared = of_unit_length(new, self.new_model)
-            new_scores = compare_as_they_are(
-                queries_as_compared, self.new_reference, self.new_model
-            )
+            new_scores = compare_stored(new.rows, self.new_reference, self.new_model)
         for side, bridge, reference in zip(
             self.sides, self._bridges, self._reference_features, strict=True
         ):
-            own = own_queries_of(side, len(new), own_queries or {})
-            searching = searching_vectors(side, new, own)
+            own = _old_queries_of(side, len(new), old_queries or {})
+            searching = _searching_vectors(side, new, own)
             vectors[side.model] = searching
             old_scores = _NONE
             if side.calibration.per_query:
-                searching_as_compared = of_unit_length(searching, side.model)
-                old_scores = compare_as_they_are(searching_as_compared, side.reference, side.model)
+                old_scores = compare_stored(searching.rows, side.reference, side.model)
             calibrated[side.model] = side.calibration.prepare(old_scores, new_scores)
             if refine and bridge is not None:
                 features = bridge.query_features(new)
                 line = side.calibration.prepare(features @ reference.T, new_scores)
-                beside = None if own is None else OwnView.of(side, own, new_scores)
-                refined[side.model] = Refined(bridge, features, line, beside)
+                view = None if own is None else OldQueryView.of(side, own, new_scores)
+                refined[side.model] = Refined(bridge, features, line, view)
         vectors[self.new_model] = new
         return Prepared(vectors, calibrated, refined)
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Refined:
-    """How one side's hits are scored exactly: features of the q queries, and their calibration.
-
-    own_view: what the side's own model says of them beside, if it was asked.
-    """
-
-    bridge: Bridge
-    features: Vectors
-    calibrated: Calibrated
-    own_view: OwnView | None
-
-    def __call__(self, query: int, stored: Vectors) -> Scores:
-        """Score stored vectors (n, dimension) for one query, on the new side's scale: (n,)."""
-        exact = self.bridge.gallery_features(stored) @ self.features[query]
-        scores = self.calibrated(query, exact)
-        return scores if self.own_view is None else self.own_view.blend(query, stored, scores)
 
 
 @final
@@ -343,12 +141,12 @@ class Refined:
 class Prepared:
     """Some queries, ready to search every side.
 
-    vectors: per space float32 (q, dimension), oldest space first; give them to `Gallery.search`.
+    vectors: per space (q, dimension), checked, oldest space first; give them to `Gallery.search`.
     calibrated: per old space the calibration of the store's scores for these queries.
     refined: per old space that scores its best hits exactly, how.
     """
 
-    vectors: Mapping[ModelId, Vectors]
+    vectors: Mapping[ModelId, Checked]
     calibrated: Mapping[ModelId, Calibrated]
     refined: Mapping[ModelId, Refined]
 
@@ -357,7 +155,7 @@ class Prepared:
         return k * max([refined.bridge.overfetch for refined in self.refined.values()], default=1)
 
     def rank(
-        self, hits: Mapping[ModelId, HitLists], k: int, *, read: Read | None = None
+        self, hits: Mapping[ModelId, Hits], k: int, *, read: Read | None = None
     ) -> list[RankedHits]:
         """Merge what the sides found into one list of the k best per query.
 
@@ -381,9 +179,7 @@ class Prepared:
             for row in range(count)
         ]
 
-    def _side_hits(
-        self, space: ModelId, found: HitLists, query: int, read: Read | None
-    ) -> SideHits:
+    def _side_hits(self, space: ModelId, found: Hits, query: int, read: Read | None) -> SideHits:
         item_ids, raw = found.item_ids[query], np.asarray(found.scores[query], dtype=np.float32)
         if space not in self.calibrated:
             return SideHits(item_ids, raw, raw)
@@ -394,5 +190,144 @@ class Prepared:
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         rows = [row_of[item_id] for item_id in stored.item_ids]
         scores[rows] = refined(query, stored.vectors)
-        order = np.argsort(-scores, kind="stable")
+        order = best_first(scores, lambda equal: equal)  # equal ones as the gallery ordered them
         return SideHits([item_ids[row] for row in order], scores[order], raw[order])
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Refined:
+    """How one side's hits are scored exactly: features of the q queries, and their calibration.
+
+    old_query_view: what the side's own model says of them, if it was asked.
+    """
+
+    bridge: Bridge | KernelBridge
+    features: Vectors
+    calibrated: Calibrated
+    old_query_view: OldQueryView | None
+
+    def __call__(self, query: int, stored: Vectors) -> Scores:
+        """Score stored vectors (n, dimension) for one query, on the new side's scale: (n,)."""
+        found = Checked(stored, self.bridge.target)
+        exact = self.bridge.gallery_features(found) @ self.features[query]
+        scores = self.calibrated(query, exact)
+        if self.old_query_view is None:
+            return scores
+        return self.old_query_view.blend(query, stored, scores)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class OldQueryView:
+    """A side as its own model sees it: q queries embedded by it, of unit length, calibrated."""
+
+    side: Side
+    queries: Vectors
+    calibrated: Calibrated
+
+    @classmethod
+    def of(cls, side: Side, own: Checked, new_scores: Scores) -> OldQueryView:
+        """Calibrate; new_scores: (q, r), the new side's scores of the reference items."""
+        old_scores = compare_stored(own.rows, side.reference, side.model)
+        return cls(side, own.rows, side.calibration.prepare(old_scores, new_scores))
+
+    def blend(self, query: int, stored: Vectors, scores: Scores) -> Scores:
+        """Give the side's own model its share of the scores of stored vectors."""
+        own = compare_stored(self.queries[query : query + 1], stored, self.side.model)[0]
+        share = self.side.old_query_weight
+        return (1 - share) * scores + share * self.calibrated(query, own)
+
+
+def compare(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
+    """Score each query with each vector as a store does: (q, n) float32, higher is better."""
+    return compare_stored(as_stored(queries, model), as_stored(vectors, model), model)
+
+
+def compare_stored(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores:
+    """Score rows that are as `as_stored` returns them: (q, n) float32."""
+    scores = queries @ vectors.T
+    if model.metric == "l2":
+        squares = np.square(queries).sum(axis=1)[:, None] + np.square(vectors).sum(axis=1)
+        scores = -np.sqrt(np.maximum(squares - 2 * scores, 0))
+    return np.asarray(scores, dtype=np.float32)
+
+
+_NONE = np.empty((0, 0), dtype=np.float32)
+
+
+def _checked_side(side: Side, new_model: ModelId, references: int) -> Side:
+    """Refuse what does not belong to these models; give the side with its reference frozen."""
+    if side.transform is not None:
+        for what, expected, received in (
+            ("the source of a side's transform", new_model, side.transform.source),
+            ("the target of a side's transform", side.model, side.transform.target),
+        ):
+            if expected != received:
+                raise ModelMismatchError(what, expected, received)
+    if not 0 <= side.old_query_weight < 1:
+        raise InputError(
+            f"old_query_weight: expected 0 to less than 1, got {side.old_query_weight}"
+        )
+    reference = _frozen_reference(side.reference, side.model)
+    if len(reference) != references:
+        raise ShapeError(
+            f"expected {references} reference items on every side, got {len(reference)} "
+            f"of {side.model}"
+        )
+    return replace(side, reference=reference)
+
+
+def _frozen_reference(vectors: Any, model: ModelId) -> Vectors:
+    """Copy reference vectors, of unit length, so that nobody can write to them."""
+    rows = check_vectors(vectors, model.dimension, what=f"reference vectors of {model.name}")
+    lengths = np.linalg.norm(rows, axis=1)
+    if np.any(np.abs(lengths - 1) > 1e-6):  # so that a saved scorer comes back bit for bit
+        rows = as_stored(rows, model)  # once, not for every query
+    copy = rows.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _old_queries_of(
+    side: Side, count: int, old_queries: Mapping[ModelId, Vectors | Checked]
+) -> Checked | None:
+    """Find the queries embedded by the side's own model, where they count."""
+    if side.transform is not None and not (side.old_query_weight and side.model in old_queries):
+        return None
+    if side.model not in old_queries:
+        raise InputError(
+            f"the side of {side.model} has no transform: pass the queries embedded by that model "
+            "as old_queries"
+        )
+    own = checked(old_queries[side.model], side.model, what=f"queries of {side.model.name}")
+    if len(own) != count:
+        raise ShapeError(f"expected {count} queries of {side.model}, got {len(own)}")
+    return own
+
+
+def _searching_vectors(side: Side, new: Checked, own: Checked | None) -> Checked:
+    """Make the vectors to search a side with.
+
+    Two views of a query are one vector of old space, their sum, once both scatter the scores of the
+    reference items alike: inner products add up.
+    """
+    if side.transform is None:
+        assert own is not None  # `_old_queries_of` saw to it
+        return own
+    if isinstance(side.transform, StampedTransform):
+        carried = side.transform.carry(new)
+    else:
+        carried = checked(side.transform(new.rows), side.model, what="mapped queries")
+    if own is None:
+        return carried
+    share = side.old_query_weight
+    views = ((1 - share, carried.rows), (share, own.rows))
+    summed = sum(part / _spread(view, side.reference) * view for part, view in views)
+    return checked(summed, side.model, what="queries of two models")
+
+
+def _spread(queries: Vectors, reference: Vectors) -> NDArray[np.float32]:
+    """Standard deviation of each query's inner products with the reference items, (q, 1)."""
+    spread = (queries @ reference.T).std(axis=1, keepdims=True)
+    return np.asarray(np.maximum(spread, 1e-12))

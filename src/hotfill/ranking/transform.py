@@ -4,51 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 
 import numpy as np
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ShapeError, VectorError
+from hotfill.files import save_stamped
+from hotfill.vectors import Checked, as_compared, check_vectors, checked, has_free_length, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from hotfill.types import ModelId, Vectors
-
-
-# Transforms into files: safetensors with a stamp -------------------------------------------------
-
-STAMP = "hotfill.transform"  # the one metadata key; its value is JSON
-FORMAT = 1
-
-
-def save(path: str | Path, arrays: Mapping[str, np.ndarray], stamp: Mapping[str, object]) -> None:
-    """Write a transform's arrays, and what it says of itself, whole or not at all."""
-    from safetensors.numpy import save as to_bytes
-
-    written = json.dumps({"format": FORMAT, **stamp})
-    content = to_bytes(dict(arrays), metadata={STAMP: written})
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(target)
 
 
 Facts: TypeAlias = "Mapping[str, str | float | int]"
 """How a transform was fitted and how well: method, pairs, penalty, held-out cosine ..."""
 
-BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call beside its result
+STAMP = "hotfill.transform"
+BATCH_ROWS = 4096  # rows mapped at once; bounds the memory of a call, its result apart
 
 
-class Transform(ABC):
-    """Carries vectors from one space to another. Abstract; see `affine`, `identity`, `mlp`.
+class StampedTransform(ABC):
+    """Carries vectors from one space to another. Abstract; see `Affine`, `KernelMap`, `MlpMap`.
 
     source, target: the two spaces. arrays: the weights, copied and frozen. facts: for people.
 
@@ -59,6 +39,9 @@ class Transform(ABC):
 
     kind: ClassVar[str]
     """The word for this class in a file."""
+
+    keeps_length: ClassVar[bool] = False
+    """Whether what it gives keeps its length even where the target's vectors are of unit length."""
 
     @final
     def __init__(
@@ -107,13 +90,36 @@ class Transform(ABC):
         Raises ShapeError, VectorError (NaN, infinite, all zero, or mapped to length zero).
         """
         given = check_vectors(vectors, self.source.dimension, what=f"vectors of {self.source.name}")
+        return self._mapped(given, self.source)
+
+    @final
+    def carry(self, vectors: Checked) -> Checked:
+        """Map vectors of `source` that were checked to checked ones of `target`.
+
+        Raises VectorError (mapped to length zero or out of range), ShapeError where what it gives
+        keeps a length of its own (`keeps_length`): it is not as the target's vectors are.
+        """
+        if self.keeps_length:
+            raise ShapeError(f"{self} gives vectors to store, not to search with")
+        stored_as_compared = vectors.model if vectors.model.metric != "cosine" else None
+        mapped = self._mapped(vectors.rows, stored_as_compared)
+        if has_free_length(self.target):
+            return checked(mapped, self.target, what="mapped vectors")
+        return Checked(mapped, self.target)
+
+    @final
+    def _mapped(self, given: Vectors, compared_in: ModelId | None) -> Vectors:
+        """Map in batches. compared_in: None for rows that are as their space compares them."""
         mapped = np.empty((len(given), self.target.dimension), dtype=np.float32)
         for start in range(0, len(given), BATCH_ROWS):
-            rows = as_compared(given[start : start + BATCH_ROWS], self.source)
-            mapped[start : start + BATCH_ROWS] = self._map(rows)
+            rows = given[start : start + BATCH_ROWS]
+            mapped[start : start + BATCH_ROWS] = self._map(
+                rows if compared_in is None else as_compared(rows, compared_in)
+            )
         if not has_free_length(self.target):
             _refuse_zero(mapped)
-            mapped = as_compared(mapped, self.target)
+            if not self.keeps_length:
+                mapped = unit(mapped)
         return mapped
 
     @final
@@ -126,7 +132,7 @@ class Transform(ABC):
             "fingerprint": self.fingerprint,
             "facts": self.facts,
         }
-        save(path, self.arrays, stamp)
+        save_stamped(path, STAMP, stamp, self.arrays)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.source} -> {self.target}, {self.fingerprint})"
@@ -145,19 +151,6 @@ class Transform(ABC):
     @abstractmethod
     def _map(self, rows: Vectors) -> Vectors:
         """Map checked rows; the length of the result is dealt with by the caller."""
-
-
-def has_free_length(model: ModelId) -> bool:
-    """Tell whether the length of a vector means something in this space."""
-    return model.metric != "cosine" and not model.normalised
-
-
-def as_compared(vectors: Vectors, model: ModelId) -> Vectors:
-    """Return the rows as the space compares them: of unit length unless length has a meaning."""
-    if has_free_length(model):
-        return vectors
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths, dtype=np.float32)
 
 
 def _refuse_zero(mapped: Vectors) -> None:
@@ -179,7 +172,7 @@ def _frozen(name: str, array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def _fingerprint(transform: Transform) -> str:
+def _fingerprint(transform: StampedTransform) -> str:
     digest = hashlib.sha256()
     stamp = [transform.kind, transform.source.to_dict(), transform.target.to_dict()]
     digest.update(json.dumps(stamp, sort_keys=True).encode())
@@ -189,11 +182,8 @@ def _fingerprint(transform: Transform) -> str:
     return digest.hexdigest()[:12]
 
 
-# The identity: for a new model that was trained to be compatible with the old one ----------------
-
-
 @final
-class Identity(Transform):
+class IdentityMap(StampedTransform):
     """x -> x, between two spaces of one dimension that are compared in the same way."""
 
     kind: ClassVar[str] = "identity"
@@ -216,16 +206,13 @@ class Identity(Transform):
         return rows
 
 
-def identity(source: ModelId, target: ModelId) -> Identity:
+def identity(source: ModelId, target: ModelId) -> IdentityMap:
     """Make the transform of the `compatible` strategy. Raises ShapeError where it cannot be one."""
-    return Identity(source, target, {}, {"method": "identity"})
-
-
-# The affine map: what ridge, Procrustes and low-rank fits all give -------------------------------
+    return IdentityMap(source, target, {}, {"method": "identity"})
 
 
 @final
-class Affine(Transform):
+class Affine(StampedTransform):
     """x -> x matrix + offset.
 
     arrays: matrix (source.dimension, target.dimension), offset (target.dimension,).
@@ -252,94 +239,3 @@ class Affine(Transform):
 
     def _map(self, rows: Vectors) -> Vectors:
         return np.asarray(rows @ self.matrix + self.offset, dtype=np.float32)
-
-
-# A straight map plus a small network: what BiCT and DMU train as their forward map ---------------
-#     x -> x S + relu(x W_1 + o_1) W_2 + o_2
-# Source: our reading of the abstracts of BiCT and DMU; see `hotfill.lab.losses.maps.Residual`.
-
-
-@final
-class Residual(Transform):
-    """See the module.
-
-    arrays: straight (source, target), inner (source, hidden), inner_offset (hidden,),
-    outer (hidden, target), outer_offset (target,).
-    """
-
-    kind: ClassVar[str] = "residual"
-
-    def _check(self) -> None:
-        source, target = self.source.dimension, self.target.dimension
-        hidden = len(self._arrays.get("inner_offset", ()))
-        expected = {
-            "inner": (source, hidden),
-            "inner_offset": (hidden,),
-            "outer": (hidden, target),
-            "outer_offset": (target,),
-            "straight": (source, target),
-        }
-        self._check_shapes("a residual map", expected)
-
-    def _map(self, rows: Vectors) -> Vectors:
-        arrays = self._arrays
-        inner = np.maximum(rows @ arrays["inner"] + arrays["inner_offset"], 0)
-        mapped = rows @ arrays["straight"] + inner @ arrays["outer"] + arrays["outer_offset"]
-        return np.asarray(mapped, dtype=np.float32)
-
-
-# A stack of linear layers with ReLU between them, as named arrays: how trained networks are kept
-# --- Batch normalisation is an affine map once training is over, so it is folded into the layer
-# before it when a network is exported; what is left needs numpy only.
-# Layer i of the stack "psi" is two arrays: "psi.matrix_i" (in, out) and "psi.offset_i" (out,).
-
-
-def check_stack(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
-    """Return the widths that a stack takes and gives. Raises ShapeError where layers do not fit."""
-    depth = depth_of(arrays, name)
-    if depth == 0:
-        raise ShapeError(f"expected the layers of {name!r}, got none")
-    taken, given = 0, 0
-    for layer in range(depth):
-        matrix, offset = arrays[f"{name}.matrix_{layer}"], arrays.get(f"{name}.offset_{layer}")
-        if (
-            matrix.ndim != 2
-            or offset is None
-            or offset.shape != (matrix.shape[1],)
-            or (layer > 0 and matrix.shape[0] != given)
-        ):
-            raise ShapeError(
-                f"layer {layer} of {name!r} does not fit: matrix {matrix.shape}, offset "
-                f"{None if offset is None else offset.shape}, layer before gives {given}"
-            )
-        taken = matrix.shape[0] if layer == 0 else taken
-        given = matrix.shape[1]
-    return taken, given
-
-
-def depth_of(arrays: Mapping[str, np.ndarray], name: str) -> int:
-    """Count the layers of a stack."""
-    depth = 0
-    while f"{name}.matrix_{depth}" in arrays:
-        depth += 1
-    return depth
-
-
-def apply_stack(
-    rows: Vectors, arrays: Mapping[str, np.ndarray], name: str, *, last_relu: bool = False
-) -> Vectors:
-    """Send rows through a stack: ReLU after every layer, after the last only if asked."""
-    depth = depth_of(arrays, name)
-    for layer in range(depth):
-        rows = rows @ arrays[f"{name}.matrix_{layer}"] + arrays[f"{name}.offset_{layer}"]
-        if layer < depth - 1 or last_relu:
-            rows = np.maximum(rows, 0, out=rows)
-    return np.asarray(rows, dtype=np.float32)
-
-
-def refuse_others(arrays: Mapping[str, np.ndarray], names: set[str]) -> None:
-    """Raise ShapeError where an array does not belong to one of these stacks."""
-    for array in arrays:
-        stack, _, layer = array.partition(".")
-        if stack not in names or not layer.startswith(("matrix_", "offset_")):
-            raise ShapeError(f"expected layers of {', '.join(sorted(names))}; got {array!r}")

@@ -1,1 +1,19 @@
-"""Measuring upgrades: before, on paper; during, share by share; between any two models."""
+"""Rehearse an upgrade: measure it on paper, share by share, before anything stored is touched."""
+
+from hotfill.rehearsal.comparison import RehearsalSettings, rehearse
+from hotfill.rehearsal.gallery_sample import GallerySample
+from hotfill.rehearsal.maps import MAPS
+from hotfill.rehearsal.results import MeasuredCurve, Recommendation, Rehearsal
+from hotfill.rehearsal.sample import EmbeddedBy, Labels
+
+__all__ = [
+    "MAPS",
+    "EmbeddedBy",
+    "GallerySample",
+    "Labels",
+    "MeasuredCurve",
+    "Recommendation",
+    "Rehearsal",
+    "RehearsalSettings",
+    "rehearse",
+]

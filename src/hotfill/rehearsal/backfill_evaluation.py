@@ -36,7 +36,7 @@ NDCG_CUT = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class Figures:
     """Mean figures of one system over the judged queries. map: over the full ranking."""
 
     map: float
@@ -64,9 +64,9 @@ class PerQuery:
     ndcg: NDArray[np.float64]
 
     @property
-    def mean(self) -> Quality:
+    def mean(self) -> Figures:
         """The means over queries."""
-        return Quality(
+        return Figures(
             float(self.average_precision.mean()), float(self.right.mean()), float(self.ndcg.mean())
         )
 
@@ -87,7 +87,7 @@ class Stages:
         steps = zip(self.points, self.points[1:], strict=False)
         return (0.0, *(float(negative_flips(a.right, b.right).mean()) for a, b in steps))
 
-    def curve(self, *, old: Quality, new: Quality, figure: str = "map") -> BackfillCurve:
+    def curve(self, *, old: Figures, new: Figures, figure: str = "map") -> BackfillCurve:
         """Give the backfill curve of one figure: "map", "hit_rate@1" or "ndcg@10"."""
         return BackfillCurve(
             shares=self.shares,

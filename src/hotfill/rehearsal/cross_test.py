@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError
-from hotfill.rehearsal.backfill_evaluation import Quality, evaluate_side
+from hotfill.rehearsal.backfill_evaluation import Figures, evaluate_side
+from hotfill.rehearsal.sample import EmbeddedBy
+from hotfill.vectors import check_vectors, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,24 +25,13 @@ if TYPE_CHECKING:
 FIGURES = ("map", "hit_rate@1", "ndcg@10")
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedBy:
-    """What one model made of the same queries and the same gallery.
-
-    queries: (q, dimension). gallery: (n, dimension). Compared by the cosine.
-    """
-
-    queries: Any
-    gallery: Any
-
-
 def cross_test(
     *,
     query_model: EmbeddedBy,
     gallery_model: EmbeddedBy,
     relevance: Relevance,
     exclude: Any = None,
-) -> Quality:
+) -> Figures:
     """Search one model's gallery with another model's queries, over full rankings.
 
     Raises ShapeError where the two dimensions differ: such models need a transform first.
@@ -57,7 +47,7 @@ def cross_test(
     return evaluate_side(lambda rows: left[rows] @ right.T, relevance, exclude=exclude).mean
 
 
-def self_test(*, model: EmbeddedBy, relevance: Relevance, exclude: Any = None) -> Quality:
+def self_test(*, model: EmbeddedBy, relevance: Relevance, exclude: Any = None) -> Figures:
     """Search a model's gallery with its own queries."""
     return cross_test(query_model=model, gallery_model=model, relevance=relevance, exclude=exclude)
 
@@ -125,5 +115,4 @@ def compatibility_matrix(
 
 
 def _unit(vectors: NDArray[Any], what: str) -> NDArray[np.float32]:
-    checked = check_vectors(vectors, vectors.shape[1], what=what)
-    return np.asarray(checked / np.linalg.norm(checked, axis=1, keepdims=True), dtype=np.float32)
+    return unit(check_vectors(vectors, vectors.shape[1], what=what))

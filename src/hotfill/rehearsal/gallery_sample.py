@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import InputError
-from hotfill.rehearsal.files import read_arguments
+from hotfill.rehearsal.sample import EmbeddedBy, Judgements, Labels
 from hotfill.types import ModelId, Vectors
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ARRAYS = ("old", "new", "queries_old", "queries_new", "labels", "query_labels")
 _ABOUT = "sample.json"
 _FILES = {**{name: f"{name}.npy" for name in _ARRAYS}, "qrels": "qrels.txt"}
-"""By the arguments of `rehearse`; what was not taken is not there."""
+"""What was not taken is not there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class GallerySample:
     queries_new: Vectors | None = None
     labels: NDArray[np.str_] | None = None
     query_labels: NDArray[np.str_] | None = None
-    qrels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    qrels: Judgements = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write a new folder, whole or not at all. Raises InputError where there is one already."""
@@ -78,9 +78,113 @@ def check_free(folder: Path) -> None:
         )
 
 
-def read_sample(folder: Path) -> dict[str, Any]:
-    """Map what `save` wrote, as the arguments that `rehearse` takes. Raises InputError."""
+def read_sample(folder: Path) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
+    """Map what `save` wrote: what `rehearse` takes as old, new and relevant. Raises InputError."""
     if not (folder / _ABOUT).is_file():
         raise InputError(f"{folder}: expected a folder that `hotfill sample` wrote")
     paths = {name: folder / file for name, file in _FILES.items()}
-    return read_arguments({name: path for name, path in paths.items() if path.exists()})
+    return read_files({name: path for name, path in paths.items() if path.exists()})
+
+
+def read_files(
+    paths: Mapping[str, Path],
+) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
+    """Map files of embeddings, labels and judgements: what `rehearse` takes.
+
+    paths: by the names old, new, queries_old, queries_new, labels, query_labels (.npy) and qrels
+    (TREC's or BEIR's format). Raises InputError, also for labels and judgements at once.
+    """
+    if {"labels", "qrels"} <= set(paths):
+        raise InputError("labels and judgements were both given; which of them is the truth?")
+    if "query_labels" in paths and "labels" not in paths:
+        raise InputError("query labels were given, but no labels of the items")
+
+    def array(name: str, dimensions: int) -> Any:
+        return read_array(paths[name], dimensions) if name in paths else None
+
+    relevant: Labels | Judgements | None = None
+    if "labels" in paths:
+        relevant = Labels(array("labels", 1), array("query_labels", 1))
+    elif "qrels" in paths:
+        relevant = read_qrels(paths["qrels"])
+    old, new = (EmbeddedBy(array(name, 2), array(f"queries_{name}", 2)) for name in ("old", "new"))
+    return old, new, relevant
+
+
+def read_array(path: Path, dimensions: int) -> NDArray[Any]:
+    """Map a .npy file, read-only, so that only what is used is read.
+
+    dimensions: 2 for embeddings (n, d), 1 for labels (n,).
+    Raises InputError when the file is missing, is something else, or needs pickle.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a .npy file of numbers; numpy.save writes them"
+        ) from error
+    if not isinstance(array, np.ndarray) or array.ndim != dimensions:
+        shape = getattr(array, "shape", "several arrays")
+        raise InputError(f"{path}: expected one array of {dimensions} dimensions, got {shape}")
+    return array
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, float]]:
+    """Read judgements: a line is "query iteration item grade" (TREC) or "query item grade" (BEIR).
+
+    Queries and items are named by their row number, counted from 0. A header line is skipped.
+    Raises InputError naming the line that does not fit.
+    """
+    judged: dict[str, dict[str, float]] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if not fields or (number == 1 and not _is_number(fields[-1])):
+            continue
+        if len(fields) not in (3, 4) or not _is_number(fields[-1]):
+            raise InputError(
+                f"{path}, line {number}: expected 'query iteration item grade', got {line!r}"
+            )
+        judged.setdefault(fields[0], {})[fields[-2]] = float(fields[-1])
+    if not judged:
+        raise InputError(f"{path}: holds no judgements")
+    return judged
+
+
+def read_query_log(path: Path, items: int) -> NDArray[np.int64]:
+    """Count how often each item was returned: int64 (items,).
+
+    A text file as `query_log` of an upgrade, one line per returned hit, but with the item's row
+    number, counted from 0, for its id. Empty lines are skipped.
+    Raises InputError naming the line that holds something else.
+    """
+    counts = np.zeros(items, dtype=np.int64)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                name = line.strip()
+                if name:
+                    if not (name.isdecimal() and int(name) < items):
+                        raise InputError(
+                            f"{path}, line {number}: expected the row number of an item, "
+                            f"0 .. {items - 1}, got {name!r}"
+                        )
+                    counts[int(name)] += 1
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not counts.any():
+        raise InputError(f"{path}: the query log is empty")
+    return counts
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,12 @@ def side_of_each(old: Scores, new: Scores, moved: NDArray[np.bool_]) -> Scores:
 class MixedGallery:
     """A strategy, ready to score a gallery at any stage of its backfilling.
 
-    strategy: "naive_merge", "merge", "prefill", "compatible" or "rrf"; free for other uses.
+    strategy: "naive_merge", "merge", "prefill" or "compatible"; free for other uses.
     transform, calibration: their names, for tables.
     sides, merge: see above.
-    vectors_rewritten: how many stored vectors the strategy rewrites before backfilling begins.
-    query_encodings: how many models embed each query while the gallery is mixed, 1 or 2.
-    fit_seconds: how long fitting took. labels_used: whether fitting saw labels.
+    queries: which models embed a query while the gallery is mixed: "new", or "both".
+    vectors_rewritten: stored vectors that the strategy rewrites before backfilling begins.
+    fit_seconds: seconds of fitting. labels_used: whether fitting saw labels.
     """
 
     strategy: str
@@ -45,7 +45,7 @@ class MixedGallery:
     calibration: str
     sides: Sides
     merge: Merge = side_of_each
+    queries: Literal["new", "both"] = "new"
     vectors_rewritten: int = 0
-    query_encodings: int = 1
     fit_seconds: float = 0.0
     labels_used: bool = False

@@ -6,16 +6,16 @@ block by block, so that memory does not grow with the gallery.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError, ShapeError, VectorError
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors, unit
 
 BLOCK = 4096  # rows read, mapped and compared at once
 MIN_ITEMS = 300
@@ -27,7 +27,7 @@ QUERY_SHARE = 10  # ... and one in this many as a query, where there are no othe
 
 
 @final
-class Side:
+class SampleSide:
     """Some rows of one model's vectors, given out as float32 of unit length.
 
     vectors: (m, dimension). rows: int64 (n,), which of them, in this order.
@@ -54,11 +54,10 @@ class Side:
     def read(self, span: slice = slice(None)) -> Vectors:
         """Read some rows, (n, dimension)."""
         block = np.asarray(self._vectors[self._rows[span]], dtype=np.float32)
-        lengths = np.linalg.norm(block, axis=1, keepdims=True)
-        return np.asarray(block / lengths, dtype=np.float32)
+        return unit(block)
 
 
-def cosines(queries: Vectors, gallery: Side) -> Vectors:
+def cosines(queries: Vectors, gallery: SampleSide) -> Vectors:
     """Score queries (q, dimension) against a whole gallery: float32 (q, n)."""
     scores = np.empty((len(queries), len(gallery)), dtype=np.float32)
     for span, block in gallery.blocks():
@@ -66,13 +65,39 @@ def cosines(queries: Vectors, gallery: Side) -> Vectors:
     return scores
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedBy:
+    """What one model made of a gallery, and of queries.
+
+    gallery: (n, dimension). queries: (q, dimension), or None where there are none.
+    """
+
+    gallery: Any
+    queries: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Classes: what has the query's label is relevant.
+
+    items: (n,), integers or texts. queries: (q,) of the same kind, or None without queries.
+    """
+
+    items: Any
+    queries: Any = None
+
+
+Judgements: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Grades by query and item, both named by their row number as text; above 0 is relevant."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSample:
     """One model's vectors of everything in a sample."""
 
-    fit: Side
-    gallery: Side
-    queries: Side
+    fit: SampleSide
+    gallery: SampleSide
+    queries: SampleSide
 
     @property
     def model(self) -> ModelId:
@@ -97,37 +122,37 @@ class Sample:
     queries_given: int
 
     @property
-    def own_queries(self) -> bool:
+    def has_queries(self) -> bool:
         """Whether queries were given."""
         return self.queries_given > 0
 
 
 def draw_sample(
-    old: Any,
-    new: Any,
+    old: EmbeddedBy,
+    new: EmbeddedBy,
     *,
-    old_queries: Any = None,
-    new_queries: Any = None,
     fit: int,
     seed: int,
     judged: Collection[int] | None = None,
 ) -> Sample:
     """Split items into rows to fit on and gallery; draw queries where none are given.
 
-    old, new: (n, dimension) of the same items, n >= 300. fit: wanted pairs; at most n // 3 are
+    old, new: of the same n >= 300 items and the same queries. fit: wanted pairs; at most n // 3 are
     taken. Without queries, n // 10 items become queries and leave the gallery; of given queries as
     many as there are. At most 1,000, and fewer where the gallery is larger than 50,000 items, but
     200 at least.
     judged: rows of given queries; others are not drawn.
     Raises ShapeError (rows that do not match, one dimension), VectorError (NaN, zero or constant
-    vectors), InputError (too few items, one query array without the other).
+    vectors), InputError (too few items, queries of one model only).
     """
-    if (old_queries is None) != (new_queries is None):
+    asked_vectors = old.queries, new.queries
+    if (old.queries is None) != (new.queries is None):
         raise InputError(
             "queries are needed from both models, or from neither; one array is missing"
         )
-    models = _model("old", old), _model("new", new)
-    items = _rows_of("items", old, new)
+    both = old.gallery, new.gallery
+    models = _model("old", old.gallery), _model("new", new.gallery)
+    items = _rows_of("items", *both)
     if items < MIN_ITEMS:
         raise InputError(
             f"{items} items are too few: at least {MIN_ITEMS} are needed, a third of them as pairs "
@@ -138,31 +163,30 @@ def draw_sample(
     shuffled = np.random.default_rng(seed).permutation(items)
     pairs = min(fit, items // FIT_SHARE)
     most = min(MAX_QUERIES, max(MIN_QUERIES, MAX_SCORES // (items - pairs)))
-    if old_queries is not None:
-        given = _rows_of("queries", old_queries, new_queries)
-        for model, queries in zip(models, (old_queries, new_queries), strict=True):
+    if old.queries is not None:
+        given = _rows_of("queries", *asked_vectors)
+        for model, queries in zip(models, asked_vectors, strict=True):
             _check(queries, model, constant=False)
         asked = np.random.default_rng(seed).permutation(given)
         if judged is not None:
             asked = asked[np.isin(asked, list(judged))]
         asked = asked[:most]
-        asked_vectors = old_queries, new_queries
         gallery = np.sort(shuffled[pairs:])
     else:
         given = 0
         count = min(most, items // QUERY_SHARE)
         asked = shuffled[pairs : pairs + count]
-        asked_vectors = old, new
+        asked_vectors = both
         gallery = np.sort(shuffled[pairs + count :])
-    for model, vectors in zip(models, (old, new), strict=True):
+    for model, vectors in zip(models, both, strict=True):
         _check(vectors, model, constant=True)
     sides = [
         ModelSample(
-            Side(vectors, shuffled[:pairs], model),
-            Side(vectors, gallery, model),
-            Side(queries, asked, model),
+            SampleSide(vectors, shuffled[:pairs], model),
+            SampleSide(vectors, gallery, model),
+            SampleSide(queries, asked, model),
         )
-        for vectors, queries, model in zip((old, new), asked_vectors, models, strict=True)
+        for vectors, queries, model in zip(both, asked_vectors, models, strict=True)
     ]
     return Sample(sides[0], sides[1], shuffled[:pairs], gallery, asked, given)
 

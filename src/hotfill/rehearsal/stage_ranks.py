@@ -76,17 +76,17 @@ class StageRanks:
         ).reshape(-1, len(columns))
         if np.all(grades == grades[0]):
             ranks.sort(axis=1)
-            beside = np.broadcast_to(grades, ranks.shape)
+            ordered = np.broadcast_to(grades, ranks.shape)
         else:
             best_first = np.argsort(ranks, axis=1)
             ranks = np.take_along_axis(ranks, best_first, axis=1)
-            beside = grades[best_first]
+            ordered = grades[best_first]
         rows = np.arange(len(ranks))
         return RelevantRanks(
             queries=len(ranks),
             judged=rows,
             ranks=ranks.ravel().astype(np.float64),
-            grades=beside.ravel(),
+            grades=ordered.ravel(),
             starts=rows * len(columns),
         )
 

@@ -1,132 +1,117 @@
 """The ways through an upgrade, each as a mixed gallery to be measured.
 
-| strategy      | query on the old side          | stored old vectors | encodings of a query |
-|---------------|--------------------------------|--------------------|----------------------|
-| `naive_merge` | old model's                    | untouched          | 2                    |
-| `rrf`         | old model's, ranks fused       | untouched          | 2                    |
-| `merge`       | new model's, carried down; or  | untouched          | 1                    |
-|               | old model's, calibrated; or    | untouched          | 2                    |
-|               | half-way between both (SLERP); | untouched          | 2                    |
-|               | or both, scores added up       | untouched          | 2                    |
-| `prefill`     | new model's                    | rewritten by `up`  | 1                    |
-| `compatible`  | new model's                    | untouched          | 1                    |
+| strategy      | query on the old side                     | stored old vectors | encodings |
+|---------------|-------------------------------------------|--------------------|-----------|
+| `naive_merge` | old model's, scores as they come          | untouched          | 2         |
+| `merge`       | new model's, carried down and calibrated; | untouched          | 1         |
+|               | with `queries = "both"` also the old's    | untouched          | 2         |
+| `prefill`     | new model's                               | rewritten by `up`  | 1         |
+| `compatible`  | new model's                               | untouched          | 1         |
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hotfill.ranking.scorer import OWN_SHARE, Bridge
-from hotfill.rehearsal.fitting import fit_calibration
-from hotfill.rehearsal.mapped_gallery import MappedGallery
+from hotfill.errors import ConfigError
+from hotfill.ranking import Bridge, KernelBridge, identity
+from hotfill.rehearsal.maps import Fitted, fit_calibration
 from hotfill.rehearsal.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.rehearsal.sample import cosines
+from hotfill.upgrade.plan import Decisions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Sequence
 
-    from hotfill.rehearsal.fitting import Fitted, Pairs
-    from hotfill.rehearsal.sample import Sample
+    from hotfill.rehearsal.maps import Direction, Maps, SplitPairs
+    from hotfill.rehearsal.sample import Sample, SampleSide
     from hotfill.types import Vectors
 
-    OldSide: TypeAlias = Callable[[slice], Scores]
-    """For some queries, calibrated scores of all items as old ones."""
+OldSide: TypeAlias = Callable[[slice], Scores]
+"""For some queries, calibrated scores of all items as old ones."""
 
-TWO_ENCODERS, SLERP = "two encoders", "slerp"
-OWN_QUERY = "own query and kernel bridge"
-"""Ways to merge that embed each query by both models; their names stand among the transforms."""
-
-RANK_CONSTANT = 60.0  # Cormack, Clarke, Büttcher 2009
+STRATEGIES = ("naive_merge", "merge", "prefill", "compatible")
+TRANSFORMS = ("bridge", "kernel_bridge")
+QUERIES = ("new", "both")
 
 
-def two_encoders(sample: Sample, pairs: Pairs, *, calibration: str) -> MixedGallery:
-    """Distance rank merge of two complete systems. Uncalibrated, it is SEO's untrained baseline."""
+def ways(
+    sample: Sample,
+    pairs: SplitPairs,
+    fitted: Callable[[str, Direction], Fitted],
+    *,
+    strategies: Sequence[str],
+    transforms: Sequence[str],
+    queries: Sequence[str],
+    maps: Maps,
+) -> Iterator[MixedGallery]:
+    """Make a mixed gallery of every strategy, with each of the transforms that it takes.
 
-    return MixedGallery(
-        strategy="naive_merge" if calibration == "none" else "merge",
-        transform="none" if calibration == "none" else TWO_ENCODERS,
-        calibration=calibration,
-        sides=_sides(sample, _own_view(sample, pairs, calibration)),
-        query_encodings=2,
-    )
-
-
-def with_own_query(
-    merged: MixedGallery, sample: Sample, pairs: Pairs, *, share: float = OWN_SHARE
-) -> MixedGallery:
-    """Beside a query carried down, what the old model's own query says: a share of each old score.
-
-    merged: of `merge_down`. It is what the scorer serves for a side with an `own_share`.
+    `merge` takes maps that go down, with tail calibration, for queries of the new model or of both;
+    `prefill` takes maps that go up, uncalibrated, because one index has one scale.
     """
-    own = _own_view(sample, pairs, merged.calibration)
+    if "naive_merge" in strategies:
+        yield naive_merge(sample)
+    for name in transforms:
+        if "down" in maps[name] and "merge" in strategies:
+            merged = merge_down(sample, pairs, fitted(name, "down"), calibration="tail")
+            if "new" in queries:
+                yield merged
+            if "both" in queries:
+                yield with_old_queries(merged, sample, pairs)
+        if "up" in maps[name] and "prefill" in strategies:
+            up = fitted(name, "up")
+            yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
+    if "compatible" in strategies and sample.old.model.dimension == sample.new.model.dimension:
+        same = Fitted("identity", identity(sample.old.model, sample.new.model), 0.0)
+        yield merge_up(sample, pairs, same, strategy="compatible", calibration="none")
+
+
+def naive_merge(sample: Sample) -> MixedGallery:
+    """Distance rank merge of two complete systems, uncalibrated: SEO's untrained baseline."""
+
+    def old_side(rows: slice) -> Scores:
+        return cosines(sample.old.queries.read(rows), sample.old.gallery)
+
+    return MixedGallery("naive_merge", "none", "none", both_sides(sample, old_side), queries="both")
+
+
+def with_old_queries(
+    merged: MixedGallery,
+    sample: Sample,
+    pairs: SplitPairs,
+    *,
+    weight: float = Decisions().old_query_weight,
+) -> MixedGallery:
+    """Let the query embedded by the old model decide a share of each old item's score.
+
+    merged: of `merge_down`. It is what the scorer serves for a side with an `old_query_weight`.
+    """
+    by_old = old_side_alone(sample, pairs, merged.calibration)
 
     def sides(rows: slice) -> tuple[Scores, Scores]:
         old, new = merged.sides(rows)
-        return (1 - share) * old + share * own(rows), new
+        return (1 - weight) * old + weight * by_old(rows), new
 
-    name = f"own query and {merged.transform}"
-    return replace(merged, transform=name, sides=sides, query_encodings=2)
-
-
-def slerp(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> MixedGallery:
-    """Old query and carried new query, half-way between the two along the sphere, as a baseline.
-
-    fitted: a rotation of new queries to the old space. Source: Ricci, Biondi, Pernici (section 6.2
-    of the method notes), who tune the share of the way; half-way was as good there.
-    """
-
-    def between(old: Vectors, new: Vectors) -> Vectors:
-        return interpolated(old, fitted.transform(new), 0.5)
-
-    def old_side(rows: slice) -> tuple[Scores, Scores]:
-        queries = between(sample.old.queries.read(rows), sample.new.queries.read(rows))
-        return cosines(queries, sample.old.gallery), queries @ pairs.old_reference.T
-
-    within = between(pairs.old_reference, pairs.new_reference) @ pairs.old_reference.T
-    return MixedGallery(
-        strategy="merge",
-        transform=SLERP,
-        calibration=calibration,
-        sides=_sides(sample, _calibrated(sample, pairs, old_side, within, calibration)),
-        query_encodings=2,
-        fit_seconds=fitted.seconds,
-    )
+    return replace(merged, sides=sides, queries="both")
 
 
-def interpolated(first: Vectors, second: Vectors, share: float) -> Vectors:
-    """Go a share of the way from rows of unit length to others, along the great circle."""
-    other = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
-    cosine = np.clip(np.einsum("ij,ij->i", first, other), -1 + 1e-6, 1 - 1e-6)
-    angle = np.arccos(cosine)[:, None]
-    mixed = np.sin((1 - share) * angle) * first + np.sin(share * angle) * other
-    return np.asarray(mixed / np.sin(angle), dtype=np.float32)
-
-
-def rank_fusion(sample: Sample) -> MixedGallery:
-    """Reciprocal rank fusion of two complete systems, as a baseline."""
-
-    def sides(rows: slice) -> tuple[Scores, Scores]:
-        return (
-            cosines(sample.old.queries.read(rows), sample.old.gallery),
-            cosines(sample.new.queries.read(rows), sample.new.gallery),
-        )
-
-    return MixedGallery("rrf", "none", "ranks", sides, merge=fuse_ranks, query_encodings=2)
-
-
-def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str) -> MixedGallery:
+def merge_down(
+    sample: Sample, pairs: SplitPairs, fitted: Fitted, *, calibration: str
+) -> MixedGallery:
     """New queries carried down to the old side: SEO's reverse query transform, or a bridge.
 
     A `Bridge` is measured by its exact scores, as the scorer refines its best hits.
     """
     down, gallery = fitted.transform, sample.old.gallery
     carried: Callable[[Vectors], Vectors]
-    if isinstance(down, Bridge):
+    if isinstance(down, Bridge | KernelBridge):
         carried, reference = down.query_features, down.gallery_features(pairs.old_reference)
         scores = MappedGallery(gallery, down.gallery_features).scores
     else:
@@ -142,13 +127,13 @@ def merge_down(sample: Sample, pairs: Pairs, fitted: Fitted, *, calibration: str
         strategy="merge",
         transform=fitted.name,
         calibration=calibration,
-        sides=_sides(sample, _calibrated(sample, pairs, old_side, within, calibration)),
+        sides=both_sides(sample, calibrated_side(sample, pairs, old_side, within, calibration)),
         fit_seconds=fitted.seconds,
     )
 
 
 def merge_up(
-    sample: Sample, pairs: Pairs, fitted: Fitted, *, strategy: str, calibration: str
+    sample: Sample, pairs: SplitPairs, fitted: Fitted, *, strategy: str, calibration: str
 ) -> MixedGallery:
     """New queries against old vectors carried up into the new space.
 
@@ -167,37 +152,26 @@ def merge_up(
         strategy=strategy,
         transform=fitted.name,
         calibration=calibration,
-        sides=_sides(sample, _calibrated(sample, pairs, old_side, within, calibration)),
+        sides=both_sides(sample, calibrated_side(sample, pairs, old_side, within, calibration)),
         vectors_rewritten=len(sample.old.gallery) if strategy == "prefill" else 0,
         fit_seconds=fitted.seconds,
     )
 
 
-def fuse_ranks(old: Scores, new: Scores, moved: NDArray[np.bool_]) -> Scores:
-    """Score each item by 1 / (60 + its rank within its side); equal ranks tie."""
-    fused = np.empty(old.shape, dtype=np.float64)
-    for side, columns in ((old, np.flatnonzero(~moved)), (new, np.flatnonzero(moved))):
-        ranks = np.empty((len(side), len(columns)))
-        order = np.argsort(-side[:, columns], axis=1)
-        np.put_along_axis(ranks, order, np.arange(1.0, len(columns) + 1)[None, :], axis=1)
-        fused[:, columns] = 1.0 / (RANK_CONSTANT + ranks)
-    return fused
-
-
-def _own_view(sample: Sample, pairs: Pairs, calibration: str) -> OldSide:
-    """The old side as the old model itself sees it."""
+def old_side_alone(sample: Sample, pairs: SplitPairs, calibration: str) -> OldSide:
+    """Score the old side by the old model's own queries, brought to the scale of the new side."""
 
     def old_side(rows: slice) -> tuple[Scores, Scores]:
         queries = sample.old.queries.read(rows)
         return cosines(queries, sample.old.gallery), queries @ pairs.old_reference.T
 
     within = pairs.old_reference @ pairs.old_reference.T
-    return _calibrated(sample, pairs, old_side, within, calibration)
+    return calibrated_side(sample, pairs, old_side, within, calibration)
 
 
-def _calibrated(
+def calibrated_side(
     sample: Sample,
-    pairs: Pairs,
+    pairs: SplitPairs,
     old_side: Callable[[slice], tuple[Scores, Scores]],
     within: Scores,
     name: str,
@@ -220,10 +194,56 @@ def _calibrated(
     return calibrated
 
 
-def _sides(sample: Sample, old_side: OldSide) -> Sides:
-    """Score both sides, the new one as it is."""
+def both_sides(sample: Sample, old_side: OldSide) -> Sides:
+    """Score both sides, the new one by plain cosines."""
 
     def sides(rows: slice) -> tuple[Scores, Scores]:
         return old_side(rows), cosines(sample.new.queries.read(rows), sample.new.gallery)
 
     return sides
+
+
+@final
+class MappedGallery:
+    """Vectors of a gallery after a map, float32, in a temporary file that has no name.
+
+    A map that costs a kernel row per vector is thus paid for once, and the file's pages are the
+    system's to drop, so that memory does not grow with the gallery. The map is applied when scores
+    are asked for the first time.
+    """
+
+    def __init__(self, gallery: SampleSide, mapping: Callable[[Vectors], Vectors]) -> None:
+        self._gallery = gallery
+        self._mapping = mapping
+        self._mapped: Vectors | None = None
+
+    def scores(self, queries: Vectors) -> Vectors:
+        """Inner products of queries (q, d) with all mapped vectors (n, d): float32 (q, n)."""
+        mapped = self._read()
+        scores = np.empty((len(queries), len(mapped)), dtype=np.float32)
+        for span in self._gallery.spans():
+            scores[:, span] = queries @ mapped[span].T
+        return scores
+
+    def _read(self) -> Vectors:
+        if self._mapped is None:
+            with TemporaryFile(prefix="hotfill-rehearse-") as file:
+                dimension = 0
+                for _, block in self._gallery.blocks():
+                    rows = np.ascontiguousarray(self._mapping(block), dtype=np.float32)
+                    dimension = rows.shape[1]
+                    # Written, not mapped: a full disk is then an error instead of a dead process.
+                    file.write(rows.data)
+                file.flush()
+                shape = len(self._gallery), dimension
+                self._mapped = np.memmap(file, dtype=np.float32, mode="r", shape=shape)
+        return self._mapped
+
+
+def check_names(what: str, given: Sequence[str], possible: Sequence[str]) -> None:
+    """Raise ConfigError unless names were given and all of them are known."""
+    if isinstance(given, str) or not given:
+        raise ConfigError(f"expected a list of one {what} or more, of {', '.join(possible)}")
+    for name in given:
+        if name not in possible:
+            raise ConfigError(f"unknown {what} {name!r}; expected some of {', '.join(possible)}")

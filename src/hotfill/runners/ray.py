@@ -50,7 +50,7 @@ def run_on_ray(
     address: str | None = None,
     stop: threading.Event | None = None,
 ) -> RayRun:
-    """Run so many workers on a Ray cluster until the backfill has ended.
+    """Run this many workers on a Ray cluster until the backfill has ended.
 
     open_worker: called in each actor, on its own machine; it is pickled, so it has to be a function
         that can be imported there, or a `functools.partial` of one.

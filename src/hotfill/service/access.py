@@ -1,26 +1,29 @@
 """Who asks, and may they? Dependencies of the routes: `may_read`, `may_write`, `may_operate`.
 
 Where the configuration has no tokens (only possible on loopback) everybody on this machine may do
-everything.
+everything. How often somebody may ask is for the proxy in front to limit.
 """
 
 from __future__ import annotations
 
-import math
+import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.exceptions import HTTPException
 
-from hotfill.service.rate_limit import RateLimit
-from hotfill.service.sessions import COOKIE, Sessions
-from hotfill.service.tokens import Role, allows, holder_of
+from hotfill.service.tokens import Role, allows, hash_of, holder_of
 
 if TYPE_CHECKING:
     from hotfill.service.settings import ServiceSettings
+    from hotfill.service.tokens import TokenSettings
+
+COOKIE = "hotfill_session"
+SESSION_SECONDS = 12 * 3600.0
+_MOST_SESSIONS = 1000  # open at once; beyond it the oldest end
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,45 @@ class Caller:
     role: Role
 
 
+class Sessions:
+    """Who has logged in to the dashboard: a browser cannot send a token with every request.
+
+    The cookie holds a random text. What it stands for is kept here, not signed into the cookie, so
+    that logging out ends it; and it ends with the process. For one thread: the event loop's.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._open: dict[str, tuple[TokenSettings, float]] = {}
+
+    def begin(self, token: TokenSettings) -> str:
+        """Open a session for the holder of a token; returns the value of its cookie."""
+        key = secrets.token_urlsafe(32)
+        # Found by a hash: how long a look-up takes says nothing about the key itself.
+        self._open[hash_of(key)] = (token, self._clock() + SESSION_SECONDS)
+        if len(self._open) > _MOST_SESSIONS:
+            del self._open[next(iter(self._open))]
+        return key
+
+    def holder(self, key: str) -> TokenSettings | None:
+        """Return the token whose session a cookie is; None when it has ended."""
+        token, until = self._open.get(hash_of(key), (None, 0.0))
+        return token if self._clock() < until else None
+
+    def end(self, key: str) -> None:
+        """Close a session. Idempotent."""
+        self._open.pop(hash_of(key), None)
+
+
 class Door:
-    """Knows the tokens and the sessions, and counts calls."""
+    """Knows the tokens and the sessions."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.tokens = settings.tokens
         self.sessions = Sessions()
-        self.rate_limit = RateLimit(settings.requests_per_second)
 
     def caller(self, bearer: str | None, cookie: str | None) -> Caller | None:
-        """Tell who it is; None when nobody known."""
+        """Return who it is; None when nobody known."""
         if not self.tokens:
             return Caller("local", "operate")
         if bearer is not None:
@@ -50,48 +82,14 @@ class Door:
         return Caller(token.name, token.role) if token else None
 
 
-def caller_in(request: Request) -> Caller | None:
-    """Tell who asks; None when nobody known. Counts the call: HTTPException (429) when too many."""
+async def _caller(request: Request) -> Caller | None:
     door: Door = request.app.state.door
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = bearer.strip() if scheme.lower() == "bearer" else None
     caller = door.caller(given, request.cookies.get(COOKIE))
     if caller is not None:
         request.state.caller = caller.name  # for the access log
-        address = request.client.host if request.client else ""
-        if wait := door.rate_limit.wait_seconds(caller.name if door.tokens else address):
-            raise HTTPException(
-                429,
-                f"too many calls of {caller.name!r}; again in {wait:.2f} s",
-                {"Retry-After": str(math.ceil(wait))},
-            )
     return caller
-
-
-def let_in(caller: Caller | None, role: Role) -> Caller:
-    """Return a caller who may do what a role may; others get an HTTPException (401, 403)."""
-    if caller is None:
-        raise HTTPException(
-            401, "give a token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
-        )
-    if not allows(caller.role, role):
-        raise HTTPException(
-            403, f"the token {caller.name!r} may {caller.role}; this needs one that may {role}"
-        )
-    return caller
-
-
-# These two read nothing: they put the ways to come in into the description of the API.
-_bearer = HTTPBearer(auto_error=False, description="A token of [service.tokens].")
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Of the dashboard's log-in.")
-
-
-async def _caller(
-    request: Request,
-    bearer: Annotated[object, Depends(_bearer)],
-    cookie: Annotated[object, Depends(_cookie)],
-) -> Caller | None:
-    return caller_in(request)
 
 
 Known = Annotated[Caller | None, Depends(_caller)]
@@ -99,7 +97,15 @@ Known = Annotated[Caller | None, Depends(_caller)]
 
 def _needs(role: Role) -> Callable[[Caller | None], Awaitable[Caller]]:
     async def check(caller: Known) -> Caller:
-        return let_in(caller, role)
+        if caller is None:
+            raise HTTPException(
+                401, "give a token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
+            )
+        if not allows(caller.role, role):
+            raise HTTPException(
+                403, f"the token {caller.name!r} may {caller.role}; this needs one that may {role}"
+            )
+        return caller
 
     return check
 

@@ -6,24 +6,20 @@ import base64
 import binascii
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.errors import InputError, ModelMismatchError
-from hotfill.ranking.model_fit import load_scorer
-from hotfill.service.confirmation import Confirmation
-from hotfill.service.guarded import Guarded
 from hotfill.service.measures import Measures, Sides
 from hotfill.service.metrics import SearchMetrics
-from hotfill.service.rehearsed import Rehearsed, read_rehearsed
-from hotfill.service.steps import Steps
-from hotfill.service.watch import Watch
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.serving import Serving
+from hotfill.service.snapshot import Watch
+from hotfill.service.step_runner import StepRunner
+from hotfill.service.web.quality import Rehearsed, read_rehearsed
+from hotfill.upgrade.parts import WHICH
+from hotfill.upgrade.upgrade import Upgrade
 from hotfill.upgrade.view import NEW_ONLY, OLD_ONLY
 
 if TYPE_CHECKING:
@@ -50,22 +46,33 @@ class GalleryService:
     """
 
     settings: ServiceSettings
-    gallery: Gallery
-    journal: Journal
-    plan: Plan
-    serving: Serving
-    steps: Steps
+    up: Upgrade
+    steps: StepRunner
     watch: Watch
     measures: Measures
     metrics: SearchMetrics
     searchers: ThreadPoolExecutor
     models: Mapping[str, ModelId]
     rehearsed: Rehearsed | None
-    confirmation: Confirmation = field(default_factory=Confirmation)
+
+    @property
+    def gallery(self) -> Gallery:
+        """The open store."""
+        return self.up.gallery
+
+    @property
+    def journal(self) -> Journal:
+        """The open journal."""
+        return self.up.journal
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self.up.plan_in_force
 
     def search(self, content: Any, k: int, where: Where | None) -> SearchResult:
-        """Find the k best items for a content. Raises as `Serving.search`."""
-        return self._measured(lambda: self.serving.search([content], k, where=where)[0])
+        """Find the k best items for a content. Raises as `Upgrade.search`."""
+        return self._measured(lambda: self.up.search([content], k, where=where)[0])
 
     def search_vectors(
         self, vectors: Mapping[str, Sequence[float] | str], k: int, where: Where | None
@@ -74,8 +81,8 @@ class GalleryService:
 
         vectors: by fingerprint of the model, numbers or the base64 of little-endian float32; one
         of them must be what the phase wants. Whoever sends both the old and the new model's never
-        notices a change of phase; an upgrade with `own_queries` makes use of both.
-        Raises ModelMismatchError when none is, and as `Serving.search_vectors`.
+        notices a change of phase; an upgrade with `queries = "both"` makes use of both.
+        Raises ModelMismatchError when none is, and as `Upgrade.search_vectors`.
         """
         known = self.models
         if not vectors.keys() <= known.keys():
@@ -84,29 +91,31 @@ class GalleryService:
             raise InputError(f"unknown model {unknown!r}; the models of this gallery: {names}")
 
         def find() -> SearchResult:
-            wanted = (self.serving.query_model, self.serving.view.query_model)
+            wanted = (self.up.query_model, self.up.view.query_model)
             model = next((each for each in wanted if each.fingerprint in vectors), wanted[0])
             vector = vectors.get(model.fingerprint)
             if vector is None:
-                # The journal may know better than the view: let Serving look.
+                # The journal may know better than the view: let the upgrade look.
                 model = known[next(iter(vectors))]
                 vector = vectors[model.fingerprint]
             others = {}
-            if self.plan.own_queries:  # else nobody looks at them, so they are not even decoded
+            if (
+                self.plan.queries == "both"
+            ):  # else nobody looks at them, so they are not even decoded
                 others = {
                     known[name]: _row(each)
                     for name, each in vectors.items()
                     if known[name] != model
                 }
-            return self.serving.search_vectors(
-                _row(vector), model, k, where=where, own_queries=others
+            return self.up.search_vectors(
+                _row(vector), model, k, where=where, other_queries=others
             )[0]
 
         def find_again() -> SearchResult:
             try:
                 return find()
             except ModelMismatchError:  # the phase changed just now
-                wanted = (self.serving.query_model, self.serving.view.query_model)
+                wanted = (self.up.query_model, self.up.view.query_model)
                 if not any(each.fingerprint in vectors for each in wanted):
                     raise
                 return find()
@@ -151,44 +160,19 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
     if settings.rehearsal is not None:
         rehearsed = read_rehearsed(project.path.parent / settings.rehearsal)
     with (
-        closing(project.journal()) as journal,
-        project.gallery() as gallery,
+        Upgrade.of(project) as up,
         ThreadPoolExecutor(_SEARCHERS, "hotfill-search") as searchers,
     ):
-        plan = project.plan_in_force(journal)
-        found = (project.embedder("old"), project.embedder("new"))
-        embedders = [Guarded(embedder) for embedder in found if embedder is not None]
-        serving = Serving(
-            gallery,
-            journal,
-            plan,
-            embedders,
-            lambda: load_scorer(fit_folder(project.folder, journal)),
-            load_scorer_before=None if project.former is None else project.load_scorer_before,
-            query_embedders={
-                model: Guarded(embedder) for model, embedder in project.query_embedders().items()
-            },
-        )
+        plan = up.plan_in_force
+        for which in WHICH:  # a request must not wait for a model to load
+            project.embedder(which)
+            project.query_embedder(which)
         measures = Measures()
-        steps = Steps(
-            project,
-            gallery,
-            journal,
-            on_phase=serving.follow,
-            probes={
-                f"search_p{percentile}_milliseconds": partial(
-                    measures.recent_milliseconds, percentile
-                )
-                for percentile in (50, 95, 99)
-            },
-        )
-        watch = Watch(gallery, journal, plan, steps, measures)
+        steps = StepRunner(up)
+        watch = Watch(up.gallery, up.journal, plan, steps, measures)
         service = GalleryService(
             settings,
-            gallery,
-            journal,
-            plan,
-            serving,
+            up,
             steps,
             watch,
             measures,

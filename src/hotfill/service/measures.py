@@ -1,6 +1,6 @@
 """What searches were like: how long they took, and which side their hits came from.
 
-Kept in memory, of this process only, and bounded. Everything here is in seconds.
+Of this process only, in memory and bounded. Everything here is in seconds.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ class Latency:
     searches: int
     p50_seconds: float
     p95_seconds: float
+    p99_seconds: float
+
+
+class RecentLatency(NamedTuple):
+    """Of a minute's searches, whatever they looked at. at: its end, in seconds since the epoch."""
+
+    at: float
+    p50_seconds: float
     p99_seconds: float
 
 
@@ -77,10 +85,10 @@ class Measures:
             if sides == "both":
                 self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
 
-    def recent_milliseconds(self, percentile: float) -> float:
-        """Latency of the last minute, whatever was looked at; 0 when nobody searched."""
-        values = [each.seconds for each in self._recent()]
-        return 1000 * float(np.percentile(values, percentile)) if values else 0.0
+    def recent_latency(self, at: float) -> RecentLatency | None:
+        """Sum up the last minute; None when nobody searched. at: now, since the epoch."""
+        seconds = [each.seconds for each in self._recent()]
+        return RecentLatency(at, *np.percentile(seconds, (50, 99)).tolist()) if seconds else None
 
     def recent_new_share(self) -> float | None:
         """Share of the last minute's hits that came from the new side; None without hits.

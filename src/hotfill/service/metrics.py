@@ -1,4 +1,4 @@
-"""Measurements for Prometheus. Counts and durations of this process; the rest is the last look."""
+"""Measurements for Prometheus: counts and durations of this process, the rest as last seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from hotfill.service.watch import Watch
+    from hotfill.service.snapshot import Watch
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -88,8 +88,12 @@ class _Looked(Collector):
         yield items
         for name, text, value in (
             ("coverage_ratio", "Share of items on the new side.", looked.coverage),
-            ("upgrade_items", "Items to be redone in all.", status.items),
-            ("upgrade_done_items", "Items redone, in every run.", status.moved + status.skipped),
+            ("upgrade_items", "Items to be re-embedded in all.", status.items),
+            (
+                "upgrade_done_items",
+                "Items re-embedded, in every run.",
+                status.moved + status.skipped,
+            ),
             ("visible_items", "Items on the new side, as searches see it.", status.visible),
             ("dead_letters", "Items that failed for good.", status.dead_letters),
             ("upgrade_running", "1 while a process is at work.", float(status.running)),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model, model_validator
 
+from hotfill.service.step_runner import Run
 from hotfill.stores.base import Range
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.status import Status
 
 ScalarValue: TypeAlias = str | int | float | bool
 ItemName: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -38,7 +40,7 @@ class Query(_In):
     content: whatever the embedder reads, usually a text.
     vectors: by fingerprint of the model that made it (`GET /models`); each as numbers, or as the
     base64 of little-endian float32, which is read faster. Send the vectors of both models and no
-    change of phase can make you fail; an upgrade with `own_queries` also ranks better by both.
+    change of phase can make you fail; an upgrade with `queries = "both"` also ranks better by both.
     where: every key must match its value, one of its values, or its bounds.
     explain: also tell where each hit was found, and the coverage.
     """
@@ -63,29 +65,16 @@ class Query(_In):
         return self
 
 
-class ModelOut(BaseModel):
-    """A model: the identity of an embedding space."""
-
-    fingerprint: str
-    name: str
-    revision: str
-    dimension: int
-    metric: str
-    normalised: bool
-    preprocessing: str
-
-    @classmethod
-    def of(cls, model: ModelId) -> ModelOut:
-        """Convert."""
-        return cls(fingerprint=model.fingerprint, **model.to_dict())
-
-
 class Models(BaseModel):
-    """The models of the gallery, and which of them embeds queries now."""
+    """The models of the gallery, by fingerprint; and the fingerprints of three roles.
 
-    old: ModelOut
-    new: ModelOut
-    query: ModelOut
+    query: what embeds queries now: the old or the new model, or its small query model.
+    """
+
+    models: dict[str, ModelId]
+    old: str
+    new: str
+    query: str
     phase: Phase
 
 
@@ -139,7 +128,7 @@ class ItemsIn(_In):
 
 
 class ItemMetadataIn(_In):
-    """An item, and what is kept beside its vector from now on."""
+    """An item and its metadata from now on."""
 
     item_id: ItemName
     metadata: dict[str, ScalarValue]
@@ -158,7 +147,7 @@ class ItemsOut(_In):
 
 
 class Counted(BaseModel):
-    """How many items it concerned."""
+    """How many items were concerned."""
 
     items: int
 
@@ -174,55 +163,17 @@ class Item(BaseModel):
     metadata: dict[str, ScalarValue]
 
 
-class HoldOut(BaseModel):
-    """A reason not to move. measured, required: their unit is in `about`."""
-
-    kind: str
-    about: str
-    since: float
-    measured: float | None
-    required: float | None
-
-
-class RunOut(BaseModel):
-    """The step that runs, or the last that ran. error: a problem document."""
-
-    step: str
-    by: str
-    running: bool
-    began_at: float
-    ended_at: float | None
-    error: dict[str, Any] | None
-    result: dict[str, Any] | None
-
-
-class UpgradeOut(BaseModel):
-    """Where the upgrade is; as `hotfill status --json`. Counts are items."""
-
-    phase: Phase
-    share: float
-    holds: list[HoldOut]
-    old_model: str
-    new_model: str
-    strategy: str
-    items: int
-    moved: int
-    skipped: int
-    embedded: int
-    written: int
-    visible: int
-    dead_letters: int
-    rate_per_second: float
-    elapsed_seconds: float
-    working_seconds: float
-    eta_seconds: float | None
-    running: bool
-    pid: int | None
-    next_steps: list[str]
-    quality: dict[str, float | None] | None
-    gate: dict[str, float]
-    gate_accepted: list[str]
-    run: RunOut | None
+_status_fields: dict[str, Any] = {
+    **{name: (kind, ...) for name, kind in get_type_hints(Status).items()},
+    "share": (float, ...),
+    "run": (Run | None, ...),
+}
+UpgradeStatus = create_model(
+    "UpgradeStatus",
+    __doc__="Where the upgrade is, as `hotfill status --json`; and the step that runs or ran last.",
+    **_status_fields,
+)
+"""The fields of `hotfill.upgrade.status.Status` with its share, and `run`."""
 
 
 class StartIn(_In):
@@ -241,6 +192,13 @@ class CompleteIn(_In):
     """The answer to the question that the first call asked."""
 
     confirmation_token: Annotated[str, Field(max_length=200)] | None = None
+
+
+class TryIn(_In):
+    """What to try a search with, on the dashboard. like: the id of an item."""
+
+    text: Annotated[str, Field(max_length=10_000)] | None = None
+    like: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class Question(BaseModel):

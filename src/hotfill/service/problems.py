@@ -1,11 +1,13 @@
-"""Errors as problem documents (RFC 9457): what was wrong, never where in our code.
+"""Errors as problem documents (RFC 9457), or as a page where a person would read one.
+
+They say what was wrong, never where in our code.
 
 | status | when |
 |---|---|
-| 401, 403, 429 | no token, a token of a lesser role, too many calls |
+| 401, 403 | no token, a token of a lesser role |
 | 409 | not possible now: the phase, a hold, another step, a query of another model |
-| 413, 422 | what was sent is too large, or cannot be used as it is |
-| 502 | the embedder or the source failed; again may help |
+| 413, 422 | what was sent is too large, or cannot be used |
+| 502 | the embedder or the source failed; trying again may help |
 | 503, 507 | the store or the journal cannot be used, or its disk is full |
 | 500 | the configuration is wrong, or nobody foresaw this |
 """
@@ -19,16 +21,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from hotfill import errors
+from hotfill.service.web.templates import error_page
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI, Request
+    from starlette.types import Receive, Scope, Send
 
 _log = logging.getLogger("hotfill.service")
 
@@ -50,14 +55,42 @@ STATUS_OF: dict[type[errors.HotfillError], int] = {
     errors.HotfillError: 500,
 }
 
-ANSWERED = (errors.HotfillError, RequestValidationError, HTTPException)
-"""What becomes a problem document."""
+
+_NO_ROUTE = {
+    404: "there is nothing at this address",
+    405: "this address does not answer this method",
+}
 
 
 class ProblemResponse(Response):
-    """A problem document."""
+    """A problem document; for a browser that was asked for a page, a page.
+
+    The id of the request is added to both.
+    """
 
     media_type = "application/problem+json"
+
+    def __init__(self, values: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
+        self._values = dict(values)
+        super().__init__(b"", values["status"], headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        values = {**self._values, "request_id": scope["state"]["request_id"]}
+        answer: Response
+        if _wants_a_page(Headers(scope=scope)):
+            answer = HTMLResponse(error_page(values), self.status_code)
+        else:
+            answer = Response(json.dumps(values), self.status_code, media_type=self.media_type)
+        for name, value in self.headers.items():
+            if name not in ("content-length", "content-type"):
+                answer.headers[name] = value
+        await answer(scope, receive, send)
+
+
+def _wants_a_page(headers: Headers) -> bool:
+    """Tell whether a person looks at it: browsers name HTML first, programs hardly ever."""
+    return headers.get("accept", "").startswith("text/html")
 
 
 def status_of(error: errors.HotfillError) -> int:
@@ -79,40 +112,46 @@ def described(error: errors.HotfillError) -> dict[str, Any]:
 def problem(
     status: int, values: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> ProblemResponse:
-    """Make a problem document."""
-    body = {"status": status, "title": HTTPStatus(status).phrase, **values}
-    return ProblemResponse(json.dumps(body), status, dict(headers or {}))
+    """Make a problem. values: `kind`, `detail`, and what else the error carries."""
+    title = HTTPStatus(status).phrase
+    return ProblemResponse({"status": status, "title": title, **values}, headers)
 
 
 def install(app: FastAPI) -> None:
-    """Answer errors with problem documents; `access_log` does so for those nobody foresaw."""
-    for kind in ANSWERED:
-        app.add_exception_handler(kind, _on_error)
+    """Answer errors with problems; `middleware.AccessLog` does so for those nobody foresaw."""
+    app.add_exception_handler(errors.HotfillError, _on_hotfill_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def answer_of(error: Exception, method: str, route: str) -> ProblemResponse:
-    """Answer one of the errors that `install` is for."""
-    if isinstance(error, errors.HotfillError):
-        status = status_of(error)
-        if status >= 500:
-            # The message of an embedder may quote a text, so only the kind is logged.
-            _log.error("%s %s: %s", method, route, type(error).__name__)
-        return problem(status, described(error))
-    if isinstance(error, RequestValidationError):
-        wrong = [
-            {"where": ".".join(map(str, each["loc"])), "what": each["msg"]}
-            for each in error.errors()[:20]
-        ]
-        detail = "; ".join(f"{each['where']}: {each['what']}" for each in wrong)
-        return problem(422, {"kind": "InputError", "detail": detail, "wrong": wrong})
-    assert isinstance(error, HTTPException)  # the last of ANSWERED
-    values = {"kind": HTTPStatus(error.status_code).name.lower(), "detail": error.detail}
+async def _on_hotfill_error(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, errors.HotfillError)
+    status = status_of(error)
+    if status >= 500:
+        # The message of an embedder may quote a text, so only the kind is logged.
+        route = getattr(request.scope.get("route"), "path_format", "?")
+        request_id = request.state.request_id
+        _log.error("%s %s: %s in %s", request.method, route, type(error).__name__, request_id)
+    return problem(status, described(error))
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)
+    wrong = [
+        {"where": ".".join(map(str, each["loc"])), "what": each["msg"]}
+        for each in error.errors()[:20]
+    ]
+    detail = "; ".join(f"{each['where']}: {each['what']}" for each in wrong)
+    return problem(422, {"kind": "InputError", "detail": detail, "wrong": wrong})
+
+
+async def _on_http_exception(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # Starlette's own
+        detail = _NO_ROUTE.get(error.status_code, detail)
+    values = {"kind": HTTPStatus(error.status_code).name.lower(), "detail": detail}
     return problem(error.status_code, values, error.headers)
-
-
-async def _on_error(request: Request, error: Exception) -> ProblemResponse:
-    route = str(getattr(request.scope.get("route"), "path_format", "?"))
-    return answer_of(error, request.method, route)
 
 
 def _plain(attribute: tuple[str, Any]) -> tuple[str, Any]:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hotfill.errors import ConfigError
 from hotfill.service.app import create_app
 from hotfill.service.gallery_service import opened
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from hotfill.config import Project
@@ -23,6 +25,47 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 10  # for requests in flight when it is told to stop
 _HANDOVER_SECONDS = 0.0005  # of Python's lock between threads; by itself 5 ms, several searches
 _KEPT_SECONDS = 75  # idle connections; a client that believes in a closed one sees a failure
+_REQUEST_SECONDS = 30.0  # from a connection or the first byte of a request to its last byte
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, with a limit on how long a request may take to arrive.
+
+    Without one, connections that send nothing or a header a minute hold a descriptor each for as
+    long as they like, until nobody else is answered ("slowloris").
+    """
+
+    request_seconds = _REQUEST_SECONDS
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing any more."""
+        self._arrived()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Expect the rest of a request."""
+        self._expect()
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """Take a request that is whole; the next one may take its time to begin."""
+        self._arrived()
+        super().on_message_complete()
+
+    def _expect(self) -> None:
+        self._arrived()
+        self._deadline = self.loop.call_later(self.request_seconds, self.transport.close)
+
+    def _arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def serve(
@@ -47,6 +90,7 @@ def serve(
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
                 access_log=False,
                 server_header=False,
                 log_level="warning",

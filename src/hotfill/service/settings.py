@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hotfill.config import explained
 from hotfill.errors import ConfigError
 from hotfill.service.tokens import TokenSettings
+from hotfill.validation import explained
 
 if TYPE_CHECKING:
     from hotfill.config import Project
@@ -32,8 +32,7 @@ class ServiceSettings(BaseModel):
 
     rehearsal: what `hotfill rehearse --json` wrote, for the dashboard; relative to the
         configuration file.
-    max_items: in one write. requests_per_second: of one token, or of one address where there are
-        no tokens; as many again may come at once.
+    max_items: in one write.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +44,6 @@ class ServiceSettings(BaseModel):
     max_request_bytes: Annotated[int, Field(ge=1)] = 1_000_000
     max_k: Annotated[int, Field(ge=1)] = 1000
     max_items: Annotated[int, Field(ge=1)] = 500
-    requests_per_second: Annotated[float, Field(gt=0)] = 2000.0
 
     def check(self) -> None:
         """Raise ConfigError when strangers could come in, or two tokens have one name."""

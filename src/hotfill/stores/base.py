@@ -2,141 +2,90 @@
 
 Words. A *space* is what a `ModelId` names. A gallery holds vectors of one or more spaces, oldest
 first. Every item is *searched* in exactly one of them: that space is the item's side. Its vectors
-of other spaces are *retired*: kept for the way back, never searched.
+of other spaces are *kept*: there for the way back, never searched.
 
 Promises that every store keeps, and that `tests/conformance` checks:
 
-1. A search of several sides misses no item and returns none twice, whatever moves meanwhile.
+1. A search of several sides misses no item and returns none twice, whatever moves at the time.
 2. `move` and `upsert` are durable when they return, whole or not at all per item.
 3. `move` leaves an item alone whose content version is not the expected one: a live write or a
    delete always beats a backfill batch in flight. Versions are never used twice, not even by an
    item that was deleted and written again.
 4. Bad input is refused before anything is written.
+5. Results do not hang on rounding. Hits are ordered by score. Scores that differ by no more than
+   two millionths of their scale are equal (the scale is 1 for cosines, otherwise the largest score
+   of the list); among equals the model's own vector comes before one that a transform made, then
+   the lesser item id. This holds at the cut, too, for up to MOST_TIED equal items.
+
+A store implements the methods that begin with an underscore. They are called by the public ones,
+which are final, with input that is checked and brought to one form.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from operator import index
+from threading import Lock
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hotfill.checks import check_ids
+from hotfill.errors import InputError, ModelMismatchError, ShapeError, StoreBusyError, StoreError
+from hotfill.stores.filters import (
+    Metadata,
+    Range,
+    Scalar,
+    Where,
+    check_metadata,
+    check_where,
+)
+from hotfill.stores.records import Capabilities, Found, Hits, ItemState, Page
+from hotfill.ties import tied, tolerance
+from hotfill.vectors import checked
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from hotfill.types import ModelId, Vectors
+    from hotfill.vectors import Checked
 
-Scalar: TypeAlias = str | int | float | bool
-Metadata: TypeAlias = Mapping[str, Scalar]
-"""What a user keeps beside a vector and filters by. Keys must not begin with an underscore."""
+__all__ = [
+    "Capabilities",
+    "Found",
+    "Gallery",
+    "Hits",
+    "ItemState",
+    "Metadata",
+    "Page",
+    "Range",
+    "Scalar",
+    "Where",
+    "check_space",
+    "check_unsearched",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Bounds of a number, both inclusive; None leaves that end open."""
-
-    at_least: float | None = None
-    at_most: float | None = None
-
-
-Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar] | Range]
-"""A filter: every key must match its value, one of its values, or its range.
-
-Texts, numbers and booleans never equal each other; 3 and 3.0 do; an absent key matches nothing.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a store can do beyond the interface; the engine adapts or refuses early.
-
-    atomic_move: a whole batch moves in one transaction, not only item by item.
-    snapshot_reads: one search over several sides sees one moment by itself.
-    many_processes: several processes may open the store at once.
-    optimise_while_moving: `optimise` may be called during a backfill. False where the indexes that
-        it builds make moves slow: then it is called once, at the end.
-    """
-
-    atomic_move: bool
-    snapshot_reads: bool
-    many_processes: bool
-    optimise_while_moving: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ItemState:
-    """What a store knows of one item, without its vectors.
-
-    version: changes with every write of the content; a move keeps it.
-    space: where the item is searched.
-    origin: fingerprint of what made the searched vector: the model's, or a transform's.
-    """
-
-    item_id: str
-    version: int
-    space: ModelId
-    origin: str
-    metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some items of one side, in the store's own stable order.
-
-    versions: int64 (n,). origins: fingerprints (n,). cursor: give it back to `scan` to go on; None
-    at the end.
-    """
-
-    item_ids: tuple[str, ...]
-    versions: NDArray[np.int64]
-    origins: tuple[str, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Vectors of some items in one space, searched or retired.
-
-    item_ids: those asked for that have one, in the order asked. versions: int64 (n,).
-    vectors: float32 (n, dimension).
-    """
-
-    item_ids: tuple[str, ...]
-    versions: NDArray[np.int64]
-    vectors: Vectors
-
-    @classmethod
-    def of(cls, rows: Sequence[tuple[str, int, NDArray[np.floating]]], dimension: int) -> Found:
-        """Make one of the id, version and vector of each item."""
-        vectors = np.array([vector for _, _, vector in rows], dtype=np.float32)
-        return cls(
-            item_ids=tuple(item_id for item_id, _, _ in rows),
-            versions=np.array([version for _, version, _ in rows], dtype=np.int64),
-            vectors=vectors.reshape(-1, dimension),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """What a search of one side found, a list per query, best first.
-
-    scores: float32, higher is better: cosine, inner product or negative Euclidean distance,
-    as the space's metric says. Lists are shorter than k where the side holds fewer items.
-    """
-
-    item_ids: tuple[tuple[str, ...], ...]
-    scores: tuple[NDArray[np.float32], ...]
+MOST_TIED = 1000
+_CLOSING = Lock()
 
 
 class Gallery(ABC):
     """A set of items in a vector store. Abstract: see `hotfill.stores` for real ones.
 
-    All methods may be called from several threads at once.
+    All methods may be called from several threads at once, and raise StoreError once closed.
+
+    The methods to implement get ids as a list of different non-empty texts; vectors as float32
+    (n, dimension), C-contiguous, finite, none all zero, of unit length where the space compares by
+    the cosine; known spaces. Where another thread may drop a space between this check and the
+    store's own lock, the store calls `check_space` again inside it.
     """
+
+    _closed = False
+
+    # What it is
 
     @property
     @abstractmethod
@@ -148,118 +97,271 @@ class Gallery(ABC):
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces that the store is stamped with, oldest first. Empty when unstamped."""
 
-    @abstractmethod
+    def vector_bytes(self, space: ModelId) -> int:
+        """Return what one vector of a space takes, in bytes, without index and metadata."""
+        return 4 * space.dimension  # float32
+
+    # Spaces
+
+    @final
     def add_space(self, model: ModelId) -> None:
-        """Make room for vectors of a model and stamp the store with it. Again is harmless.
+        """Make room for vectors of a model and stamp the store with it. Idempotent.
 
         Raises StoreError when the store cannot hold such vectors.
         """
+        self._check_open()
+        self._add_space(model)
 
-    @abstractmethod
+    @final
     def drop_space(self, model: ModelId) -> None:
-        """Remove a space with all its retired vectors. No way back. Again is harmless.
+        """Remove a space with all its kept vectors. No way back. Idempotent.
 
         Raises StoreError while any item is still searched there: items are never lost this way.
         """
+        self._check_open()
+        if model in self._spaces_with([model]):
+            self._drop_space(model)
 
-    @abstractmethod
+    # Writing
+
+    @final
     def upsert(
         self,
         item_ids: Sequence[str],
-        vectors: Vectors,
+        vectors: Vectors | Checked,
         *,
         space: ModelId,
         metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        kept: Mapping[ModelId, Vectors | Checked] | None = None,
     ) -> NDArray[np.int64]:
         """Write items with new content. They are searched in `space` from now on.
 
         vectors: float32 (n, space.dimension), made by the model of `space`.
-        metadata: replaces what was there; None keeps it.
-        retired: vectors of the same content in other spaces, for the way back. Retired vectors
-            of the earlier content are removed.
+        metadata: replaces what was there; None leaves it.
+        kept: vectors of the same content in other spaces, for the way back. Kept vectors of the
+            earlier content are removed.
         Returns the new content versions, int64 (n,).
-        Raises DuplicateItemError, ShapeError, VectorError, ModelMismatchError (unknown space).
+        Raises DuplicateItemError, ShapeError, VectorError, ModelMismatchError (unknown space),
+        InputError (metadata).
         """
+        kept = kept or {}
+        self._check_open()
+        self._check_spaces([space, *kept])
+        if space in kept:
+            raise InputError(f"kept vectors cannot be of {space}, where the items are searched")
+        check_ids(item_ids)
+        if metadata is not None:
+            check_metadata(metadata, len(item_ids))
+        rows = checked(vectors, space, item_ids=item_ids).rows
+        kept_rows = {
+            model: checked(others, model, item_ids=item_ids, what="kept vectors").rows
+            for model, others in kept.items()
+        }
+        if not len(item_ids):
+            return np.empty(0, dtype=np.int64)
+        return self._upsert(list(item_ids), rows, space, metadata, kept_rows)
 
-    @abstractmethod
+    @final
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist; others are ignored. Versions stay."""
+        self._check_open()
+        check_ids(item_ids)
+        check_metadata(metadata, len(item_ids))
+        if len(item_ids):
+            self._set_metadata(list(item_ids), metadata)
 
-    @abstractmethod
+    @final
     def delete(self, item_ids: Sequence[str]) -> int:
         """Remove items from every space. Returns how many were there."""
+        self._check_open()
+        check_ids(item_ids)
+        return self._delete(list(item_ids)) if len(item_ids) else 0
 
-    @abstractmethod
+    @final
     def move(
         self,
         item_ids: Sequence[str],
-        vectors: Vectors,
+        vectors: Vectors | Checked,
         *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
         origin: str | None = None,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space` by these vectors; their earlier vector is retired.
+        """Let items be searched in `space` by these vectors; their earlier vector is kept.
 
         vectors: float32 (n, space.dimension) of the content at `expected_versions`, int64 (n,).
         origin: what made the vectors; the model of `space` unless a transform's fingerprint is
             given. A vector that a transform made never replaces one that the model made.
-        Returns bool (n,): False where the item is gone, was written meanwhile, or is searched in
-        `space` by the model's own vector and a transform's was offered. Moving again is harmless.
+        Returns bool (n,): False where the item is gone, was written since, or is searched in
+        `space` by the model's own vector and a transform's was offered. Idempotent.
         Raises as `upsert`.
         """
+        self._check_open()
+        self._check_spaces([space])
+        check_ids(item_ids)
+        rows = checked(vectors, space, item_ids=item_ids).rows
+        versions = np.asarray(expected_versions)
+        whole = not versions.size or versions.dtype.kind in "iu"
+        if versions.shape != (len(item_ids),) or not whole:
+            raise ShapeError(
+                f"expected_versions: expected {len(item_ids)} whole numbers, "
+                f"got {versions.dtype} of shape {versions.shape}"
+            )
+        if not len(item_ids):
+            return np.empty(0, dtype=np.bool_)
+        versions = versions.astype(np.int64)
+        return self._move(list(item_ids), rows, space, versions, origin or space.fingerprint)
 
-    @abstractmethod
+    # Reading
+
+    @final
     def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+        self,
+        queries: Mapping[ModelId, Vectors | Checked],
+        k: int,
+        *,
+        where: Where | None = None,
     ) -> dict[ModelId, Hits]:
         """Find the k best items of each side asked for.
 
         queries: per space float32 (q, dimension), the same number of rows for each.
+        where: see `hotfill.stores.filters`, which also says how long a filter may be.
         Raises ModelMismatchError for an unknown space, ShapeError, VectorError, InputError (k < 1).
 
         An item that moves between two sides during the call is in at least one result; where it
         is in both, the newer space counts (`hotfill.ranking` drops the other).
         """
+        self._check_open()
+        _check_positive("k", k)
+        most = self.capabilities.most_hits
+        if most is not None and k > most:
+            raise InputError(f"k: this store finds at most {most} items for a query, got {k}")
+        if where is not None:
+            check_where(where)
+        self._check_spaces(queries)
+        ready = {
+            space: checked(rows, space, what="queries").rows for space, rows in queries.items()
+        }
+        counts = {len(rows) for rows in ready.values()}
+        if len(counts) > 1:
+            raise ShapeError(
+                "queries: expected the same number of rows for each space, got "
+                + ", ".join(str(len(rows)) for rows in ready.values())
+            )
+        if not any(counts):
+            return {space: Hits((), ()) for space in ready}
+        return self._ranked(ready, k, where or None, k + MOST_TIED if most is None else most)
 
-    @abstractmethod
+    @final
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         """Read the state of items, in the order asked; None where an item does not exist."""
+        self._check_open()
+        check_ids(item_ids, repeats=True)
+        return self._get(list(item_ids)) if len(item_ids) else []
 
-    @abstractmethod
+    @final
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read vectors of items in a space, searched or retired; items without one are left out.
+        """Read vectors of items in a space, searched or kept; items without one are left out.
 
         Those of a cosine space come back with unit length, however they were given.
         """
+        self._check_open()
+        self._check_spaces([space])
+        check_ids(item_ids, repeats=True)
+        if not len(item_ids):
+            return Found.of([], space.dimension)
+        return self._vectors(list(item_ids), space)
 
-    @abstractmethod
+    @final
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
         """List items searched in `space`, page by page, each once.
 
         after: the cursor of the page before. An item that stays on its side for the whole walk is
-        listed; one that comes or goes meanwhile may or may not be.
+        listed; one that comes or goes during the walk may or may not be.
         """
+        self._check_open()
+        _check_positive("limit", limit)
+        self._check_spaces([space])
+        return self._scan(space, after, limit)
 
-    @abstractmethod
+    @final
     def count(self, space: ModelId, *, origin: str | None = None) -> int:
         """Count the items searched in `space`; with `origin` only those whose vector it made."""
+        self._check_open()
+        self._check_spaces([space])
+        return self._count(space, origin)
 
+    @final
     def __len__(self) -> int:
         return sum(self.count(space) for space in self.spaces)
 
-    def vector_bytes(self, space: ModelId) -> int:
-        """Tell what one vector of a space takes, in bytes, without index and metadata."""
-        return 4 * space.dimension  # float32
+    # Upkeep
 
-    @abstractmethod
+    @final
     def optimise(self) -> None:
-        """Let the store tidy up (build indexes, compact). Searches and writes go on meanwhile."""
+        """Let the store tidy up (build indexes, compact). Searches and writes go on."""
+        self._check_open()
+        self._optimise()
 
-    @abstractmethod
+    @final
+    def recount(self) -> dict[ModelId, int]:
+        """Count the items of each space by looking at them, and fix what the store keeps of it.
+
+        Rows may have come past the store's own bookkeeping, from a backup or a replica.
+        """
+        self._check_open()
+        return self._recount()
+
+    @final
+    def claim(self, owner: str) -> None:
+        """Say that the upgrade `owner` has the gallery, until `release`. Idempotent.
+
+        owner: a non-empty text that no other upgrade has.
+        Raises StoreBusyError, naming the other one, while another has it. Stores that only one
+        process opens at a time need no claim and let every owner pass.
+        """
+        self._check_open()
+        if not owner:
+            raise InputError("owner: expected a non-empty text, got ''")
+        if (now := self._owner_after(owner)) != owner:
+            raise StoreBusyError(
+                f"this gallery is being upgraded by {now}, not by {owner}: go on with that one's "
+                "configuration and journal, or release the gallery from it"
+            )
+
+    @final
+    def release(self, owner: str) -> None:
+        """Give the gallery back. Does nothing where `owner` does not have it."""
+        self._check_open()
+        self._release_from(owner)
+
+    @final
+    def rehearse_writes(self, model: ModelId | None = None) -> list[str]:
+        """Try what an upgrade to `model` will write, undo it, and return what would fail.
+
+        Empty where nothing would, and in stores that only hotfill writes to.
+        model: None for any.
+        """
+        self._check_open()
+        return self._rehearse_writes(model)
+
+    @final
+    def remarks(self, model: ModelId | None = None) -> list[str]:
+        """Return what an operator should know of the store before an upgrade to `model`.
+
+        Nothing in it keeps an upgrade from starting. model: None for any.
+        """
+        self._check_open()
+        return self._remarks(model)
+
+    @final
     def close(self) -> None:
-        """Release the store. Again is harmless."""
+        """Release the store. Idempotent."""
+        with _CLOSING:
+            if self._closed:
+                return
+            self._closed = True
+        self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -271,3 +373,196 @@ class Gallery(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    # What a store implements
+
+    @abstractmethod
+    def _add_space(self, model: ModelId) -> None:
+        """Make room for vectors of a model, which may be there already."""
+
+    @abstractmethod
+    def _drop_space(self, model: ModelId) -> None:
+        """Remove a space, after `check_unsearched` in the same lock or transaction."""
+
+    @abstractmethod
+    def _upsert(
+        self,
+        item_ids: list[str],
+        vectors: Vectors,
+        space: ModelId,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
+    ) -> NDArray[np.int64]:
+        """Write one item or more."""
+
+    @abstractmethod
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
+        """Replace the metadata of those of the items, one or more, that exist."""
+
+    @abstractmethod
+    def _delete(self, item_ids: list[str]) -> int:
+        """Remove one item or more; return how many were there."""
+
+    @abstractmethod
+    def _move(
+        self,
+        item_ids: list[str],
+        vectors: Vectors,
+        space: ModelId,
+        expected_versions: NDArray[np.int64],
+        origin: str,
+    ) -> NDArray[np.bool_]:
+        """Move one item or more. origin: `space.fingerprint` for the model's own vectors."""
+
+    @abstractmethod
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
+    ) -> dict[ModelId, Hits]:
+        """Search one side or more with one query or more; equal scores may come in any order.
+
+        where: None or a filter of one key or more.
+        """
+
+    @abstractmethod
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
+        """Read the state of one item or more; ids may occur twice, here and in `_vectors`."""
+
+    @abstractmethod
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
+        """Read vectors of one item or more, with unit length in a cosine space."""
+
+    @abstractmethod
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
+        """List a page. Raises InputError where `after` is no cursor of this store."""
+
+    @abstractmethod
+    def _count(self, space: ModelId, origin: str | None) -> int:
+        """Count the items searched in `space`, or those of them whose vector `origin` made."""
+
+    @abstractmethod
+    def _optimise(self) -> None:
+        """Tidy up."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release the store; called once. Calls of other threads may be under way."""
+
+    def _recount(self) -> dict[ModelId, int]:
+        return {space: self._count(space, None) for space in self.spaces}
+
+    def _owner_after(self, owner: str) -> str:
+        """Let `owner` have the gallery if nobody has it; return who has it then."""
+        return owner
+
+    def _release_from(self, owner: str) -> None:
+        """Let nobody have the gallery, if `owner` had it."""
+        return
+
+    def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return []
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        return []
+
+    def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
+        """Return the spaces. A store that asks a server for them may answer from memory.
+
+        It has to ask where one of `models` is not among those it remembers.
+        """
+        return self.spaces
+
+    # Inside
+
+    @final
+    def _check_open(self) -> None:
+        """Raise StoreError once closed. Stores may ask again inside their locks."""
+        if self._closed:
+            raise StoreError(f"this {type(self).__name__} is closed: open it again")
+
+    @final
+    def _check_spaces(self, models: Iterable[ModelId]) -> None:
+        spaces = self._spaces_with(models)
+        for model in models:
+            check_space(spaces, model)
+
+    @final
+    def _ranked(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None, most: int
+    ) -> dict[ModelId, Hits]:
+        """Search, order equal hits by the rule of the interface, and cut each list at k."""
+        found = self._search(queries, min(k + 1, most), where)
+        return {
+            space: self._in_order(space, self._whole(space, rows, found[space], k, where, most), k)
+            for space, rows in queries.items()
+        }
+
+    def _whole(
+        self, space: ModelId, queries: Vectors, hits: Hits, k: int, where: Where | None, most: int
+    ) -> Hits:
+        """Ask for more where the k-th hit and the last one found are equal."""
+        lists = list(zip(hits.item_ids, hits.scores, strict=True))
+        depth = min(k + 1, most)
+        while depth < most:
+            open_ended = [
+                row
+                for row, (_, scores) in enumerate(lists)
+                if len(scores) >= depth
+                and scores[k - 1] - scores[-1] <= tolerance(scores, space.metric)
+            ]
+            if not open_ended:
+                break
+            depth = min(8 * depth, most)
+            deeper = self._search({space: queries[open_ended]}, depth, where)[space]
+            for place, row in enumerate(open_ended):
+                lists[row] = (deeper.item_ids[place], deeper.scores[place])
+        return Hits(tuple(ids for ids, _ in lists), tuple(scores for _, scores in lists))
+
+    def _in_order(self, space: ModelId, hits: Hits, k: int) -> Hits:
+        runs = [tied(scores, tolerance(scores, space.metric)) for scores in hits.scores]
+        if not any(runs):
+            return Hits(
+                tuple(ids[:k] for ids in hits.item_ids), tuple(row[:k] for row in hits.scores)
+            )
+        names = {
+            item_id
+            for ids, some in zip(hits.item_ids, runs, strict=True)
+            for run in some
+            for item_id in ids[run]
+        }
+        imputed = {
+            state.item_id: state.origin != space.fingerprint
+            for state in self._get(sorted(names))
+            if state is not None and state.space == space
+        }
+        ordered = []
+        for ids, some in zip(hits.item_ids, runs, strict=True):
+            row = list(ids)
+            for run in some:
+                row[run] = sorted(row[run], key=lambda name: (imputed.get(name, False), name))
+            ordered.append(tuple(row[:k]))
+        return Hits(tuple(ordered), tuple(scores[:k] for scores in hits.scores))
+
+
+def check_space(spaces: Sequence[ModelId], model: ModelId) -> None:
+    """Raise ModelMismatchError when a store is not stamped with a model."""
+    if not spaces:
+        raise StoreError(f"the store is not stamped with any model: call add_space({model}) first")
+    if model not in spaces:
+        raise ModelMismatchError("unknown space", spaces[-1], model)
+
+
+def check_unsearched(model: ModelId, searched: int) -> None:
+    """Raise StoreError while items are searched in a space that is to be dropped."""
+    if searched:
+        raise StoreError(
+            f"cannot drop {model}: {searched} items are searched there; move them first"
+        )
+
+
+def _check_positive(what: str, value: Any) -> None:
+    try:
+        whole = index(value)
+    except TypeError:
+        whole = 0
+    if whole < 1:
+        raise InputError(f"{what} must be >= 1, got {value!r}")

@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeGuard
 
+from hotfill.checks import is_unicode
 from hotfill.errors import InputError
-from hotfill.stores.base import Range
 
-if TYPE_CHECKING:
-    from hotfill.stores.base import Metadata, Scalar, Where
+Scalar: TypeAlias = str | int | float | bool
+Metadata: TypeAlias = Mapping[str, Scalar]
+"""What a user keeps with a vector and filters by. Keys must not begin with an underscore."""
 
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of a number, both inclusive; None leaves that end open."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar] | Range]
+"""A filter: every key must match its value, one of its values, or its range.
+
+Texts, numbers and booleans never equal each other; 3 and 3.0 do; an absent key matches nothing.
+"""
+
+MOST_KEYS = 32  # of a filter
+MOST_VALUES = 1000  # of a key: an engine may try each of them on each item
+MOST_BYTES = 2**20  # of all texts of a filter, as UTF-8
 _LARGEST_WHOLE_NUMBER = 2**63 - 1  # what the stores hold
 
 
 def check_metadata(metadata: Sequence[Metadata], n_items: int) -> None:
     """Raise InputError unless there is one usable mapping per item."""
-    if len(metadata) != n_items:
+    if isinstance(metadata, (str, Mapping)) or len(metadata) != n_items:
         raise InputError(
-            f"metadata: expected one mapping per item ({n_items}), got {len(metadata)}"
+            f"metadata: expected a list of one mapping per item ({n_items}), got a "
+            f"{type(metadata).__name__} of {len(metadata)}"
         )
     for row in metadata:
         if not isinstance(row, Mapping):
@@ -33,17 +54,47 @@ def check_metadata(metadata: Sequence[Metadata], n_items: int) -> None:
             _check_scalar(key, value)
 
 
+def is_metadata(key: str, value: Any) -> bool:
+    """Tell whether a key and its value are metadata: people's own records may hold more."""
+    try:
+        _check_key(key)
+        _check_scalar(key, value)
+    except InputError:
+        return False
+    return True
+
+
 def check_where(where: Where) -> None:
-    """Raise InputError unless every condition can be understood by every store."""
+    """Raise InputError unless every condition can be understood by every store, at its cost.
+
+    At most MOST_KEYS keys, MOST_VALUES values of a key and MOST_BYTES bytes of text.
+    """
+    if not isinstance(where, Mapping):
+        raise InputError(f"a filter is a mapping of keys to values, got {where!r}")
+    if len(where) > MOST_KEYS:
+        raise InputError(f"a filter has at most {MOST_KEYS} keys, got {len(where)}")
+    n_bytes = 0
     for key, wanted in where.items():
         _check_key(key)
+        n_bytes += len(key.encode())
         if isinstance(wanted, Range):
             for bound in (wanted.at_least, wanted.at_most):
                 if bound is not None:
                     _check_bound(key, bound)
-        else:
-            for value in alternatives(wanted):
-                _check_scalar(key, value)
+            continue
+        values = alternatives(wanted)
+        if len(values) > MOST_VALUES:
+            raise InputError(
+                f"filter on {key!r}: at most {MOST_VALUES:,} values, got {len(values):,}: ask "
+                "several times, or filter by a value that these items share"
+            )
+        for value in values:
+            _check_scalar(key, value)
+            n_bytes += len(value.encode()) if isinstance(value, str) else 0
+    if n_bytes > MOST_BYTES:
+        raise InputError(
+            f"the texts of a filter are at most {MOST_BYTES:,} bytes in all, got {n_bytes:,}"
+        )
 
 
 def alternatives(wanted: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
@@ -67,10 +118,11 @@ def _value_matches(value: Scalar, wanted: Scalar | Sequence[Scalar] | Range) -> 
             and (wanted.at_least is None or value >= wanted.at_least)
             and (wanted.at_most is None or value <= wanted.at_most)
         )
-    return any(_kind(value) is _kind(one) and value == one for one in alternatives(wanted))
+    return any(kind_of(value) is kind_of(one) and value == one for one in alternatives(wanted))
 
 
-def _kind(value: Scalar) -> type:
+def kind_of(value: Scalar) -> type:
+    """Return str, bool or float: values of different kinds never equal each other."""
     return float if _is_number(value) else type(value)
 
 
@@ -85,6 +137,7 @@ def _check_key(key: Any) -> None:
             "a metadata key is a non-empty text that does not begin with an underscore and has "
             f"neither double quotes nor backslashes; got {key!r}"
         )
+    _check_text(f"the metadata key {key!r}", key)
 
 
 def _check_bound(key: str, bound: Any) -> None:
@@ -99,7 +152,17 @@ def _check_bound(key: str, bound: Any) -> None:
 def _check_scalar(key: str, value: Any) -> None:
     if not isinstance(value, (str, int, float, bool)):
         raise InputError(f"metadata {key!r}: expected a text, number or boolean, got {value!r}")
+    if isinstance(value, str):
+        _check_text(f"metadata {key!r}: {value!r}", value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"metadata {key!r}: expected a finite number, got {value!r}")
     if isinstance(value, int) and abs(value) > _LARGEST_WHOLE_NUMBER:
         raise InputError(f"metadata {key!r}: whole numbers end at 2**63 - 1, got {value!r}")
+
+
+def _check_text(what: str, text: str) -> None:
+    """Raise InputError for what some store cannot hold: lone surrogates, and NUL."""
+    if not is_unicode(text):
+        raise InputError(f"{what} holds half a character (a lone surrogate): give valid Unicode")
+    if "\0" in text:
+        raise InputError(f"{what} holds a NUL character, which not every store can keep")

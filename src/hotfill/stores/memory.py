@@ -9,26 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_ids
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata, matches
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
+from hotfill.stores.base import (
+    Capabilities,
+    Found,
+    Gallery,
+    Hits,
+    ItemState,
+    Page,
     check_space,
     check_unsearched,
-    check_upsert,
 )
-from hotfill.stores.rows import Rows, best
+from hotfill.stores.filters import matches
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.filters import Metadata, Where
     from hotfill.types import Metric, ModelId, Vectors
 
 
@@ -60,33 +59,27 @@ class MemoryGallery(Gallery):
         with self._lock:
             return tuple(self._sides)
 
-    def add_space(self, model: ModelId) -> None:
-        """Make room for a model's vectors."""
+    def _add_space(self, model: ModelId) -> None:
         with self._lock:
             self._sides.setdefault(model, Rows(model.dimension))
 
-    def drop_space(self, model: ModelId) -> None:
-        """Remove an unsearched space with its retired vectors."""
+    def _drop_space(self, model: ModelId) -> None:
         with self._lock:
-            if model not in self._sides:
-                return
-            check_unsearched(model, len(self._sides[model].ids))
+            check_unsearched(model, len(self._side(model).ids))
             del self._sides[model]
             for item in self._items.values():
-                item.retired.pop(model, None)
+                item.kept.pop(model, None)
 
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
-        """Write items with new content."""
         with self._lock:
-            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+            side = self._side(space)
             versions = self._clock.take(len(item_ids))
             for i, item_id in enumerate(item_ids):
                 before = self._items.get(item_id)
@@ -94,29 +87,24 @@ class MemoryGallery(Gallery):
                     self._sorted_ids = None
                 elif before.space != space:
                     self._sides[before.space].remove(item_id)
-                kept = {} if before is None else before.metadata
-                self._sides[space].put(item_id, rows[i])
+                earlier = {} if before is None else before.metadata
+                side.put(item_id, vectors[i])
                 self._items[item_id] = _Item(
                     version=int(versions[i]),
                     space=space,
                     origin=space.fingerprint,
-                    metadata=kept if metadata is None else dict(metadata[i]),
-                    retired={model: kind[i].copy() for model, kind in old_rows.items()},
+                    metadata=earlier if metadata is None else dict(metadata[i]),
+                    kept={model: rows[i].copy() for model, rows in kept.items()},
                 )
             return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         with self._lock:
             for item_id, row in zip(item_ids, metadata, strict=True):
                 if item_id in self._items:
                     self._items[item_id].metadata = dict(row)
 
-    def delete(self, item_ids: Sequence[str]) -> int:
-        """Remove items from every space."""
-        check_ids(item_ids)
+    def _delete(self, item_ids: list[str]) -> int:
         with self._lock:
             there = [item_id for item_id in item_ids if item_id in self._items]
             for item_id in there:
@@ -125,44 +113,41 @@ class MemoryGallery(Gallery):
                 self._sorted_ids = None
             return len(there)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space`; their earlier vector is retired."""
-        origin = origin or space.fingerprint
         with self._lock:
-            rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            side = self._side(space)
             moved = np.zeros(len(item_ids), dtype=np.bool_)
             for i, item_id in enumerate(item_ids):
                 item = self._items.get(item_id)
-                if item is None or item.version != versions[i]:
+                if item is None or item.version != expected_versions[i]:
                     continue
                 if item.space == space and item.origin == space.fingerprint != origin:
                     continue  # the model's own vector is better than any transform's
                 if item.space != space:
-                    item.retired[item.space] = self._sides[item.space].remove(item_id)
-                    item.retired.pop(space, None)
-                self._sides[space].put(item_id, rows[i])
+                    item.kept[item.space] = self._sides[item.space].remove(item_id)
+                    item.kept.pop(space, None)
+                side.put(item_id, vectors[i])
                 item.space, item.origin = space, origin
                 moved[i] = True
             return moved
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
-        """Compare the queries with every item of each side."""
         with self._lock:
-            ready = check_search(self.spaces, queries, k, where)
-            return {space: self._search_side(space, ready[space], k, where) for space in ready}
+            return {
+                space: self._search_side(space, rows, k, where) for space, rows in queries.items()
+            }
 
     def _search_side(self, space: ModelId, queries: Vectors, k: int, where: Where | None) -> Hits:
-        side = self._sides[space]
+        side = self._side(space)
         ids, rows = side.ids, side.filled
         if where is not None:
             passing = [
@@ -176,8 +161,7 @@ class MemoryGallery(Gallery):
             scores=tuple(row[order] for row, order in zip(scores, orders, strict=True)),
         )
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
-        """Read the state of items."""
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         with self._lock:
             return [self._state(item_id) for item_id in item_ids]
 
@@ -187,22 +171,19 @@ class MemoryGallery(Gallery):
             return None
         return ItemState(item_id, item.version, item.space, item.origin, dict(item.metadata))
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched or retired vectors."""
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
         with self._lock:
-            check_space(self.spaces, space)
+            side = self._side(space)
             found: list[tuple[str, int, Any]] = []
             for item_id in item_ids:
                 item = self._items.get(item_id)
                 if item is not None and item.space == space:
-                    found.append((item_id, item.version, self._sides[space].row(item_id)))
-                elif item is not None and space in item.retired:
-                    found.append((item_id, item.version, item.retired[space]))
+                    found.append((item_id, item.version, side.row(item_id)))
+                elif item is not None and space in item.kept:
+                    found.append((item_id, item.version, item.kept[space]))
             return Found.of(found, space.dimension)
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
-        """List items searched in `space`, in the order of their ids."""
-        check_limit(limit)
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         with self._lock:
             check_space(self.spaces, space)
             if self._sorted_ids is None:
@@ -222,20 +203,23 @@ class MemoryGallery(Gallery):
                 cursor=page[-1] if len(page) == limit else None,
             )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
-        """Count the items searched in `space`."""
+    def _count(self, space: ModelId, origin: str | None) -> int:
         with self._lock:
-            check_space(self.spaces, space)
-            ids = self._sides[space].ids
+            ids = self._side(space).ids
             if origin is None:
                 return len(ids)
             return sum(self._items[item_id].origin == origin for item_id in ids)
 
-    def optimise(self) -> None:
-        """Nothing to tidy up."""
+    def _optimise(self) -> None:
+        pass  # nothing to tidy up
 
-    def close(self) -> None:
-        """Nothing to release."""
+    def _close(self) -> None:
+        pass  # nothing to release
+
+    def _side(self, space: ModelId) -> Rows:
+        """Return a side; inside the lock."""
+        check_space(tuple(self._sides), space)
+        return self._sides[space]
 
 
 @dataclass(slots=True)
@@ -244,7 +228,66 @@ class _Item:
     space: ModelId
     origin: str
     metadata: dict[str, Any]
-    retired: dict[ModelId, NDArray[np.float32]] = field(default_factory=dict)
+    kept: dict[ModelId, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Rows:
+    """Vectors by item id, without gaps: a removed row is replaced by the last.
+
+    ids: in the order of the rows. filled: float32 (n, dimension), a view that the next change
+        may void. Not safe for use by several threads at once.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.ids: list[str] = []
+        self._place: dict[str, int] = {}
+        self._data = np.empty((16, dimension), dtype=np.float32)
+
+    @property
+    def filled(self) -> Vectors:
+        """All vectors, in the order of `ids`."""
+        filled: Vectors = self._data[: len(self.ids)]
+        return filled
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._place
+
+    def places(self, item_ids: Iterable[str]) -> list[int]:
+        """Tell in which rows items stand; those that are not here are left out."""
+        return [self._place[item_id] for item_id in item_ids if item_id in self._place]
+
+    def row(self, item_id: str) -> NDArray[np.float32]:
+        """Return the vector of an item."""
+        vector: NDArray[np.float32] = self._data[self._place[item_id]]
+        return vector
+
+    def put(self, item_id: str, vector: NDArray[np.float32]) -> None:
+        """Give an item a vector, in the place of the one it has."""
+        place = self._place.setdefault(item_id, len(self.ids))
+        if place == len(self.ids):
+            self.ids.append(item_id)
+            if place == len(self._data):
+                self._data = np.concatenate([self._data, np.empty_like(self._data)])
+        self._data[place] = vector
+
+    def remove(self, item_id: str) -> NDArray[np.float32]:
+        """Take an item away and return its vector."""
+        place = self._place.pop(item_id)
+        removed: NDArray[np.float32] = self._data[place].copy()
+        last = self.ids.pop()
+        if last != item_id:
+            self.ids[place] = last
+            self._place[last] = place
+            self._data[place] = self._data[len(self.ids)]
+        return removed
+
+
+def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Return the places of the k highest scores, best first."""
+    if k < len(scores):
+        top = np.argpartition(-scores, k - 1)[:k]
+        return top[np.argsort(-scores[top], kind="stable")]
+    return np.argsort(-scores, kind="stable")
 
 
 def _scores(queries: Vectors, rows: Vectors, metric: Metric) -> NDArray[np.float32]:

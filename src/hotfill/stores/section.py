@@ -1,32 +1,25 @@
-"""[store] of a configuration file: which store, where, and how it is opened."""
+"""[store] of a configuration file: which store, where, and how it is opened.
+
+A store is one class here and one line in `StoreSection`. Its gallery is imported when it is opened:
+it needs a client library, which is an extra.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hotfill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
-
-# What only some kinds take; the first one of each kind is what it cannot do without.
-_KEYS = {
-    "qdrant-edge": ("path", "ef"),
-    "lancedb": ("path", "table"),
-    "index-files": ("path", "index", "ef"),
-    "postgres": ("dsn", "table", "ef", "connections", "timeout_seconds"),
-    "qdrant": ("location", "collection", "ef", "timeout_seconds"),
-    "milvus": ("location", "collection", "database", "ef", "fresh", "timeout_seconds"),
-}
-_SERVERS = ("postgres", "qdrant", "milvus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,150 +33,224 @@ class Existing:
     ids_file: Path | None = None
 
 
-class StoreSection(BaseModel):
-    """Where the gallery lives.
-
-    kind: `qdrant-edge`, embedded, in the folder `path`; `lancedb`, the `table` of the database in
-        the folder `path`; `index-files`, FAISS in memory and its truth in the folder `path`;
-        `postgres`, with pgvector, in the `table` (or "schema.table") of the server that the `dsn`
-        names; `qdrant` or `milvus`, the `collection` of the server at the address `location`, or of
-        the client's own engine in the folder or file `location`. Their keys are taken from the
-        environment: QDRANT_API_KEY, MILVUS_TOKEN.
-    index, exact, ef, fresh, database, connections, timeout_seconds: see the store's own page.
-    """
+class _Section(BaseModel, ABC):
+    """What the sections of all stores have. exact: compare with every vector, use no index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["qdrant-edge", "lancedb", "index-files", "postgres", "qdrant", "milvus"] = (
-        "qdrant-edge"
-    )
-    path: str | None = None
-    dsn: str | None = None
-    location: str | None = None
-    table: str = "items"
-    collection: str = "items"
-    database: str = ""
-    fresh: bool = False
-    index: Literal["flat", "hnsw", "ivf"] = "flat"
+    kind: str
     exact: bool = False
-    ef: int | None = None
-    connections: int = 8
-    timeout_seconds: float = 120.0
 
-    def opened(self, folder: Path) -> Gallery:
-        """Open the store. folder: that paths are relative to.
+    @abstractmethod
+    def open(self, folder: Path) -> Gallery:
+        """Open the store. folder: that paths are relative to. Raises as the store does."""
 
-        Raises ConfigError when a key is missing or of another kind, and as the store does.
-        """
-        self.check()
-        if self.kind == "postgres":
-            from hotfill.stores.postgres import PostgresGallery  # an extra
-
-            return PostgresGallery.open(self.dsn or "", **self._postgres_options)
-        if self.kind == "qdrant":
-            from hotfill.stores.qdrant import QdrantGallery  # an extra
-
-            return QdrantGallery.open(self._location(folder), **self._qdrant_options)
-        if self.kind == "milvus":
-            from hotfill.stores.milvus import MilvusGallery  # an extra
-
-            return MilvusGallery.open(self._location(folder), **self._milvus_options)
-        if self.kind == "lancedb":
-            from hotfill.stores.lancedb import LanceDBGallery  # an extra
-
-            return LanceDBGallery.open(
-                folder / (self.path or ""), table=self.table, exact=self.exact
-            )
-        if self.kind == "index-files":
-            from hotfill.stores.index_files import IndexFilesGallery  # an extra
-
-            return IndexFilesGallery.open(
-                folder / (self.path or ""), index=self.index, exact=self.exact, ef=self.ef
-            )
-        from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
-
-        return QdrantEdgeGallery.open(folder / (self.path or ""), exact=self.exact, ef=self.ef)
-
-    def stamped(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
         """Stamp what is there with the model that made its vectors, and open it.
 
         folder: that paths are relative to.
         Raises ConfigError for a store whose galleries are stamped when they are made.
         """
-        self.check()
-        if self.kind in ("qdrant", "milvus"):
-            return self._stamped_collection(self._location(folder), model, existing)
-        if self.kind == "lancedb":
-            from hotfill.stores.lancedb import LanceDBGallery  # an extra
+        raise ConfigError(f'a store of kind "{self.kind}" is stamped when it is made')
 
-            return LanceDBGallery.adopt(
-                folder / (self.path or ""),
-                model,
-                table=self.table,
-                id_column=existing.id_column,
-                vector_column=existing.vector_column,
-                exact=self.exact,
-            )
-        if self.kind == "index-files":
-            from hotfill.stores.index_files import IndexFilesGallery  # an extra
+    def free_bytes(self, folder: Path) -> int | None:
+        """Return how much room is left where the store lives; None where that is not known."""
+        return shutil.disk_usage(folder).free
 
-            if existing.index_file is None:
-                raise ConfigError("name the index that is there: --index-file, and --ids-file")
-            return IndexFilesGallery.adopt(
-                folder / (self.path or ""),
-                model,
-                index_file=existing.index_file,
-                ids_file=existing.ids_file,
-                index=self.index,
-                exact=self.exact,
-                ef=self.ef,
-            )
-        if self.kind != "postgres":
-            raise ConfigError(f'a store of kind "{self.kind}" is stamped when it is made')
+    @property
+    def journal_dsn(self) -> str | None:
+        """The database for a journal that names none; None where the store is not in one."""
+        return None
+
+
+class QdrantEdgeSection(_Section):
+    """Qdrant Edge, embedded, in the folder `path`.
+
+    ef: candidates that a search of the graph keeps; the engine's default when left out.
+    """
+
+    kind: Literal["qdrant-edge"] = "qdrant-edge"
+    path: str
+    ef: int | None = None
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.qdrant_edge import QdrantEdgeGallery  # an extra
+
+        return QdrantEdgeGallery.open(folder / self.path, exact=self.exact, ef=self.ef)
+
+
+class LanceDBSection(_Section):
+    """The `table` of the LanceDB database in the folder `path`."""
+
+    kind: Literal["lancedb"] = "lancedb"
+    path: str
+    table: str = "items"
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.lancedb import LanceDBGallery  # an extra
+
+        return LanceDBGallery.open(folder / self.path, table=self.table, exact=self.exact)
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp a table."""
+        from hotfill.stores.lancedb import LanceDBGallery  # an extra
+
+        return LanceDBGallery.adopt(
+            folder / self.path,
+            model,
+            table=self.table,
+            id_column=existing.id_column,
+            vector_column=existing.vector_column,
+            exact=self.exact,
+        )
+
+
+class IndexFilesSection(_Section):
+    """FAISS in memory, its truth in SQLite in the folder `path`.
+
+    index: of large sides: `flat` is exact, `hnsw` a graph, `ivf` parts.
+    ef: candidates that a walk along a graph keeps, 64 when left out.
+    """
+
+    kind: Literal["index-files"] = "index-files"
+    path: str
+    index: Literal["flat", "hnsw", "ivf"] = "flat"
+    ef: int | None = None
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.index_files import IndexFilesGallery  # an extra
+
+        return IndexFilesGallery.open(
+            folder / self.path, index=self.index, exact=self.exact, ef=self.ef
+        )
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Make a gallery from an index file."""
+        from hotfill.stores.index_files import IndexFilesGallery  # an extra
+
+        if existing.index_file is None:
+            raise ConfigError("name the index that is there: --index-file, and --ids-file")
+        return IndexFilesGallery.adopt(
+            folder / self.path,
+            model,
+            index_file=existing.index_file,
+            ids_file=existing.ids_file,
+            index=self.index,
+            exact=self.exact,
+            ef=self.ef,
+        )
+
+
+class _ServerSection(_Section):
+    """What the sections of servers have. timeout_seconds: of one call; 0 for none.
+
+    ef: candidates that a search of an index keeps; the server's default when left out.
+    """
+
+    ef: int | None = None
+    timeout_seconds: float = 120.0
+
+    def free_bytes(self, folder: Path) -> int | None:
+        """Return None: a server's disk is not seen from here."""
+        return None
+
+
+class PostgresSection(_ServerSection):
+    """PostgreSQL with pgvector: the `table` (or "schema.table") of the server that `dsn` names.
+
+    dsn: a connection string or URL of libpq. connections: the most at a time.
+    """
+
+    kind: Literal["postgres"] = "postgres"
+    dsn: str
+    table: str = "items"
+    connections: int = 8
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.postgres import PostgresGallery  # an extra
+
+        return PostgresGallery.open(self.dsn, **self._options)
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp a table."""
         from hotfill.stores.postgres import PostgresGallery  # an extra
 
         return PostgresGallery.adopt(
-            self.dsn or "",
+            self.dsn,
             model,
             id_column=existing.id_column,
             vector_column=existing.vector_column,
             metadata_column=existing.metadata_column,
-            **self._postgres_options,
-        )
-
-    def _stamped_collection(self, location: str, model: ModelId, existing: Existing) -> Gallery:
-        if (existing.id_column, existing.metadata_column) != ("id", None):
-            raise ConfigError(
-                f'a store of kind "{self.kind}" knows its items by the keys of its points, and '
-                "all that stands beside their vectors is metadata: leave --id-column and "
-                "--metadata-column out"
-            )
-        if self.kind == "qdrant":
-            from hotfill.stores.qdrant import QdrantGallery  # an extra
-
-            return QdrantGallery.adopt(
-                location, model, vector=existing.vector_column, **self._qdrant_options
-            )
-        from hotfill.stores.milvus import MilvusGallery  # an extra
-
-        return MilvusGallery.adopt(
-            location, model, vector=existing.vector_column, **self._milvus_options
+            **self._options,
         )
 
     @property
-    def _postgres_options(self) -> dict[str, Any]:
-        schema, table = self.schema_and_table
+    def journal_dsn(self) -> str | None:
+        """The store's own database."""
+        return self.dsn
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        schema, dot, table = self.table.partition(".")
         return {
-            "schema": schema,
-            "table": table,
+            "schema": schema if dot else "public",
+            "table": table if dot else self.table,
             "exact": self.exact,
             "ef": self.ef,
             "connections": self.connections,
             "timeout_seconds": self.timeout_seconds,
         }
 
+
+class _CollectionSection(_ServerSection):
+    """A collection of a server, or of the client's own engine.
+
+    location: the server's address, or a file or folder for the client's own engine.
+    """
+
+    location: str
+    collection: str = "items"
+
+    def _place(self, folder: Path) -> str:
+        return self.location if "://" in self.location else str(folder / self.location)
+
+    def _vector_of(self, existing: Existing) -> str:
+        if (existing.id_column, existing.metadata_column) != ("id", None):
+            raise ConfigError(
+                f'a store of kind "{self.kind}" knows its items by the keys of its points, and '
+                "all else in them is metadata: leave --id-column and "
+                "--metadata-column out"
+            )
+        return existing.vector_column
+
+
+class QdrantSection(_CollectionSection):
+    """The `collection` of a Qdrant server. Its key is read from QDRANT_API_KEY.
+
+    location: the server's address, or a folder for the client's own engine.
+    """
+
+    kind: Literal["qdrant"] = "qdrant"
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.qdrant import QdrantGallery  # an extra
+
+        return QdrantGallery.open(self._place(folder), **self._options)
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp a collection."""
+        from hotfill.stores.qdrant import QdrantGallery  # an extra
+
+        vector = self._vector_of(existing)
+        return QdrantGallery.adopt(self._place(folder), model, vector=vector, **self._options)
+
     @property
-    def _qdrant_options(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {
             "collection": self.collection,
             "api_key": os.environ.get("QDRANT_API_KEY"),
@@ -192,8 +259,33 @@ class StoreSection(BaseModel):
             "timeout_seconds": self.timeout_seconds,
         }
 
+
+class MilvusSection(_CollectionSection):
+    """The `collection` of a Milvus server. Its user or key is read from MILVUS_TOKEN.
+
+    location: the server's address, or a file for Milvus Lite. database: the server's default one
+        when left out. fresh: searches wait until they see every write of this process.
+    """
+
+    kind: Literal["milvus"] = "milvus"
+    database: str = ""
+    fresh: bool = False
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.milvus import MilvusGallery  # an extra
+
+        return MilvusGallery.open(self._place(folder), **self._options)
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp a collection."""
+        from hotfill.stores.milvus import MilvusGallery  # an extra
+
+        vector = self._vector_of(existing)
+        return MilvusGallery.adopt(self._place(folder), model, vector=vector, **self._options)
+
     @property
-    def _milvus_options(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         return {
             "collection": self.collection,
             "token": os.environ.get("MILVUS_TOKEN", ""),
@@ -204,29 +296,20 @@ class StoreSection(BaseModel):
             "timeout_seconds": self.timeout_seconds,
         }
 
-    def _location(self, folder: Path) -> str:
-        location = self.location or ""
-        return location if "://" in location else str(folder / location)
 
-    @property
-    def schema_and_table(self) -> tuple[str, str]:
-        """The two parts of `table`."""
-        schema, dot, table = self.table.partition(".")
-        return (schema, table) if dot else ("public", self.table)
+def _with_kind(values: Any) -> Any:
+    """Take the embedded store where no kind is named."""
+    return {"kind": "qdrant-edge", **values} if isinstance(values, dict) else values
 
-    def free_bytes(self, folder: Path) -> int | None:
-        """Tell how much room is left where the store lives; None where that is not known."""
-        return None if self.kind in _SERVERS else shutil.disk_usage(folder).free
 
-    def check(self) -> None:
-        """Raise ConfigError when a key is missing, or is one of another kind of store."""
-        takes = _KEYS[self.kind]
-        for name in sorted(self.model_fields_set - set(takes)):
-            kinds = [f'"{kind}"' for kind, names in _KEYS.items() if name in names]
-            if kinds:
-                raise ConfigError(
-                    f"[store] {name}: only for kind = {' or '.join(kinds)}, this one is "
-                    f'"{self.kind}"'
-                )
-        if getattr(self, takes[0]) is None:
-            raise ConfigError(f'[store] of kind "{self.kind}" needs {takes[0]!r}')
+StoreSection: TypeAlias = Annotated[
+    QdrantEdgeSection
+    | LanceDBSection
+    | IndexFilesSection
+    | PostgresSection
+    | QdrantSection
+    | MilvusSection,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
+]
+"""The section of one of the stores, told apart by `kind`."""

@@ -1,8 +1,8 @@
 """The work: take a batch, make its vectors, move it, note it. In that order any kill is safe.
 
-Reading, making and moving overlap (`prefetch.py`). What fails is narrowed down to single items; a
-single item that goes on failing becomes a dead letter, and the rest of the gallery is not kept
-waiting for it.
+Reading, making and moving overlap. What fails is narrowed down to single items; a single item that
+goes on failing becomes a dead letter, and the rest of the gallery is not kept waiting for it. A
+process keeps its batches as long as they go through; one that hangs loses them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,26 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from hotfill.checks import check_vectors
-from hotfill.errors import EmbedError, ShapeError, StoreError, VectorError
-from hotfill.upgrade.journal.leases import kept
+from hotfill.errors import EmbedError, HotfillError
+from hotfill.retry import retry
+from hotfill.upgrade.caller import (
+    CALL_SECONDS,
+    Caller,
+    GivenUpError,
+    make_vectors,
+    narrow,
+    no_item_at_fault,
+    read_contents,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,85 +38,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal.base import Batch, Journal, Stage
 
 
-# A call that failed for a reason that may pass is made again, a few times ------------------------
-
-P = ParamSpec("P")
 T = TypeVar("T")
-
-RETRY_SECONDS = (0.2, 1.0, 5.0)
-"""Waits between tries."""
-
-
-def tried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make a call, again a few times while its error says that this may help."""
-    for seconds in RETRY_SECONDS:
-        try:
-            return call(*args, **kwargs)
-        except (EmbedError, StoreError) as error:
-            if not error.retryable:
-                raise
-            time.sleep(seconds)
-    return call(*args, **kwargs)
-
-
-# Vectors for a batch, and who is at fault where there are none: an item, or no item --------------
-
-
-def make_vectors(
-    make: Callable[[Sequence[Any]], Vectors],
-    model: ModelId,
-    item_ids: Sequence[str],
-    contents: Sequence[Any],
-) -> Vectors:
-    """Make vectors and check them; what is wrong with single items is said of those items."""
-    try:
-        return check_vectors(
-            make(contents), model.dimension, item_ids=item_ids, what=f"vectors of {model.name}"
-        )
-    except VectorError as error:
-        raise EmbedError(str(error), item_ids=error.item_ids, retryable=False) from error
-    except EmbedError as error:
-        names = [item_ids[row] for row in error.rows if row < len(item_ids)]
-        raise EmbedError(str(error), item_ids=names, retryable=error.retryable) from error
-
-
-def no_item_at_fault(error: Exception) -> bool:
-    """Tell a wrong model or an outage from what may be the fault of single items."""
-    if isinstance(error, ShapeError):
-        return True  # the embedder is not the planned model
-    return isinstance(error, EmbedError) and error.retryable and not error.item_ids
-
-
-def narrowed(item_ids: Sequence[str], error: Exception) -> list[list[str]]:
-    """Cut two or more items that failed together: those named apart, or else in halves."""
-    named = set(getattr(error, "item_ids", ())) & set(item_ids)
-    if named and len(named) < len(item_ids):
-        healthy = [item for item in item_ids if item not in named]
-        return [healthy, *([item] for item in sorted(named))]
-    middle = len(item_ids) // 2
-    return [list(item_ids[:middle]), list(item_ids[middle:])]
-
-
-def embed_what_can_be(
-    embedder: Embedder, contents: Mapping[str, Any], failures: list[Exception]
-) -> dict[str, NDArray[np.float32]]:
-    """Embed items, narrowing failures down to single ones; each failure is added to the list."""
-    made: dict[str, NDArray[np.float32]] = {}
-    waiting = [list(contents)]
-    while waiting:
-        item_ids = waiting.pop()
-        rows = [contents[item_id] for item_id in item_ids]
-        try:
-            vectors = tried(make_vectors, embedder, embedder.model_id, item_ids, rows)
-        except Exception as error:  # user code may raise anything
-            if no_item_at_fault(error):
-                raise
-            failures.append(error)
-            if len(item_ids) > 1:
-                waiting += narrowed(item_ids, error)
-        else:
-            made.update(zip(item_ids, vectors, strict=True))
-    return made
 
 
 # Work ahead, a little: the next batch is read while this one is embedded -------------------------
@@ -163,8 +94,44 @@ def prefetched(items: Iterable[T], depth: int = 2) -> Generator[T]:
         thread.join()
 
 
+# Who works keeps its batches ----------------------------------------------------------------------
+
 LEASE_SECONDS = 60.0
-"""How long a batch waits for a worker that says nothing; one that lives prolongs its leases."""
+"""How long a batch waits for a process that says nothing; one that gets on prolongs its leases."""
+
+_BEATS = 4  # in the time of a lease: some may be missed
+
+
+@contextmanager
+def keep_leases(
+    journal: Journal, owner: str, seconds: float, gets_on: Callable[[], bool]
+) -> Iterator[None]:
+    """Prolong an owner's leases while the block runs and gets on.
+
+    The thread that does it dies with the process and stands still with it. Then the leases run
+    out, and others take the batches.
+    """
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(seconds / _BEATS):
+            if not gets_on():
+                continue
+            try:
+                journal.prolong(owner, seconds)
+            except HotfillError:
+                continue  # the journal is away; the work itself will meet that too, and say so
+
+    thread = threading.Thread(target=beat, name="hotfill-leases", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+# The loop over batches ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +182,11 @@ class Backfill:
     pace: asked before every batch: 0 to go on, seconds to wait before asking again, None to stop.
     is_over: asked before every move: True when the work is no longer wanted, and nothing may move.
     after_batch: called when a batch has been written, with its number of items.
-    lease_seconds: after so long without a sign of life others may take a batch.
     max_attempts: tries of a single item. max_dead_letters: more of them stop the run, because
     then not the items are at fault but what embeds them.
+    lease_seconds: after so long without a sign of life others may take a batch.
+    call_seconds: how long the source or the embedder may take for one batch.
+    stop: set it to end after the batches in hand, or some seconds later without them.
     """
 
     gallery: Gallery
@@ -229,22 +198,40 @@ class Backfill:
     max_attempts: int = 3
     max_dead_letters: int = 100
     lease_seconds: float = LEASE_SECONDS
+    call_seconds: float = CALL_SECONDS
+    stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)
+    _got_on: float = 0.0  # when one of the hands did something last
 
     def run(self, work: Work) -> None:
-        """Do all batches of the stage. Raises what no retry can mend; then nothing is lost."""
-        with kept(self.journal, self.owner, self.lease_seconds):
-            # Nothing is in hand then. What is still leased by this owner was promised in an answer
-            # that got lost, with a cut connection, say.
-            while self._run_once(work) or self.journal.release_leases(self.owner):
-                pass
+        """Do all batches of the stage. Raises non-retryable errors; then nothing is lost.
+
+        Raises CallTimeoutError when the source or the embedder hangs.
+        """
+        self._gets_on()
+        with keep_leases(self.journal, self.owner, self.lease_seconds, self._is_getting_on):
+            try:
+                # Nothing is in hand then. What is still leased by this owner was promised in an
+                # answer that got lost, with a cut connection, say.
+                while self._run_once(work) or self.journal.release_leases(self.owner):
+                    pass
+            except GivenUpError:
+                self.journal.release_leases(self.owner)
+
+    def _gets_on(self) -> None:
+        self._got_on = time.monotonic()
+
+    def _is_getting_on(self) -> bool:
+        """Tell a process that works, or waits for a hold, from one that hangs."""
+        return time.monotonic() - self._got_on < self.call_seconds + self.lease_seconds
 
     def _run_once(self, work: Work) -> bool:
         """Tell whether batches failed and were put back, after those ahead of them were read."""
         put_back = False
         closing = threading.Event()
-        read = prefetched(self._loaded(work, closing))
-        made = prefetched(self._made(work, read))
+        read_call, make_call = (Caller(self.call_seconds, self.stop, closing) for _ in range(2))
+        read = prefetched(self._loaded(work, closing, read_call))
+        made = prefetched(self._made(work, read, make_call))
         try:
             for loaded in made:
                 if loaded.failure is None:
@@ -252,28 +239,40 @@ class Backfill:
                 else:
                     self._put_back(loaded.batch, loaded.failure)
                     put_back = True
+                self._gets_on()
         finally:
             closing.set()
             made.close()
             read.close()  # after an error its traceback would keep it alive, and its thread
+            read_call.close()
+            make_call.close()
         return put_back
 
     # Three hands, each in a thread of its own ------------------------------------------------
 
-    def _loaded(self, work: Work, closing: threading.Event) -> Generator[_Loaded]:
+    def _loaded(self, work: Work, closing: threading.Event, call: Caller) -> Generator[_Loaded]:
         while (seconds := self.pace()) is not None and not closing.is_set():
+            self._gets_on()
             if seconds:
                 closing.wait(seconds)
                 continue
             batch = self.journal.lease(work.stage, self.owner, self.lease_seconds)
             if batch is None:
                 return
-            yield self._load(work, batch)
+            yield self._load(work, batch, call)
 
-    def _load(self, work: Work, batch: Batch) -> _Loaded:
-        states = tried(self.gallery.get, batch.item_ids)
+    def _load(self, work: Work, batch: Batch, call: Caller) -> _Loaded:
+        states = retry(self.gallery.get, batch.item_ids)
         to_do = [state for state in states if state is not None and work.needed(state)]
-        contents = tried(work.load, [state.item_id for state in to_do]) if to_do else {}
+        contents: Mapping[str, Any] = {}
+        if to_do:
+            wanted = [state.item_id for state in to_do]
+            try:
+                contents = retry(call, "the source", read_contents, work.load, wanted)
+            except Exception as error:  # other people's code may raise anything
+                if no_item_at_fault(error, len(wanted)):
+                    raise
+                return _Loaded(batch, [], np.empty(0, np.int64), [], [], failure=error)
         at_hand = [state for state in to_do if state.item_id in contents]
         return _Loaded(
             batch,
@@ -284,25 +283,32 @@ class Backfill:
         )
 
     def _without_content(self, states: Sequence[ItemState]) -> list[str]:
-        """Name the items that had no content, but for those deleted or written meanwhile."""
+        """Name the items that had no content, but for those deleted or written since."""
         if not states:
             return []
-        now = tried(self.gallery.get, [state.item_id for state in states])
+        now = retry(self.gallery.get, [state.item_id for state in states])
         return [
             before.item_id
             for before, after in zip(states, now, strict=True)
             if after is not None and after.version == before.version
         ]
 
-    def _made(self, work: Work, batches: Iterable[_Loaded]) -> Generator[_Loaded]:
+    def _made(self, work: Work, batches: Iterable[_Loaded], call: Caller) -> Generator[_Loaded]:
+        name = f"what makes vectors of {work.target}"
         for loaded in batches:
             if loaded.item_ids:
                 try:
-                    loaded.vectors = tried(
-                        make_vectors, work.make, work.target, loaded.item_ids, loaded.contents
+                    loaded.vectors = retry(
+                        call,
+                        name,
+                        make_vectors,
+                        work.make,
+                        work.target,
+                        loaded.item_ids,
+                        loaded.contents,
                     )
-                except Exception as error:  # user code may raise anything; it is narrowed down
-                    if no_item_at_fault(error):
+                except Exception as error:  # other people's code may raise anything
+                    if no_item_at_fault(error, len(loaded.item_ids)):
                         raise  # and none becomes a dead letter
                     loaded.failure = error
                 else:
@@ -313,12 +319,12 @@ class Backfill:
     def _finish(self, work: Work, loaded: _Loaded) -> None:
         batch = loaded.batch
         if self.is_over():
-            return  # this process may have hung for hours; meanwhile others decided otherwise
+            return  # this process may have hung for hours, and others decided otherwise
         if loaded.without_content:
-            self._bury(batch, loaded.without_content, work.absent)
+            self._reject(batch, loaded.without_content, work.absent)
         moved = 0
         if loaded.vectors is not None:
-            moves = tried(
+            moves = retry(
                 self.gallery.move,
                 loaded.item_ids,
                 loaded.vectors,
@@ -337,21 +343,22 @@ class Backfill:
     def _put_back(self, batch: Batch, failure: Exception) -> None:
         if len(batch.item_ids) == 1:
             if batch.attempts + 1 >= self.max_attempts:
-                self._bury(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
+                self._reject(batch, batch.item_ids, f"{type(failure).__name__}: {failure}")
                 self.journal.finish(batch, moved=0, skipped=0)
             else:
-                self.journal.retry(batch, [batch.item_ids])
+                self.journal.put_back(batch, [batch.item_ids])
             return
-        self.journal.retry(batch, narrowed(batch.item_ids, failure))
+        self.journal.put_back(batch, narrow(batch.item_ids, failure))
 
-    def _bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
-        self.journal.bury(batch, item_ids, error)
+    def _reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        self.journal.reject(batch, item_ids, error)
         dead = len(self.journal.dead_letters())
         if dead > self.max_dead_letters:
             raise EmbedError(
                 f"{dead} items failed for good, more than max_dead_letters = "
                 f"{self.max_dead_letters}; the newest: {item_ids[0]!r}: {error}. See what they "
-                "have in common, mend it, and run `hotfill start --retry-dead-letters`",
+                "have in common (`hotfill dead-letters`), fix it, and run "
+                "`hotfill start --retry-dead-letters`",
                 item_ids=item_ids,
                 retryable=False,
             )
@@ -360,7 +367,7 @@ class Backfill:
 # What each stage does to a batch: `prefill` maps, `embed` embeds, `revert` puts back -------------
 
 
-def is_redone(state: ItemState, new_model: ModelId) -> bool:
+def is_reembedded(state: ItemState, new_model: ModelId) -> bool:
     """Tell whether the new model itself made the vector that is searched."""
     return (state.space, state.origin) == (new_model, new_model.fingerprint)
 
@@ -371,7 +378,7 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
         stage="embed",
         target=new_model,
         origin=new_model.fingerprint,
-        needed=lambda state: not is_redone(state, new_model),
+        needed=lambda state: not is_reembedded(state, new_model),
         load=source,
         make=embedder,
     )
@@ -420,7 +427,7 @@ def revert_work(
         rows: dict[str, Any] = dict(zip(found.item_ids, found.vectors, strict=True))
         lacking = [item_id for item_id in item_ids if item_id not in rows]
         if lacking and embedder is not None:
-            contents = source(lacking)
+            contents = read_contents(source, lacking)
             rows.update((item_id, _ToEmbed(content)) for item_id, content in contents.items())
         return rows
 

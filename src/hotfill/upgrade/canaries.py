@@ -1,21 +1,21 @@
 """Canaries: queries that are searched again and again while the upgrade runs, to see what it does.
 
 They are chosen, embedded and searched once, before anything moves: that ranking, of the old model
-over the old gallery, is what later ones are compared with. It is kept beside the journal, so that
+over the old gallery, is what later ones are compared with. It is kept next to the journal, so that
 every run of the upgrade compares with the same.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.errors import ConfigError, JournalError
-from hotfill.upgrade.backfill import make_vectors
+from hotfill.files import folder_whole
+from hotfill.upgrade.caller import make_vectors
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import paired_vectors
 from hotfill.upgrade.stored_vectors import StoredVectors
@@ -197,26 +197,31 @@ def _of_items(
     """Items as queries; to the old model by their stored vectors, unless another model asks it."""
     ids = sample_ids(gallery, [plan.old_model], plan.canary_items, plan.seed + _SEED)
     found = paired_vectors(
-        gallery, ids, plan.old_model, source, asks_new, plan.batch_size, old_embedder=asks_old
+        gallery,
+        ids,
+        plan.old_model,
+        source,
+        asks_new,
+        plan.batch_size,
+        old_embedder=asks_old,
+        call_seconds=plan.embed_timeout_seconds,
     )
     return found.new, found.old, list(found.item_ids), [()] * len(found.item_ids)
 
 
 def keep_canaries(folder: Path, journal: Journal, canaries: Canaries) -> None:
     """Save canaries; the journal says that they are whole."""
-    place = folder / _FOLDER
-    shutil.rmtree(place, ignore_errors=True)  # what a kill left half written
-    place.mkdir()
-    np.save(place / "queries.npy", canaries.queries, allow_pickle=False)
-    if canaries.old_queries is not None:
-        np.save(place / "old_queries.npy", canaries.old_queries, allow_pickle=False)
     lists = {
         "item_ids": canaries.item_ids,
         "relevant": canaries.relevant,
         "before": canaries.before,
         "watched": canaries.watched,
     }
-    (place / "lists.json").write_text(json.dumps(lists), encoding="utf-8")
+    with folder_whole(folder / _FOLDER) as place:
+        np.save(place / "queries.npy", canaries.queries, allow_pickle=False)
+        if canaries.old_queries is not None:
+            np.save(place / "old_queries.npy", canaries.old_queries, allow_pickle=False)
+        (place / "lists.json").write_text(json.dumps(lists), encoding="utf-8")
     journal.record("canaries", folder=_FOLDER, queries=len(canaries))
 
 

@@ -5,99 +5,61 @@ Every step records what it did after doing it, and everything it does twice is h
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError, HotfillError
+from hotfill.errors import HeldError, HotfillError, UpgradeBusyError
 from hotfill.upgrade import backfill, control
-from hotfill.upgrade.backfill import Backfill, Progress
+from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
-from hotfill.upgrade.fits import Refit, fit_folder
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.leftover import (
     dead_items,
     items_to_revert,
     left_over,
-    mend_letters,
+    resolve_letters,
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, Tidying, give_notice
-from hotfill.upgrade.phases import HoldKind, Phase, Step, advance, hold_of_error
-from hotfill.upgrade.prepare import agree_on_plan, check_no_strangers, prepare
+from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
+from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
+from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, ModelId, Source
+    from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
-    from hotfill.upgrade.canaries import SearchBefore
-    from hotfill.upgrade.hooks import Hooks, Moment
-    from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.hooks import Moment
     from hotfill.upgrade.order import Order
-    from hotfill.upgrade.pairs import Fit, Fitting
     from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.state import State
 
-_OWNER = "coordinator"  # of leases; other workers have names of their own
 _POLL_SECONDS = 0.2
 
 _HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "throttled")
 
-HANDOVER_SECONDS = 30.0
-"""How long `abort` waits for a running process to let go."""
 
+class Engine:
+    """The half of an upgrade that takes it through its phases and moves the items."""
 
-@dataclass(slots=True)
-class Upgrade:
-    """One upgrade of one gallery.
-
-    gallery: the store; stamped with `plan.old_model`.
-    journal: of this upgrade. folder: its own folder, which exists; the fit is kept there.
-    new_embedder, source: make the new vectors. old_embedder: only needed to go back with items
-        that were written without an old vector.
-    fitting: fits and loads what maps between the models.
-    hooks: outside code by moment. probes: measurements by name, for `plan.limits`.
-    on_status: called about every second while work goes on.
-    on_phase: called when a phase was entered, before anything moves in it: searches and writes
-        must follow the new phase when it returns.
-    former_gives_way: in a chain, ends what the unfinished upgrade does, before this one begins.
-    search_before: in a chain, searches as that upgrade did; the canaries compare with it.
-    query_embedders: by the model of the gallery, another one that embeds its queries; the canaries
-        are embedded by it as `Serving` embeds searches.
-    by: who gives the commands; noted where that matters.
-    on_fit: called when another fit is in force (`Plan.refit`): searches may follow it.
-    """
-
-    gallery: Gallery
-    journal: Journal
-    plan: Plan
-    folder: Path
-    new_embedder: Embedder
-    source: Source
-    fitting: Fitting
-    old_embedder: Embedder | None = None
-    hooks: Hooks = field(default_factory=dict)
-    probes: Mapping[str, Callable[[], float]] = field(default_factory=dict)
-    on_status: Callable[[Status], None] = lambda status: None
-    on_phase: Callable[[Phase], None] = lambda phase: None
-    on_fit: Callable[[], None] = lambda: None
-    former_gives_way: Callable[[], object] = lambda: None
-    search_before: SearchBefore | None = None
-    query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
-    by: str = ""
-    stop: threading.Event = field(default_factory=threading.Event)
-    progress: Progress = field(default_factory=Progress)
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.gallery = state.gallery
+        self.journal = state.journal
 
     def status(self) -> Status:
         """Read where the upgrade is. Writes nothing."""
         return take_status(self.journal, self.plan)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self.state.plan
 
     # Commands --------------------------------------------------------------------------------
 
@@ -105,22 +67,22 @@ class Upgrade:
         """Prepare and backfill, from wherever the upgrade is, until all is done or `stop` is set.
 
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
-        mend (EmbedError, StoreError, SourceError): then the same command goes on later.
+        fix (EmbedError, StoreError, SourceError): then the same command goes on later.
         """
         with self._running():
             advance(self.journal.phase, Step.START)
             if self.journal.phase is Phase.SUPERSEDED:
-                check_no_strangers(self.gallery, self.plan)  # of the upgrade that took over
-                self._enter(Step.START)
+                check_no_unknown_items(self.gallery, self.plan)  # of the upgrade that took over
+                self.state.enter(Step.START)
             if self.journal.phase is Phase.PLANNED:
-                self.former_gives_way()
-            agree_on_plan(self.gallery, self.journal, self.plan, self.by)
+                control.take_over(self.state.parts, self.journal)
+            agree_on_plan(self.gallery, self.journal, self.plan, self.state.by)
             if retry_dead_letters:
-                self.journal.revive(self.plan.batch_size)
+                self.journal.retry(self.plan.batch_size)
             self.journal.release("error")
             self._fire("on_start")
-            if self.journal.phase is Phase.PLANNED and prepare(self):
-                self._enter(Step.START)
+            if self.journal.phase is Phase.PLANNED and prepare(self.state):
+                self.state.enter(Step.START)
                 self._fire("on_prepared")
             if self.journal.phase is Phase.PREPARED:
                 self._begin_backfill()
@@ -128,7 +90,7 @@ class Upgrade:
                 self.journal.phase is Phase.BACKFILLED
                 and left_over(self.gallery, self.journal, self.plan) > 0
             ):
-                self._enter(Step.FIND_MORE)
+                self.state.enter(Step.FIND_MORE)
             if self.journal.phase is Phase.BACKFILLING:
                 self._backfill()
             if self.journal.phase is Phase.BACKFILLED and self.plan.cutover == "auto":
@@ -146,7 +108,7 @@ class Upgrade:
         """Read the new side only, from now on. It happens completely or not at all.
 
         Again: items that somebody put back to an old side since, where nobody finds them, are
-        redone.
+        re-embedded.
         Raises HeldError when something holds it (no fresh verification, dead letters, a gate ...).
         """
         with self._running():
@@ -162,33 +124,65 @@ class Upgrade:
     def abort(self) -> Status:
         """Go back to the old model before the cutover. A process at work is told to let go."""
         control.abort(self.journal)
-        with self._running(wait_seconds=HANDOVER_SECONDS):
+        with self._running(wait_seconds=control.HANDOVER_SECONDS):
             self._go_back(Step.ABORT)
         return self.status()
 
-    def complete(self) -> Status:
+    def complete(self, *, delete_accepted: bool = False) -> Status:
         """Remove the old vectors. There is no way back afterwards.
 
-        Items that somebody put back to an old side since the cutover are redone before.
+        Items that somebody put back to an old side since the cutover are re-embedded before.
+        delete_accepted: whether accepted dead letters, which only old vectors find, may leave the
+        gallery; without it they hold this step. Raises HeldError.
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
-            self._redo_left_over(self._embed_work(), self.journal.phase)
+            self._embed_left_over(self._embed_work(), self.journal.phase)
+            self._part_with_accepted(delete_accepted)
             # Writers keep an old vector as long as there is a way back, so they are told first.
-            self._enter(Step.COMPLETE)
+            self.state.enter(Step.COMPLETE)
             for space in self._others():
                 self.gallery.drop_space(space)
             self.gallery.optimise()
             self._fire("on_completed")
         return self.status()
 
+    def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
+        """Delete items that failed for good from the gallery. Returns how many.
+
+        item_ids: which, accepted ones too; by default all that nobody accepted. Raises InputError
+        when one is no dead letter.
+        """
+        with self._running():
+            return self._delete(control.dead_letter_ids(self.journal, item_ids))
+
+    def _delete(self, item_ids: Sequence[str]) -> int:
+        for begin in range(0, len(item_ids), self.plan.batch_size):
+            some = item_ids[begin : begin + self.plan.batch_size]
+            # First the journal, so that `verify` never misses what was meant to go.
+            self.journal.mark_deleted(some)
+            self.gallery.delete(some)
+        return len(item_ids)
+
+    def _part_with_accepted(self, delete_accepted: bool) -> None:
+        """See that nothing is only found by the vectors that are about to go."""
+        accepted = dead_items(self.gallery, self.journal, self.plan, "embed", accepted=True)
+        if accepted and not delete_accepted:
+            raise HeldError(
+                "complete",
+                [
+                    f"{len(accepted)} accepted items are found by their old vectors only "
+                    f"({accepted[0]!r} for one): let them leave the gallery by "
+                    "`hotfill complete --delete-accepted`, or try them again by "
+                    "`hotfill dead-letters --retry`"
+                ],
+            )
+        self._delete(accepted)
+
     # Prepare ---------------------------------------------------------------------------------
 
-    def _load_fit(self) -> Fit:
-        return self.fitting.load(fit_folder(self.folder, self.journal))
-
     def _begin_backfill(self) -> None:
-        fit = self._load_fit()
+        fit = self.state.load_fit()
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
         size = self.plan.batch_size
@@ -196,8 +190,10 @@ class Upgrade:
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
         order = order_of(self.plan, self.gallery, fit.uncertainty)
         self.journal.add_work("embed", self._ranked(self._others(), order), size)
-        give_notice(self.gallery, self.stop)  # of `prepared`: workers begin with the next phase
-        self._enter(Step.BEGIN_BACKFILL)
+        give_notice(
+            self.gallery, self.state.stop
+        )  # of `prepared`: workers begin with the next phase
+        self.state.enter(Step.BEGIN_BACKFILL)
 
     def _ranked(
         self, spaces: Sequence[ModelId], order: Order
@@ -209,14 +205,12 @@ class Upgrade:
     # Backfill --------------------------------------------------------------------------------
 
     def _backfill(self) -> None:
-        fit = self._load_fit()
+        fit = self.state.load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
             self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
         embed = self._embed_work()
-        refit = Refit(
-            self.gallery, self.journal, plan, self.folder, self.fitting, on_fit=self.on_fit
-        )
+        refit = Refit(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
         if plan.optimise:
@@ -230,28 +224,28 @@ class Upgrade:
             refit.finish()
             tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
-        self._redo_left_over(embed, Phase.BACKFILLING)
-        mend_letters(self.gallery, self.journal, self.plan)
+        self._embed_left_over(embed, Phase.BACKFILLING)
+        resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
         if self._may_work(Phase.BACKFILLING):
-            self._enter(Step.FINISH_BACKFILL)
+            self.state.enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
             self._fire("on_backfilled")
 
     def _embed_work(self) -> Work:
-        return backfill.embed_work(self.plan.new_model, self.source, self.new_embedder)
+        return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
 
-    def _redo_left_over(self, embed: Work, phase: Phase) -> None:
+    def _embed_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
 
     def _guard(self) -> Guard | None:
-        canaries = kept_canaries(self.folder, self.journal)
+        canaries = kept_canaries(self.state.folder, self.journal)
         if canaries is None:
             return None
-        return Guard(self.gallery, self.journal, self.plan, canaries, self._load_fit)
+        return Guard(self.gallery, self.journal, self.plan, canaries, self.state.load_fit)
 
     def _run_out(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
         """Run batches until all are done, those that other workers have leased too."""
@@ -259,31 +253,37 @@ class Upgrade:
         self._run(work, after_batch)
         while self._may_work(phase) and self.journal.tally(work.stage).left > 0:
             after_batch(0)
-            self.stop.wait(_POLL_SECONDS)  # a batch of a worker that died comes back in a while
+            self.state.stop.wait(
+                _POLL_SECONDS
+            )  # a batch of a worker that died comes back in a while
             self._run(work, after_batch)
 
     def _run(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
         pace = Pace(
             journal=self.journal,
-            probes=self.probes,
+            probes=self.state.probes,
             limits=self.plan.limits,
             duty_cycle=self.plan.duty_cycle,
             phase=self.journal.phase,
-            progress=self.progress,
-            stop=self.stop,
+            progress=self.state.progress,
+            stop=self.state.stop,
         )
         try:
             Backfill(
                 self.gallery,
                 self.journal,
-                owner=_OWNER,
+                owner=self.journal.leader,
                 pace=pace,
                 is_over=pace.is_over,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
-                progress=self.progress,
+                call_seconds=self.plan.embed_timeout_seconds,
+                stop=self.state.stop,
+                progress=self.state.progress,
             ).run(work)
+        except UpgradeBusyError:
+            raise  # another process leads: a hold of this one would be in its way
         except Exception as error:
             with suppress(
                 HotfillError
@@ -293,47 +293,58 @@ class Upgrade:
             raise
 
     def _may_work(self, phase: Phase) -> bool:
-        return not self.stop.is_set() and self.journal.phase is phase
+        return not self.state.stop.is_set() and self.journal.phase is phase
 
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
-        mend_letters(self.gallery, self.journal, self.plan)
-        report = verify(self.gallery, self.journal, self.plan, self.source, self.new_embedder)
+        resolve_letters(self.gallery, self.journal, self.plan)
+        report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
         self.journal.record("verified", **report.to_dict())
         return report
 
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
-            self._redo_left_over(self._embed_work(), phase)
+            self._embed_left_over(self._embed_work(), phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             raise HeldError("cut over", [str(hold) for hold in holds])
         self._fire("before_cutover")
-        self._enter(Step.CUTOVER)
+        self.state.enter(Step.CUTOVER)
         self._fire("after_cutover")
 
     # The way back ----------------------------------------------------------------------------
 
     def _go_back(self, step: Step) -> None:
-        self._enter(step)
+        advance(self.journal.phase, step)
+        if self.journal.phase not in ENDED and self.plan.old_model not in self.gallery.spaces:
+            # Nothing may be entered that cannot be left: the journal is behind the store.
+            forward = "complete" if self.journal.phase is Phase.CUT_OVER else "start"
+            raise HeldError(
+                step,
+                [
+                    f"the store has no vectors of {self.plan.old_model} any more, so there is no "
+                    f"way back; `hotfill {forward}` leads on"
+                ],
+            )
+        self.state.enter(step)
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
-            give_notice(self.gallery, self.stop)
-            # The command is the word to go: nothing that held the way there holds the way back.
+            give_notice(self.gallery, self.state.stop)
+            # Going back ignores forward holds; the operator's command overrides them.
             for kind in _HOLDS_ON_THE_WAY:
                 self.journal.release(kind)
-            self.journal.revive(self.plan.batch_size)
+            self.journal.retry(self.plan.batch_size)
             for target in self.plan.old_models:
                 self._revert_to(target)
-            if self.stop.is_set():
+            if self.state.stop.is_set():
                 return
             if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):
                 errors = {each.item_id: each.error for each in self.journal.dead_letters()}
-                why = f"{dead[0]!r} for one: {errors[dead[0]]}; mend it and say {step} again"
+                why = f"{dead[0]!r} for one: {errors[dead[0]]}; fix it and say {step} again"
                 raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
-            self._enter(Step.FINISH_REVERT)
+            self.state.enter(Step.FINISH_REVERT)
         self.gallery.drop_space(self.plan.new_model)
 
     def _revert_to(self, target: ModelId) -> None:
@@ -342,12 +353,14 @@ class Upgrade:
             self.gallery,
             target,
             plan.new_model,
-            self.source,
-            self.old_embedder if target == plan.old_model else None,
+            lambda ids: self.state.backfilling[0](ids),
+            self.state.embedder("old") if target == plan.old_model else None,
         )
         if plan.older_models:
             self.journal.drop_work("revert")  # what a kill left may have been for another side
-        while not self.stop.is_set() and items_to_revert(self.gallery, self.journal, plan, target):
+        while not self.state.stop.is_set() and items_to_revert(
+            self.gallery, self.journal, plan, target
+        ):
             self._run(work)
 
     # ------------------------------------------------------------------------------------------
@@ -355,19 +368,23 @@ class Upgrade:
     @contextmanager
     def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the only process that leads, and say so; what a dead one had leased is free again."""
-        with self.journal.coordinating(wait_seconds):
-            self.journal.release_leases(_OWNER)
-            with Heartbeat(self.journal, self.plan, self.gallery, self.progress, self.on_status):
-                yield
+        with (
+            self.journal.coordinating(wait_seconds),
+            Heartbeat(
+                self.journal,
+                self.plan,
+                self.gallery,
+                self.state.progress,
+                self.state.on_status,
+            ),
+        ):
+            yield
 
     def _others(self) -> list[ModelId]:
         return [space for space in self.gallery.spaces if space != self.plan.new_model]
 
-    def _enter(self, step: Step) -> None:
-        self.on_phase(self.journal.advance(step))
-
     def _fire(self, moment: Moment) -> None:
-        hook = self.hooks.get(moment)
+        hook = self.state.parts.hooks.get(moment)
         if hook is not None:
             hook(self.status())
 

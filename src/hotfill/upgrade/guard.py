@@ -1,10 +1,11 @@
 """The guard: measures the canaries while the upgrade runs, and holds it when a gate is not met.
 
 It measures before the first batch, then whenever another two hundredths of the items are done, and
-after a while without that: at most some fifty times an upgrade by progress, and never more than a
-tenth of the time by the clock. Between two batches, in the process that leads; a hold is written
-to the journal, so that all workers obey it. It never ends a hold: people do (`control.accept_gate`,
-or another gate in the plan).
+after a while without that. After a measurement it rests for nine times as long as that took, over
+restarts too, so that at most a tenth of the time goes into it; the end is always measured. It
+measures between two batches, in the process that leads; a hold is written to the journal, so that
+all workers obey it. It never ends a hold: people do (`control.accept_gate`, or another gate in the
+plan).
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.metrics.ann_recall import ann_recall
-from hotfill.metrics.negative_flips import negative_flips
+from hotfill.metrics.figures import ann_recall, negative_flips
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.canaries import without
 from hotfill.upgrade.plan import judged_again, violations
@@ -25,11 +25,11 @@ from hotfill.upgrade.plan import judged_again, violations
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hotfill.ranking import Fit, Prepared
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.canaries import Canaries
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit, Prepared
     from hotfill.upgrade.plan import Plan
 
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # - `flips` tells how many canaries lost their answer, and needs judgements.
 # - `old_overlap` needs none, and only tells how much the answers changed, not whether to the
 #   better: a better model changes them too. A model that is nonsense changes nearly all of them.
-# - `new_share` beside `coverage` tells whether one side is favoured.
+# - `new_share` compared with `coverage` tells whether one side is favoured.
 
 LEAST_WATCHED = 50
 """Fewer items that have moved tell nothing about the agreement."""
@@ -224,12 +224,12 @@ def moved_vectors(
     return moved
 
 
-# What the journal says of the gate: what is required, was let pass, and was measured -------------
+# What the journal says of the gate: what is required, was waived, and was measured -------------
 # The gate may be set otherwise while the upgrade runs; the latest counts.
 
 
 def accepted_metrics(journal: Journal) -> frozenset[str]:
-    """Tell which metrics of the gate somebody let pass, since it was last set otherwise."""
+    """Tell which metrics of the gate somebody waived, since it was last set otherwise."""
     changed = journal.last("gate")
     since = changed.number if changed is not None else 0
     return frozenset(
@@ -290,22 +290,35 @@ class Guard:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
-        """Measure before anything moves in this run, unless the gate holds the upgrade already."""
+        """Measure before anything moves, unless the gate holds already or a run before just did."""
         self._step = max(int(len(self.gallery) * EVERY_SHARE), 1)
-        if not any(hold.kind == "gate" for hold in self.journal.holds()):
+        last = self.journal.last("quality")
+        if last is not None:
+            self._took = float(last.body["seconds"])
+            self._measured_at = time.monotonic() - max(time.time() - last.at, 0.0)
+        held = any(hold.kind == "gate" for hold in self.journal.holds())
+        if last is not None and not self._has_rested():
+            self._judge(last.body)
+        elif not held:
             self._measure()
 
     def after_batch(self, items: int) -> None:
         """Measure when it is time again; costs nothing otherwise."""
         with self._lock:
             self._done += items
-            if self._done < self._step and not self._is_late():
-                return
-            self._measure()
+            is_due = self._done >= self._step or self._rest() > self.plan.guard_seconds
+            if is_due and (self._has_rested() or self._is_last()):
+                self._measure()
 
-    def _is_late(self) -> bool:
-        rest = max(self.plan.guard_seconds, _LEAST_REST * self._took)
-        return time.monotonic() - self._measured_at > rest
+    def _is_last(self) -> bool:
+        """Whether all is done, so that a gate is judged by what the cutover will bring."""
+        return self.journal.tally("embed").left == 0
+
+    def _rest(self) -> float:
+        return time.monotonic() - self._measured_at
+
+    def _has_rested(self) -> bool:
+        return self._rest() > _LEAST_REST * self._took
 
     def _measure(self) -> None:
         began = time.monotonic()
@@ -315,6 +328,9 @@ class Guard:
         self._took = self._measured_at - began
         measured = replace(found, seconds=self._took).to_dict()
         self.journal.record("quality", **measured)
-        now = time.time()
-        for hold in violations(measured, plan.gate, accepted_metrics(self.journal), now):
+        self._judge(measured)
+
+    def _judge(self, measured: Mapping[str, Any]) -> None:
+        accepted = accepted_metrics(self.journal)
+        for hold in violations(measured, self.plan.gate, accepted, time.time()):
             self.journal.hold(hold)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from hotfill.upgrade.backfill import is_redone
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
@@ -27,48 +28,74 @@ def still_dead(
     return [state.item_id for state in states if state is not None and needed(state)]
 
 
-def dead_items(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> list[str]:
-    """Name the items that failed for good in a stage and still need it."""
+def dead_items(
+    gallery: Gallery, journal: Journal, plan: Plan, stage: Stage, *, accepted: bool = False
+) -> list[str]:
+    """Name the items that failed for good in a stage and still need it.
+
+    accepted: those that somebody accepted, instead of those that hold the upgrade.
+    """
     new = plan.new_model
-    letters = [each for each in journal.dead_letters() if each.stage == stage]
+    letters = [each for each in journal.dead_letters(accepted=accepted) if each.stage == stage]
     if stage == "revert":
         return still_dead(gallery, letters, lambda state: state.space == new)
-    return still_dead(gallery, letters, lambda state: not is_redone(state, new))
+    return still_dead(gallery, letters, lambda state: not is_reembedded(state, new))
 
 
-def mend_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
+def _all_dead(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> set[str]:
+    return {
+        item_id
+        for accepted in (False, True)
+        for item_id in dead_items(gallery, journal, plan, stage, accepted=accepted)
+    }
+
+
+def resolve_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
     """Take off the list what was deleted, written anew, or done after all."""
-    letters = [each for each in journal.dead_letters() if each.stage == "embed"]
-    dead = set(dead_items(gallery, journal, plan, "embed"))
-    if mended := [each.item_id for each in letters if each.item_id not in dead]:
-        journal.mend(mended)
+    letters = [
+        each
+        for accepted in (False, True)
+        for each in journal.dead_letters(accepted=accepted)
+        if each.stage == "embed"
+    ]
+    dead = _all_dead(gallery, journal, plan, "embed")
+    if resolved := [each.item_id for each in letters if each.item_id not in dead]:
+        journal.resolve(resolved)
+
+
+# Items that the new model has not embedded, dead letters aside -----------------------------------
+# Found by reading the rows, never by a count that the store keeps: what came in by a bulk load, by
+# replication or by another client is in no such count.
 
 
 def left_over(gallery: Gallery, journal: Journal, plan: Plan) -> int:
-    """Count items that the new model has not embedded, dead letters aside."""
+    """Count the items that are left over, by reading the rows of every side."""
+    return sum(len(ids) for ids in left_over_ids(gallery, journal, plan))
+
+
+def left_over_ids(gallery: Gallery, journal: Journal, plan: Plan) -> Iterator[list[str]]:
+    """Read the ids that are left over, a page at a time; every row of every side is looked at."""
     new = plan.new_model
-    done = gallery.count(new, origin=new.fingerprint)
-    return len(gallery) - done - len(dead_items(gallery, journal, plan, "embed"))
+    dead = _all_dead(gallery, journal, plan, "embed")
+    for space in gallery.spaces:
+        for page in pages_of(gallery, space):
+            left = [
+                item
+                for item, origin in zip(page.item_ids, page.origins, strict=True)
+                if (space, origin) != (new, new.fingerprint) and item not in dead
+            ]
+            if left:
+                yield left
 
 
 def sweep(gallery: Gallery, journal: Journal, plan: Plan) -> int:
     """Make batches of what is left over. Returns how many items."""
-    if left_over(gallery, journal, plan) <= 0:
+    found = left_over_ids(gallery, journal, plan)
+    first = next(found, None)  # mostly there is none, and the journal need not be locked
+    if first is None:
         return 0
-    new = plan.new_model
-    dead = set(dead_items(gallery, journal, plan, "embed"))
-
-    def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
-        for space in gallery.spaces:
-            for page in pages_of(gallery, space):
-                left = [
-                    item
-                    for item, origin in zip(page.item_ids, page.origins, strict=True)
-                    if (space, origin) != (new, new.fingerprint) and item not in dead
-                ]
-                yield left, [0.0] * len(left)
-
-    return journal.add_work("embed", pages(), plan.batch_size)
+    pages = ((ids, [0.0] * len(ids)) for ids in chain([first], found))
+    return journal.add_work("embed", pages, plan.batch_size)
 
 
 def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: ModelId) -> int:
@@ -83,7 +110,7 @@ def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: Mode
         return left
     if new not in gallery.spaces:
         return 0
-    dead = set(dead_items(gallery, journal, plan, "revert"))
+    dead = _all_dead(gallery, journal, plan, "revert")
 
     def pages() -> Iterator[tuple[Sequence[str], Iterable[float]]]:
         for page in pages_of(gallery, new):

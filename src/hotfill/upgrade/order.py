@@ -1,4 +1,4 @@
-"""Which items are redone first. An order gives each item a rank; the lowest goes first.
+"""Which items are embedded first. An order gives each item a rank; the lowest goes first.
 
 Orders read only what is stored already (ids, metadata, old vectors): one that looked at the new
 embeddings would need what it is there to schedule.
@@ -69,7 +69,7 @@ class PriorityOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class UncertainOrder:
+class UncertaintyOrder:
     """By what the map between the models is least sure of, most uncertain first.
 
     uncertainty: takes old vectors (n, dimension), gives (n,), higher is less sure.
@@ -88,7 +88,7 @@ class UncertainOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class PopularOrder:
+class PopularityOrder:
     """By how often searches returned an item, most often first; the others come last.
 
     returned: how often, by item id; see `read_query_log`.
@@ -102,22 +102,36 @@ class PopularOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class PopularUncertainOrder:
+class PopularityUncertaintyOrder:
     """By popularity times uncertainty: what is often shown and probably wrong goes first.
 
-    Uncertainty has no unit, so it counts as the share of reference items that are surer, and
-    popularity as one more than the times returned: an item nobody saw still has its doubt.
-    popular: as above. uncertain: as above. surer: uncertainties of reference items, ascending.
+    popularity, uncertainty: the two orders. reference: uncertainties of some items, ascending.
     """
 
-    popular: PopularOrder
-    uncertain: UncertainOrder
-    surer: NDArray[np.float64]
+    popularity: PopularityOrder
+    uncertainty: UncertaintyOrder
+    reference: NDArray[np.float64]
 
     def __call__(self, gallery: Gallery, page: Page) -> Ranks:
         """Multiply."""
-        doubt = np.searchsorted(self.surer, -self.uncertain(gallery, page)) / len(self.surer)
-        return (self.popular(gallery, page) - 1) * (doubt + 1 / len(self.surer))
+        returned, doubt = -self.popularity(gallery, page), -self.uncertainty(gallery, page)
+        return -popularity_times_uncertainty(returned, doubt, self.reference)
+
+
+def popularity_times_uncertainty(
+    popularity: NDArray[np.floating],
+    uncertainty: NDArray[np.floating],
+    reference: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """Return how urgent items are: float64 (n,), higher is more urgent.
+
+    popularity: (n,) >= 0, times returned; one is added, so that an item nobody saw still has its
+        uncertainty.
+    uncertainty: (n,); it has no unit, so it counts as the share of reference items that are surer.
+    reference: (r,), uncertainties of reference items, ascending, r >= 1.
+    """
+    surer = (np.searchsorted(reference, uncertainty) + 1) / len(reference)
+    return np.asarray((popularity + 1) * surer, dtype=np.float64)
 
 
 def read_query_log(path: Path) -> Counter[str]:
@@ -176,19 +190,19 @@ def order_of(
 ) -> Order:
     """Return the order that a plan names. Raises ConfigError when its query log cannot be read.
 
-    uncertainty: see `UncertainOrder`.
+    uncertainty: see `UncertaintyOrder`.
     """
     match plan.order:
         case "random":
             return RandomOrder(plan.seed)
         case "priority":
             return PriorityOrder(plan.priority_key)
-        case "popular":
-            return PopularOrder(read_query_log(Path(plan.query_log)))
-    uncertain = UncertainOrder(plan.old_model, uncertainty)
-    if plan.order == "uncertain":
+        case "popularity":
+            return PopularityOrder(read_query_log(Path(plan.query_log)))
+    uncertain = UncertaintyOrder(plan.old_model, uncertainty)
+    if plan.order == "uncertainty":
         return uncertain
     ids = sample_ids(gallery, [plan.old_model], _REFERENCE_ITEMS, plan.seed)
     doubts = uncertainty(gallery.vectors(ids, plan.old_model).vectors)
-    popular = PopularOrder(read_query_log(Path(plan.query_log)))
-    return PopularUncertainOrder(popular, uncertain, np.sort(doubts))
+    popularity = PopularityOrder(read_query_log(Path(plan.query_log)))
+    return PopularityUncertaintyOrder(popularity, uncertain, np.sort(doubts))

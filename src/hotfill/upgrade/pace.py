@@ -59,7 +59,11 @@ class Pace:
         return 0.0
 
     def is_over(self) -> bool:
-        """Tell whether the upgrade has left the phase of the work, so that nothing may be moved."""
+        """Tell whether the upgrade has left the phase of the work, so that nothing may be moved.
+
+        Raises UpgradeBusyError when another process leads instead of this one.
+        """
+        self.journal.check_leading()
         return self.journal.phase is not self.phase
 
     def _rest(self) -> float:
@@ -128,7 +132,7 @@ class Tidying:
             self._run()
 
     def finish(self) -> None:
-        """Wait for a call that is under way: the store must not be closed meanwhile."""
+        """Wait for a call that is under way: the store must not be closed before."""
         if self._thread is not None:
             self._thread.join()
 

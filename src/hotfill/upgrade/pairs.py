@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+import threading
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.upgrade.backfill import embed_what_can_be
+from hotfill.errors import ConfigError
+from hotfill.ranking.files import load_transform
+from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
+from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
+from hotfill.upgrade.caller import (
+    CALL_SECONDS,
+    Caller,
+    GivenUpError,
+    embed_what_can_be,
+    read_what_can_be,
+)
 from hotfill.upgrade.order import sample_ids
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -45,6 +56,7 @@ def paired_vectors(
     old_embedder: Embedder | None = None,
     stop: threading.Event | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
+    call_seconds: float = CALL_SECONDS,
 ) -> PairedVectors:
     """Read items' old vectors and embed their contents by the new model.
 
@@ -52,27 +64,32 @@ def paired_vectors(
     will deal with them.
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
     stop: set it to end with the pairs made so far. on_batch: told how many items are done.
-    Raises what the embedder raised when no item is at fault, or when all of many are.
+    call_seconds: how long the source or an embedder may take for one batch.
+    Raises what the source or an embedder raised when no item is at fault, or when all of many are;
+    CallTimeoutError when one hangs.
     """
     old: dict[str, Any] = {}
     new: dict[str, Any] = {}
     failures: list[Exception] = []
-    for begin in range(0, len(item_ids), batch_size):
-        if stop is not None and stop.is_set():
-            break
-        contents = source(item_ids[begin : begin + batch_size])
-        if old_embedder is None:
-            there = _stored(gallery, list(contents), old_model)
-        else:
-            there = embed_what_can_be(old_embedder, contents, failures) if contents else {}
-        if there:
-            old |= there
-            known = {item_id: contents[item_id] for item_id in there}
-            made = embed_what_can_be(embedder, known, failures)
-            new |= {item_id: made[item_id] for item_id in known if item_id in made}
-        if not new and len(failures) >= _ALL_OF_MANY:
-            raise failures[0]
-        on_batch(min(begin + batch_size, len(item_ids)))
+    stop = stop or threading.Event()
+    with closing(Caller(call_seconds, stop)) as call, suppress(GivenUpError):
+        for begin in range(0, len(item_ids), batch_size):
+            if stop.is_set():
+                break
+            some = item_ids[begin : begin + batch_size]
+            contents = read_what_can_be(source, some, call, failures)
+            if old_embedder is None:
+                there = _stored(gallery, list(contents), old_model)
+            else:
+                there = embed_what_can_be(old_embedder, contents, call, failures)
+            if there:
+                known = {item_id: contents[item_id] for item_id in there}
+                made = embed_what_can_be(embedder, known, call, failures)
+                old |= there
+                new |= {item_id: made[item_id] for item_id in known if item_id in made}
+            if not new and len(failures) >= _ALL_OF_MANY:
+                raise failures[0]
+            on_batch(min(begin + batch_size, len(item_ids)))
     return PairedVectors(
         tuple(new),
         _table([old[item_id] for item_id in new], old_model),
@@ -89,59 +106,6 @@ def _table(rows: Sequence[Any], model: ModelId) -> Vectors:
     return np.array(rows, np.float32).reshape(-1, model.dimension)
 
 
-# What is fitted between the two models of an upgrade, seen from the engine -----------------------
-# The engine needs little of it: a map for prefilled vectors and a guess of where it errs. How
-# queries are ranked over both sides is the business of `hotfill.serving`; the engine only keeps the
-# files together, because they are worth nothing apart.
-
-
-class Prepared(Protocol):
-    """Queries made ready for every side; `hotfill.ranking.Prepared` is one."""
-
-    @property
-    def vectors(self) -> Mapping[ModelId, Vectors]:
-        """What to search each side with, oldest space first."""
-        ...
-
-    def depth(self, k: int, /) -> int:
-        """How many hits to search for on every side when k are wanted."""
-        ...
-
-    def rank(self, hits: Mapping[ModelId, Any], k: int, /, *, read: Any = None) -> list[Any]:
-        """Merge what the sides found: per query `item_ids`, and `sides` from the oldest on."""
-        ...
-
-
-class Fit(Protocol):
-    """What is fitted between the two models."""
-
-    @property
-    def up(self) -> Transform:
-        """Carries old vectors into the new space, for `prefill`."""
-        ...
-
-    def uncertainty(self, old_vectors: Vectors, /) -> NDArray[np.floating]:
-        """Guess how wrong the map is: (n,), higher is less sure."""
-        ...
-
-    def agreement(self, old_vectors: Vectors, new_vectors: Vectors, /) -> float:
-        """Tell how well old vectors are ranked for new queries, 0 to 1, on held-out pairs."""
-        ...
-
-    def prepare(
-        self, queries: Vectors, own_queries: Mapping[ModelId, Vectors] | None = None, /
-    ) -> Prepared:
-        """Make queries of the new model ready to search all sides.
-
-        own_queries: the same embedded by old models, which may have a say of their own.
-        """
-        ...
-
-    def save(self, folder: Path, /) -> None:
-        """Write to a folder that exists."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ChainPairs:
     """Items with vectors of the new model, and of old ones where there are any.
@@ -156,7 +120,7 @@ class ChainPairs:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """How a fit comes to be, and comes back.
+    """How a plan's fit comes to be, and comes back.
 
     fit: from paired vectors, row i of both being the same item: old (n, d_old), new (n, d_new).
     load: from the folder that `Fit.save` wrote.
@@ -168,9 +132,46 @@ class Fitting:
     fit_chain: Callable[[ChainPairs], Fit] | None = None
 
 
+def fitting_for(plan: Plan) -> Fitting:
+    """Choose how to fit for a plan's strategy."""
+    old, new = plan.old_model, plan.new_model
+    if plan.strategy == "compatible":
+        return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
+
+    def fit_pairs(first: Vectors, second: Vectors) -> Fit:
+        found = fit_models(
+            first,
+            second,
+            old,
+            new,
+            transform=plan.transform,
+            old_query_weight=OLD_QUERY_WEIGHT if plan.queries == "both" else 0.0,
+        )
+        given = given_map(plan)
+        return found if given is None else replace(found, up=given)
+
+    def fit_sides(pairs: ChainPairs) -> Fit:
+        return fit_chain(pairs.new, pairs.old, new_model=new, transform=plan.transform)
+
+    return Fitting(fit_pairs, Fit.load, fit_sides)
+
+
+def given_map(plan: Plan) -> Transform | None:
+    """Read the trained `up` map that a plan names; None where it names none.
+
+    Raises ConfigError (no such file), ModelMismatchError (made for other models), InputError.
+    """
+    if not plan.up:
+        return None
+    try:
+        return load_transform(plan.up, source=plan.old_model, target=plan.new_model)
+    except FileNotFoundError as error:
+        raise ConfigError(f"up: {error}") from error
+
+
 # Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------
 # The new model embeds each sampled item once. Old vectors are read where the store has them,
-# searched or retired: an item that an unfinished upgrade moved has vectors of both its models.
+# searched or kept: an item that an unfinished upgrade moved has vectors of both its models.
 
 ENOUGH = 500
 """With fewer vectors of the old model its embedder makes more, where there is one."""
@@ -199,11 +200,17 @@ def chain_pairs(
     no item is at fault.
     """
     made: dict[str, Any] = {}
-    for begin in range(0, len(item_ids), plan.batch_size):
-        if stop.is_set():
-            break
-        contents = source(item_ids[begin : begin + plan.batch_size])
-        made |= embed_what_can_be(new_embedder, contents, []) if contents else {}
+    call = Caller(plan.embed_timeout_seconds, stop)
+
+    def embedded(embedder: Embedder, some: Sequence[str]) -> Mapping[str, Any]:
+        contents = read_what_can_be(source, some, call, [])
+        return embed_what_can_be(embedder, contents, call, [])
+
+    with suppress(GivenUpError):
+        for begin in range(0, len(item_ids), plan.batch_size):
+            if stop.is_set():
+                break
+            made |= embedded(new_embedder, item_ids[begin : begin + plan.batch_size])
     row_of = {item_id: row for row, item_id in enumerate(made)}
     new = np.array(list(made.values()), np.float32).reshape(-1, plan.new_model.dimension)
     old: dict[ModelId, tuple[Any, Vectors]] = {}
@@ -213,9 +220,11 @@ def chain_pairs(
         if model == plan.old_model and old_embedder is not None:
             lacking = [item_id for item_id in made if item_id not in vectors]
             for begin in range(0, min(len(lacking), ENOUGH - len(vectors)), plan.batch_size):
-                contents = source(lacking[begin : begin + plan.batch_size])
-                vectors |= embed_what_can_be(old_embedder, contents, []) if contents else {}
+                with suppress(GivenUpError):
+                    some = lacking[begin : begin + plan.batch_size]
+                    vectors |= embedded(old_embedder, some)
         rows = np.array([row_of[item_id] for item_id in vectors], dtype=np.int64)
         table = np.array(list(vectors.values()), np.float32).reshape(-1, model.dimension)
         old[model] = (rows, table)
+    call.close()
     return ChainPairs(new, old)

@@ -11,7 +11,7 @@ is `superseded`, and only goes on (`start`) when that one was aborted.
 
 Failure is not a phase but a hold (`holds.py`): the journal is intact and the same command goes on.
 `aborting` and `rolling_back` are backfills in reverse, from vectors that were kept; search stays
-correct meanwhile, and an interrupted one goes on when its command is given again.
+correct, and an interrupted one goes on when its command is given again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Phase(StrEnum):
 
     PLANNED = "planned"  # checked, nothing touched
     PREPARED = "prepared"  # the store has room for new vectors; what maps queries is fitted
-    BACKFILLING = "backfilling"  # items are being redone
+    BACKFILLING = "backfilling"  # items are being re-embedded
     BACKFILLED = "backfilled"  # every item is on the new side
     CUT_OVER = "cut_over"  # only the new side is read; old vectors are kept
     COMPLETED = "completed"  # old vectors are gone
@@ -127,7 +127,7 @@ def next_steps(phase: Phase) -> tuple[str, ...]:
     return leading
 
 
-# Why an upgrade may not move: a list beside the phase, several at once ---------------------------
+# Why an upgrade may not move: a list of its own, several at once ---------------------------
 # Nothing forces past a hold; what causes it must end. Each says what was measured and what is
 # required, so that an operator need not look elsewhere.
 

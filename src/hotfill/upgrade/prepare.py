@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, HotfillError, PlanError
+from hotfill.formatting import size
+from hotfill.upgrade.caller import Caller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
-from hotfill.upgrade.fits import keep_fit
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import chain_pairs, paired_vectors, sample_of_all_sides
@@ -18,11 +19,11 @@ from hotfill.upgrade.plan import BINDING, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, Source, Vectors
-    from hotfill.upgrade.engine import Upgrade
+    from hotfill.types import Embedder, Source
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.pairs import Fit
+    from hotfill.upgrade.state import State
 
 
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
@@ -57,7 +58,7 @@ def make_plan(
         held = ", ".join(str(space) for space in gallery.spaces) or "no stamped vectors"
         blockers.append(f"the plan's old model is {old}, but the store holds {held}")
     else:
-        blockers += _strangers(gallery, draft)
+        blockers += _unknown_items(gallery, draft)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -73,7 +74,7 @@ def make_plan(
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
-            f"the new vectors need {_size(bytes_to_write)}, {_size(free_bytes)} are free where "
+            f"the new vectors need {size(bytes_to_write)}, {size(free_bytes)} are free where "
             "the store lives"
         )
     return replace(
@@ -86,7 +87,7 @@ def make_plan(
     )
 
 
-def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
+def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
     """Say which items are searched by models that the plan does not know."""
     known = (*draft.old_models, draft.new_model)
     return [
@@ -100,31 +101,28 @@ def _strangers(gallery: Gallery, draft: Plan) -> list[str]:
 def _time_sample(
     gallery: Gallery, draft: Plan, source: Source, embedder: Embedder
 ) -> tuple[int, float]:
-    """Read and embed a few items: how many, and seconds per item."""
+    """Read and embed a few items: how many, and seconds per item.
+
+    Items that cannot be embedded are left out: the backfill will name them. Raises what the
+    embedder raised when that is all of them.
+    """
     held = [space for space in draft.old_models if gallery.count(space)]
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
-    warm_up = source(page.item_ids[:_WARM_UP])
-    if warm_up:
-        check_vectors(
-            embedder(list(warm_up.values())),
-            draft.new_model.dimension,
-            item_ids=list(warm_up),
-            what="vectors of the new model",
+    failures: list[Exception] = []
+    with closing(Caller(draft.embed_timeout_seconds)) as call:
+        first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
+        embed_what_can_be(embedder, first, call, failures)
+        began = time.perf_counter()
+        contents = read_what_can_be(
+            source, page.item_ids[_WARM_UP:] or page.item_ids, call, failures
         )
-    began = time.perf_counter()
-    contents = source(page.item_ids[_WARM_UP:] or page.item_ids)
-    if not contents:
+        embedded = embed_what_can_be(embedder, contents, call, failures)
+    if not embedded:
+        if failures:
+            raise failures[0]
         raise HotfillError("the source has no content for the first items of the gallery")
-    embedder(list(contents.values()))
-    return len(contents), (time.perf_counter() - began) / len(contents)
-
-
-def _size(n_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes} B"
+    return len(embedded), (time.perf_counter() - began) / len(embedded)
 
 
 # The first step of an upgrade: agree on its plan, fit what maps queries, choose the canaries -----
@@ -143,7 +141,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
         if plan.old_model not in gallery.spaces:
             held = ", ".join(str(space) for space in gallery.spaces) or "nothing stamped"
             raise PlanError([f"the plan's old model is {plan.old_model}; the store: {held}"])
-        check_no_strangers(gallery, plan)
+        check_no_unknown_items(gallery, plan)
         if plan.older_models:
             _check_no_mapped_vectors(gallery, plan)
         journal.record("plan", **plan.decisions())
@@ -160,7 +158,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
     change_gate(journal, plan.gate, by)
 
 
-def check_no_strangers(gallery: Gallery, plan: Plan) -> None:
+def check_no_unknown_items(gallery: Gallery, plan: Plan) -> None:
     """Raise PlanError when items are searched by a model that the plan does not know."""
     for space in gallery.spaces:
         if space not in (*plan.old_models, plan.new_model) and (count := gallery.count(space)):
@@ -185,74 +183,63 @@ def _check_no_mapped_vectors(gallery: Gallery, plan: Plan) -> None:
             )
 
 
-def prepare(upgrade: Upgrade) -> bool:
-    """Fit, choose canaries, and make room in the store. False when asked to stop meanwhile."""
-    plan, gallery, journal = upgrade.plan, upgrade.gallery, upgrade.journal
+def prepare(state: State) -> bool:
+    """Fit, choose canaries, and make room in the store. False when asked to stop."""
+    plan, gallery, journal = state.plan, state.gallery, state.journal
     journal.record("started")
-    fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(upgrade)
-    if upgrade.stop.is_set():
+    fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(state)
+    if state.stop.is_set():
         return False
     fit = make_fit()
     if plan.guarded:
-        _choose_canaries(upgrade, fitted_on)
-    keep_fit(upgrade.folder, journal, fit, pairs=pairs)
+        _choose_canaries(state, fitted_on)
+    state.keep_fit(fit, pairs=pairs)
     gallery.add_space(plan.new_model)
     return True
 
 
-def _pairs(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
+def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     """Sample items and their pairs: ids, how many pairs, and what fits them."""
-    plan, gallery = upgrade.plan, upgrade.gallery
+    plan, gallery = state.plan, state.gallery
     size = 0 if plan.strategy == "compatible" else plan.fit_items
     # All sides: after a lost journal some items have moved, and keep an old vector.
     sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
+    source, embedder = state.backfilling
     found = paired_vectors(
         gallery,
         sample,
         plan.old_model,
-        upgrade.source,
-        upgrade.new_embedder,
+        source,
+        embedder,
         plan.batch_size,
-        stop=upgrade.stop,
+        stop=state.stop,
+        call_seconds=plan.embed_timeout_seconds,
     )
-    return sample, len(found.item_ids), lambda: upgrade.fitting.fit(found.old, found.new)
+    return sample, len(found.item_ids), lambda: state.fitting.fit(found.old, found.new)
 
 
-def _pairs_of_chain(upgrade: Upgrade) -> tuple[list[str], int, Callable[[], Fit]]:
-    fit_chain = upgrade.fitting.fit_chain
+def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
+    fit_chain = state.fitting.fit_chain
     if fit_chain is None:
         raise ConfigError("this fitting knows one old side only, and the plan has several")
-    sample = sample_of_all_sides(upgrade.gallery, upgrade.plan)
+    sample = sample_of_all_sides(state.gallery, state.plan)
+    source, embedder = state.backfilling
     pairs = chain_pairs(
-        upgrade.gallery,
-        upgrade.plan,
-        sample,
-        upgrade.source,
-        upgrade.new_embedder,
-        upgrade.old_embedder,
-        upgrade.stop,
+        state.gallery, state.plan, sample, source, embedder, state.embedder("old"), state.stop
     )
     return sample, len(pairs.new), lambda: fit_chain(pairs)
 
 
-def _choose_canaries(upgrade: Upgrade, fitted_on: Sequence[str]) -> None:
-    plan, gallery = upgrade.plan, upgrade.gallery
-
-    def search_old_side(queries: Vectors, k: int) -> Sequence[Sequence[str]]:
-        if upgrade.search_before is not None:
-            return upgrade.search_before(queries, k)
-        if plan.older_models:  # it alone is not what anybody searched
-            return [()] * len(queries)
-        return gallery.search({plan.old_model: queries}, k)[plan.old_model].item_ids
-
+def _choose_canaries(state: State, fitted_on: Sequence[str]) -> None:
+    source, embedder = state.backfilling
     canaries = draw_canaries(
-        gallery,
-        plan,
-        upgrade.source,
-        upgrade.new_embedder,
-        upgrade.old_embedder,
-        search_old_side,
+        state.gallery,
+        state.plan,
+        source,
+        embedder,
+        state.embedder("old"),
+        state.search_before,
         fitted_on,
-        upgrade.query_embedders,
+        state.query_embedders(),
     )
-    keep_canaries(upgrade.folder, upgrade.journal, canaries)
+    keep_canaries(state.folder, state.journal, canaries)

@@ -6,110 +6,55 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import (
     ConfigError,
     EmbedError,
+    HotfillError,
     InputError,
     ModelMismatchError,
     PhaseError,
 )
 from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.view import Before, Hit, SearchResult, Switch, View, view_of
+from hotfill.upgrade.state import POLL_SECONDS
+from hotfill.upgrade.view import Hit, SearchResult
+from hotfill.vectors import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hotfill.ranking import Scorer
-    from hotfill.stores.base import Gallery, Metadata, Where
+    from hotfill.stores.base import Metadata, Where
     from hotfill.types import Embedder, ModelId, Vectors
-    from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.state import State
+    from hotfill.upgrade.view import View
+    from hotfill.vectors import Checked
 
 T = TypeVar("T")
 
 
 class Serving:
-    """The one door to a gallery while its model is upgraded.
+    """The searching and writing half of an upgrade. Safe to use from several threads."""
 
-    gallery, journal, plan: of the upgrade.
-    embedders: of the old and the new model, as far as there are; needed to search by content and
-        to write. They are called from several threads.
-    query_embedders: by the model of the gallery, another one that embeds its queries: a small model
-        whose vectors are comparable with the large one's. Nothing it makes is stored. If it tells
-        by `gallery_model` whose vectors it was trained to search, others are refused.
-    load_scorer: reads what was fitted when the upgrade was prepared.
-    load_scorer_before: in a chain (`Plan.older_models`) reads what was fitted for the unfinished
-        upgrade: before this one begins, and when it was aborted, its sides are searched.
-    poll_seconds: how often the journal is asked for the phase, for upgrades that run in another
-        process. In the same process pass `follow` as the engine's `on_phase`: then no search ever
-        sees half of a switch.
-    """
-
-    def __init__(
-        self,
-        gallery: Gallery,
-        journal: Journal,
-        plan: Plan,
-        embedders: Sequence[Embedder],
-        load_scorer: Callable[[], Scorer],
-        poll_seconds: float = 0.5,
-        query_embedders: Mapping[ModelId, Embedder] | None = None,
-        load_scorer_before: Callable[[], Scorer] | None = None,
-    ) -> None:
-        self._load_scorer_before = load_scorer_before
-        self._gallery = gallery
-        self._journal = journal
-        self._plan = plan
-        self._embedders = {embedder.model_id: embedder for embedder in embedders}
-        self._query_embedders = dict(query_embedders or {})
-        for space, embedder in self._query_embedders.items():
-            meant = getattr(embedder, "gallery_model", space)
-            if meant != space:
-                raise ModelMismatchError("the gallery of the query model", meant, space)
-            if embedder.model_id.dimension != space.dimension:
-                raise ConfigError(
-                    f"queries for {space} need {space.dimension} dimensions; their embedder is "
-                    f"{embedder.model_id}"
-                )
-        self._load_scorer = load_scorer
-        self._poll_seconds = poll_seconds
-        self._polled = self._known_at = time.monotonic()
-        self._following = threading.Lock()
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._gallery = state.gallery
+        self._journal = state.journal
+        self._loading = threading.Lock()
         self._counted_until, self._moved = 0.0, False
-        fit = journal.last("fit")
-        self._fit_number = fit.number if fit is not None else 0
-        self._switch = Switch(self._view(journal.phase))
-
-    @property
-    def view(self) -> View:
-        """What searches and writes follow now."""
-        return self._switch.value
 
     @property
     def query_model(self) -> ModelId:
         """What embeds queries now: the model of the gallery, or the one given for its queries."""
-        return self._encoder(self.view.query_model)
-
-    def follow(self, phase: Phase) -> None:
-        """Switch to a phase; returns when no search or write follows the one before."""
-        with self._following:
-            if phase is not self._switch.value.phase:
-                self._switch.swap(self._view(phase))
-
-    def refit(self) -> None:
-        """Rank by the newest fit; the engine's `on_fit`."""
-        with self._following:
-            self._switch.swap(self._view(self._switch.value.phase))
+        return self._encoder(self._state.view.query_model)
 
     def search(
         self, contents: Sequence[Any], k: int, *, where: Where | None = None
     ) -> list[SearchResult]:
         """Find the k best items for each content, embedded by the model of the phase.
 
-        It is embedded once; by the old model too where the plan has `own_queries`, while old items
-        are left.
+        It is embedded once; by the old model too, while old items are left, where the plan has
+        `queries = "both"`.
         Raises InputError (k < 1), ConfigError (no embedder of that model), EmbedError.
         """
 
@@ -121,7 +66,7 @@ class Serving:
             own = {space: self._embed_queries(space, contents) for space in self._asked_too(view)}
             return self._search(view, queries, k, where, own)
 
-        return self._follow_and(search)
+        return self._timed(search)
 
     def search_vectors(
         self,
@@ -130,12 +75,13 @@ class Serving:
         k: int,
         *,
         where: Where | None = None,
-        own_queries: Mapping[ModelId, Vectors] | None = None,
+        other_queries: Mapping[ModelId, Vectors] | None = None,
     ) -> list[SearchResult]:
         """Find the k best items for each query, float32 (q, query_model.dimension).
 
-        own_queries: the same queries embedded by other models. Where the plan has `own_queries`,
-            the old model's count, and without them the new model's have to do; else ignored.
+        other_queries: the same queries embedded by other models. Where the plan has
+            `queries = "both"`, the old model's count, and without them the new model's have to
+            do; else ignored.
         Raises ModelMismatchError when the phase wants queries of another model (`query_model` says
         which; the gallery's own model will do, too), InputError, ShapeError, VectorError.
         """
@@ -144,7 +90,7 @@ class Serving:
             encoder = self._encoder(view.query_model)
             if query_model not in (encoder, view.query_model):
                 raise ModelMismatchError("the query", encoder, query_model)
-            given = own_queries or {}
+            given = other_queries or {}
             own = {
                 space: given[model]
                 for space in self._asked_too(view)
@@ -153,7 +99,7 @@ class Serving:
             }
             return self._search(view, queries, k, where, own)
 
-        return self._follow_and(search)
+        return self._timed(search)
 
     def upsert(
         self,
@@ -176,19 +122,18 @@ class Serving:
 
         def write(view: View) -> None:
             vectors = self._embed(view.write_model, contents, "write items")
-            retired = {}
-            if view.kept_model is not None and view.kept_model in self._embedders:
-                kept = self._embed(view.kept_model, contents, "write items")
-                retired[view.kept_model] = kept
+            kept = {}
+            if view.kept_model is not None and self._embedder(view.kept_model) is not None:
+                kept[view.kept_model] = self._embed(view.kept_model, contents, "write items")
             self._gallery.upsert(
-                item_ids, vectors, space=view.write_model, metadata=metadata, retired=retired
+                item_ids, vectors, space=view.write_model, metadata=metadata, kept=kept
             )
             if self._journal.forget(item_ids):
                 # Somebody may have deleted one of them between these two lines.
                 states = self._gallery.get(item_ids)
                 gone = [each for each, state in zip(item_ids, states, strict=True) if state is None]
                 if gone:
-                    self._journal.bury_deleted(gone)
+                    self._journal.mark_deleted(gone)
 
         self._follow_and(write)
 
@@ -197,11 +142,11 @@ class Serving:
         check_ids(item_ids)
         # The note comes first: a kill in between leaves an item that `verify` would not have
         # missed, never a missing item that nobody can explain.
-        self._journal.bury_deleted(item_ids)
+        self._journal.mark_deleted(item_ids)
         deleted = self._gallery.delete(item_ids)
         if len(self._journal.deleted(item_ids)) < len(set(item_ids)):
-            # Somebody wrote one of them anew meanwhile, but before it was deleted.
-            self._journal.bury_deleted(item_ids)
+            # Somebody wrote one of them anew in between, but before it was deleted.
+            self._journal.mark_deleted(item_ids)
         return deleted
 
     def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
@@ -213,23 +158,17 @@ class Serving:
 
     # ------------------------------------------------------------------------------------------
 
-    def _view(self, phase: Phase) -> View:
-        plan = self._plan
-        before = None
-        if plan.older_models and self._load_scorer_before is not None:
-            before = Before(self._load_scorer_before, plan.older_models[-1])
-        return view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
+    def _timed(self, search: Callable[[View], list[SearchResult]]) -> list[SearchResult]:
+        began = time.perf_counter()
+        found = self._follow_and(search)
+        self._state.times.searched(time.perf_counter() - began)
+        return found
 
     def _follow_and(self, act: Callable[[View], T]) -> T:
-        """Act by the current view. A view that is found to be out of date is replaced once."""
-        now = time.monotonic()
-        if now - self._polled >= self._poll_seconds:
-            self._polled = now
-            self.follow(self._journal.phase)
-            self._known_at = now
-            self._follow_fit()
-        known_at = self._known_at
-        with self._switch.use() as view:
+        """Act by the view in force. A view that is found to be out of date is replaced once."""
+        state = self._state
+        with state.use() as view:
+            known_at = state.known_at
             if view.phase is Phase.SUPERSEDED:
                 self._check_not_taken_over()
             try:
@@ -245,13 +184,14 @@ class Serving:
                     return done
                 if self._journal.phase is view.phase:
                     return done
-        self.follow(self._journal.phase)
-        with self._switch.use() as view:
+        state.follow()
+        with state.use() as view:
             return act(view)
 
     def _check_not_taken_over(self) -> None:
         """Rather refuse than miss the items that a third model has."""
-        known = (*self._plan.old_models, self._plan.new_model)
+        plan = self._state.plan
+        known = (*plan.old_models, plan.new_model)
         if any(space not in known for space in self._gallery.spaces):
             raise PhaseError(
                 "search or write by this configuration",
@@ -260,24 +200,24 @@ class Serving:
             )
 
     def _asked_too(self, view: View) -> list[ModelId]:
-        """List the old models that have a say of their own in what a query finds."""
+        """List old models whose own query embedding contributes to scoring."""
         if view.scorer is None or self._all_moved(view):
             return []
-        return [side.model for side in view.scorer.sides if side.own_share]
+        return [side.model for side in view.scorer.sides if side.old_query_weight]
 
     def _search(
         self,
         view: View,
-        queries: Vectors,
+        queries: Vectors | Checked,
         k: int,
         where: Where | None,
-        own_queries: Mapping[ModelId, Vectors],
+        other_queries: Mapping[ModelId, Vectors | Checked],
     ) -> list[SearchResult]:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
         if view.scorer is None or self._all_moved(view):
             return self._search_one_side(view, queries, k, where)
-        prepared = view.scorer.prepare(queries, own_queries)
+        prepared = view.scorer.prepare(queries, other_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
         models = tuple(found)
         return [
@@ -298,30 +238,22 @@ class Serving:
             for ranked in prepared.rank(found, k, read=self._gallery.vectors)
         ]
 
-    def _follow_fit(self) -> None:
-        """Rank by the newest fit, if another process has made one."""
-        fit = self._journal.last("fit")
-        number = fit.number if fit is not None else 0
-        if number != self._fit_number:
-            self._fit_number = number
-            self.refit()
-
     def _all_moved(self, view: View) -> bool:
         """Tell whether the old sides are empty: then there is nothing to merge.
 
         On the way forward items only ever leave them, but for writers elsewhere that have not
         heard of the upgrade yet; so it is asked again every little while.
         """
-        if view.scorer is None or view.write_model != self._plan.new_model:
+        if view.scorer is None or view.write_model != self._state.plan.new_model:
             return False
         now = time.monotonic()
         if now >= self._counted_until:
-            self._counted_until = now + self._poll_seconds
+            self._counted_until = now + POLL_SECONDS
             self._moved = not any(self._gallery.count(side.model) for side in view.scorer.sides)
         return self._moved
 
     def _search_one_side(
-        self, view: View, queries: Vectors, k: int, where: Where | None
+        self, view: View, queries: Vectors | Checked, k: int, where: Where | None
     ) -> list[SearchResult]:
         model = view.query_model
         encoder = self._encoder(model)
@@ -339,24 +271,51 @@ class Serving:
         ]
 
     def _encoder(self, space: ModelId) -> ModelId:
-        embedder = self._query_embedders.get(space)
+        embedder = self._state.query_embedder(space)
         return space if embedder is None else embedder.model_id
 
-    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Vectors:
-        embedder = self._query_embedders.get(space)
+    def _embed_queries(self, space: ModelId, contents: Sequence[Any]) -> Checked:
+        embedder = self._state.query_embedder(space)
         if embedder is None:
             return self._embed(space, contents, "search by content")
-        return _embedded(embedder, embedder.model_id, contents)
+        return _embedded(embedder, space, contents)
 
-    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Vectors:
-        embedder = self._embedders.get(model)
+    def _embed(self, model: ModelId, contents: Sequence[Any], purpose: str) -> Checked:
+        embedder = self._embedder(model)
         if embedder is None:
             raise ConfigError(f"to {purpose} now, an embedder of {model} is needed; give one")
         return _embedded(embedder, model, contents)
 
+    def _embedder(self, model: ModelId) -> Embedder | None:
+        plan = self._state.plan
+        if model not in (plan.old_model, plan.new_model):
+            return None
+        with self._loading:  # a model may take long to load: once is enough
+            return self._state.embedder("old" if model == plan.old_model else "new")
 
-def _embedded(embedder: Embedder, model: ModelId, contents: Sequence[Any]) -> Vectors:
-    vectors = check_vectors(embedder(contents), model.dimension, what=f"vectors of {model}")
+
+# What Python code raises when the content is not what it reads; all else is the model's trouble.
+_OF_THE_CONTENT = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+def _embedded(embedder: Embedder, space: ModelId, contents: Sequence[Any]) -> Checked:
+    """Embed what came from outside, for a space.
+
+    Raises EmbedError, retryable unless the content is at fault.
+    """
+    model = embedder.model_id
+    try:
+        made = embedder(contents)
+    except HotfillError:
+        raise
+    except Exception as error:
+        at_fault = isinstance(error, _OF_THE_CONTENT)
+        what = "cannot read this content" if at_fault else "failed"
+        raise EmbedError(
+            f"the embedder of {model.name} {what} ({type(error).__name__})",
+            retryable=not at_fault,
+        ) from error
+    vectors = checked(made, space, what=f"vectors of {model}", copy=True)
     if len(vectors) != len(contents):
         raise EmbedError(
             f"{model}: expected {len(contents)} vectors, got {len(vectors)}", retryable=False

@@ -10,23 +10,24 @@ import socket
 import threading
 import time
 from collections import deque
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping  # the annotations of Status are read when it is serialised
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from hotfill.errors import HotfillError, ModelMismatchError
+from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
-from hotfill.upgrade.phases import Phase, next_steps
+from hotfill.upgrade.journal.base import WorkerLeases
+from hotfill.upgrade.phases import Hold, Phase, next_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from hotfill.stores.base import Gallery
     from hotfill.upgrade.backfill import Progress
     from hotfill.upgrade.journal.base import Journal
-    from hotfill.upgrade.phases import Hold
     from hotfill.upgrade.plan import Plan
 
 
@@ -39,13 +40,15 @@ _SILENT_SECONDS = 10.0  # a running process beats every second
 class Status:
     """Where an upgrade is. Counts are items.
 
-    items: to be redone in all, so far known. moved: redone and written, in every run together.
+    items: to be re-embedded in all, so far known. moved: re-embedded and written, in all runs.
     embedded, written: by the running process. visible: on the new side, as searches see it.
     dead_letters: failed for good. rate_per_second: written, over the last half minute.
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.
     quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
         and without canaries. gate: required values by metric. gate_accepted: metrics that somebody
-        let pass. older_models: in a chain, those before the old one.
+        waived. older_models: in a chain, those before the old one. accepted: dead letters that
+        somebody accepted, not counted in dead_letters. workers: who has batches in hand, the
+        leading process too, whoever has had its oldest the longest first.
     """
 
     phase: Phase
@@ -71,10 +74,12 @@ class Status:
     gate: Mapping[str, float] = field(default_factory=dict)
     gate_accepted: tuple[str, ...] = ()
     older_models: tuple[str, ...] = ()
+    accepted: int = 0
+    workers: tuple[WorkerLeases, ...] = ()
 
     @property
     def share(self) -> float:
-        """Share of the items that are redone, from 0 to 1."""
+        """Share of the items that are re-embedded, from 0 to 1."""
         return (self.moved + self.skipped) / self.items if self.items else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,6 +92,7 @@ class Status:
             "next_steps": list(self.next_steps),
             "gate_accepted": list(self.gate_accepted),
             "older_models": list(self.older_models),
+            "workers": [asdict(each) for each in self.workers],
         }
 
 
@@ -130,6 +136,8 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         gate=gate,
         older_models=tuple(str(model) for model in plan.older_models),
         gate_accepted=tuple(sorted(accepted_metrics(journal))) if gate else (),
+        accepted=len(journal.dead_letters(accepted=True)),
+        workers=journal.workers(),
     )
 
 
@@ -178,11 +186,11 @@ class Coverage:
 class Current:
     """The models of a gallery, oldest first.
 
-    told_by: the store, or the journal as the process at work last wrote it.
+    recorded_by: the store, or the journal as the process at work last wrote it.
     """
 
     models: tuple[Coverage, ...]
-    told_by: Literal["store", "journal"]
+    recorded_by: Literal["store", "journal"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -206,7 +214,7 @@ def current_of(gallery: Gallery) -> Current:
     )
 
 
-def current_told(status: Status) -> Current:
+def current_recorded(status: Status) -> Current:
     """Work it out from a status, for when another process has the store open."""
     total = max(status.items, status.visible)
     embedded = min(status.moved + status.skipped, status.visible)
@@ -230,8 +238,34 @@ _BEAT_SECONDS = 1.0
 _RATE_SECONDS = 30.0  # the rate is an average over this long
 
 
+class RateMeter:
+    """Says how fast counts rise, as averages over the last seconds.
+
+    over_seconds: how long. Counts that fall (on the way back, or after a restart) have the rate 0.
+    """
+
+    def __init__(self, over_seconds: float) -> None:
+        self._over_seconds = over_seconds
+        self._noted: deque[tuple[float, tuple[int, ...]]] = deque()
+
+    def note(self, now: float, *counts: int) -> tuple[float, ...]:
+        """Note counts, always as many; return the rate of each, per second. now: in seconds."""
+        self._noted.append((now, counts))
+        while now - self._noted[0][0] > self._over_seconds:
+            self._noted.popleft()
+        then, before = self._noted[0]
+        seconds = now - then
+        return tuple(
+            max(0.0, (count - was) / seconds) if seconds > 0 else 0.0
+            for count, was in zip(counts, before, strict=True)
+        )
+
+
 class Heartbeat:
-    """Beats in a thread of its own while the block runs, and once at its end."""
+    """Beats in a thread of its own while the block runs, and once at its end.
+
+    Each beat asks whether this process still leads; one that does not says nothing more.
+    """
 
     def __init__(
         self,
@@ -246,7 +280,7 @@ class Heartbeat:
         self._gallery = gallery
         self._progress = progress
         self._on_status = on_status
-        self._written: deque[tuple[float, int]] = deque()
+        self._meter = RateMeter(_RATE_SECONDS)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hotfill-heartbeat", daemon=True)
 
@@ -264,7 +298,7 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         # Also after an error: nobody is at work then. That error counts, not one of this beat.
-        with nullcontext() if kind is None else suppress(HotfillError):
+        with suppress(UpgradeBusyError) if kind is None else suppress(HotfillError):
             self._beat(last=True)
 
     def _run(self) -> None:
@@ -273,12 +307,8 @@ class Heartbeat:
                 self._beat()
 
     def _beat(self, last: bool = False) -> None:
-        now = time.monotonic()
-        self._written.append((now, self._progress.written))
-        while now - self._written[0][0] > _RATE_SECONDS:
-            self._written.popleft()
-        then, before = self._written[0]
-        rate = (self._progress.written - before) / (now - then) if now > then else 0.0
+        self._journal.check_leading()
+        (rate,) = self._meter.note(time.monotonic(), self._progress.written)
         self._journal.beat(
             pid=None if last else os.getpid(),  # from now on nobody is at work
             host=socket.gethostname(),

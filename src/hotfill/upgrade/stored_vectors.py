@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StoredVectors:
-    """A `Source` whose contents are the vectors of a gallery in one space, searched or retired.
+    """A `Source` whose contents are the vectors of a gallery in one space, searched or kept.
 
     An embedder of such contents is one that takes vectors, as `hotfill.binary.Binarisation`: then
     nothing is read or embedded again. Items without a vector there have no content.

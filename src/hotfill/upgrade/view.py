@@ -54,7 +54,7 @@ class View:
     """What searches and writes follow.
 
     query_model: embeds the queries. write_model: its side takes writes.
-    kept_model: whose vectors are written beside, for the way back; None when none are.
+    kept_model: whose vectors are written too, for the way back; None when none are.
     scorer: ranks the sides together; None when one side is searched.
     """
 
@@ -129,25 +129,25 @@ class Switch(Generic[T]):
                     self._changed.notify_all()
 
     def swap(self, value: T, timeout_seconds: float = 60.0) -> None:
-        """Replace the value and wait until the former is out of use.
+        """Replace the value and wait until the previous is out of use.
 
         Raises HotfillError when it is still in use after the time; the value is replaced anyway.
         """
         with self._changed:
-            former = self._generation
-            self._waiting_for[former] = self._users
+            previous = self._generation
+            self._waiting_for[previous] = self._users
             self._value = value
             self._users = 0
             self._generation += 1
             free = self._changed.wait_for(
-                lambda: self._waiting_for[former] == 0, timeout=timeout_seconds
+                lambda: self._waiting_for[previous] == 0, timeout=timeout_seconds
             )
             if not free:
                 raise HotfillError(
-                    f"{self._waiting_for[former]} searches or writes that began before the switch "
-                    f"are still running after {timeout_seconds:g} s"
+                    f"{self._waiting_for[previous]} searches or writes that began before the "
+                    f"switch are still running after {timeout_seconds:g} s"
                 )
-            del self._waiting_for[former]
+            del self._waiting_for[previous]
 
 
 # What a search returns ---------------------------------------------------------------------------

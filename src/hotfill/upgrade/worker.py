@@ -2,7 +2,8 @@
 
 The leading process (`Upgrade.start`) takes the upgrade through its phases; workers only take
 batches to embed, from the same journal, and write to the same store. They may come and go, be
-killed, or hang: a batch that a worker no longer answers for is given to the next who asks.
+killed, or hang: a batch that a worker no longer answers for, or that does not go through within
+`Plan.embed_timeout_seconds`, is given to the next who asks.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ class Worker:
         """Wait for the backfill, help with it, and return the phase that the upgrade has then.
 
         Raises StoreError when the store takes one process only, ModelMismatchError when the
-        embedder is not of the new model, and what no retry can mend. Then this worker's batches
-        are free at once, and the others go on. A store without room is no error but a hold: when
-        there is room, `resume` ends it.
+        embedder is not of the new model, CallTimeoutError when source or embedder hang, and other
+        non-retryable errors. Then this worker's batches are free at once, and the others go on. A
+        store without room is no error but a hold: when there is room, `resume` ends it.
         """
         if not self.gallery.capabilities.many_processes:
             raise StoreError(
@@ -113,5 +114,7 @@ class Worker:
             max_attempts=self.plan.max_attempts,
             max_dead_letters=self.plan.max_dead_letters,
             lease_seconds=self.lease_seconds,
+            call_seconds=self.plan.embed_timeout_seconds,
+            stop=self.stop,
             progress=self.progress,
         )

@@ -42,7 +42,7 @@ class Child:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it without a word. Again is harmless."""
+        """End it without a word. Idempotent."""
         self._process.kill()
         self._process.wait(PATIENCE_SECONDS)
 

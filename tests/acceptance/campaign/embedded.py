@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 
-from hotfill.stores.room import MIN_FREE_BYTES
+from hotfill.stores.folder import MIN_FREE_BYTES
 from tests.acceptance.campaign.child import PATIENCE_SECONDS
 from tests.acceptance.campaign.torn import tear
 from tests.acceptance.campaign.world import ITEMS, SERVICE, UPGRADE, World

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import psycopg
 
+from hotfill.upgrade.upgrade import Upgrade
 from tests.acceptance.campaign.child import PATIENCE_SECONDS, Child
 from tests.acceptance.campaign.outages import Outages
 from tests.acceptance.campaign.world import ITEMS, QUERY, SERVICE, UPGRADE, World
@@ -148,10 +149,10 @@ class PostgresWorld(World):
             if journal.last("plan") is None:  # the upgrade has not begun
                 journal.close()
                 return None
-            gallery = project.gallery()
-            self._opened = [gallery, journal]
-            self._serving = project.serving(gallery, journal)
-        return list(self._serving.search([QUERY], ITEMS)[0].item_ids)
+            journal.close()
+            self._serving = Upgrade.of(project)
+            self._opened = [self._serving]
+        return list(self._serving.search(QUERY, ITEMS).item_ids)
 
     def __exit__(self, *error) -> None:
         super().__exit__(*error)

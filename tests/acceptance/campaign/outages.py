@@ -17,7 +17,7 @@ class Outages:
         self._spans.append([time.monotonic(), float("inf")])
 
     def end(self) -> None:
-        """It is back. Again is harmless."""
+        """It is back. Idempotent."""
         for span in self._spans:
             span[1] = min(span[1], time.monotonic())
 

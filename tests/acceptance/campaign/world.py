@@ -13,7 +13,8 @@ import numpy as np
 
 from hotfill import config
 from hotfill.errors import HotfillError
-from hotfill.upgrade.phases import Phase, Step
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.upgrade import Upgrade
 from tests.acceptance.campaign.child import PATIENCE_SECONDS, Child, Service
 from tests.acceptance.campaign.examination import Examined, examine
 from tests.acceptance.campaign.outages import Outages
@@ -24,7 +25,7 @@ ITEMS, BATCH = 960, 8
 _POLL_SECONDS = 0.1  # each look opens the journal anew
 QUERY = np.random.default_rng(5).normal(size=WIDTH).astype(np.float32)
 UPGRADE = {"batch_size": BATCH, "fit_items": 110, "verify_items": 50}
-SERVICE = {"max_k": ITEMS, "requests_per_second": 1e6}
+SERVICE = {"max_k": ITEMS}
 
 # How a process may end: done, busy (the place of one just killed is not free yet), the storage
 # failed (it was harmed), killed by us.
@@ -79,7 +80,7 @@ class World(ABC):
     # What runs -------------------------------------------------------------------------------
 
     def lead(self, command: str) -> None:
-        """See to it that the upgrade is led by `start` or by `serve`. Again is harmless."""
+        """See to it that the upgrade is led by `start` or by `serve`. Idempotent."""
         if self.leader is not None and self.leader.code is not None:
             self.check_end(self.leader)
             self.leader = None
@@ -164,11 +165,10 @@ class World(ABC):
 
     def cut_over(self) -> None:
         """Verify and switch, in this process."""
-        with redirect_stdout(io.StringIO()):  # the embedder is chatty
-            with self.project.opened(Step.VERIFY) as upgrade:
-                assert upgrade.verify().passed
-            with self.project.opened(Step.CUTOVER) as upgrade:
-                assert upgrade.cutover().phase is Phase.CUT_OVER
+        # The embedder is chatty.
+        with redirect_stdout(io.StringIO()), Upgrade.of(self.project) as up:
+            assert up.verify().passed
+            assert up.cutover().phase is Phase.CUT_OVER
 
     # What is there ---------------------------------------------------------------------------
 

@@ -14,11 +14,9 @@ from hotfill.binary.codes import CodeFormat, levels_from_values, pack
 from hotfill.lab.binary import fit_start
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.plan import Plan
+from tests.unit.upgrade.small import Small
 
 FLOAT = ModelId("text", "3", 24)
 ITEMS = [f"item-{number:03}" for number in range(120)]
@@ -57,15 +55,17 @@ def test_a_float_gallery_becomes_binary_and_can_go_back(tmp_path: Path, strategy
     gallery = MemoryGallery(FLOAT)
     gallery.upsert(ITEMS, rows, space=FLOAT)
     fitted = ByCodes(encoder)
-    upgrade = Upgrade(
-        gallery=gallery,
-        journal=SqliteJournal(tmp_path / "journal.sqlite"),
-        plan=Plan(FLOAT, encoder.space, strategy=strategy, batch_size=16, verify_items=16),
-        folder=tmp_path,
-        new_embedder=Binarisation(encoder),
+    upgrade = Small(
+        gallery,
+        old=FLOAT,
+        new=Binarisation(encoder),
         source=StoredVectors(gallery),
-        fitting=Fitting(fit=lambda old, new: fitted, load=lambda folder: fitted),
+        folder=tmp_path,
+        strategy=strategy,
+        batch_size=16,
+        verify_items=16,
     )
+    upgrade.fitting = Fitting(fit=lambda old, new: fitted, load=lambda folder: fitted)
     assert upgrade.start().phase is Phase.BACKFILLED
     assert upgrade.verify().passed
     assert upgrade.cutover().phase is Phase.CUT_OVER

@@ -56,7 +56,8 @@ def command(*words: object) -> list[str]:
 
 def environment() -> dict[str, str]:
     """For child processes: they find the tests' models, and numpy keeps to one core."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def call(*words: object, **options) -> subprocess.CompletedProcess[str]:

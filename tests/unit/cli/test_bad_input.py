@@ -37,7 +37,10 @@ def refused(shell, *words, code, kind):
         ({"upgrade": {"batch_sise": 3}}, "unknown key 'upgrade.batch_sise'; did you mean 'batch_s"),
         ({"limit": {}}, "unknown key 'limit'; did you mean 'limits'?"),
         ({"store": {"pathh": "x"}}, "unknown key 'store.pathh'; did you mean 'path'?"),
-        ({"upgrade": {"strategy": "merg"}}, "'merge', 'prefill' or 'compatible', got 'merg'"),
+        (
+            {"upgrade": {"strategy": "merg"}},
+            "must be one of merge, prefill, compatible, got 'merg'",
+        ),
         ({"upgrade": {"batch_size": 0}}, "batch_size must be >= 1, got 0"),
         ({"new": {"embedder": "tests.unit.cli.models"}}, 'must look like "module:name"'),
         ({"new": {"embedder": "tests.unit.cli.models:nothing"}}, "cannot be imported"),

@@ -149,7 +149,7 @@ def test_after_the_way_back_start_says_how_to_begin_again(started):
 def test_after_the_end_start_says_that_the_next_upgrade_has_another_old_model(started):
     for words in (["verify"], ["cutover"], ["complete", "--yes"]):
         started(*words)
-    assert "[old] is the model that this one led to" in started("start", code=5).stderr
+    assert "a new config whose [old] is this upgrade's new model" in started("start", code=5).stderr
 
 
 @pytest.mark.parametrize("name", ["complete", "abort"])
@@ -257,7 +257,7 @@ def test_watch_without_a_process_at_work_ends_with_the_status(started):
 def test_status_shows_the_canaries_and_the_gate_and_only_an_explicit_resume_goes_on(shell):
     shell.config = write_config(
         shell.config.parent,
-        guard={"items": 12, "k": 3},
+        guard={"canary_items": 12, "canary_k": 3},
         gate={"old_overlap": 1.0},
         upgrade={"batch_size": 4},
     )
@@ -271,9 +271,10 @@ def test_status_shows_the_canaries_and_the_gate_and_only_an_explicit_resume_goes
         assert re.search(r"canaries at 0%:  old_overlap 0\.\d+ \(gate 1\)", said)
         assert "held: gate old_overlap=" in said
         assert f"hotfill resume --accept-gate {shell.config}" in said
-        assert shell.json("resume")["accepted"] == []
+        assert shell.json("resume")["accepted_gate"] == []
         assert "gate" in held(shell)
-        assert shell.json("resume", "--accept-gate", "--by", "anna")["accepted"] == ["old_overlap"]
+        said = shell.json("resume", "--accept-gate", "--by", "anna")
+        assert said["accepted_gate"] == ["old_overlap"]
         out, _ = process.communicate()
     assert "(accepted)" in out
     assert shell.json("status")["gate_accepted"] == ["old_overlap"]
@@ -286,4 +287,4 @@ def held(shell) -> list[str]:
 def test_a_wrong_gate_is_refused_with_its_name(shell):
     shell.config = write_config(shell.config.parent, gate={"recall": 1.0})
     result = shell("plan", code=2)
-    assert "[gate] recall: unknown" in result.stderr
+    assert "gate.recall: a gate may be set on agreement" in result.stderr

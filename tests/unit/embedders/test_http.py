@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from hotfill.embedders import HttpEmbedder, SpendCap
-from hotfill.embedders.backoff import Backoff, retry_after_seconds
-from hotfill.embedders.http import from_options
-from hotfill.embedders.pace import Pace
+from hotfill.embedders.http import Pace, from_options, retry_after_seconds
 from hotfill.errors import ConfigError, EmbedError, ShapeError
 from hotfill.types import Embedder, ModelId
 from tests.unit.embedders.server import (
@@ -26,7 +24,7 @@ from tests.unit.embedders.server import (
 )
 
 MODEL = ModelId("paid", "1", DIMENSION)
-QUICK = Backoff(tries=3, first_seconds=0.001, longest_seconds=0.05)
+QUICK = {"tries": 3, "first_wait_seconds": 0.001, "longest_wait_seconds": 0.05}
 TEXTS = [f"a text about number {number}" for number in range(10)]
 
 
@@ -35,7 +33,7 @@ def make(endpoint):
     made = []
 
     def one(**settings):
-        settings = {"backoff": QUICK, "batch_size": 4, **settings}
+        settings = {**QUICK, "batch_size": 4, **settings}
         made.append(HttpEmbedder(settings.pop("url", endpoint.url), MODEL, **settings))
         return made[-1]
 
@@ -121,7 +119,7 @@ def test_after_the_last_try_the_call_fails_retryable_and_names_no_rows(endpoint,
 def test_the_wait_that_the_server_asks_for_is_kept(endpoint, make) -> None:
     endpoint.script = [says(429, Retry_After="0.2")]
     began = time.monotonic()
-    make(backoff=Backoff(tries=2, first_seconds=0.001, longest_seconds=1.0))(TEXTS[:1])
+    make(tries=2, longest_wait_seconds=1.0)(TEXTS[:1])
     assert time.monotonic() - began >= 0.2
 
 
@@ -130,15 +128,6 @@ def test_a_wait_that_is_too_long_is_not_begun(endpoint, make) -> None:
     with pytest.raises(EmbedError, match="asks to wait 3600 s"):
         make()(TEXTS[:1])
     assert len(endpoint.requests) == 1
-
-
-def test_waits_double_and_are_shortened_by_chance() -> None:
-    backoff = Backoff(first_seconds=1.0, longest_seconds=5.0)
-    for failures, limit in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (9, 5.0)]:
-        waits = [backoff.seconds(failures) for _ in range(200)]
-        assert 0 <= min(waits) < max(waits) <= limit
-        assert max(waits) > limit / 2
-    assert backoff.seconds(1, asked=4.5) == 4.5
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
@@ -163,10 +152,20 @@ def test_a_server_that_is_not_there_fails_retryable(make) -> None:
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": 3}', b'{"data": [1]}', b""])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"data": 3}', b'{"data": [1]}', b"", b"[" * 10**5]
+)
 def test_an_unreadable_answer_is_asked_for_again(endpoint, make, body) -> None:
     endpoint.script = [says(200, body)]
     np.testing.assert_allclose(make()(TEXTS[:2]), vectors_of(TEXTS[:2]), atol=1e-6)
+
+
+def test_an_answer_that_is_far_too_long_is_not_read_to_its_end(endpoint, make) -> None:
+    endless = b" " * 50_000_000
+    endpoint.script = [says(200, endless)]
+    with pytest.raises(EmbedError, match=r"longer than 1000256 bytes.*look at what answers there"):
+        make()(TEXTS[:1])
+    assert len(endpoint.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])

@@ -1,14 +1,11 @@
-"""LangChain's and LlamaIndex's retrievers give what `Serving` finds, in every phase."""
+"""LangChain's and LlamaIndex's retrievers give what a search finds, in every phase."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from hotfill.ranking.model_fit import fitting_for, load_scorer
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.serving import Serving
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, half_done, upgrade
 
 ITEMS = 200
@@ -46,42 +43,32 @@ def world(tmp_path):
         metadata=[{"even": row % 2 == 0} for row in range(ITEMS)],
     )
     old, new = TextProjection(OLD), TextProjection(NEW)
-    up = upgrade(
+    return upgrade(
         tmp_path,
         source=source,
         gallery=gallery,
         new_embedder=new,
         old_embedder=old,
         fit_items=150,
+        fitting=None,
     )
-    up.fitting = fitting_for(up.plan)
-    serving = Serving(
-        gallery,
-        up.journal,
-        up.plan,
-        [old, new],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
-        poll_seconds=0.0,
-    )
-    up.on_phase = serving.follow
-    return up, serving
 
 
-def langchain(serving, source, **options):
+def langchain(up, **options):
     pytest.importorskip("langchain_core")
-    from hotfill.integrations.langchain import langchain_retriever
+    from hotfill.integrations.retrievers import langchain_retriever
 
-    retriever = langchain_retriever(serving, source, **options)
+    retriever = langchain_retriever(up, **options)
     return lambda query: [
         (found.id, found.page_content, found.metadata) for found in retriever.invoke(query)
     ]
 
 
-def llama_index(serving, source, **options):
+def llama_index(up, **options):
     pytest.importorskip("llama_index.core")
-    from hotfill.integrations.llama_index import llama_index_retriever
+    from hotfill.integrations.retrievers import llama_index_retriever
 
-    retriever = llama_index_retriever(serving, source, **options)
+    retriever = llama_index_retriever(up, **options)
 
     def ask(query):
         found = retriever.retrieve(query)
@@ -92,25 +79,31 @@ def llama_index(serving, source, **options):
 
 
 @pytest.mark.parametrize("library", [langchain, llama_index])
-def test_documents_are_what_serving_finds_before_amid_and_after(world, library) -> None:
-    up, serving = world
+def test_documents_are_what_a_search_finds_before_amid_and_after(world, library) -> None:
+    up = world
     query = up.source["item-00005"]
-    ask = library(serving, up.source, k=7)
+    ask = library(up, k=7)
     for step in (lambda: None, lambda: half_done(up), up.start):
         step()
-        (expected,) = serving.search([query], 7)
+        expected = up.search(query, 7)
         found = ask(query)
         assert [item_id for item_id, _, _ in found] == list(expected.item_ids)
         assert found[0][0] == "item-00005"
         for (item_id, text, metadata), hit in zip(found, expected.hits, strict=True):
             assert text == up.source[item_id]
-            assert metadata == {"item_id": item_id, "score": hit.score, "model": str(hit.model)}
+            number = int(item_id.removeprefix("item-"))
+            assert metadata == {
+                "even": number % 2 == 0,
+                "item_id": item_id,
+                "score": hit.score,
+                "model": str(hit.model),
+            }
 
 
 @pytest.mark.parametrize("library", [langchain, llama_index])
-def test_metadata_and_filters_of_the_gallery_are_there_if_wanted(world, library) -> None:
-    up, serving = world
-    ask = library(serving, up.source, k=5, where={"even": True}, gallery=up.gallery)
+def test_metadata_and_filters_of_the_gallery_are_there(world, library) -> None:
+    up = world
+    ask = library(up, k=5, where={"even": True})
     found = ask(up.source["item-00005"])
     assert len(found) == 5
     assert all(metadata["even"] is True for _, _, metadata in found)
@@ -118,8 +111,8 @@ def test_metadata_and_filters_of_the_gallery_are_there_if_wanted(world, library)
 
 @pytest.mark.parametrize("library", [langchain, llama_index])
 def test_an_item_whose_text_is_gone_is_left_out(world, library) -> None:
-    up, serving = world
+    up = world
     query = up.source.pop("item-00005")
-    found = library(serving, up.source, k=5)(query)
+    found = library(up, k=5)(query)
     assert len(found) == 4
     assert "item-00005" not in [item_id for item_id, _, _ in found]

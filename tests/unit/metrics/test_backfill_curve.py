@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotfill.errors import InputError, ShapeError
-from hotfill.metrics import BackfillCurve
+from hotfill.metrics import BackfillCurve, harm_beyond_noise
 
 TENTHS = tuple(step / 10 for step in range(11))
 QUALITY = st.floats(0, 1, allow_subnormal=False)
@@ -80,3 +80,46 @@ def test_flips_stand_at_every_share_or_nowhere() -> None:
         curve([0.1] * 3, flips=(0.0,))
     with pytest.raises(InputError, match="eps"):
         curve([0.1] * 3, eps=-1.0)
+
+
+@given(st.lists(QUALITY, min_size=2, max_size=12), QUALITY)
+def test_harm_counts_points_below_an_earlier_one_and_below_the_new_system(values, new) -> None:
+    slow = sum(
+        any(values[j] < min(values[i], new) - 0.05 for i in range(j)) for j in range(len(values))
+    )
+    assert curve(values, 0.1, new, eps=0.05).harm == slow
+
+
+def test_falling_from_above_the_new_system_to_it_is_overshoot_and_no_harm() -> None:
+    falling = curve([0.5, 0.45, 0.4], old=0.2, new=0.4)
+    assert (falling.harm, falling.dips) == (0, 2)
+    assert falling.overshoot == pytest.approx(0.1)
+    assert curve([0.2, 0.4], old=0.2, new=0.4).overshoot == 0
+
+
+def test_gain_is_measured_against_the_new_system_or_against_the_curves_own_end() -> None:
+    better = curve([0.2, 0.6], old=0.2, new=0.4)
+    assert better.gain == pytest.approx(1.0)
+    assert better.gain_to_end == pytest.approx(0.5)
+    assert curve([0.3, 0.2], old=0.2, new=0.4).gain_to_end is None
+
+
+def test_harm_that_chance_explains_is_not_counted() -> None:
+    rng = np.random.default_rng(0)
+    queries = rng.uniform(size=400)
+    new = queries + 0.2
+    noisy = [queries, queries + rng.normal(size=400) - 0.01, new]
+    assert curve([float(point.mean()) for point in noisy], 0.0, float(new.mean())).harm == 1
+    assert harm_beyond_noise(noisy, new) == 0
+    fallen = [queries, queries - 0.05 + 0.01 * rng.normal(size=400), new, new - 0.1]
+    assert harm_beyond_noise(fallen, new) == 2
+    assert harm_beyond_noise([new + 0.3, new + 0.1, new], new) == 0
+
+
+def test_harm_needs_the_same_queries_everywhere() -> None:
+    with pytest.raises(ShapeError, match="at least 2"):
+        harm_beyond_noise([], [0.1, 0.2])
+    with pytest.raises(ShapeError, match="at least 2"):
+        harm_beyond_noise([[0.1]], [0.1])
+    with pytest.raises(ShapeError, match="the same queries"):
+        harm_beyond_noise([[0.1, 0.2]], [0.1, 0.2, 0.3])

@@ -3,8 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hotfill.errors import InputError, ShapeError, VectorError
-from hotfill.ranking import Scorer, SideHits, fit_bridge, fit_scorer, rank_merge
+from hotfill.errors import ConfigError, InputError, ShapeError, VectorError
+from hotfill.ranking import (
+    Affine,
+    Fit,
+    KernelMap,
+    Scorer,
+    SideHits,
+    fit_compatible,
+    fit_models,
+    rank_merge,
+)
 from hotfill.types import ModelId
 
 OLD = ModelId("old", "1", 16)
@@ -37,7 +46,7 @@ WORLD = World()
 
 def fitted(count: int = 1200) -> Scorer:
     old, new, _ = WORLD.draw(count, seed=1)
-    return fit_scorer(old, new, old_model=OLD, new_model=NEW, fit_transform=fit_bridge)
+    return fit_models(old, new, OLD, NEW, transform="bridge").scorer
 
 
 def quality(scores: np.ndarray, queries: np.ndarray, gallery: np.ndarray) -> float:
@@ -94,27 +103,61 @@ def test_few_pairs_are_enough_for_a_first_scorer() -> None:
 
 def test_bad_input_is_refused() -> None:
     old, new, _ = WORLD.draw(120, seed=1)
-    models = {"old_model": OLD, "new_model": NEW, "fit_transform": fit_bridge}
     with pytest.raises(InputError, match="at least 100"):
-        fit_scorer(old[:99], new[:99], **models)
-    with pytest.raises(ShapeError, match="120 old and 119 new"):
-        fit_scorer(old, new[:119], **models)
+        fit_models(old[:99], new[:99], OLD, NEW)
+    with pytest.raises(ShapeError, match="120 and 119 rows"):
+        fit_models(old, new[:119], OLD, NEW)
     with pytest.raises(ShapeError, match=r"\(n, 16\)"):
-        fit_scorer(new, old, **models)
+        fit_models(new, old, OLD, NEW)
     with pytest.raises(VectorError, match="the same"):
-        fit_scorer(old, np.repeat(new[:1], 120, axis=0), **models)
+        fit_models(old, np.repeat(new[:1], 120, axis=0), OLD, NEW)
+    with pytest.raises(ConfigError, match="kernel_bridge, bridge"):
+        fit_models(old, new, OLD, NEW, transform="ridge")
     broken = old.copy()
     broken[5, 2] = np.nan
     with pytest.raises(VectorError, match="row 5"):
-        fit_scorer(broken, new, **models)
+        fit_models(broken, new, OLD, NEW)
 
 
 def test_identical_models_give_a_flat_curve() -> None:
     same = ModelId("same", "2", 24)
     _, new, labels = WORLD.draw(1500, seed=2)
     pairs = WORLD.draw(1200, seed=1)[1]
-    scorer = fit_scorer(pairs, pairs, old_model=same, new_model=NEW, fit_transform=fit_bridge)
+    scorer = fit_models(pairs, pairs, same, NEW, transform="bridge").scorer
     queries, asked = WORLD.draw(200, seed=3)[1:]
     refined = scorer.prepare(queries).refined[same]
     exact = refined.features @ refined.bridge.gallery_features(new).T
     assert quality(exact, asked, labels) >= quality(queries @ new.T, asked, labels) - 0.02
+
+
+@pytest.mark.parametrize(("transform", "kind"), [("kernel_bridge", KernelMap), ("bridge", Affine)])
+def test_old_vectors_are_mapped_by_what_goes_with_the_bridge_and_both_come_back_from_files(
+    transform, kind, tmp_path
+) -> None:
+    old, new, _ = WORLD.draw(300, seed=1)
+    fit = fit_models(old, new, OLD, NEW, transform=transform)
+    assert isinstance(fit.up, kind)
+    assert (fit.up.source, fit.up.target) == (OLD, NEW)
+    fit.save(tmp_path)
+    back = Fit.load(tmp_path)
+    np.testing.assert_array_equal(back.up(old[:5]), fit.up(old[:5]))
+    np.testing.assert_array_equal(
+        back.prepare(new[:5]).vectors[OLD].rows, fit.prepare(new[:5]).vectors[OLD].rows
+    )
+    np.testing.assert_array_equal(back.uncertainty(old[:5]), fit.uncertainty(old[:5]))
+    assert back.agreement(old, new) == fit.agreement(old, new)
+
+
+def test_the_default_map_of_old_vectors_finds_each_item_by_its_new_vector() -> None:
+    old, new, _ = WORLD.draw(1000, seed=1)
+    fit = fit_models(old[:900], new[:900], OLD, NEW)
+    scores = new[900:] @ fit.up(old[900:]).T
+    places = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    assert np.median(places) <= 15  # of 100 items; chance is 50
+
+
+def test_compatible_models_are_searched_by_the_new_query_itself() -> None:
+    same = ModelId("same", "2", 24)
+    queries = WORLD.draw(3, seed=1)[1]
+    prepared = fit_compatible(same, NEW).prepare(queries)
+    np.testing.assert_allclose(prepared.vectors[same].rows, queries, atol=1e-6)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,20 @@ import pytest
 
 from hotfill import ranking
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
-from hotfill.ranking import Scorer, Side, Uncalibrated, compare, fit_isotonic, fit_z_score, tail
-from hotfill.types import ModelId, Vectors
+from hotfill.ranking import (
+    Affine,
+    Scorer,
+    Side,
+    Uncalibrated,
+    compare,
+    fit_bridge,
+    fit_isotonic,
+    fit_z_score,
+    tail,
+)
+from hotfill.stores.base import Found, Hits
+from hotfill.types import ModelId
+from hotfill.vectors import Checked
 
 OLD = ModelId("old", "1", 4)
 MIDDLE = ModelId("middle", "1", 5)
@@ -25,50 +36,13 @@ def unit(rows: np.ndarray) -> np.ndarray:
 REFERENCE = {model: unit(RNG.normal(size=(60, model.dimension))) for model in (OLD, MIDDLE, NEW)}
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A transform that keeps the first dimensions."""
-
-    source: ModelId
-    target: ModelId
-    fingerprint: str = "cut"
-
-    def __call__(self, vectors: Vectors, /) -> Vectors:
-        return unit(vectors[:, : self.target.dimension])
-
-    def save(self, path: Path) -> None:
-        path.write_text(f"{self.source.name} {self.target.name} {self.fingerprint}")
+def cut(source: ModelId, target: ModelId) -> Affine:
+    """Keep the first dimensions."""
+    matrix = np.eye(source.dimension, target.dimension)
+    return Affine(source, target, {"matrix": matrix, "offset": np.zeros(target.dimension)})
 
 
-@dataclass(frozen=True)
-class ExactCut:
-    """A bridge whose search sees two dimensions and whose exact score sees all four."""
-
-    source: ModelId = NEW
-    target: ModelId = OLD
-    fingerprint: str = "exact"
-    overfetch: int = 4
-
-    def __call__(self, vectors: Vectors, /) -> Vectors:
-        return unit(vectors[:, :4] * np.float32([1, 1, 1e-3, 1e-3]))
-
-    def query_features(self, queries: Vectors, /) -> Vectors:
-        return queries[:, :4]
-
-    def gallery_features(self, vectors: Vectors, /) -> Vectors:
-        return vectors
-
-
-@dataclass(frozen=True)
-class Hits:
-    item_ids: Sequence[Sequence[str]]
-    scores: Sequence[np.ndarray]
-
-
-@dataclass(frozen=True)
-class Found:
-    item_ids: Sequence[str]
-    vectors: Vectors
+BRIDGE = fit_bridge(REFERENCE[NEW], REFERENCE[OLD], new_model=NEW, old_model=OLD)
 
 
 class Shelf:
@@ -77,21 +51,22 @@ class Shelf:
     def __init__(self, sides: dict[ModelId, dict[str, np.ndarray]]) -> None:
         self.sides = sides
 
-    def search(self, queries: dict[ModelId, Vectors], k: int) -> dict[ModelId, Hits]:
+    def search(self, queries: dict[ModelId, Checked], k: int) -> dict[ModelId, Hits]:
         found = {}
-        for space, rows in queries.items():
+        for space, query in queries.items():
             names = list(self.sides[space])
-            scores = compare(rows, np.stack(list(self.sides[space].values())), space)
+            scores = compare(query.rows, np.stack(list(self.sides[space].values())), space)
             best = np.argsort(-scores, axis=1)[:, :k]
             found[space] = Hits(
-                [[names[column] for column in row] for row in best],
-                np.take_along_axis(scores, best, axis=1),
+                tuple(tuple(names[column] for column in row) for row in best),
+                tuple(np.take_along_axis(scores, best, axis=1)),
             )
         return found
 
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         here = [name for name in item_ids if name in self.sides[space]]
-        return Found(here, np.stack([self.sides[space][name] for name in here]))
+        rows = [(name, 1, self.sides[space][name]) for name in here]
+        return Found.of(rows, space.dimension)
 
 
 def shelf(*models: ModelId, count: int = 40) -> Shelf:
@@ -109,7 +84,7 @@ def shelf(*models: ModelId, count: int = 40) -> Shelf:
 
 def scorer(calibration: ranking.Calibration | None = None) -> Scorer:
     calibration = calibration or tail()
-    return Scorer(NEW, REFERENCE[NEW], [Side(OLD, Cut(NEW, OLD), calibration, REFERENCE[OLD])])
+    return Scorer(NEW, REFERENCE[NEW], [Side(OLD, cut(NEW, OLD), calibration, REFERENCE[OLD])])
 
 
 def test_a_merge_by_pieces_equals_the_merge_of_full_matrices() -> None:
@@ -120,7 +95,7 @@ def test_a_merge_by_pieces_equals_the_merge_of_full_matrices() -> None:
         rows = []
         for space, vector in prepared.vectors.items():
             for name, stored in gallery.sides[space].items():
-                score = np.float32([vector[row] @ stored])
+                score = np.float32([vector.rows[row] @ stored])
                 if space == OLD:
                     score = prepared.calibrated[OLD](row, score)
                 rows.append((float(score[0]), name))
@@ -142,18 +117,22 @@ def test_new_scores_stay_on_their_own_scale() -> None:
 
 def test_a_bridge_orders_its_hits_by_their_exact_scores() -> None:
     queries, gallery = unit(RNG.normal(size=(4, 6))), shelf(OLD, NEW)
-    side = Side(OLD, ExactCut(), tail(), REFERENCE[OLD])
+    side = Side(OLD, BRIDGE, tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(queries)
     assert prepared.depth(10) == 40
     hits = {OLD: gallery.search(dict(prepared.vectors), 40)[OLD]}
     for row, ranked in enumerate(prepared.rank(hits, 40, read=gallery.vectors)):
-        exact = {name: queries[row, :4] @ stored for name, stored in gallery.sides[OLD].items()}
+        query = BRIDGE.query_features(queries[row : row + 1])[0]
+        exact = {
+            name: float(BRIDGE.gallery_features(stored[None])[0] @ query)
+            for name, stored in gallery.sides[OLD].items()
+        }
         assert list(ranked.item_ids) == sorted(exact, key=exact.get, reverse=True)
 
 
 def test_an_item_whose_vector_is_gone_stays_in_the_list() -> None:
     queries, gallery = unit(RNG.normal(size=(1, 6))), shelf(OLD)
-    side = Side(OLD, ExactCut(), tail(), REFERENCE[OLD])
+    side = Side(OLD, BRIDGE, tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(queries)
     hits = gallery.search({OLD: prepared.vectors[OLD]}, 10)
     gone = hits[OLD].item_ids[0][3]
@@ -162,7 +141,7 @@ def test_an_item_whose_vector_is_gone_stays_in_the_list() -> None:
 
 
 def test_without_refinement_one_search_of_depth_k_is_enough() -> None:
-    side = Side(OLD, ExactCut(), tail(), REFERENCE[OLD])
+    side = Side(OLD, BRIDGE, tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(REFERENCE[NEW][:1], refine=False)
     assert prepared.depth(10) == 10
     assert not prepared.refined
@@ -175,15 +154,15 @@ def test_a_side_without_a_transform_takes_the_old_models_queries() -> None:
     two = Scorer(NEW, REFERENCE[NEW], [side])
     own = unit(RNG.normal(size=(2, 4)))
     prepared = two.prepare(REFERENCE[NEW][:2], {OLD: own})
-    np.testing.assert_array_equal(prepared.vectors[OLD], own)
-    with pytest.raises(InputError, match="own_queries"):
+    np.testing.assert_array_equal(prepared.vectors[OLD].rows, own)
+    with pytest.raises(InputError, match="old_queries"):
         two.prepare(REFERENCE[NEW][:2])
     with pytest.raises(ShapeError, match="expected 2 queries"):
         two.prepare(REFERENCE[NEW][:2], {OLD: own[:1]})
 
 
 def test_a_chain_of_three_sides_is_merged_oldest_first() -> None:
-    sides = [Side(model, Cut(NEW, model), tail(), REFERENCE[model]) for model in (OLD, MIDDLE)]
+    sides = [Side(model, cut(NEW, model), tail(), REFERENCE[model]) for model in (OLD, MIDDLE)]
     chain = Scorer(NEW, REFERENCE[NEW], sides)
     gallery = shelf(OLD, MIDDLE, NEW)
     prepared = chain.prepare(REFERENCE[NEW][:2])
@@ -204,9 +183,9 @@ def test_only_the_sides_that_were_searched_are_merged() -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(ModelMismatchError, match="target"):
-        Scorer(NEW, REFERENCE[NEW], [Side(OLD, Cut(NEW, MIDDLE), tail(), REFERENCE[OLD])])
+        Scorer(NEW, REFERENCE[NEW], [Side(OLD, cut(NEW, MIDDLE), tail(), REFERENCE[OLD])])
     with pytest.raises(ModelMismatchError, match="source"):
-        Scorer(NEW, REFERENCE[NEW], [Side(OLD, Cut(MIDDLE, OLD), tail(), REFERENCE[OLD])])
+        Scorer(NEW, REFERENCE[NEW], [Side(OLD, cut(MIDDLE, OLD), tail(), REFERENCE[OLD])])
     with pytest.raises(ShapeError, match="60 reference items"):
         Scorer(NEW, REFERENCE[NEW], [Side(OLD, None, tail(), REFERENCE[OLD][:5])])
     with pytest.raises(InputError, match="twice"):
@@ -227,12 +206,6 @@ def test_scores_are_those_of_a_store(metric: str) -> None:
             assert score == pytest.approx(expected, abs=1e-4)
 
 
-def load_cut(path: Path) -> Cut:
-    source, target, fingerprint = path.read_text().split()
-    by_name = {model.name: model for model in (OLD, MIDDLE, NEW)}
-    return Cut(by_name[source], by_name[target], fingerprint)
-
-
 def every_kind() -> list[ranking.Calibration]:
     scores = RNG.normal(size=(3, 50)).astype(np.float32)
     return [
@@ -249,24 +222,25 @@ def test_a_scorer_comes_back_from_its_folder(
 ) -> None:
     made = scorer(calibration)
     ranking.save_scorer(made, tmp_path / "scorer")
-    back = ranking.load_scorer(tmp_path / "scorer", load_transform=load_cut, new_model=NEW)
+    back = ranking.load_scorer(tmp_path / "scorer", new_model=NEW)
     queries = unit(RNG.normal(size=(2, 6)))
     first, second = made.prepare(queries), back.prepare(queries)
     assert back.spaces == made.spaces
     raw = np.linspace(-1, 1, 9, dtype=np.float32)
-    np.testing.assert_array_equal(first.vectors[OLD], second.vectors[OLD])
+    np.testing.assert_array_equal(first.vectors[OLD].rows, second.vectors[OLD].rows)
     np.testing.assert_array_equal(first.calibrated[OLD](1, raw), second.calibrated[OLD](1, raw))
 
 
 def test_a_damaged_foreign_or_mixed_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        ranking.load_scorer(tmp_path, load_transform=load_cut)
+        ranking.load_scorer(tmp_path)
     ranking.save_scorer(scorer(), tmp_path)
     with pytest.raises(ModelMismatchError):
-        ranking.load_scorer(tmp_path, load_transform=load_cut, new_model=MIDDLE)
-    (tmp_path / "transform_0.safetensors").write_text("new old other")
+        ranking.load_scorer(tmp_path, new_model=MIDDLE)
+    turned = Affine(NEW, OLD, {"matrix": np.ones((6, 4)), "offset": np.zeros(4)})
+    turned.save(tmp_path / "transform_0.safetensors")
     with pytest.raises(InputError, match="mixes two versions"):
-        ranking.load_scorer(tmp_path, load_transform=load_cut)
+        ranking.load_scorer(tmp_path)
     (tmp_path / "scorer.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="not a readable"):
-        ranking.load_scorer(tmp_path, load_transform=load_cut)
+        ranking.load_scorer(tmp_path)

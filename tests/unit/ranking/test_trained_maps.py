@@ -12,7 +12,7 @@ import pytest
 from hotfill.errors import ConfigError, ShapeError
 from hotfill.ranking import (
     ForwardMap,
-    Mlp,
+    MlpMap,
     ResidualMlp,
     join,
     joint_model,
@@ -69,7 +69,7 @@ ROWS = np.random.default_rng(9).normal(size=(6, 3)).astype(np.float32)
 
 def test_an_mlp_is_its_layers_one_number_at_a_time() -> None:
     arrays = stack("layers", 3, 7, 5, 4)
-    mapped = Mlp(OLD, NEW, arrays)(ROWS)
+    mapped = MlpMap(OLD, NEW, arrays)(ROWS)
     slow = [slow_stack(list(row), arrays, "layers", last_relu=False) for row in ROWS]
     np.testing.assert_allclose(mapped, slow, rtol=1e-4, atol=1e-5)
     assert mapped.dtype == np.float32
@@ -128,7 +128,7 @@ def test_a_forward_map_without_a_head_cannot_order() -> None:
 @pytest.mark.parametrize(
     "made",
     [
-        Mlp(OLD, NEW, stack("layers", 3, 5, 4), {"method": "test"}),
+        MlpMap(OLD, NEW, stack("layers", 3, 5, 4), {"method": "test"}),
         ForwardMap(OLD, NEW, forward_arrays(3, 3, sigma=True)),
         ResidualMlp(
             OLD,
@@ -157,12 +157,12 @@ def test_trained_maps_come_back_from_files(made, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "arrays"),
     [
-        (Mlp, stack("layers", 3, 5)),
-        (Mlp, stack("layers", 2, 5, 4)),
-        (Mlp, {}),
-        (Mlp, stack("layers", 3, 4) | stack("other", 3, 4)),
-        (Mlp, stack("layers", 3, 4) | {"layers.matrix_1": np.ones((5, 4))}),
-        (Mlp, {"layers.matrix_0": np.ones((3, 4))}),
+        (MlpMap, stack("layers", 3, 5)),
+        (MlpMap, stack("layers", 2, 5, 4)),
+        (MlpMap, {}),
+        (MlpMap, stack("layers", 3, 4) | stack("other", 3, 4)),
+        (MlpMap, stack("layers", 3, 4) | {"layers.matrix_1": np.ones((5, 4))}),
+        (MlpMap, {"layers.matrix_0": np.ones((3, 4))}),
         (ForwardMap, forward_arrays(2, 2, sigma=False)),
         (ForwardMap, forward_arrays(3, 3, sigma=False) | stack("mixer", 9, 8, 4)),
         (ForwardMap, forward_arrays(3, 3, sigma=False) | stack("sigma", 4, 2)),

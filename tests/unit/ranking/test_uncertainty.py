@@ -8,7 +8,7 @@ import pytest
 
 from hotfill.errors import ConfigError, ShapeError
 from hotfill.ranking import (
-    Transform,
+    StampedTransform,
     fit_bridge,
     fit_kernel,
     fit_kernel_bridge,
@@ -35,15 +35,15 @@ def pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return unit(old), unit(new)
 
 
-def up(old: np.ndarray, new: np.ndarray) -> Transform:
+def up(old: np.ndarray, new: np.ndarray) -> StampedTransform:
     return fit_kernel(old, new, old_model=OLD, new_model=NEW)
 
 
-def straight(old: np.ndarray, new: np.ndarray) -> Transform:
+def straight(old: np.ndarray, new: np.ndarray) -> StampedTransform:
     return fit_bridge(new, old, new_model=NEW, old_model=OLD)
 
 
-def bent(old: np.ndarray, new: np.ndarray) -> Transform:
+def bent(old: np.ndarray, new: np.ndarray) -> StampedTransform:
     return fit_kernel_bridge(new, old, new_model=NEW, old_model=OLD)
 
 
@@ -68,7 +68,7 @@ def test_many_rows_give_the_same_as_few() -> None:
 
 
 def test_a_transform_without_doubts_and_wrong_vectors_are_refused() -> None:
-    with pytest.raises(ConfigError, match="Identity has no measure of doubt"):
+    with pytest.raises(ConfigError, match="IdentityMap has no measure of doubt"):
         uncertainty(identity(NEW, NEW), np.ones((2, 20)))
     with pytest.raises(ShapeError, match=r"\(n, 12\)"):
         uncertainty(straight(*pairs(100, 0)), np.ones((2, 20)))

@@ -5,12 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from hotfill.errors import InputError, ShapeError
-from hotfill.metrics import (
-    average_compatibility,
-    average_precision,
-    rank_scores,
-    same_label,
-)
+from hotfill.metrics import average_compatibility, average_precision, rank_scores, same_label
 from hotfill.rehearsal.cross_test import (
     EmbeddedBy,
     compatibility_matrix,

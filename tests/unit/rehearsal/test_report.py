@@ -11,19 +11,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from hotfill.rehearsal.picture import shown_curves, spread
-from hotfill.rehearsal.rehearsal import Recommendation
-from hotfill.rehearsal.rehearse import ORDERS, rehearse
-from hotfill.rehearsal.report import summary, table, write_report
-from hotfill.rehearsal.upgrade_settings import upgrade_settings
+from hotfill.rehearsal.orders import ORDERS
+from hotfill.rehearsal.report import shown_curves, spread, summary, table, write_report
+from hotfill.rehearsal.results import Recommendation
 from hotfill.types import ModelId
 from hotfill.upgrade.plan import Plan
+from tests.unit.rehearsal.short import rehearsed
 
 
 @pytest.fixture(scope="module")
 def rehearsal():
     data = load_digits()
-    return rehearse(
+    return rehearsed(
         data.data[:500, :32], data.data[:500], labels=data.target[:500], points=3, use_labels=True
     )
 
@@ -64,9 +63,9 @@ def test_the_summary_says_how_it_was_measured(rehearsal) -> None:
         assert part in words
 
 
-def test_labels_that_played_no_part_are_quoted_beside_the_recommendation() -> None:
+def test_labels_that_played_no_part_are_quoted_with_the_recommendation() -> None:
     data = load_digits()
-    found = rehearse(
+    found = rehearsed(
         data.data[:500, :32], data.data[:500], labels=data.target[:500], points=2,
         strategies=["merge"], orders=["random"],
     )  # fmt: skip
@@ -79,27 +78,29 @@ def test_labels_that_played_no_part_are_quoted_beside_the_recommendation() -> No
     assert f"this way has gain {gain:.2f}" in words
 
 
+def way(strategy, transform, queries="new", order="random"):
+    return Recommendation(strategy, transform, queries, "tail", order, 0.9, True, "", False)
+
+
 def test_every_way_that_an_upgrade_offers_is_written_as_a_plan_that_is_accepted() -> None:
     old, new = ModelId("old", "1", 2), ModelId("new", "1", 2)
     offered = {
-        ("merge", "bridge"): ("bridge", ""),
-        ("merge", "kernel bridge"): ("kernel_bridge", ""),
-        ("merge", "own query and kernel bridge"): ("kernel_bridge", ""),
-        ("prefill", "ridge up"): ("bridge", ""),
-        ("prefill", "kernel up"): ("kernel_bridge", ""),
-        ("prefill", "procrustes up"): ("kernel_bridge", "up.safetensors"),
-        ("compatible", "identity"): ("kernel_bridge", ""),
+        ("merge", "bridge", "new"): ("bridge", ""),
+        ("merge", "kernel_bridge", "new"): ("kernel_bridge", ""),
+        ("merge", "kernel_bridge", "both"): ("kernel_bridge", ""),
+        ("prefill", "bridge", "new"): ("bridge", ""),
+        ("prefill", "kernel_bridge", "new"): ("kernel_bridge", ""),
+        ("prefill", "procrustes", "new"): ("kernel_bridge", "up.safetensors"),
+        ("compatible", "identity", "new"): ("kernel_bridge", ""),
     }
-    for (strategy, transform), written in offered.items():
+    for (strategy, transform, queries), written in offered.items():
         for order in ORDERS:
-            way = Recommendation(strategy, transform, "tail", order, 0.9, True, "", False)
-            section = tomllib.loads(upgrade_settings(way) or "")["upgrade"]
-            plan = Plan(old_model=old, new_model=new, **section)
+            section = tomllib.loads(way(strategy, transform, queries, order).to_toml() or "")
+            plan = Plan(old_model=old, new_model=new, **section["upgrade"])
             assert (plan.strategy, plan.transform, plan.up) == (strategy, *written)
-            assert plan.own_queries == transform.startswith("own query")
-    for transform in ("two encoders", "slerp", "procrustes down"):
-        way = Recommendation("merge", transform, "tail", "random", 0.9, True, "", False)
-        assert upgrade_settings(way) is None
+            assert plan.queries == queries
+    for strategy, transform in (("naive_merge", "none"), ("merge", "procrustes")):
+        assert way(strategy, transform).to_toml() is None
 
 
 def test_the_picture_shows_the_recommended_curve_first(rehearsal) -> None:

@@ -8,34 +8,33 @@ from sklearn.datasets import load_digits
 
 from hotfill.errors import ConfigError
 from hotfill.ranking import Scorer, Side, compare, tail
-from hotfill.rehearsal.fitting import fit_transform, pairs_of
-from hotfill.rehearsal.mapped_gallery import MappedGallery
+from hotfill.rehearsal.maps import fit_transform, pairs_of
 from hotfill.rehearsal.mixed_gallery import side_of_each
-from hotfill.rehearsal.model_signs import NEIGHBOURS, model_signs
-from hotfill.rehearsal.popularity import old_popularity
-from hotfill.rehearsal.sample import cosines, draw_sample
+from hotfill.rehearsal.orders import old_popularity
+from hotfill.rehearsal.recommendation import NEIGHBOURS, model_signs
+from hotfill.rehearsal.sample import EmbeddedBy, cosines, draw_sample
 from hotfill.rehearsal.strategies import (
-    OWN_QUERY,
-    fuse_ranks,
-    interpolated,
+    MappedGallery,
     merge_down,
     merge_up,
-    slerp,
-    two_encoders,
-    with_own_query,
+    naive_merge,
+    old_side_alone,
+    with_old_queries,
 )
 
 
 @pytest.fixture(scope="module")
 def sample():
     data = load_digits()
-    return draw_sample(data.data[:900, :40], data.data[:900], fit=2000, seed=0)
+    return draw_sample(
+        EmbeddedBy(data.data[:900, :40]), EmbeddedBy(data.data[:900]), fit=2000, seed=0
+    )
 
 
-@pytest.mark.parametrize("name", ["ridge down", "bridge", "kernel bridge"])
+@pytest.mark.parametrize("name", ["ridge", "bridge", "kernel_bridge"])
 def test_a_merge_scores_as_the_scorer_does(sample, name) -> None:
     pairs = pairs_of(sample)
-    fitted = fit_transform(name, sample, pairs)
+    fitted = fit_transform(name, "down", sample, pairs)
     old, new = merge_down(sample, pairs, fitted, calibration="tail").sides(slice(3, 8))
 
     side = Side(sample.old.model, fitted.transform, tail(), pairs.old_reference)
@@ -47,25 +46,25 @@ def test_a_merge_scores_as_the_scorer_does(sample, name) -> None:
             refined = prepared.refined[sample.old.model]
             expected = refined(row, sample.old.gallery.read())
         else:
-            searching = prepared.vectors[sample.old.model][row : row + 1]
+            searching = prepared.vectors[sample.old.model].rows[row : row + 1]
             raw = compare(searching, sample.old.gallery.read(), sample.old.model)[0]
             expected = prepared.calibrated[sample.old.model](row, raw)
         np.testing.assert_allclose(old[row], expected, atol=1e-4)
     np.testing.assert_allclose(new, queries @ sample.new.gallery.read().T, atol=1e-6)
 
 
-def test_two_encoders_score_with_the_old_models_own_queries(sample) -> None:
-    old, _ = two_encoders(sample, pairs_of(sample), calibration="none").sides(slice(0, 4))
+def test_a_naive_merge_scores_with_the_queries_of_each_model(sample) -> None:
+    old, _ = naive_merge(sample).sides(slice(0, 4))
     expected = sample.old.queries.read(slice(0, 4)) @ sample.old.gallery.read().T
     np.testing.assert_allclose(old, expected, atol=1e-6)
 
 
-def test_an_own_query_beside_scores_as_the_scorer_does(sample) -> None:
+def test_queries_of_both_models_score_as_the_scorer_does(sample) -> None:
     pairs = pairs_of(sample)
-    fitted = fit_transform("kernel bridge", sample, pairs)
+    fitted = fit_transform("kernel_bridge", "down", sample, pairs)
     merged = merge_down(sample, pairs, fitted, calibration="tail")
-    both = with_own_query(merged, sample, pairs, share=0.3)
-    assert (both.query_encodings, both.transform) == (2, OWN_QUERY)
+    both = with_old_queries(merged, sample, pairs, weight=0.3)
+    assert (both.queries, both.transform) == ("both", "kernel_bridge")
     old, new = both.sides(slice(3, 8))
 
     side = Side(sample.old.model, fitted.transform, tail(), pairs.old_reference, 0.3)
@@ -82,7 +81,7 @@ def test_an_own_query_beside_scores_as_the_scorer_does(sample) -> None:
 
 def test_prefill_scores_what_the_new_index_would_hold(sample) -> None:
     pairs = pairs_of(sample)
-    up = fit_transform("ridge up", sample, pairs)
+    up = fit_transform("bridge", "up", sample, pairs)
     gallery = merge_up(sample, pairs, up, strategy="prefill", calibration="none")
     old, _ = gallery.sides(slice(0, 4))
     written = up.transform(sample.old.gallery.read())
@@ -93,18 +92,11 @@ def test_prefill_scores_what_the_new_index_would_hold(sample) -> None:
 @pytest.mark.parametrize("calibration", ["none", "z_score", "isotonic", "tail"])
 def test_no_calibration_changes_the_order_within_the_old_side(sample, calibration) -> None:
     pairs = pairs_of(sample)
-    plain, _ = two_encoders(sample, pairs, calibration="none").sides(slice(0, 3))
-    scaled, _ = two_encoders(sample, pairs, calibration=calibration).sides(slice(0, 3))
+    plain, _ = naive_merge(sample).sides(slice(0, 3))
+    scaled = old_side_alone(sample, pairs, calibration)(slice(0, 3))
     for one, other in zip(plain, scaled, strict=True):
         order = np.argsort(-one)
         assert np.all(np.diff(other[order]) <= 1e-6)
-
-
-def test_rank_fusion_looks_at_the_rank_within_each_side_only() -> None:
-    old = np.array([[0.9, 0.1, 0.5, 0.3]])
-    new = np.array([[0.2, 0.8, 0.4, 0.7]])
-    fused = fuse_ranks(old, new, np.array([False, True, False, True]))
-    assert fused.tolist() == [[1 / 61, 1 / 61, 1 / 62, 1 / 62]]
 
 
 def test_each_item_is_scored_on_its_side() -> None:
@@ -113,10 +105,12 @@ def test_each_item_is_scored_on_its_side() -> None:
 
 
 def test_unknown_names_are_refused(sample) -> None:
-    with pytest.raises(ConfigError, match="kernel bridge"):
-        fit_transform("magic", sample, pairs_of(sample))
+    with pytest.raises(ConfigError, match="kernel_bridge"):
+        fit_transform("magic", "down", sample, pairs_of(sample))
+    with pytest.raises(ConfigError, match="goes up: kernel_bridge, bridge, low_rank, procrustes"):
+        fit_transform("plain_bridge", "up", sample, pairs_of(sample))
     with pytest.raises(ConfigError, match="isotonic"):
-        two_encoders(sample, pairs_of(sample), calibration="magic")
+        old_side_alone(sample, pairs_of(sample), "magic")
 
 
 def test_blocks_and_whole_matrices_score_alike(sample, monkeypatch) -> None:
@@ -176,20 +170,3 @@ def test_a_gallery_is_mapped_once_however_many_queries_come(sample, monkeypatch)
         np.testing.assert_allclose(gallery.scores(queries[rows]), expected[rows], rtol=1e-5)
     assert sum(mapped) == len(sample.gallery)
     assert len(mapped) > 1
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_interpolation_goes_along_the_circle(share) -> None:
-    first, second = np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]])
-    angle = share * np.pi / 2
-    expected = [[np.cos(angle), np.sin(angle)]]
-    np.testing.assert_allclose(interpolated(first, second, share), expected, atol=1e-5)
-
-
-def test_a_slerp_query_is_compared_with_stored_old_vectors(sample) -> None:
-    pairs = pairs_of(sample)
-    rotation = fit_transform("procrustes down", sample, pairs)
-    old, _ = slerp(sample, pairs, rotation, calibration="none").sides(slice(0, 4))
-    own = sample.old.queries.read(slice(0, 4))
-    between = interpolated(own, rotation.transform(sample.new.queries.read(slice(0, 4))), 0.5)
-    np.testing.assert_allclose(old, between @ sample.old.gallery.read().T, atol=1e-5)

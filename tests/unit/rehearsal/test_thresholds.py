@@ -8,10 +8,10 @@ import pytest
 from hotfill.errors import InputError
 from hotfill.metrics import same_label
 from hotfill.rehearsal.mixed_gallery import MixedGallery
-from hotfill.rehearsal.rehearse import rehearse
 from hotfill.rehearsal.report import summary
-from hotfill.rehearsal.sample import cosines, draw_sample
+from hotfill.rehearsal.sample import EmbeddedBy, cosines, draw_sample
 from hotfill.rehearsal.thresholds import carry_threshold
+from tests.unit.rehearsal.short import rehearsed
 
 ITEMS = 600
 
@@ -31,7 +31,7 @@ def world():
 def test_counts_precision_and_recall_are_those_of_every_single_score(world, monkeypatch):
     old, new, labels = world
     monkeypatch.setattr("hotfill.rehearsal.backfill_evaluation.MAX_CHUNK_BYTES", 9000)
-    sample = draw_sample(old, new, fit=150, seed=0)
+    sample = draw_sample(EmbeddedBy(old), EmbeddedBy(new), fit=150, seed=0)
     relevance = same_label(labels[sample.queries], labels[sample.gallery])
 
     def sides(rows):
@@ -76,7 +76,7 @@ def test_counts_precision_and_recall_are_those_of_every_single_score(world, monk
 def test_a_rehearsal_carries_the_limit_along_the_recommended_way(world):
     old, new, labels = world
     words = {"points": 3, "orders": ["random"], "strategies": ["merge"]}
-    found = rehearse(old, new, labels=labels, use_labels=True, threshold=0.7, **words)
+    found = rehearsed(old, new, labels=labels, use_labels=True, threshold=0.7, **words)
     carried = found.to_dict()["threshold"]
     assert carried["old"] == 0.7
     assert [stage["share"] for stage in carried["stages"]] == [0.0, 0.5, 1.0]
@@ -88,13 +88,13 @@ def test_a_rehearsal_carries_the_limit_along_the_recommended_way(world):
     said = summary(found)
     assert "Scores of 0.7 and more" in said
     assert "were relevant" in said
-    plain = rehearse(old, new, threshold=0.7, **words)
+    plain = rehearsed(old, new, threshold=0.7, **words)
     assert plain.threshold.before.precision is None
     assert "were relevant" not in summary(plain)
-    assert rehearse(old, new, **words).to_dict()["threshold"] is None
+    assert rehearsed(old, new, **words).to_dict()["threshold"] is None
 
 
 def test_a_limit_that_nothing_reaches_is_told(world):
     old, new, _ = world
     with pytest.raises(InputError, match=r"no score of the old model reaches 1.5; the highest"):
-        rehearse(old, new, threshold=1.5, points=2, orders=["random"], strategies=["merge"])
+        rehearsed(old, new, threshold=1.5, points=2, orders=["random"], strategies=["merge"])

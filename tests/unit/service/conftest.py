@@ -29,7 +29,7 @@ class Client(TestClient):
         return self.wait()
 
     def wait(self):
-        run = self.app.api.state.service.steps.wait()
+        run = self.app.state.service.steps.wait()
         assert run.error is None, run.error
         return run
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hotfill.errors import ConfigError
-from hotfill.service.rate_limit import RateLimit
-from hotfill.service.sessions import LASTS_SECONDS, Sessions
+from hotfill.service.access import SESSION_SECONDS, Sessions
 from hotfill.service.settings import ServiceSettings, is_loopback
 from hotfill.service.tokens import ROLES, TokenSettings, allows, hash_of, holder_of, make_token
 from tests.unit.service.conftest import TOKENS, serving
@@ -64,7 +63,7 @@ def test_tokens_of_the_role_and_above_are_let_in(guarded):
 def test_no_route_was_forgotten(guarded):
     known = {(method, path.replace("item-00001", "{item_id}")) for _, method, path, _ in NEEDS}
     open_to_all = {("GET", "/health"), ("GET", "/ready")}
-    described = guarded.app.api.openapi()["paths"]
+    described = guarded.app.openapi()["paths"]
     there = {(method.upper(), path) for path, methods in described.items() for method in methods}
     assert there - open_to_all == known - {("GET", "/events")}
 
@@ -119,29 +118,6 @@ def test_whoever_may_only_read_sees_no_buttons(guarded):
     assert "may look, but not operate" in page
 
 
-def test_too_many_calls_of_one_token_are_refused_for_a_while(project):
-    tokens = [{"name": n, "role": "read", "sha256": hash_of(n)} for n in ("busy", "calm")]
-    with serving(project, tokens=tokens, requests_per_second=2) as client:
-        answers = [client.get("/models", headers=bearing("busy")) for _ in range(10)]
-        refused = [each for each in answers if each.status_code == 429]
-        assert refused
-        assert int(refused[0].headers["retry-after"]) >= 1
-        client.ok("GET", "/models", headers=bearing("calm"))
-
-
-def test_the_rate_limit_fills_up_again():
-    now = [0.0]
-    limit = RateLimit(2.0, clock=lambda: now[0])
-    assert [limit.wait_seconds("a") for _ in range(3)] == [0, 0, 0.5]
-    assert limit.wait_seconds("b") == 0
-    now[0] = 0.25
-    assert limit.wait_seconds("a") == 0.25
-    now[0] = 0.5
-    assert limit.wait_seconds("a") == 0
-    now[0] = 100.0  # a long rest saves up one second's worth, not more
-    assert [limit.wait_seconds("a") for _ in range(3)] == [0, 0, 0.5]
-
-
 def test_a_session_ends_after_a_while():
     now = [0.0]
     sessions = Sessions(clock=lambda: now[0])
@@ -149,7 +125,7 @@ def test_a_session_ends_after_a_while():
     key = sessions.begin(token)
     assert sessions.holder(key) == token
     assert sessions.holder(key[:-1]) is None
-    now[0] = LASTS_SECONDS
+    now[0] = SESSION_SECONDS
     assert sessions.holder(key) is None
 
 

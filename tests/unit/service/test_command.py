@@ -61,7 +61,7 @@ def test_a_port_that_is_taken_is_refused(tmp_path):
     ("section", "said"),
     [
         ({"prot": 1}, "unknown key 'prot'; did you mean 'port'?"),
-        ({"port": "x"}, "port: input should be a valid integer"),
+        ({"port": "x"}, "port must be a whole number, got 'x'"),
         ({"tokens": [{"name": "a", "rol": "read"}]}, "did you mean 'role'?"),
         ({"tokens": [{"name": "a", "role": "root", "sha256": "0" * 64}]}, "tokens.0.role"),
         ({"tokens": [{"name": "a", "role": "read", "sha256": "secret"}]}, "tokens.0.sha256"),

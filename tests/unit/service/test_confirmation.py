@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hotfill.errors import InputError
-from hotfill.service.confirmation import LASTS_SECONDS, Confirmation
+from hotfill.service.routes.upgrade import CONFIRM_SECONDS, Confirmation
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_only_whoever_asked_may_confirm(confirmation):
 
 def test_it_must_be_in_time(confirmation, now):
     token = confirmation.ask("anna")
-    now[0] = LASTS_SECONDS
+    now[0] = CONFIRM_SECONDS
     refused(confirmation, token)
 
 

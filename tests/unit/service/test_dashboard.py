@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hotfill.service.measures import Composition, Latency
-from hotfill.service.rehearsed import Rehearsed
-from hotfill.service.steps import Run
-from hotfill.service.watch import Rates, Snapshot
-from hotfill.service.web import charts, quality, story, words
+from hotfill.service.measures import Composition, Latency, RecentLatency
+from hotfill.service.snapshot import Rates, Snapshot
+from hotfill.service.step_runner import Run
+from hotfill.service.web import charts, phase_text
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
+from hotfill.service.web.quality import Rehearsed
 from hotfill.upgrade.journal.base import DeadLetter, Fact
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
@@ -63,6 +63,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         "rates": (),
         "run": run,
         "latencies": (),
+        "recent_latencies": (),
         "compositions": (),
         "traffic_share": None,
         "quality": (),
@@ -79,7 +80,7 @@ def measured(coverage, **figures):
 
 
 def running(step):
-    return Run(step, "anna", NOW - 10)
+    return Run(step=step, by="anna", began_at=NOW - 10)
 
 
 def verified(passed=True, age=10.0):
@@ -144,12 +145,12 @@ def test_going_on_past_a_gate_is_asked_for_and_sends_so():
 
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
-    line = story.line_of(phase)
+    line = phase_text.line_of(phase)
     states = [stop.state for stop in line]
     assert states.count("now") == 1
     here = states.index("now")
     assert states == ["done"] * here + ["now"] + ["to come"] * (len(line) - here - 1)
-    assert story.sentence(seen(phase)).endswith(".")
+    assert phase_text.sentence(seen(phase)).endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -170,14 +171,14 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
     ],
 )
 def test_it_says_what_to_do_next(snapshot, said):
-    assert said in story.next_sentence(snapshot, snapshot.verified is not None)
+    assert said in phase_text.next_sentence(snapshot, snapshot.verified is not None)
 
 
 def test_a_listener_hears_of_a_new_phase_or_hold_but_not_of_every_item():
-    first = story.announcement(seen(Phase.BACKFILLING))
+    first = phase_text.announcement(seen(Phase.BACKFILLING))
     assert first == "Backfilling; 40 percent on the new side"
-    assert story.announcement(seen(Phase.BACKFILLING, new_items=414, old_items=586)) == first
-    assert "held: paused (anna)" in story.announcement(seen(Phase.BACKFILLING, holds=[PAUSED]))
+    assert phase_text.announcement(seen(Phase.BACKFILLING, new_items=414, old_items=586)) == first
+    assert "held: paused (anna)" in phase_text.announcement(seen(Phase.BACKFILLING, holds=[PAUSED]))
 
 
 def rendered(snapshot, **options):
@@ -192,33 +193,67 @@ def test_holds_are_shown_with_what_was_measured_and_the_limit():
     shown = text_of(rendered(seen(Phase.BACKFILLING, holds=[THROTTLED, PAUSED]))["holds"])
     assert "throttled search p99 milliseconds 212 150 22:13:15" in shown
     assert "paused by anna – – 22:12:20" in shown
-    assert "Nothing holds" in rendered(seen(Phase.BACKFILLING))["holds"]
 
 
 def test_the_sides_the_rest_and_the_time_left_are_shown():
     shown = text_of(rendered(seen(Phase.BACKFILLING))["coverage"])
-    assert "41.2\N{NO-BREAK SPACE}%".replace("\N{NO-BREAK SPACE}", " ") in shown
+    assert "41.2%" in shown
     assert "New side 412 Old side 588" in shown
-    assert "Redone 412 of 1,000 Time left 59 s Elapsed 50 s" in shown
+    assert "Re-embedded 412 of 1,000 Time left about 59 s Elapsed 50 s" in shown
+
+
+def test_what_is_empty_takes_no_card():
+    shown = rendered(seen(Phase.PLANNED))
+    assert {name for name, html in shown.items() if html} == {"now", "coverage", "announcement"}
+
+
+def test_complete_stands_apart_because_there_is_no_way_back():
+    shown = Outline(rendered(seen(Phase.CUT_OVER))["now"])
+    groups = [each["class"] for each in shown.all("div") if "buttons" in each.get("class", "")]
+    assert groups == ["buttons", "buttons apart"]
+    apart = {
+        each.step for phase in Phase for each in actions(seen(phase), NOW, LASTS) if each.apart
+    }
+    assert apart == {"complete"}
+
+
+def test_the_latency_is_drawn_with_its_limit():
+    history = (RecentLatency(NOW - 5, 0.01, 0.05), RecentLatency(NOW, 0.02, 0.1))
+    snapshot = seen(
+        Phase.BACKFILLING,
+        latencies=(Latency("both", 1234, 0.0005, 0.02, 0.4),),
+        recent_latencies=history,
+    )
+    plan = Plan(OLD, NEW, limits={"search_p99_milliseconds": 200.0, "disk": 0.5})
+    html = sections(snapshot, plan, may_operate=True)["latency"]
+    assert "p50 20.0 p99 100 limit of p99 200" in text_of(html)
+    outline = Outline(html)
+    lines = {each["class"]: each["points"] for each in outline.all("polyline")}
+    assert lines == {"line-p50": "0.0,74.3 300.0,70.6", "line-p99": "0.0,59.5 300.0,41.0"}
+    (limit,) = [each for each in outline.all("path") if each["class"] == "limit"]
+    assert limit["d"] == "M0 4.0H300"
 
 
 @pytest.mark.parametrize(
-    ("rates", "said"),
+    ("phase", "searches", "both", "said"),
     [
-        ([10.0] * 20, "59 s"),
-        ([5.0] * 4 + [10.0] * 12 + [20.0] * 4, "59 s (29 s to 1 min 57 s)"),
-        ([5.0, 20.0], "59 s"),  # too few to tell
+        (Phase.BACKFILLING, 50, 0.018, "1.8 times as long"),
+        (Phase.BACKFILLING, 50, 0.011, ""),
+        (Phase.BACKFILLING, 49, 0.018, ""),
+        (Phase.CUT_OVER, 50, 0.018, ""),
     ],
 )
-def test_the_time_left_is_a_range_once_the_rates_are_known(rates, said):
-    history = tuple(Rates(NOW + i, 0, each, 0) for i, each in enumerate(rates))
-    assert story.time_left(seen(Phase.BACKFILLING, rates=history)) == said
+def test_it_says_what_the_mix_costs_once_that_is_known(phase, searches, both, said):
+    latencies = (Latency("old", 50, 0.01, 0.02, 0.03), Latency("both", searches, both, 0.1, 0.2))
+    sentence = phase_text.cost_sentence(seen(phase, latencies=latencies))
+    assert said in sentence
+    assert bool(sentence) == bool(said)
 
 
-def test_the_traffic_is_told_beside_the_coverage():
+def test_the_share_by_traffic_is_shown():
     shown = text_of(rendered(seen(Phase.BACKFILLING, traffic_share=0.613))["coverage"])
     assert "By traffic: 61.3" in shown
-    assert "No searches in the last minute" in rendered(seen(Phase.BACKFILLING))["coverage"]
+    assert "traffic" not in rendered(seen(Phase.BACKFILLING))["coverage"]
 
 
 def test_canaries_are_shown_with_what_the_gate_requires():
@@ -233,7 +268,7 @@ def test_canaries_are_shown_with_what_the_gate_requires():
     assert "Overlap" not in shown  # not measured this time
     lines = {
         line["class"]: line
-        for line in Outline(quality.canary_plot(snapshot.quality)).all("polyline")
+        for line in Outline(charts.canary_plot(snapshot.quality)).all("polyline")
     }
     assert lines["line-old_overlap"]["points"] == "40.0,10.0"
     assert lines["line-agreement"]["points"] == "200.0,23.5"
@@ -246,18 +281,12 @@ def test_the_rehearsed_curve_is_shown_with_the_place_of_the_upgrade():
     before = text_of(rendered(seen(Phase.PLANNED), rehearsed=promise)["quality"])
     assert "Expected now 0.400" in before  # only the old model searches
     half = seen(Phase.BACKFILLING, old_items=500, new_items=500)
-    outline = Outline(quality.rehearsed_plot(promise, half))
+    outline = Outline(charts.rehearsed_plot(promise, half))
     (here,) = [each for each in outline.all("circle") if each["class"] == "dot"]
     (curve,) = [e for e in outline.all("polyline") if e["class"] == "line-rehearsed"]
     (_, first), (_, last) = (point.split(",") for point in curve["points"].split())
     assert float(here["cx"]) == 240.0
     assert float(here["cy"]) == pytest.approx((float(first) + float(last)) / 2, abs=0.1)
-
-
-def test_without_canaries_and_rehearsal_it_says_how_to_have_them():
-    shown = rendered(seen(Phase.PLANNED))["quality"]
-    assert "[guard]" in shown
-    assert "hotfill rehearse --json" in shown
 
 
 def test_latency_rates_letters_and_journal_are_shown():
@@ -278,7 +307,7 @@ def test_latency_rates_letters_and_journal_are_shown():
 
 def test_what_failed_is_shown():
     error = {"status": 409, "kind": "PlanError", "detail": "the old side is empty"}
-    failed = Run("start", "anna", NOW - 2, NOW - 1, error)
+    failed = Run(step="start", by="anna", began_at=NOW - 2, ended_at=NOW - 1, error=error)
     assert "Start failed: the old side is empty" in text_of(
         rendered(seen(Phase.PLANNED, run=failed))["now"]
     )
@@ -304,7 +333,8 @@ def test_the_page_has_landmarks_names_and_one_live_region(untouched):
     assert outline.all("html")[0]["lang"] == "en"
     for landmark in ("header", "main", "footer", "h1"):
         assert len(outline.all(landmark)) == 1
-    assert [each["aria-label"] for each in outline.all("section")] == [t for _, t in TITLES]
+    names = [*(title for _, title in TITLES), "Try a search"]
+    assert [each["aria-label"] for each in outline.all("section")] == names
     polite = [a for _, a in outline.tags if a.get("aria-live")]
     assert [(a["role"], a["aria-live"]) for a in polite] == [("status", "polite")]
     assert all(a.get("aria-label") or a.get("aria-hidden") for a in outline.all("svg"))
@@ -322,19 +352,3 @@ def test_charts_place_their_points_by_value():
     (line,) = Outline(charts.rate_line(rates, "embedded", 100)).all("polyline")
     assert line["points"] == "0.0,38.0 300.0,20.0"
     assert Outline(charts.coverage_bar(0.25)).all("rect")[1]["width"] == "25.00"
-
-
-@pytest.mark.parametrize(
-    ("share", "said"),
-    [(0, "0.0"), (1e-9, "0.1"), (0.4126, "41.3"), (0.99999, "99.9"), (1, "100.0")],
-)
-def test_a_share_says_all_only_when_it_is_all(share, said):
-    assert words.percent(share) == f"{said}\N{NO-BREAK SPACE}%"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.4, "0 s"), (59, "59 s"), (125, "2 min 5 s"), (3840, "1 h 4 min"), (266_400, "3 d 2 h")],
-)
-def test_durations_are_said_in_two_units(seconds, said):
-    assert words.duration(seconds) == said

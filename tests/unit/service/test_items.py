@@ -64,8 +64,8 @@ def test_an_id_may_be_any_text(client, item_id):
 
 
 def test_no_item_has_an_empty_id(untouched):
-    assert untouched.ok("GET", "/items/", 404)["kind"] == "not_found"
-    assert "non-empty" in untouched.ok("DELETE", "/items/", 422)["detail"]
+    for method in ("GET", "DELETE"):
+        assert "non-empty" in untouched.ok(method, "/items/", 422)["detail"]
 
 
 def test_metadata_is_replaced_without_embedding_anything(client):

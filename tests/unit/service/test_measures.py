@@ -25,11 +25,12 @@ def test_percentiles_are_those_of_the_searches_of_each_kind():
 def test_the_recent_latency_forgets_after_a_minute():
     now = [0.0]
     measures = Measures(clock=lambda: now[0])
-    assert measures.recent_milliseconds(99) == 0
+    assert measures.recent_latency(7.0) is None
     measures.searched("old", 2.0, 0.0, 1, 0)
-    assert measures.recent_milliseconds(99) == 2000
+    measures.searched("new", 4.0, 1.0, 0, 1)
+    assert measures.recent_latency(7.0) == (7.0, 3.0, pytest.approx(3.98))
     now[0] = 61.0
-    assert measures.recent_milliseconds(99) == 0
+    assert measures.recent_latency(7.0) is None
 
 
 def test_the_composition_counts_hits_by_coverage():

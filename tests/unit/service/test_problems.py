@@ -56,7 +56,7 @@ def test_what_nobody_foresaw_shows_no_trace_and_quotes_nothing(client, monkeypat
     def fail(self, content, k, where):
         raise RuntimeError(content)
 
-    monkeypatch.setattr(type(client.app.api.state.service), "search", fail)
+    monkeypatch.setattr(type(client.app.state.service), "search", fail)
     with caplog.at_level(logging.INFO, "hotfill.service"):
         problem = client.search(500, content="secret words")
     assert problem["kind"] == "unexpected"
@@ -88,3 +88,36 @@ def test_a_log_line_has_the_route_and_no_content(client, caplog):
     assert '"caller":"local"' in caplog.text
     assert "secret" not in caplog.text
     assert "1.0, 1.0" not in caplog.text
+
+
+SURROGATE = '"\\ud800"'
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/items", '{"items": [{"item_id": %s, "content": CONTENT}]}'),
+        ("PUT", "/items", '{"items": [{"item_id": "a", "content": %s}]}'),
+        ("PUT", "/items", '{"items": [{"item_id": "a", "content": {%s: 1}}]}'),
+        (
+            "PUT",
+            "/items",
+            '{"items": [{"item_id": "a", "content": CONTENT, "metadata": {"a": %s}}]}',
+        ),
+        ("PUT", "/items", '{"items": [{"item_id": "a", "content": CONTENT, "metadata": {%s: 1}}]}'),
+        ("PATCH", "/items", '{"items": [{"item_id": "a", "metadata": {"a": %s}}]}'),
+        ("POST", "/items/delete", '{"item_ids": [%s]}'),
+        ("POST", "/search", '{"content": %s}'),
+        ("POST", "/search", '{"content": CONTENT, "where": {"a": %s}}'),
+        ("POST", "/search", '{"content": CONTENT, "where": {"a": [%s]}}'),
+        ("POST", "/search", '{"vectors": {%s: [1]}}'),
+        ("POST", "/upgrade/complete", '{"confirmation_token": %s}'),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(untouched, method, path, body):
+    headers = {"content-type": "application/json"}
+    answer = untouched.request(
+        method, path, content=body.replace("CONTENT", str(CONTENT)) % SURROGATE, headers=headers
+    )
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"

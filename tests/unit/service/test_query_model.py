@@ -26,10 +26,12 @@ def test_queries_are_of_the_small_model_once_the_upgrade_has_begun(path):
     small, large = project.query_embedder("new"), project.model("new")
     content = "1 2 3 4 5 6 7 8"
     with serving(path) as client:
-        assert client.ok("GET", "/models")["query"]["name"] == "old"
+        before = client.ok("GET", "/models")
+        assert before["query"] == before["old"]
         client.do("start")
-        asked = client.ok("GET", "/models")["query"]
-        assert asked["fingerprint"] == small.model_id.fingerprint
+        during = client.ok("GET", "/models")
+        assert during["query"] == small.model_id.fingerprint
+        assert during["models"][during["query"]]["name"] == "small"
         found = client.search(content=content, k=5)
         assert found["query_model"] == small.model_id.fingerprint
         vector = small([content])[0].tolist()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError
-from hotfill.rehearsal.rehearse import rehearse
-from hotfill.service.rehearsed import read_rehearsed
+from hotfill.rehearsal import RehearsalSettings, rehearse
+from hotfill.service.web.quality import read_rehearsed
 from tests.unit.service.conftest import serving
 
 
@@ -18,7 +18,7 @@ def rehearsal():
     random = np.random.default_rng(0)
     old = random.normal(size=(300, 8)).astype(np.float32)
     new = np.hstack([old, random.normal(size=(300, 4)).astype(np.float32)])
-    return rehearse(old, new, fit=150, points=3)
+    return rehearse(old, new, settings=RehearsalSettings(fit=150, points=3))
 
 
 def test_what_rehearse_writes_is_read(rehearsal, tmp_path):

@@ -159,8 +159,19 @@ def test_a_large_body_without_a_length_is_refused_too(untouched):
 
 
 def test_the_models_are_told_with_the_one_that_embeds_queries(client):
-    models = client.ok("GET", "/models")
-    assert models["query"] == models["old"]
-    assert (models["old"]["fingerprint"], models["new"]["dimension"]) == (OLD.fingerprint, 8)
+    answer = client.ok("GET", "/models")
+    assert answer["query"] == answer["old"] == OLD.fingerprint
+    assert answer["models"] == {model.fingerprint: model.to_dict() for model in (OLD, NEW)}
     client.do("start")
-    assert client.ok("GET", "/models")["query"]["fingerprint"] == NEW.fingerprint
+    assert client.ok("GET", "/models")["query"] == NEW.fingerprint
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"number": list(range(1001))},
+        {f"key-{number}": 1 for number in range(33)},
+    ],
+)
+def test_a_filter_that_no_store_should_try_is_refused(untouched, where):
+    untouched.search(422, content=CONTENT, where=where)

@@ -111,7 +111,7 @@ def test_a_failed_step_says_why_in_the_status(project):
     write_config(project.parent, items=ITEMS, source={"options": {"items": 5}})
     with serving(project, max_k=5) as client:
         client.ok("POST", "/upgrade/start", 202)
-        client.app.api.state.service.steps.wait()
+        client.app.state.service.steps.wait()
         run = client.upgrade()["run"]
         assert run["error"]["kind"] in ("PlanError", "InputError", "SourceError", "ShapeError")
         assert run["error"]["detail"]
@@ -152,7 +152,9 @@ def test_a_limit_on_search_latency_throttles_the_backfill(project):
 
 
 def test_a_gate_holds_until_somebody_accepts_it_by_name(project):
-    write_config(project.parent, guard={"items": 12, "k": 3}, gate={"old_overlap": 1.0})
+    write_config(
+        project.parent, guard={"canary_items": 12, "canary_k": 3}, gate={"old_overlap": 1.0}
+    )
     with serving(project) as client:
         client.ok("POST", "/upgrade/start", 202)
         wait_for(lambda: client.upgrade()["holds"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hotfill.service.watch import Watch
+from hotfill.service.snapshot import Watch
 from tests.unit.cli.project import ITEMS
 
 
@@ -16,7 +16,7 @@ def clock():
 @pytest.fixture
 def watch(client, clock):
     """A watch that looks when it is told to, at the time it is told."""
-    parts = client.app.api.state.service
+    parts = client.app.state.service
     return Watch(
         parts.gallery, parts.journal, parts.plan, parts.steps, parts.measures, lambda: clock[0]
     )

@@ -8,8 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hotfill.errors import (
     ConfigError,
@@ -19,17 +17,15 @@ from hotfill.errors import (
     StoreError,
     StoreFullError,
 )
-from hotfill.stores import MemoryGallery, Range
-from hotfill.stores.section import Existing, StoreSection
+from hotfill.stores import Range
+from hotfill.stores.section import Existing, IndexFilesSection
 from hotfill.types import ModelId
 
 faiss = pytest.importorskip("faiss")
 
-from hotfill.stores.index_files import IndexFilesGallery, loading  # noqa: E402
-from hotfill.stores.index_files import built as built_module  # noqa: E402
-from hotfill.stores.index_files import gallery as gallery_module  # noqa: E402
-from hotfill.stores.index_files import side as side_module  # noqa: E402
-from hotfill.stores.turns import Turns  # noqa: E402
+from hotfill.locks import ReadWriteLock  # noqa: E402
+from hotfill.stores.index_files import IndexFilesGallery, index, sides  # noqa: E402
+from hotfill.stores.index_files import gallery as store  # noqa: E402
 
 OLD = ModelId("old", "1", 16)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
@@ -41,9 +37,8 @@ QUERIES = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def small_sides_are_large(monkeypatch):
-    monkeypatch.setattr(loading, "_BUILT_FROM", 1000)
-    for module in (built_module, side_module):
-        monkeypatch.setattr(module, "LEAST_LIVE", 100)
+    monkeypatch.setattr(sides, "_BUILT_FROM", 1000)
+    monkeypatch.setattr(index, "_LEAST_LIVE", 100)
 
 
 def filled(path, kind, model=OLD):
@@ -180,12 +175,12 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
     building, may_end = threading.Event(), threading.Event()
 
     def slow(*arguments):
-        made = loading.build_index(*arguments)
+        made = sides.build_index(*arguments)
         building.set()
         assert may_end.wait(60)
         return made
 
-    monkeypatch.setattr(gallery_module, "build_index", slow)
+    monkeypatch.setattr(store, "build_index", slow)
     with filled(tmp_path / "store", "hnsw") as gallery:
         thread = threading.Thread(target=gallery.optimise)
         thread.start()
@@ -205,7 +200,7 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
 def test_sides_that_fell_behind_the_truth_are_loaded_again(tmp_path, monkeypatch):
     with filled(tmp_path / "store", "flat") as gallery:
         with monkeypatch.context() as patch:
-            patch.setattr(side_module.Side, "put", lambda *_: (_ for _ in ()).throw(MemoryError))
+            patch.setattr(sides.Side, "put", lambda *_: (_ for _ in ()).throw(MemoryError))
             with pytest.raises(MemoryError):
                 gallery.upsert(["fresh"], QUERIES[:1], space=OLD)
         assert gallery.search({OLD: QUERIES}, 1)[OLD].item_ids[0] == ("fresh",)
@@ -267,7 +262,7 @@ def test_an_index_file_with_its_ids_becomes_a_gallery(tmp_path, kind, suffix):
         np.testing.assert_allclose(np.array(hits.scores), scores, atol=1e-5)
         assert gallery.get(names[:1])[0].metadata == metadata
     assert source.read_bytes() == before
-    source.unlink()  # it is not needed any more, and stamping again is harmless
+    source.unlink()  # it is not needed any more, and adopting is idempotent
     IndexFilesGallery.adopt(tmp_path / "store", OLD, index_file=source, ids_file=ids).close()
     with pytest.raises(StoreError, match=r"is a gallery of old@1 .* already"):
         IndexFilesGallery.adopt(tmp_path / "store", NEW, index_file=source)
@@ -324,47 +319,6 @@ def test_an_adoption_that_was_cut_off_begins_again(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-# Filters --------------------------------------------------------------------------------------
-
-KEYS = st.sampled_from(["a", "a.b", "ä b", "xy'`[0]", "\n", "$", "id"])
-SCALARS = (
-    st.booleans()
-    | st.integers(-(2**63) + 1, 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
-    | st.sampled_from([0, 1, 1.0, 2**53, 2.0**53, "1", "true", "'; --", True])
-)
-BOUNDS = st.none() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False)
-WHERE = st.dictionaries(
-    KEYS, SCALARS | st.lists(SCALARS, max_size=3) | st.builds(Range, BOUNDS, BOUNDS), max_size=2
-)
-
-
-@settings(max_examples=40)
-@given(
-    st.lists(st.dictionaries(KEYS, SCALARS, max_size=3), max_size=6), st.lists(WHERE, max_size=6)
-)
-def test_filters_and_metadata_are_those_of_the_reference(tmp_path_factory, metadata, wheres):
-    folder = tmp_path_factory.mktemp("gallery") / "store"
-    names = [f"{i}" for i in range(len(metadata))]
-    rows = np.ones((len(metadata), 16), dtype=np.float32)
-    wheres = [*wheres, *({key: value} for row in metadata for key, value in row.items())]
-    with IndexFilesGallery.create(folder, OLD) as real, MemoryGallery(OLD) as model:
-        for gallery in (real, model):
-            gallery.upsert(names, rows, space=OLD, metadata=metadata)
-        for one, other in zip(real.get(names), model.get(names), strict=True):
-            assert one.metadata == other.metadata
-            assert list(map(type, one.metadata.values())) == list(
-                map(type, other.metadata.values())
-            )
-        for where in wheres:
-            found, expected = (
-                sorted(each.search({OLD: QUERIES[:1]}, 10, where=where)[OLD].item_ids[0])
-                for each in (real, model)
-            )
-            assert found == expected, where
-
-
 # Opening --------------------------------------------------------------------------------------
 
 
@@ -401,7 +355,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
     with IndexFilesGallery.create(tmp_path / "store", OLD) as gallery:
         with monkeypatch.context() as patch:
             patch.setattr(
-                "hotfill.stores.room.shutil.disk_usage",
+                "hotfill.stores.folder.shutil.disk_usage",
                 lambda _: type("Usage", (), {"free": 10**6}),
             )
             with pytest.raises(StoreFullError, match="nothing was written"):
@@ -410,13 +364,11 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
 
 
 def test_its_section_names_what_is_missing(tmp_path):
-    section = StoreSection(kind="index-files", path="store", index="hnsw")
+    section = IndexFilesSection(path="store", index="hnsw")
     with pytest.raises(ConfigError, match="--index-file"):
-        section.stamped(tmp_path, OLD, Existing())
-    with pytest.raises(ConfigError, match='index: only for kind = "index-files"'):
-        StoreSection(path="x", index="ivf").check()
+        section.adopt(tmp_path, OLD, Existing())
     IndexFilesGallery.create(tmp_path / "store", OLD).close()
-    with section.opened(tmp_path) as gallery:
+    with section.open(tmp_path) as gallery:
         assert gallery.spaces == (OLD,)
 
 
@@ -424,7 +376,7 @@ def test_its_section_names_what_is_missing(tmp_path):
 
 
 def test_readers_share_a_turn_and_a_writer_has_one_alone():
-    turns, inside, seen = Turns(), [], []
+    turns, inside, seen = ReadWriteLock(), [], []
     together = threading.Barrier(3)
 
     def read():
@@ -452,7 +404,7 @@ def test_readers_share_a_turn_and_a_writer_has_one_alone():
 
 
 def test_a_turn_ends_with_an_error_too():
-    turns = Turns()
+    turns = ReadWriteLock()
     for turn in (turns.writing, turns.reading):
         with pytest.raises(KeyError), turn():
             raise KeyError

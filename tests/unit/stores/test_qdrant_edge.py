@@ -1,17 +1,21 @@
 """What only the embedded store does: repair, rebuild beside searches and writes, its folder."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
-from hotfill.stores.qdrant_edge import QdrantEdgeGallery, current, rebuild
-from hotfill.stores.qdrant_edge.failures import translated
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery, engine_process, live_shard
+from hotfill.stores.qdrant_edge import shard as shard_module
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
+from hotfill.stores.qdrant_edge.shard import Shard, translated
 from hotfill.types import ModelId
 
 OLD, NEW = ModelId("old", "1", 4), ModelId("new", "1", 6)
@@ -43,21 +47,11 @@ class StoppedError(Exception):
     """Stands for a crash at one step of a move."""
 
 
-def stop_at(monkeypatch, step):
-    def stop(*args, **kwargs):
-        raise StoppedError
-
-    monkeypatch.setattr(f"hotfill.stores.qdrant_edge.shard.Shard.{step}", stop)
-
-
-STEPS = ["set_maker", "set_vectors", "remove_vectors"]
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("stop", ["before", "in", "after"])
 @pytest.mark.parametrize("reopened", [True, False])
 @pytest.mark.parametrize("back", [False, True])
 def test_a_move_that_stops_at_any_step_leaves_each_item_whole_on_one_side(
-    folder, monkeypatch, step, reopened, back
+    folder, monkeypatch, stop, reopened, back
 ):
     edge = QdrantEdgeGallery.create(folder, OLD, exact=True)
     edge.add_space(NEW)
@@ -66,7 +60,14 @@ def test_a_move_that_stops_at_any_step_leaves_each_item_whole_on_one_side(
     if back:
         edge.move(NAMES, new, space=NEW, expected_versions=versions)
     target, vectors = (OLD, old) if back else (NEW, new)
-    stop_at(monkeypatch, step)
+    write = Shard.write
+
+    def stopped(shard, item_ids, payloads, space, rows):
+        n = {"before": 0, "in": 4, "after": len(item_ids)}[stop]
+        write(shard, item_ids[:n], payloads[:n], space, rows[:n])
+        raise StoppedError
+
+    monkeypatch.setattr(Shard, "write", stopped)
     with pytest.raises(StoppedError):
         edge.move(NAMES[:9], vectors[:9], space=target, expected_versions=versions[:9], origin="up")
     monkeypatch.undo()
@@ -84,16 +85,74 @@ def test_a_move_that_stops_at_any_step_leaves_each_item_whole_on_one_side(
     edge.close()
 
 
+def test_a_move_is_one_write_of_each_point_whole(edge, monkeypatch):
+    versions = filled(edge)
+    operations, update = [], Shard._update
+    monkeypatch.setattr(
+        Shard, "_update", lambda shard, what: (operations.append(what), update(shard, what))
+    )
+    edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions, origin="up")
+    assert len(operations) == 1
+    assert {state.origin for state in edge.get(NAMES)} == {"up"}
+
+
+def test_reads_and_searches_do_not_wait_for_a_move_and_see_its_beginning_or_end(edge, monkeypatch):
+    versions = filled(edge)
+    before = edge.vectors(NAMES, OLD).vectors
+    queries = {OLD: rows(1, OLD), NEW: rows(1, NEW)}
+    write, seen = Shard.write, []
+
+    def read():
+        seen.append(
+            (
+                edge.vectors(NAMES, OLD).vectors,
+                [edge.count(OLD), edge.count(NEW)],
+                [len(edge.search(queries, 50)[space].item_ids[0]) for space in queries],
+                {state.space for state in edge.get(NAMES)},
+                [len(edge.scan(space).item_ids) for space in queries],
+            )
+        )
+
+    def read_before_and_after(*args):
+        for _ in range(2):
+            thread = threading.Thread(target=read, daemon=True)
+            thread.start()
+            thread.join(30)
+            if len(seen) == 1:
+                write(*args)
+
+    monkeypatch.setattr(Shard, "write", read_before_and_after)
+    edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
+    assert len(seen) == 2  # otherwise the readers waited for the move
+    for (found, *others), sides, space in zip(seen, ([30, 0], [0, 30]), (OLD, NEW), strict=True):
+        np.testing.assert_array_equal(found, before)
+        assert others == [[30, 0], sides, {space}, sides]  # the move is not finished
+
+
+def test_a_vector_that_comes_back_between_two_readings_is_read_again(edge, monkeypatch):
+    versions = filled(edge)
+    edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
+    get = KeptVectors.get
+
+    def move_back_first(kept, *args):
+        monkeypatch.undo()
+        edge.move(NAMES, rows(30, OLD), space=OLD, expected_versions=versions)
+        return get(kept, *args)
+
+    monkeypatch.setattr(KeptVectors, "get", move_back_first)
+    assert edge.vectors(NAMES, OLD).item_ids == tuple(NAMES)
+
+
 def test_a_search_that_began_on_an_empty_side_looks_again_when_items_came(edge, monkeypatch):
     versions = filled(edge)
-    search = current.Shard.search
+    search = Shard.search
 
     def move_meanwhile(shard, queries, k, where):
         monkeypatch.undo()
         edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
         return search(shard, queries, k, where)
 
-    monkeypatch.setattr(current.Shard, "search", move_meanwhile)
+    monkeypatch.setattr(Shard, "search", move_meanwhile)
     hits = edge.search({OLD: rows(1, OLD), NEW: rows(1, NEW)}, 100)
     assert sorted(hits[OLD].item_ids[0] + hits[NEW].item_ids[0]) == sorted(NAMES)
 
@@ -101,7 +160,7 @@ def test_a_search_that_began_on_an_empty_side_looks_again_when_items_came(edge, 
 @pytest.fixture
 def rebuilt_apart(monkeypatch):
     """Small galleries are rebuilt in a process of their own too."""
-    monkeypatch.setattr(current, "SMALL_BYTES", 0)
+    monkeypatch.setattr(live_shard, "SMALL_BYTES", 0)
 
 
 @pytest.mark.usefixtures("rebuilt_apart")
@@ -111,7 +170,7 @@ def test_what_is_written_during_a_rebuild_is_carried_over(edge, folder, monkeypa
     third = ModelId("third", "1", 3)
 
     def write_meanwhile(*args):
-        rebuild.rebuild(*args)
+        engine_process.build_indexes(*args)
         edge.add_space(third)
         edge.move(NAMES[5:9], rows(4, NEW, 2), space=NEW, expected_versions=versions[5:9])
         edge.move(NAMES[9:11], rows(2, third), space=third, expected_versions=versions[9:11])
@@ -119,7 +178,7 @@ def test_what_is_written_during_a_rebuild_is_carried_over(edge, folder, monkeypa
         edge.set_metadata([NAMES[21]], [{"n": 3}])
         edge.delete([NAMES[22], NAMES[0]])
 
-    monkeypatch.setattr(current, "rebuild", write_meanwhile)
+    monkeypatch.setattr(live_shard, "build_indexes", write_meanwhile)
     edge.optimise()
     monkeypatch.undo()
 
@@ -195,7 +254,7 @@ def test_a_rebuild_that_fails_changes_nothing(edge, folder, monkeypatch):
 @pytest.mark.usefixtures("rebuilt_apart")
 def test_a_rebuild_is_refused_without_room_for_a_copy(edge, monkeypatch):
     filled(edge)
-    monkeypatch.setattr(rebuild, "_ROOM", 1e12)
+    monkeypatch.setattr(engine_process, "_ROOM", 1e12)
     with pytest.raises(StoreFullError, match="MB are free"):
         edge.optimise()
     assert edge.count(OLD) == 30
@@ -209,6 +268,59 @@ def test_what_a_killed_rebuild_left_is_removed(edge, folder):
     with QdrantEdgeGallery.open(folder) as edge:
         assert edge.count(OLD) == 30
     assert [path.name for path in folder.glob("shard-*")] == ["shard-0"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("shard-7", r"names shard-7, which is not there \(there: shard-0, shard-3\)"),
+        ("../gallery/shard-0", "names '../gallery/shard-0' as its shard"),
+        ("/tmp", "names '/tmp' as its shard"),
+        ("shard-00", "names 'shard-00' as its shard"),
+        ("", "names '' as its shard"),
+        (5, "names 5 as its shard"),
+        (None, "names None as its shard"),
+        ("shard-3", "could not open the shard"),
+    ],
+)
+def test_a_stamp_that_does_not_fit_its_folder_is_refused_and_nothing_is_removed(
+    edge, folder, data, message
+):
+    filled(edge)
+    edge.close()
+    (folder / "shard-3").mkdir()
+    stamp = json.loads((folder / "spaces.json").read_text())
+    (folder / "spaces.json").write_text(json.dumps({**stamp, "data": data}))
+    with pytest.raises(StoreError, match=message):
+        QdrantEdgeGallery.open(folder)
+    (folder / "spaces.json").write_text(json.dumps(stamp))
+    with QdrantEdgeGallery.open(folder) as edge:
+        assert edge.count(OLD) == 30
+
+
+def test_a_stamp_that_names_a_space_the_shard_does_not_have_is_refused(edge, folder):
+    filled(edge)
+    edge.close()
+    stamp = json.loads((folder / "spaces.json").read_text())
+    (folder / "shard-3").mkdir()
+    third = ModelId("third", "1", 3).to_dict()
+    (folder / "spaces.json").write_text(json.dumps({**stamp, "spaces": [*stamp["spaces"], third]}))
+    with pytest.raises(StoreError, match="could not search: Not existing vector name"):
+        QdrantEdgeGallery.open(folder)
+    assert sorted(path.name for path in folder.glob("shard-*")) == ["shard-0", "shard-3"]
+
+
+def test_what_is_called_like_a_shard_and_is_none_stays(edge, folder, tmp_path):
+    edge.close()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "letter.txt").write_text("dear")
+    (folder / "shard-8").symlink_to(tmp_path / "elsewhere")
+    (folder / "shard-copy").mkdir()
+    (folder / "shard-9").write_text("a file")
+    QdrantEdgeGallery.open(folder).close()
+    names = sorted(path.name for path in folder.glob("shard-*"))
+    assert names == ["shard-0", "shard-8", "shard-9", "shard-copy"]
+    assert (tmp_path / "elsewhere" / "letter.txt").exists()
 
 
 def test_a_second_opening_names_the_process_that_has_it(edge, folder):
@@ -277,26 +389,6 @@ def test_versions_are_not_used_again_when_the_clock_is_set_back(edge, folder, mo
         assert edge.upsert(["a"], rows(1, OLD), space=OLD)[0] > versions.max()
 
 
-def test_a_mark_goes_on_before_a_transforms_vector_is_written_and_off_after_the_models(
-    edge, monkeypatch
-):
-    steps = []
-    for step in STEPS:
-        real = getattr(current.Shard, step)
-
-        def noted(*args, _real=real, _step=step, **kwargs):
-            steps.append(_step)
-            return _real(*args, **kwargs)
-
-        monkeypatch.setattr(current.Shard, step, noted)
-    versions = filled(edge)
-    edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions, origin="up")
-    assert steps == ["set_maker", "set_vectors", "remove_vectors"]
-    steps.clear()
-    edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
-    assert steps == ["set_vectors", "set_maker"]
-
-
 @pytest.fixture
 def full_disk(monkeypatch):
     usage = shutil.disk_usage("/")
@@ -318,15 +410,55 @@ def test_nothing_is_written_to_a_disk_that_is_nearly_full(edge, folder, request)
     assert edge.count(OLD) == len(edge) == 30
     assert len(edge.search({OLD: rows(1, OLD)}, 100)[OLD].item_ids[0]) == 30
     edge.close()
-    with pytest.raises(StoreFullError):
-        QdrantEdgeGallery.open(folder)
+    with QdrantEdgeGallery.open(folder, exact=True) as edge:  # and it can be opened and searched
+        assert len(edge.search({OLD: rows(1, OLD)}, 100)[OLD].item_ids[0]) == 30
+        with pytest.raises(StoreFullError, match="1 MB are left"):
+            edge.delete(NAMES)
 
 
 def test_the_log_is_shortened_now_and_then(edge, monkeypatch):
     flushes = []
-    real = current.Shard.flush
-    monkeypatch.setattr(current.Shard, "flush", lambda s: (flushes.append(1), real(s))[1])
-    monkeypatch.setattr(current, "_FLUSHED_AFTER", 100)
+    real = Shard.flush
+    monkeypatch.setattr(Shard, "flush", lambda s: (flushes.append(1), real(s))[1])
+    monkeypatch.setattr(live_shard, "_FLUSHED_AFTER", 100)
     for _ in range(8):
         filled(edge)
     assert len(flushes) == 2
+
+
+def test_a_filter_of_many_values_is_a_few_conditions(edge, monkeypatch):
+    """The engine compares each item with each condition, and holds Python's lock meanwhile."""
+    metadata = [{"n": i, "real": i / 4, "name": f"n{i}", "odd": i % 2 == 1} for i in range(30)]
+    edge.upsert(NAMES, rows(30, OLD), space=OLD, metadata=metadata)
+    made, condition = [], shard_module.client.FieldCondition
+    counting = SimpleNamespace(**vars(shard_module.client))
+    counting.FieldCondition = lambda *args, **kwargs: (
+        made.append(args),
+        condition(*args, **kwargs),
+    )[1]
+    monkeypatch.setattr(shard_module, "client", counting)
+    where = {
+        "n": [*range(10), *(i + 0.5 for i in range(300)), *(f"{i}" for i in range(300)), True],
+        "real": [i / 4 for i in range(4, 900)],
+        "name": [f"n{i}" for i in range(3, 900)],
+        "odd": [False, True],
+    }
+    found = edge.search({OLD: rows(1, OLD)}, 100, where=where)[OLD].item_ids[0]
+    assert set(found) == set(NAMES[4:10])
+    assert len(made) <= 8
+
+
+def test_a_shard_whose_configuration_lags_behind_its_segments_is_opened(edge, folder):
+    """As a power cut leaves it in the middle of the making of room for vectors."""
+    filled(edge)
+    edge.close()
+    (config,) = folder.glob("shard-*/edge_config.json")
+    lagging = json.loads(config.read_text())
+    del lagging["vectors"][NEW.fingerprint]
+    config.write_text(json.dumps(lagging))
+    with QdrantEdgeGallery.open(folder, exact=True) as again:
+        again.add_space(NEW)
+        found = again.search({OLD: rows(30, OLD)}, 1)[OLD].item_ids
+        assert [ids[0] for ids in found] == NAMES
+        again.upsert(["more"], rows(1, NEW, seed=5), space=NEW)
+        assert again.count(NEW) == 1

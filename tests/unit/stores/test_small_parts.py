@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hotfill.errors import StoreError, StoreFullError
-from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
+from hotfill.stores.folder import Stamp, read_stamp, write_stamp
 from hotfill.stores.versions import LastingClock, VersionClock
 from hotfill.types import ModelId
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError, StoreError, StoreFullError
-from hotfill.stores.retired import RetiredVectors
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.sqlite_file import connect, transaction, translated
 
 
@@ -72,14 +72,14 @@ def test_failures_are_told_in_our_words(path):
             raise error
 
 
-def test_retired_vectors_go_on_after_a_full_disk(path):
-    retired = RetiredVectors(path)
-    pages = retired._db.execute("PRAGMA page_count").fetchone()[0]
-    retired._db.execute(f"PRAGMA max_page_count = {pages + 4}")
+def test_kept_vectors_go_on_after_a_full_disk(path):
+    kept = KeptVectors(path)
+    pages = kept._db.execute("PRAGMA page_count").fetchone()[0]
+    kept._db.execute(f"PRAGMA max_page_count = {pages + 4}")
     row = np.ones(64, dtype=np.float32)
     with pytest.raises(StoreFullError):
-        retired.put((f"{i}", "space", 1, row) for i in range(1000))
-    retired._db.execute("PRAGMA max_page_count = 100000")
-    retired.put([("a", "space", 1, row)])
-    assert list(retired.get("space", {"a": 1, "0": 1})) == ["a"]
-    retired.close()
+        kept.put((f"{i}", "space", 1, row) for i in range(1000))
+    kept._db.execute("PRAGMA max_page_count = 100000")
+    kept.put([("a", "space", 1, row)])
+    assert list(kept.get("space", {"a": 1, "0": 1})) == ["a"]
+    kept.close()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from hotfill.errors import EmbedError
 from hotfill.stores.base import Gallery
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId, Vectors
-from hotfill.upgrade.engine import Upgrade
-from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.pairs import Fitting
-from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.parts import Model
+from hotfill.upgrade.state import State
+from hotfill.upgrade.upgrade import Upgrade
 
 OLD = ModelId("old", "1", 4)
 NEW = ModelId("new", "1", 6)
@@ -118,28 +117,104 @@ def filled(source: Contents, gallery: Gallery | None = None) -> Gallery:
     return gallery
 
 
-def upgrade(folder: Path, n: int = 100, **changes: Any) -> Upgrade:
-    """An upgrade of n items that has not begun; `plan` values and parts may be changed by name."""
-    parts = {
-        name: changes.pop(name)
-        for name in list(changes)
-        if name in Upgrade.__dataclass_fields__ and name != "plan"
-    }
-    source = parts.pop("source", None) or contents(n)
-    plan = Plan(OLD, NEW, **{"batch_size": 8, "fit_items": 32, "verify_items": 16, **changes})
-    return Upgrade(
-        gallery=parts.pop("gallery") if "gallery" in parts else filled(source),
-        journal=parts.pop("journal", None) or SqliteJournal(folder / "journal.sqlite"),
-        plan=plan,
-        folder=folder,
-        new_embedder=parts.pop("new_embedder", None) or Projection(NEW),
-        source=source,
-        fitting=parts.pop("fitting", FITTING),
-        **parts,
-    )
+class Exchangeable:
+    """An embedder that a test can exchange for another while an upgrade goes on."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    @property
+    def model_id(self) -> ModelId:
+        return self.inner.model_id
+
+    def __call__(self, contents: Any) -> Any:
+        return self.inner(contents)
 
 
-def half_done(up: Upgrade) -> None:
+class _SmallState(State):
+    """Tells the test of every phase, and fits as the test says."""
+
+    def __init__(self, up: Small, *parts: Any) -> None:
+        self._up = up
+        super().__init__(*parts)
+
+    @property
+    def fitting(self) -> Fitting:
+        return self._up.fitting or super().fitting
+
+    def _load_scorer(self) -> Any:
+        return self._up.scorer or super()._load_scorer()
+
+    def enter(self, step: Any) -> Any:
+        phase = super().enter(step)
+        self._up.on_phase(phase)
+        return phase
+
+
+class Small(Upgrade):
+    """An upgrade of the small world, with what a test needs to meddle with it."""
+
+    fitting: Fitting | None = FITTING
+    scorer: Any = None
+    on_phase: Any = staticmethod(lambda phase: None)
+    source: Any
+    exchangeable: Exchangeable
+
+    @property
+    def new_embedder(self) -> Any:
+        return self.exchangeable.inner
+
+    @new_embedder.setter
+    def new_embedder(self, embedder: Any) -> None:
+        self.exchangeable.inner = embedder
+
+    @property
+    def old_embedder(self) -> Any:
+        return self.parts.embedder("old")
+
+    @old_embedder.setter
+    def old_embedder(self, embedder: Any) -> None:
+        self.remade(old=replace(self.parts.old, embedder=embedder))
+
+    def changed(self, **settings: Any) -> None:
+        """Follow other settings from now on, as after an edit of the configuration file."""
+        self.remade(settings={**self.parts.settings, **settings})
+
+    def remade(self, **parts: Any) -> None:
+        self._parts = replace(self._parts, **parts)
+        self._open_state = self._serving = None
+
+    def start(self, plan: Any = None, **how: Any) -> Any:
+        """Begin without measuring a sample, so that tests may count what is embedded."""
+        return super().start(plan or self.parts.draft(), **how)
+
+    @property
+    def state(self) -> State:
+        return self._state()
+
+    def _make_state(self, gallery: Any, plan: Any) -> State:
+        return _SmallState(self, self.parts, gallery, self.journal, plan)
+
+
+def upgrade(folder: Path, n: int = 100, **changes: Any) -> Small:
+    """An upgrade of n items that has not begun; settings and parts may be changed by name."""
+    source = changes.pop("source", None) or contents(n)
+    gallery = changes.pop("gallery") if "gallery" in changes else filled(source)
+    embedder = Exchangeable(changes.pop("new_embedder", None) or Projection(NEW))
+    old = Model(changes.pop("old_embedder", None), OLD, changes.pop("old_query_embedder", None))
+    new = Model(embedder, None, changes.pop("new_query_embedder", None))
+    fitting, on_phase = changes.pop("fitting", FITTING), changes.pop("on_phase", None)
+    if (journal := changes.pop("journal", None)) is not None:
+        changes["journal"] = lambda: journal
+    settings = {"batch_size": 8, "fit_items": 32, "verify_items": 16, **changes}
+    up = Small(gallery, old=old, new=new, source=source, folder=folder, **settings)
+    up.source, up.exchangeable, up.fitting = source, embedder, fitting
+    if on_phase is not None:
+        up.on_phase = on_phase
+    return up
+
+
+def half_done(up: Small) -> None:
     """Run an upgrade until about half of its items have moved."""
     embedder, items = up.new_embedder, len(up.gallery)
 
@@ -148,15 +223,15 @@ def half_done(up: Upgrade) -> None:
 
         def __call__(self, contents: Any) -> Vectors:
             if up.journal.tally("embed").moved > items // 2:
-                up.stop.set()
+                up.stop()
             return embedder(contents)
 
     up.new_embedder = Stopping()
     up.start()
-    up.new_embedder, up.stop = embedder, threading.Event()
+    up.new_embedder = embedder
 
 
-def assert_redone(gallery: Gallery, source: Contents) -> None:
+def assert_reembedded(gallery: Gallery, source: Contents) -> None:
     """Every item is on the new side by the vector that embedding it directly gives."""
     ids = sorted(source)
     assert len(gallery) == len(ids)

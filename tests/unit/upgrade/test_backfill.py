@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotfill import retry as retrying
 from hotfill.errors import EmbedError, ShapeError, StoreError
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade.backfill import Backfill, embed_work
 from hotfill.upgrade.journal.base import Tally
 from hotfill.upgrade.journal.sqlite import SqliteJournal

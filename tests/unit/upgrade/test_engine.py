@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import (
     EmbedError,
     HeldError,
@@ -15,16 +16,17 @@ from hotfill.errors import (
     ShapeError,
     UpgradeBusyError,
 )
-from hotfill.upgrade import backfill as retrying
+from hotfill.types import ModelId
 from hotfill.upgrade import control
 from hotfill.upgrade.journal.lock import running_lock
+from hotfill.upgrade.parts import Model
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import (
     NEW,
     OLD,
     Contents,
     Projection,
-    assert_redone,
+    assert_reembedded,
     contents,
     filled,
     upgrade,
@@ -33,7 +35,7 @@ from tests.unit.upgrade.small import (
 
 @pytest.mark.parametrize("strategy", ["merge", "prefill"])
 @pytest.mark.parametrize(
-    "order", ["random", "uncertain", "priority", "popular", "popular_uncertain"]
+    "order", ["random", "uncertainty", "priority", "popularity", "popularity_uncertainty"]
 )
 def test_a_backfill_ends_with_exactly_the_directly_embedded_gallery(tmp_path, strategy, order):
     (tmp_path / "hits.txt").write_text("item-00007\nitem-00003\nitem-00007\n")
@@ -47,7 +49,7 @@ def test_a_backfill_ends_with_exactly_the_directly_embedded_gallery(tmp_path, st
     status = up.start()
     assert status.phase is Phase.BACKFILLED
     assert (status.moved, status.dead_letters, status.holds) == (100, 0, ())
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_verify_cutover_complete_lead_to_the_end_and_leave_one_space(tmp_path):
@@ -104,7 +106,7 @@ def test_verify_names_an_item_that_vanished_and_one_with_a_wrong_vector(tmp_path
 def test_an_item_deleted_through_hotfill_is_not_missing(tmp_path):
     up = upgrade(tmp_path)
     up.start()
-    up.journal.bury_deleted(["item-00003"])
+    up.journal.mark_deleted(["item-00003"])
     up.gallery.delete(["item-00003"])
     assert up.verify().passed
 
@@ -189,12 +191,12 @@ def test_a_dead_letter_does_not_hide_another_item_that_is_left_over(tmp_path):
     broken = {float(source["item-00007"][0])}
     up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
     up.start()
-    up.source["item-00007"] = contents(1, seed=5)["item-00000"]  # mended by a live write ...
+    up.source["item-00007"] = contents(1, seed=5)["item-00000"]  # resolved by a live write ...
     up.gallery.upsert(["item-00007"], Projection(NEW)([up.source["item-00007"]]), space=NEW)
     up.source["stray"] = contents(1, seed=6)["item-00000"]  # ... and a late write to the old side
     up.gallery.upsert(["stray"], Projection(OLD)([up.source["stray"]]), space=OLD)
     up.start()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
     assert up.verify().passed
     assert up.cutover().phase is Phase.CUT_OVER
 
@@ -205,7 +207,7 @@ def test_a_dead_letter_of_a_deleted_item_does_not_hold_the_cutover(tmp_path):
     up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
     up.start()
     assert up.verify().dead_letters == 1
-    up.journal.bury_deleted(["item-00007"])
+    up.journal.mark_deleted(["item-00007"])
     up.gallery.delete(["item-00007"])
     assert up.verify().passed
     assert up.cutover().phase is Phase.CUT_OVER
@@ -225,14 +227,13 @@ def test_abort_half_way_restores_the_old_gallery(tmp_path):
 
     def stop_after_a_while(rows):
         if embedder.calls > 9:
-            up.stop.set()
+            up.stop()
         return embedder(rows)
 
     up.new_embedder = _Calling(NEW, stop_after_a_while)
     status = up.start()
     assert status.phase is Phase.BACKFILLING
     assert 0 < up.gallery.count(NEW) < 100
-    up.stop = threading.Event()
     assert up.abort().phase is Phase.ABORTED
     assert up.gallery.count(OLD) == 100
     with pytest.raises(PhaseError, match="the upgrade has ended"):
@@ -268,7 +269,7 @@ def test_the_same_command_goes_on_where_it_stopped_and_embeds_nothing_twice(tmp_
     up.new_embedder = Projection(NEW)
     assert up.start().phase is Phase.BACKFILLED
     assert up.new_embedder.calls == -(-(100 - moved) // 8)
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_items_that_cannot_be_embedded_become_dead_letters_and_hold_the_cutover(tmp_path):
@@ -288,7 +289,7 @@ def test_items_that_cannot_be_embedded_become_dead_letters_and_hold_the_cutover(
     up.new_embedder = Projection(NEW)
     assert up.start(retry_dead_letters=True).dead_letters == 0
     assert up.verify().passed
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_an_item_without_content_becomes_a_dead_letter(tmp_path):
@@ -339,7 +340,7 @@ def test_vectors_with_nan_are_laid_to_the_item(tmp_path):
     assert up.gallery.count(NEW) == 29
 
 
-def test_a_write_to_the_old_side_during_the_backfill_is_found_and_redone(tmp_path):
+def test_a_write_to_the_old_side_during_the_backfill_is_found_and_reembedded(tmp_path):
     up = upgrade(tmp_path)
     wrote = threading.Event()
 
@@ -353,7 +354,7 @@ def test_a_write_to_the_old_side_during_the_backfill_is_found_and_redone(tmp_pat
     up.new_embedder = _Calling(NEW, write_once)
     up.start()
     assert wrote.is_set()
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_an_edit_during_the_backfill_is_never_overwritten_by_the_batch_in_flight(tmp_path):
@@ -374,7 +375,7 @@ def test_an_edit_during_the_backfill_is_never_overwritten_by_the_batch_in_flight
     up.new_embedder = _Calling(NEW, edit_what_is_in_hand)
     up.start()
     assert done
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_pause_holds_the_work_and_resume_lets_it_go_on(tmp_path):
@@ -430,7 +431,7 @@ def test_another_plan_for_a_begun_upgrade_is_refused(tmp_path):
 def test_a_store_of_another_model_is_refused_and_left_alone(tmp_path):
     other = filled(contents(5))
     up = upgrade(tmp_path, gallery=other)
-    up.plan = type(up.plan)(type(OLD)("other", "1", 4), NEW)
+    up.remade(old=Model(model_id=ModelId("other", "1", 4)))
     with pytest.raises(PlanError, match="the plan's old model is other@1"):
         up.start()
     assert other.spaces == (OLD,)

@@ -7,17 +7,25 @@ import threading
 
 import pytest
 
+from hotfill import retry as retrying
 from hotfill.errors import EmbedError, StoreBusyError, StoreError, StoreFullError
+from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities
-from hotfill.stores.folder_lock import FolderLock
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade import control, pace, worker
 from hotfill.upgrade import pace as tidying
 from hotfill.upgrade.pace import Tidying
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.worker import Worker
-from tests.unit.upgrade.small import NEW, OLD, Projection, assert_redone, contents, filled, upgrade
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    Projection,
+    assert_reembedded,
+    contents,
+    filled,
+    upgrade,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +61,14 @@ def test_a_stop_while_it_is_being_prepared_is_obeyed_and_leaves_no_space(tmp_pat
 
     def stop_first(rows):
         calls.append(len(rows))
-        up.stop.set()
+        up.stop()
         return Projection(NEW)(rows)
 
     up = upgrade(tmp_path, new_embedder=Calling(stop_first))
     assert up.start().phase is Phase.PLANNED
     assert calls == [8]
     assert up.gallery.spaces == (OLD,)
-    up.stop, up.new_embedder = threading.Event(), Projection(NEW)
+    up.new_embedder = Projection(NEW)
     assert up.start().phase is Phase.BACKFILLED
 
 
@@ -70,13 +78,12 @@ def test_an_abort_of_a_paused_upgrade_does_not_wait_for_a_resume(tmp_path):
 
     def stop_after_a_while(rows):
         if embedder.calls > 9:
-            up.stop.set()
+            up.stop()
         return embedder(rows)
 
     up.new_embedder = Calling(stop_after_a_while)
     up.start()
     assert 0 < up.gallery.count(NEW) < 100
-    up.stop = threading.Event()
     control.pause(up.journal, by="anna")
     assert up.abort().phase is Phase.ABORTED
     assert up.journal.holds() == ()
@@ -105,13 +112,12 @@ def test_a_worker_that_meets_a_full_store_holds_everybody_until_there_is_room(tm
     source = contents(60)
     gallery = filled(source, ManyProcesses(OLD))
     up = upgrade(tmp_path, gallery=gallery, source=source)
-    up.on_phase = lambda phase: up.stop.set()  # prepared, and no more
+    up.on_phase = lambda phase: up.stop()  # prepared, and no more
     up.start()
-    up.stop = threading.Event()
-    up.on_phase = lambda phase: up.stop.set() if phase is Phase.BACKFILLED else None
+    up.on_phase = lambda phase: up.stop() if phase is Phase.BACKFILLED else None
     up.journal.add_work("embed", [(list(source), [0.0] * 60)], 8)
     up.journal.enter(Phase.BACKFILLING)
-    one = Worker(gallery, up.journal, up.plan, source, Projection(NEW))
+    one = Worker(gallery, up.journal, up.plan_in_force, source, Projection(NEW))
     runner = threading.Thread(target=one.run)
     runner.start()
     for number in range(2):
@@ -124,7 +130,7 @@ def test_a_worker_that_meets_a_full_store_holds_everybody_until_there_is_room(tm
         assert runner.is_alive()
     one.stop.set()
     runner.join(20)
-    assert_redone(gallery, source)
+    assert_reembedded(gallery, source)
 
 
 @pytest.mark.parametrize("phase", [Phase.SUPERSEDED, Phase.ABORTING, Phase.BACKFILLED])
@@ -133,7 +139,7 @@ def test_a_worker_that_wakes_up_when_its_work_is_over_moves_nothing(tmp_path, ph
     gallery = filled(source, ManyProcesses(OLD))
     gallery.full = 0
     up = upgrade(tmp_path, gallery=gallery, source=source)
-    up.on_phase = lambda phase: up.stop.set()  # prepared, and no more
+    up.on_phase = lambda phase: up.stop()  # prepared, and no more
     up.start()
     up.journal.add_work("embed", [(list(source), [0.0] * 60)], 8)
     up.journal.enter(Phase.BACKFILLING)
@@ -142,7 +148,7 @@ def test_a_worker_that_wakes_up_when_its_work_is_over_moves_nothing(tmp_path, ph
         up.journal.enter(phase)
         return Projection(NEW)(rows)
 
-    one = Worker(gallery, up.journal, up.plan, source, Calling(hang))
+    one = Worker(gallery, up.journal, up.plan_in_force, source, Calling(hang))
     assert one.run() is phase
     assert gallery.count(NEW) == 0
     assert up.journal.lease("embed", "another", 60.0) is not None  # it kept nothing to itself

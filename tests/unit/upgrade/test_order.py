@@ -11,11 +11,11 @@ from hotfill.errors import ConfigError
 from hotfill.stores.base import Page
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.order import (
-    PopularOrder,
-    PopularUncertainOrder,
+    PopularityOrder,
+    PopularityUncertaintyOrder,
     PriorityOrder,
     RandomOrder,
-    UncertainOrder,
+    UncertaintyOrder,
     pages_of,
     read_query_log,
 )
@@ -81,13 +81,13 @@ def test_the_least_certain_items_come_first():
     gallery = filled(contents(20))
     ids = [f"item-{i:05}" for i in range(20)]
     doubt = dict(zip(ids, gallery.vectors(ids, OLD).vectors[:, 0], strict=True))
-    ranks = UncertainOrder(OLD, lambda vectors: vectors[:, 0])(gallery, page(ids))
+    ranks = UncertaintyOrder(OLD, lambda vectors: vectors[:, 0])(gallery, page(ids))
     assert ordered(ranks, ids) == sorted(ids, key=lambda name: -doubt[name])
 
 
 def test_an_item_that_vanished_meanwhile_has_a_rank_too():
     gallery = filled(contents(3))
-    order = UncertainOrder(OLD, lambda vectors: vectors[:, 0])
+    order = UncertaintyOrder(OLD, lambda vectors: vectors[:, 0])
     assert order(gallery, page(["gone", "item-00000"]))[0] == 0.0
     assert order(gallery, page(["gone"])).tolist() == [0.0]
 
@@ -104,7 +104,7 @@ def test_a_walk_meets_every_item_once_on_pages_that_are_never_empty(items, limit
 
 def test_what_searches_returned_most_often_goes_first(tmp_path):
     (tmp_path / "hits.txt").write_text("b\na\nb\n\nc\nb\na\n")
-    ranks = PopularOrder(read_query_log(tmp_path / "hits.txt"))(MemoryGallery(OLD), page("zcab"))
+    ranks = PopularityOrder(read_query_log(tmp_path / "hits.txt"))(MemoryGallery(OLD), page("zcab"))
     assert ordered(ranks, "zcab") == ["b", "a", "c", "z"]
 
 
@@ -112,9 +112,9 @@ def test_popularity_times_doubt_equals_the_plain_product():
     gallery = filled(contents(30))
     ids = [f"item-{i:05}" for i in range(30)]
     returned = {name: int(name[-1]) for name in ids}
-    uncertain = UncertainOrder(OLD, lambda vectors: vectors[:, 0])
+    uncertain = UncertaintyOrder(OLD, lambda vectors: vectors[:, 0])
     doubts = gallery.vectors(ids, OLD).vectors[:, 0]
-    order = PopularUncertainOrder(PopularOrder(returned), uncertain, np.sort(doubts))
+    order = PopularityUncertaintyOrder(PopularityOrder(returned), uncertain, np.sort(doubts))
     expected = [
         (1 + returned[name]) * (sum(other < doubt for other in doubts) + 1) / 30
         for name, doubt in zip(ids, doubts, strict=True)

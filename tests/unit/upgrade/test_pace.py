@@ -49,6 +49,7 @@ def test_the_share_of_the_time_spent_working_is_the_duty_cycle(duty_cycle, batch
     class Free:  # a journal that holds nothing
         phase = Phase.BACKFILLING
         holds = staticmethod(lambda: ())
+        check_leading = staticmethod(lambda: None)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         clock = Clock(monkeypatch)

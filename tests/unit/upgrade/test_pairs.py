@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotfill import retry as retrying
 from hotfill.errors import EmbedError, ShapeError
-from hotfill.upgrade import backfill as retrying
 from hotfill.upgrade.pairs import paired_vectors
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, contents, filled
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotfill.ranking.model_fit import fit_models
+from hotfill.ranking import fit_models
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.canaries import Canaries
 from hotfill.upgrade.guard import LEAST_WATCHED, flip_rate, measure, moved_vectors, overlap

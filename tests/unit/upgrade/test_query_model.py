@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import numpy as np
 import pytest
 import tomli_w
 
 from hotfill import config
 from hotfill.errors import ConfigError, ModelMismatchError
-from hotfill.ranking.model_fit import fitting_for, load_scorer
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.fits import fit_folder
-from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.state import State
+from hotfill.upgrade.upgrade import Upgrade
 from tests.unit.upgrade.small import NEW, OLD, Projection, Rough, contents, upgrade
 
 ITEMS = 300
@@ -25,20 +22,17 @@ ITEMS = 300
 
 @pytest.fixture
 def parts(tmp_path):
-    up = upgrade(tmp_path, n=ITEMS, fit_items=200, old_embedder=Projection(OLD))
-    up.fitting = fitting_for(up.plan)
     small = {OLD: Rough(OLD, "small-old"), NEW: Rough(NEW, "small-new")}
-    serving = Serving(
-        up.gallery,
-        up.journal,
-        up.plan,
-        [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
-        poll_seconds=0.0,
-        query_embedders=small,
+    up = upgrade(
+        tmp_path,
+        n=ITEMS,
+        fit_items=200,
+        old_embedder=Projection(OLD),
+        fitting=None,
+        old_query_embedder=small[OLD],
+        new_query_embedder=small[NEW],
     )
-    up.on_phase = serving.follow
-    return up, serving, small
+    return up, Serving(up.state), small
 
 
 def by_arithmetic(up, model, query, k):
@@ -81,11 +75,9 @@ def test_vectors_of_the_small_or_the_large_model_are_taken_and_no_others(parts):
         serving.search_vectors(rough, ModelId("another", "1", OLD.dimension), 3)
 
 
-def test_a_query_model_of_another_dimension_is_refused(parts):
-    up, _, _ = parts
-    wrong = {NEW: Projection(ModelId("wide", "1", 9))}
+def test_a_query_model_of_another_dimension_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="need 6 dimensions"):
-        Serving(up.gallery, up.journal, up.plan, [], lambda: None, query_embedders=wrong)
+        upgrade(tmp_path, new_query_embedder=Projection(ModelId("wide", "1", 9)))
     with pytest.raises(ConfigError, match="need 6 dimensions"):
         Plan(OLD, NEW, new_query_model=ModelId("wide", "1", 9))
 
@@ -108,16 +100,14 @@ def test_the_file_names_the_query_models(tmp_path):
             "query_embedder": f"{models}:new_model",
             "query_options": {"name": "small"},
         },
-        "guard": {"items": 8},
+        "guard": {"canary_items": 8},
     }
     path = tmp_path / "upgrade.toml"
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     project = config.read(path)
     small = project.query_embedder("new")
     assert project.draft().new_query_model == small.model_id
-    assert project.query_embedders() == {project.model("new"): small}
     assert project.query_embedder("old") is None
-    journal = SqliteJournal(tmp_path / "journal.sqlite")
-    with closing(journal):
-        begun = project.upgrade(MemoryGallery(project.model("old")), journal, project.draft())
-    assert begun.query_embedders == project.query_embedders()  # the canaries ask as searches do
+    with Upgrade.of(project) as up:  # the canaries ask as searches do
+        state = State(project, MemoryGallery(project.model("old")), up.journal, project.draft())
+        assert state.query_embedders() == {project.model("new"): small}

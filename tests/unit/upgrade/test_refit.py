@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError
-from hotfill.upgrade import fits as refit
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade import refit
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.state import fit_folder
 from tests.unit.upgrade.small import (
     FITTING,
     NEW,
     OLD,
     LeastSquares,
     Projection,
-    assert_redone,
+    assert_reembedded,
     upgrade,
 )
 
@@ -34,20 +34,17 @@ def test_without_being_asked_nothing_is_fitted_again(tmp_path, few_held_out):
 
 
 def test_a_better_fit_takes_the_place_of_the_one_in_force(tmp_path, few_held_out):
-    told = []
     up = upgrade(tmp_path, n=600, refit=True)
     poor = LeastSquares(np.random.default_rng(0).normal(size=(4, 6)))
     fits = iter([poor])
     up.fitting = Fitting(
         fit=lambda old, new: next(fits, None) or FITTING.fit(old, new), load=FITTING.load
     )
-    up.on_fit = lambda: told.append(up.journal.phase)
     up.start()
     tried = next(up.journal.facts("refit")).body
     assert tried["after"] > tried["before"]
     assert fit_folder(tmp_path, up.journal).name != "fit-1"
-    assert told
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_a_fit_that_is_not_better_is_not_kept(tmp_path, few_held_out):
@@ -83,7 +80,7 @@ def _fail(old, new):
 def test_the_pairs_of_a_refit_are_old_and_new_vectors_of_the_same_items(tmp_path, few_held_out):
     up = upgrade(tmp_path, n=300)
     up.start()
-    again = refit.Refit(up.gallery, up.journal, up.plan, tmp_path, FITTING, on_fit=lambda: None)
+    again = refit.Refit(up.state)
     old, new = again._pairs(200)
     assert len(old) == len(new) == 200
     rows = {tuple(row): i for i, row in enumerate(old.tolist())}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hotfill.errors import ConfigError
 from hotfill.upgrade.guard import Quality
 from hotfill.upgrade.phases import Hold
-from hotfill.upgrade.plan import check_gate, is_met, judged_again, violations
+from hotfill.upgrade.plan import Plan, is_met, judged_again, violations
+from tests.unit.upgrade.small import NEW, OLD
 
 GOOD = Quality(0.5, 10, 1.0, 100, 0.0, 10, 1.0, 1.0, 0.5)
 NAMES = ("agreement", "old_overlap", "first_kept", "flips")
@@ -69,13 +70,13 @@ def test_another_gate_keeps_exactly_the_holds_it_would_have_made_of_the_same_fig
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
-        ({"map": 0.5}, "map: unknown; a gate may be set on agreement, old_overlap"),
-        ({"flips": 2}, "flips must be from 0 to 1, got 2"),
+        ({"map": 0.5}, "gate.map: a gate may be set on agreement, old_overlap, first_kept, flips"),
+        ({"flips": 2}, "gate.flips must be <= 1, got 2"),
         ({"flips": "low"}, "flips must be a number, got 'low'"),
         ({"flips": True}, "flips must be a number, got True"),
-        ({"flips": float("nan")}, "flips must be from 0 to 1"),
+        ({"flips": float("nan")}, "flips must be <= 1, got nan"),
     ],
 )
 def test_a_gate_that_means_nothing_is_refused(gate, message):
     with pytest.raises(ConfigError, match=message):
-        check_gate(gate)
+        Plan(OLD, NEW, canary_items=8, canary_queries="some", gate=gate)

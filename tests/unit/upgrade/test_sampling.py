@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.rehearsal.sampling import Sampler
+from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.canaries import GivenQuery
 from hotfill.upgrade.plan import Plan

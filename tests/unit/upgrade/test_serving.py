@@ -14,10 +14,10 @@ from hotfill.errors import (
     InputError,
     ModelMismatchError,
 )
-from hotfill.ranking.model_fit import fitting_for, load_scorer
-from hotfill.upgrade.fits import fit_folder
+from hotfill.upgrade import state
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.upgrade import Upgrade
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
 
 ITEMS = 300
@@ -25,18 +25,8 @@ ITEMS = 300
 
 @pytest.fixture
 def parts(tmp_path):
-    up = upgrade(tmp_path, n=ITEMS, fit_items=200, old_embedder=Projection(OLD))
-    up.fitting = fitting_for(up.plan)
-    serving = Serving(
-        up.gallery,
-        up.journal,
-        up.plan,
-        [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
-        poll_seconds=0.0,
-    )
-    up.on_phase = serving.follow
-    return up, serving
+    up = upgrade(tmp_path, n=ITEMS, fit_items=200, old_embedder=Projection(OLD), fitting=None)
+    return up, Serving(up.state)
 
 
 def exact(model, source, content, k):
@@ -145,9 +135,9 @@ def test_k_below_one_is_refused(parts):
 
 def test_without_an_embedder_of_the_phase_the_error_names_it(parts):
     up, _ = parts
-    bare = Serving(up.gallery, up.journal, up.plan, [], lambda: None)
+    up.old_embedder = None
     with pytest.raises(ConfigError, match="an embedder of old@1"):
-        bare.search([contents(1)["item-00000"]], 1)
+        up.search(contents(1)["item-00000"], 1)
 
 
 def test_searches_by_four_threads_during_a_whole_upgrade_never_fail_or_lose_an_item(parts):
@@ -214,39 +204,30 @@ def test_a_write_that_one_of_the_models_cannot_embed_writes_nothing(parts, tmp_p
     half_done(up)
     row = contents(1, seed=8)["item-00000"]
     for broken in (OLD, NEW):
-        embedders = [
+        up.old_embedder, up.new_embedder = [
             Projection(model, broken={float(row[0])} if model == broken else set())
             for model in (OLD, NEW)
         ]
-        serving = Serving(
-            up.gallery,
-            up.journal,
-            up.plan,
-            embedders,
-            lambda: load_scorer(fit_folder(tmp_path, up.journal)),
-        )
         with pytest.raises(EmbedError):
-            serving.upsert(["fresh"], [row])
+            up.upsert(["fresh"], [row])
         assert up.gallery.get(["fresh"]) == [None]
 
 
-def test_a_serving_of_another_process_notices_the_phase_within_its_poll(parts, tmp_path):
+def test_another_process_that_did_not_poll_in_time_notices_a_dropped_space(
+    parts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(state, "POLL_SECONDS", 3600.0)  # only what it meets tells it
     up, _ = parts
-    elsewhere = Serving(
-        up.gallery,
-        up.journal,
-        up.plan,
-        [Projection(OLD), Projection(NEW)],
-        lambda: load_scorer(fit_folder(tmp_path, up.journal)),
-        poll_seconds=3600.0,  # only what it meets tells it
-    )
+    given = {"old": Projection(OLD), "new": Projection(NEW), "source": up.source}
+    elsewhere = Upgrade(up.gallery, **given, folder=tmp_path)
+    elsewhere.search(contents(1, seed=3)["item-00000"], 5)
     query = contents(1, seed=3)["item-00000"]
     up.start()
     up.verify()
     up.cutover()
     up.complete()  # the old space is gone: a search by the old view finds no such space
     ids, _ = exact(NEW, up.source, query, 5)
-    (found,) = elsewhere.search([query], 5)
+    found = elsewhere.search(query, 5)
     assert (list(found.item_ids), found.phase) == (ids, Phase.COMPLETED)
 
 

@@ -1,4 +1,4 @@
-"""A value that is swapped as a whole, and only when nobody uses the former."""
+"""A value that is swapped as a whole, and only when nobody uses the previous."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def done(tmp_path):
 
 
 def report_of(up, embedder=None):
-    return verify(up.gallery, up.journal, up.plan, up.source, embedder or Projection(NEW))
+    return verify(up.gallery, up.journal, up.plan_in_force, up.source, embedder or Projection(NEW))
 
 
 def replace_vector(up, item_id, vector, origin=None):
@@ -64,7 +64,7 @@ def test_exactly_what_is_wrong_is_counted_and_the_first_offenders_named(lost, de
         lost, wrong = lost - deleted, wrong - deleted - lost
         for i in wrong:
             replace_vector(up, names[i], np.roll(Projection(NEW)([up.source[names[i]]])[0], 1))
-        up.journal.bury_deleted([names[i] for i in deleted])
+        up.journal.mark_deleted([names[i] for i in deleted])
         up.gallery.delete([names[i] for i in (*lost, *deleted)])
         rows = contents(late, seed=3)
         for name, row in rows.items():
@@ -151,7 +151,7 @@ def test_a_sample_is_embedded_in_batches_no_larger_than_the_plans(done):
 
     report_of(done, Sized())
     assert sum(sizes) == 40
-    assert max(sizes) <= done.plan.batch_size
+    assert max(sizes) <= done.plan_in_force.batch_size
 
 
 def test_looking_writes_nothing(done):
@@ -163,7 +163,7 @@ def test_looking_writes_nothing(done):
 def test_an_empty_gallery_passes(tmp_path):
     up = upgrade(tmp_path, n=3)
     up.start()
-    up.journal.bury_deleted(sorted(up.source))
+    up.journal.mark_deleted(sorted(up.source))
     up.gallery.delete(sorted(up.source))
     report = report_of(up)
     assert (report.passed, report.items, report.sampled, report.lowest_similarity) == (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from hotfill.errors import HeldError, PlanError
-from hotfill.ranking.model_fit import fit_models, load_fit
+from hotfill.ranking import Fit, fit_models
 from hotfill.upgrade import control, pace
 from hotfill.upgrade import guard as watch
 from hotfill.upgrade.canaries import kept_canaries
@@ -15,15 +16,16 @@ from hotfill.upgrade.guard import Guard, Quality, accepted_metrics, gate_in_forc
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import violations
-from tests.unit.upgrade.small import NEW, OLD, assert_redone, upgrade
+from tests.unit.upgrade.small import NEW, OLD, assert_reembedded, upgrade
 
-REAL = Fitting(fit=lambda old, new: fit_models(old, new, OLD, NEW), load=load_fit)
+REAL = Fitting(fit=lambda old, new: fit_models(old, new, OLD, NEW), load=Fit.load)
 ITEMS = 300
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "_LEAST_REST", 0)  # these galleries are done in no time
 
 
 def guarded(folder, **changes):
@@ -52,7 +54,7 @@ def test_every_two_hundredths_of_the_items_are_measured_and_the_first_before_any
     assert all(point["canaries"] == 16 for point in curve)
     assert curve[-1]["agreement"] is not None
     assert up.status().quality == {k: v for k, v in curve[-1].items() if k != "at"}
-    assert_redone(up.gallery, up.source)
+    assert_reembedded(up.gallery, up.source)
 
 
 def test_without_canaries_nothing_is_measured(tmp_path):
@@ -62,8 +64,10 @@ def test_without_canaries_nothing_is_measured(tmp_path):
     assert up.status().quality is None
 
 
-def test_time_alone_brings_a_measurement_too_but_takes_at_most_a_tenth(tmp_path, monkeypatch):
-    now = [0.0]
+@pytest.fixture
+def slowly(tmp_path, monkeypatch):
+    """A guard whose every measurement takes 20 s of a clock that stands still otherwise."""
+    now = [time.time()]
 
     class Clock:
         monotonic = staticmethod(lambda: now[0])
@@ -71,25 +75,62 @@ def test_time_alone_brings_a_measurement_too_but_takes_at_most_a_tenth(tmp_path,
 
     up = guarded(tmp_path, guard_seconds=60.0)
     up.start()
-    done = len(quality_curve(up.journal))
+    up.journal.add_work("embed", [(["one more"], [0.0])], 1)  # else each batch would be the last
+    measure = watch.measure
 
     def slow(*args):
         now[0] += 20.0
         return measure(*args)
 
-    measure = watch.measure
+    monkeypatch.setattr(watch, "_LEAST_REST", 9)
     monkeypatch.setattr(watch, "time", Clock)
     monkeypatch.setattr(watch, "measure", slow)
-    guarding = Guard(
-        up.gallery, up.journal, up.plan, kept_canaries(up.folder, up.journal), up._load_fit
-    )
-    guarding.begin()
-    assert len(quality_curve(up.journal)) == done + 1
-    for wait, measured in ((100.0, 0), (79.0, 0), (2.0, 1)):  # 9 x 20 s beat the 60 s
-        now[0] += wait
+
+    def measured(action, seconds=0.0):
+        now[0] += seconds
         before = len(quality_curve(up.journal))
-        guarding.after_batch(0)
-        assert len(quality_curve(up.journal)) - before == measured
+        action()
+        return len(quality_curve(up.journal)) - before
+
+    def guard():
+        canaries = kept_canaries(up.folder, up.journal)
+        return Guard(up.gallery, up.journal, up.plan_in_force, canaries, up.state.load_fit)
+
+    return up, guard, measured
+
+
+def test_neither_the_clock_nor_progress_brings_more_than_a_tenth_of_measuring(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding._measure()
+    for items in (0, len(up.gallery)):  # 9 x 20 s of rest, whatever is done
+        assert measured(lambda items=items: guarding.after_batch(items), 100.0) == 0
+        assert measured(lambda items=items: guarding.after_batch(items), 79.0) == 0
+        assert measured(lambda items=items: guarding.after_batch(items), 2.0) == 1
+
+
+def test_the_end_is_measured_without_a_rest(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding.begin()
+    up.journal.drop_work("embed")
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 1.0) == 1
+
+
+def test_progress_brings_a_measurement_before_its_time(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding.begin()
+    guarding._took = 0.0
+    assert measured(lambda: guarding.after_batch(0), 1.0) == 0
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 1.0) == 1
+
+
+def test_a_run_that_follows_soon_does_not_measure_again(slowly):
+    _, guard, measured = slowly
+    guard()._measure()
+    assert measured(guard().begin, 100.0) == 0
+    assert measured(guard().begin, 81.0) == 1
 
 
 def test_a_gate_that_is_not_met_holds_everything_with_its_figures(tmp_path):
@@ -103,7 +144,7 @@ def test_a_gate_that_is_not_met_holds_everything_with_its_figures(tmp_path):
     assert status.next_steps[0] == "resume --accept-gate"
     assert control.resume(up.journal) is False  # a resume alone does not pass it
     assert [hold.kind for hold in up.journal.holds()] == ["gate"]
-    up.stop.set()
+    up.stop()
     runner.join(20)
     assert up.status().moved == 0
 
@@ -125,28 +166,26 @@ def test_who_accepts_it_is_written_down_and_the_metric_holds_no_more(tmp_path):
 def test_a_held_upgrade_stays_held_when_it_is_started_again(tmp_path):
     up = guarded(tmp_path, gate={"old_overlap": 1.0})
     runner = start_until_held(up)
-    up.stop.set()
+    up.stop()
     runner.join(20)
-    up.stop = threading.Event()
     again = threading.Thread(target=up.start)
     again.start()
     again.join(0.5)
     assert again.is_alive()
     assert up.status().moved == 0
     assert len(quality_curve(up.journal)) == 1  # held: nothing new to measure
-    up.stop.set()
+    up.stop()
     again.join(20)
 
 
 def test_another_gate_in_the_plan_goes_on_and_is_written_down(tmp_path):
     up = guarded(tmp_path, gate={"old_overlap": 1.0})
     runner = start_until_held(up)
-    up.stop.set()
+    up.stop()
     runner.join(20)
-    again = guarded(
-        tmp_path, gate={"old_overlap": 0.0}, gallery=up.gallery, source=up.source, by="bob"
-    )
-    assert again.start().phase is Phase.BACKFILLED
+    again = guarded(tmp_path, gate={"old_overlap": 0.0}, gallery=up.gallery, source=up.source)
+    with again.session(by="bob"):
+        assert again.start().phase is Phase.BACKFILLED
     (fact,) = again.journal.facts("gate")
     assert fact.body == {"required": {"old_overlap": 0.0}, "by": "bob"}
     assert gate_in_force(again.journal) == again.status().gate == {"old_overlap": 0.0}
@@ -155,16 +194,14 @@ def test_another_gate_in_the_plan_goes_on_and_is_written_down(tmp_path):
 def test_a_stricter_gate_counts_again_for_what_was_accepted(tmp_path):
     up = guarded(tmp_path, gate={"old_overlap": 1.0})
     runner = start_until_held(up)
-    up.stop.set()
+    up.stop()
     runner.join(20)
     control.accept_gate(up.journal, by="anna")
     assert accepted_metrics(up.journal) == {"old_overlap"}
-    again = guarded(
-        tmp_path, gate={"old_overlap": 0.99}, gallery=up.gallery, source=up.source, by="bob"
-    )
+    again = guarded(tmp_path, gate={"old_overlap": 0.99}, gallery=up.gallery, source=up.source)
     runner = start_until_held(again)
     assert accepted_metrics(again.journal) == frozenset()
-    again.stop.set()
+    again.stop()
     runner.join(20)
 
 
@@ -191,7 +228,7 @@ def test_canaries_cannot_be_chosen_anew_in_the_middle(tmp_path):
 def test_an_abort_of_a_held_upgrade_does_not_wait_for_anybody(tmp_path):
     up = guarded(tmp_path, gate={"agreement": 1.0})  # needs moved items, so some have moved
     runner = start_until_held(up)
-    other = guarded(tmp_path, gallery=up.gallery, source=up.source, journal=up.journal)
+    other = guarded(tmp_path, gallery=up.gallery, source=up.source)
     assert other.abort().phase is Phase.ABORTED
     runner.join(20)
     assert not runner.is_alive()

@@ -136,7 +136,7 @@ class History:
         }
 
     def save(self, path: Path) -> None:
-        """Write beside `path`, then put it in its place: a crash leaves the file before, whole."""
+        """Write next to `path`, then put it in its place: a crash leaves the file before, whole."""
         draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
         draft.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         draft.replace(path)
@@ -194,7 +194,7 @@ class Evolution:
 
     @property
     def candidates(self) -> int:
-        """How many candidates the whole search measures, where the space has so many."""
+        """How many candidates the whole search measures, where the space has that many."""
         return self.population + (self.generations - 1) * self.crossover
 
     def random_search(self) -> Evolution:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 from torch import nn
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
 from hotfill.lab.architecture_search.evolution import Measured
 from hotfill.lab.losses import Reference, Score
@@ -17,6 +16,7 @@ from hotfill.lab.training import TrainingItems
 from hotfill.lab.training.items import embed
 from hotfill.metrics import average_precision, rank_scores, same_label
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import check_vectors, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class GalleryVectors:
                 f"{len(missing)} are missing, the first {missing[0]!r}; embed them with {model}"
             )
         found = self.vectors[[self._row[name] for name in item_ids]]
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), dtype=np.float32)
+        return unit(found)
 
 
 @final

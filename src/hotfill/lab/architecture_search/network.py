@@ -48,7 +48,7 @@ class Network(nn.Module):
 
 @final
 class ShuffleBlock(nn.Module):
-    """Half of the channels through `main`, half through `projection` or left as they are."""
+    """Half of the channels through `main`, half through `projection` or left alone."""
 
     def __init__(self, layers: BlockLayers) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ShuffleBlock(nn.Module):
 
 
 def split(images: Tensor, *, keep_size: bool) -> tuple[Tensor, Tensor]:
-    """What goes beside the main branch, and through it.
+    """What goes around the main branch, and through it.
 
     Even and odd channels: that is the shuffle, since the branches come out one after the other.
     """
@@ -263,7 +263,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
     """Set the running statistics of every batch normalisation to the mean over some batches.
 
-    Weights stay as they are, and so does the network's mode. Batches come from the *training* set,
+    Weights stay unchanged, and so does the network's mode. Batches come from the *training* set,
     without labels; the reference search code takes 200 batches of 128. Skipping this is the usual
     reason for a search that finds nothing.
     Returns how many batches there were. Raises InputError when there are none.

@@ -174,7 +174,7 @@ def from_options(*, path: str, device: str = "cpu", batch_size: int = 64) -> Que
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """What both kinds of file tell. side: in pixels; 0 = pictures are taken as they are."""
+    """What both kinds of file tell. side: in pixels; 0 = pictures are not scaled."""
 
     network: nn.Module
     gallery_model: ModelId

@@ -302,7 +302,7 @@ def check_dimension(space: SearchSpace, gallery_model: GalleryModel) -> None:
 
 
 def _batches(plan: SearchPlan, items: TrainingItems, device: str) -> Iterator[Tensor]:
-    """The same training items for every candidate, as they are; fewer where there are fewer."""
+    """The same training items for every candidate, unchanged; fewer where there are fewer."""
     order = np.random.default_rng([plan.evolution.seed, 1]).permutation(len(items.item_ids))
     size = min(plan.calibration_batch, len(order))
     for number in range(min(plan.calibration_batches, len(order) // size)):

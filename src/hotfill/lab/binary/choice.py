@@ -14,6 +14,7 @@ from hotfill.binary.scores import asymmetric_scores
 from hotfill.errors import ConfigError, InputError
 from hotfill.extras import need
 from hotfill.lab.binary.start import fit_start, pairs_of_neighbours
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,12 +75,12 @@ def measure_agreement(
 
 def nearest(gallery: Vectors, queries: Vectors, k: int) -> NDArray[np.int64]:
     """Find the k nearest rows by exact cosine, int64 (q, k), best first; ties by row."""
-    queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+    queries = unit(queries)
     items = np.empty((len(queries), 0), np.int64)
     scores = np.empty((len(queries), 0), np.float32)
     for start in range(0, len(gallery), _BLOCK_ROWS):
         rows = np.asarray(gallery[start : start + _BLOCK_ROWS], np.float32)
-        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        rows = unit(rows)
         block = queries @ rows.T
         top = np.argpartition(-block, min(k, block.shape[1]) - 1, axis=1)[:, :k]
         items = np.concatenate([items, top + start], axis=1)
@@ -126,7 +127,7 @@ class ChosenEncoder:
 
 
 def formats_for(dimension: int, bytes_per_item: int) -> tuple[CodeFormat, ...]:
-    """List the formats that fill so many bytes: 1, 2 and 4 bits, at most the vector's dimensions.
+    """List the formats that fill this many bytes: 1, 2 and 4 bits, at most the vector's dimensions.
 
     When even 4 bits for every dimension take less, that one. Raises ConfigError below 1 byte.
     """

@@ -22,6 +22,7 @@ from hotfill.lab.binary.network import (
     two_way_loss,
 )
 from hotfill.lab.binary.start import fit_decoder
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ _KIND = "hotfill binary training 1"
 def save_checkpoint(
     path: Path, key: str, network: CodeNetwork, optimiser: torch.optim.Optimizer, epochs: int
 ) -> None:
-    """Write weights, statistics and momenta after so many epochs. key: names the training."""
+    """Write weights, statistics and momenta after some epochs. key: names the training."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for name, weight in network.named_parameters():
         tensors[f"momentum.{name}"] = optimiser.state[weight]["momentum_buffer"]
@@ -280,7 +281,7 @@ def _moved(rows: Vectors, noise: float, random: np.random.Generator) -> Vectors:
         return rows
     steps = random.standard_normal(rows.shape, np.float32)
     moved = rows + steps * np.float32(noise / np.sqrt(rows.shape[1]))
-    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+    return unit(moved)
 
 
 def _optimiser(network: CodeNetwork, plan: TrainingPlan) -> torch.optim.SGD:

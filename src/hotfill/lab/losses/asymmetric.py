@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hotfill.checks import check_vectors
 from hotfill.errors import InputError
 from hotfill.extras import need
 from hotfill.lab.losses.head import Head
@@ -32,6 +31,7 @@ from hotfill.lab.losses.terms import (
     RelationalRegression,
     StructureSimilarity,
 )
+from hotfill.vectors import check_vectors, unit
 
 
 def aml(
@@ -124,7 +124,7 @@ def product_centroids(
             f"expected parts that divide {dimension} and 2 to {count} centroids (one vector each), "
             f"got {parts} parts and {centroids} centroids"
         )
-    table = table / np.linalg.norm(table, axis=1, keepdims=True)
+    table = unit(table)
     width, found = dimension // parts, []
     for part in range(parts):
         kmeans = faiss.Kmeans(

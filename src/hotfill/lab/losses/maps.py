@@ -110,11 +110,11 @@ class Orthogonal(SpaceMap):
         return mapped
 
 
-# A small network beside a straight connection: the forward map of BiCT and DMU.
+# A small network parallel to a straight connection: the forward map of BiCT and DMU.
 
 
 @final
-class ResidualMap(SpaceMap):
+class ResidualBranch(SpaceMap):
     """v -> v + W2 relu(W1 v + b1) + b2, where the first v is cut or padded to the target.
 
     The last layer starts at zero, so training starts from "change nothing". Between compatible

@@ -30,7 +30,7 @@ class Part:
     weight: of the whole Term. Where it is 0 the Term is not computed.
     direction: "down" where new embeddings ask in the old space, "up" where old ones ask in the new
         space, None where nothing is mapped.
-    weigh: a weight per item, beside that of the pairs.
+    weigh: a weight per item, in addition to that of the pairs.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Recipe(nn.Module):
 
         loss = recipe(PairedBatch(model(images), old_vectors, labels), progress).loss
 
-    Give its `parameters()` to the optimiser beside the model's: heads, critics, learnt radii and
+    Give its `parameters()` to the optimiser with the model's: heads, critics, learnt radii and
     maps live in it. `state_dict()` holds them and the anchors.
 
     name: of the method. parts: its Terms. head: the new classes. anchors: the old classes.
@@ -99,7 +99,7 @@ class Recipe(nn.Module):
 
     @property
     def references(self) -> References:
-        """The anchors of both spaces as they are now."""
+        """The current anchors of both spaces."""
         return References(
             old=None if self._anchors is None else self._anchors.reference(),
             new=None if self.head is None else self.head.reference(),

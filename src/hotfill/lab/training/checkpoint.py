@@ -29,7 +29,7 @@ class Checkpoint:
     facts: Mapping[str, Any]
 
     def save(self, path: Path) -> None:
-        """Write beside `path`, then put it in its place: a crash leaves the file before, whole."""
+        """Write next to `path`, then put it in its place: a crash leaves the file before, whole."""
         draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
         whole = {name: t.detach().cpu().clone().contiguous() for name, t in self.tensors.items()}
         safetensors.torch.save_file(whole, draft, metadata={"facts": json.dumps(self.facts)})

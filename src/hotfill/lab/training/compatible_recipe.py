@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hotfill.errors import ConfigError
 from hotfill.lab.losses import Head, Recipe, Reference, TwoStages, asymmetric, recipes
-from hotfill.lab.losses.maps import ResidualMap, SpaceMap, resize
+from hotfill.lab.losses.maps import ResidualBranch, SpaceMap, resize
 from hotfill.lab.losses.references import from_means, nearest_share, synthesised, with_alternatives
 
 
@@ -67,7 +67,7 @@ class Ingredients:
 
     def up(self) -> SpaceMap:
         """The map to be trained from the old to the new space."""
-        return ResidualMap(self.old.shape[1], self.head.vectors.shape[1])
+        return ResidualBranch(self.old.shape[1], self.head.vectors.shape[1])
 
 
 _BUILDERS: dict[str, Callable[..., Recipe | TwoStages]] = {

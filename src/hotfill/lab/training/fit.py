@@ -188,11 +188,11 @@ def fit(
     """Train a model by a recipe, in place. Calling it again goes on where it stopped.
 
     model: contents to (n, dimension) embeddings of any length; parameters that need no gradient
-        stay as they are. recipe: its heads, maps and critics are trained along.
+        stay unchanged. recipe: its heads, maps and critics are trained along.
     folder: for the checkpoint and the log (`log.jsonl`); made when missing. A checkpoint there of
         the same training is gone on with, and the result is the same as without the stop.
     old_vectors: for recipes that compare items; read by id, so the old model is not needed.
-    augment: applied to each batch. Old vectors are those of the items as they are.
+    augment: applied to each batch. Old vectors are those of the items before it.
     stop_after_seconds: stop after the step in which this much time is over, with a checkpoint.
     Raises InputError for data the recipe cannot use (before the first step), DivergedError when a
     loss or gradient is not finite; the checkpoint before it stays.

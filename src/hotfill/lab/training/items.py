@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hotfill.checks import check_ids, check_vectors
+from hotfill.checks import check_ids
 from hotfill.embedders.pictures import as_picture
 from hotfill.errors import InputError, ShapeError, SourceError
 from hotfill.extras import need
 from hotfill.types import Vectors
+from hotfill.vectors import check_vectors
 
 
 class TrainingItems(Protocol):

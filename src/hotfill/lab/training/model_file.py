@@ -24,7 +24,7 @@ class ModelFacts:
 
     recipe: the method. backbone: as `build_backbone` takes it. channels: of the pictures.
     dimension: of the embeddings. classes: names, in the order of the head's rows.
-    side: what pictures were scaled to, in pixels; 0 = they were taken as they are.
+    side: what pictures were scaled to, in pixels; 0 = not scaled.
     old_model: whose vectors it was trained to agree with; None for a model of its own, and where
         the old vectors came without their model.
     """

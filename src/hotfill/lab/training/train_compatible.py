@@ -14,7 +14,7 @@ from torch import nn
 
 from hotfill.errors import ConfigError, InputError
 from hotfill.lab.losses import Cosine, Head, Recipe, Reference, TwoStages
-from hotfill.lab.losses.maps import ResidualMap
+from hotfill.lab.losses.maps import ResidualBranch
 from hotfill.lab.losses.references import from_head, simplex
 from hotfill.lab.training.backbones import build_backbone
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, Ingredients, compatible_recipe
@@ -28,7 +28,7 @@ from hotfill.lab.training.items import (
     read_arrays,
 )
 from hotfill.lab.training.model_file import ModelFacts, ModelFile, model_id_of
-from hotfill.ranking.transform import Residual
+from hotfill.ranking import ResidualMap
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 def forward_map(
-    map_: ResidualMap, source: ModelId, target: ModelId, facts: Facts | None = None
-) -> Residual:
+    map_: ResidualBranch, source: ModelId, target: ModelId, facts: Facts | None = None
+) -> ResidualMap:
     """Take a trained map out of torch.
 
     map_: `recipe.maps["up"]` after training. source, target: the old and the new space. The map was
@@ -55,7 +55,7 @@ def forward_map(
             "outer_offset": map_.outer.bias,
         }
         plain = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
-    return Residual(source, target, plain, facts)
+    return ResidualMap(source, target, plain, facts)
 
 
 MODEL, UP = "model.safetensors", "up.safetensors"
@@ -146,7 +146,7 @@ def train_compatible(
     up = stages.forward.maps["up"]
     kept = head.vectors if stages.backward.head is not None else None
     ModelFile(facts, model, kept, up.state_dict()).save(output / MODEL)
-    if isinstance(up, ResidualMap) and there.model is not None:
+    if isinstance(up, ResidualBranch) and there.model is not None:
         forward_map(up, there.model, model_id_of(output / MODEL, facts)).save(output / UP)
     return Trained(outcome, output / MODEL)
 

@@ -13,17 +13,22 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from hotfill.service.access import Caller, Known, may_read
-from hotfill.service.routes.parts import Served
-from hotfill.service.sessions import COOKIE, LASTS_SECONDS
+from hotfill.service.access import COOKIE, SESSION_SECONDS, Caller, Known, may_operate, may_read
+from hotfill.service.models import TryIn
+from hotfill.service.routes import Served, StrictJson
 from hotfill.service.tokens import allows, holder_of
-from hotfill.service.web.page import login_page, page, sections
+from hotfill.service.web.page import page, sections
+from hotfill.service.web.search_panel import search_panel
+from hotfill.service.web.templates import login_page
 
 if TYPE_CHECKING:
     from hotfill.service.access import Door
 
 router = APIRouter(include_in_schema=False)
 
+panel = APIRouter(include_in_schema=False, route_class=StrictJson)
+
+_TRIED_HITS = 8
 _LOOK_SECONDS = 0.2  # how soon a browser is told of a new look
 
 
@@ -31,7 +36,7 @@ _LOOK_SECONDS = 0.2  # how soon a browser is told of a new look
 def dashboard(request: Request, caller: Known, service: Served) -> HTMLResponse:
     """Show the dashboard, or ask for a token."""
     if caller is None:
-        return HTMLResponse(login_page(failed=False))
+        return HTMLResponse(login_page())
     return HTMLResponse(
         page(
             service.watch.refresh(),
@@ -65,6 +70,12 @@ async def events(
         await asyncio.sleep(_LOOK_SECONDS)
 
 
+@panel.post("/try", dependencies=[Depends(may_operate)])
+def try_search(asked: TryIn, service: Served) -> HTMLResponse:
+    """Search both sides and as callers do; for operators, because contents of items are shown."""
+    return HTMLResponse(search_panel(service.up, asked.text, asked.like, _TRIED_HITS))
+
+
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Open a session for the holder of a token."""
@@ -78,12 +89,19 @@ async def log_in(request: Request) -> Response:
     answer.set_cookie(
         COOKIE,
         door.sessions.begin(token),
-        max_age=int(LASTS_SECONDS),
+        max_age=int(SESSION_SECONDS),
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
     )
     return answer
+
+
+@router.get("/login")
+@router.get("/logout")
+def elsewhere() -> RedirectResponse:
+    """Lead whoever loads one of these addresses again to the dashboard."""
+    return RedirectResponse("/", 303)
 
 
 @router.post("/logout")

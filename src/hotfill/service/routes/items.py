@@ -9,9 +9,10 @@ from starlette.exceptions import HTTPException
 from hotfill.errors import InputError
 from hotfill.service.access import may_read, may_write
 from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut, MetadataIn
-from hotfill.service.routes.parts import Served, problems
+from hotfill.service.openapi import problems
+from hotfill.service.routes import Served, StrictJson
 
-router = APIRouter(prefix="/items", tags=["items"])
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictJson)
 
 
 class _AnyText(Convertor[str]):
@@ -36,11 +37,11 @@ def write(items: ItemsIn, service: Served) -> Counted:
     """Write items: new ones, or new content of known ones. The next search finds them.
 
     Write your own database first, where the source reads contents: then a kill in between loses
-    nothing, and the same call again mends it. All items are written, or none.
+    nothing, and the same call again fixes it. All items are written, or none.
     """
     _check_number(len(items.items), service)
     metadata = [item.metadata for item in items.items if item.metadata is not None]
-    service.serving.upsert(
+    service.up.upsert(
         [item.item_id for item in items.items],
         [item.content for item in items.items],
         metadata or None,
@@ -58,7 +59,7 @@ def set_metadata(items: MetadataIn, service: Served) -> Counted:
     """
     _check_number(len(items.items), service)
     item_ids = [item.item_id for item in items.items]
-    service.serving.set_metadata(item_ids, [item.metadata for item in items.items])
+    service.up.set_metadata(item_ids, [item.metadata for item in items.items])
     return Counted(items=sum(state is not None for state in service.gallery.get(item_ids)))
 
 
@@ -68,7 +69,7 @@ def set_metadata(items: MetadataIn, service: Served) -> Counted:
 def delete_many(items: ItemsOut, service: Served) -> Counted:
     """Remove items for good. Tells how many there were."""
     _check_number(len(items.item_ids), service)
-    return Counted(items=service.serving.delete(items.item_ids))
+    return Counted(items=service.up.delete(items.item_ids))
 
 
 @router.get(
@@ -93,8 +94,8 @@ def look(item_id: str, service: Served) -> Item:
     "/{item_id:any_text}", dependencies=[Depends(may_write)], responses=problems(409, 422, 503, 507)
 )
 def delete(item_id: str, service: Served) -> Counted:
-    """Remove an item for good; again is harmless."""
-    return Counted(items=service.serving.delete([item_id]))
+    """Remove an item for good. Idempotent."""
+    return Counted(items=service.up.delete([item_id]))
 
 
 def _check_number(n_items: int, service: Served) -> None:

@@ -10,13 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from pydantic_core import to_json
-from starlette.routing import Route
 
 from hotfill.errors import InputError
-from hotfill.service.access import caller_in, let_in, may_read
-from hotfill.service.models import Bounds, Found, ModelOut, Models, Query
-from hotfill.service.problems import ANSWERED, answer_of
-from hotfill.service.routes.parts import Served, problems
+from hotfill.service.access import may_read
+from hotfill.service.models import Bounds, Found, Models, Query
+from hotfill.service.openapi import JSON_QUERY, problems
+from hotfill.service.routes import Served
 
 if TYPE_CHECKING:
     from hotfill.service.gallery_service import GalleryService
@@ -24,52 +23,43 @@ if TYPE_CHECKING:
     from hotfill.upgrade.view import SearchResult
 
 router = APIRouter(tags=["search"])
-described = APIRouter(tags=["search"])
-"""The route below, for the description of the API alone."""
 
 
-async def answer(request: Request) -> Response:
-    """Answer one search; what goes wrong, too."""
-    request.scope["route"] = route  # for the access log
-    try:
-        let_in(caller_in(request), "read")
-        service: GalleryService = request.app.state.service
-        body = await request.body()
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(service.searchers, _found, service, body)
-    except ANSWERED as error:
-        return answer_of(error, request.method, route.path)
+@router.post(
+    "/search",
+    dependencies=[Depends(may_read)],
+    response_model=Found,
+    responses=problems(400, 409, 413, 422, 502, 503),
+    openapi_extra=JSON_QUERY,
+)
+async def search(request: Request, service: Served) -> Response:
+    """Find the k best items, on whichever sides the phase of the upgrade has.
+
+    The upgrade may begin, move items or cut over at the same time: a search is answered by one
+    model and one view of the sides, whole.
+    """
+    # The body is read and the answer written here, because FastAPI's way with arguments and
+    # answers costs more than a search: docs/decisions/0005-fastapi.md.
+    body = await request.body()
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(service.searchers, _answer, service, body)
     return Response(found, media_type="application/json")
 
 
-route = Route("/search", answer, methods=["POST"])
-"""Everybody waits for this one, so `app` leads it past FastAPI: what that does around a route, and
-for its arguments and its answer, takes longer than a search (measured: 2 ms beside 0.7)."""
+@router.get("/models", dependencies=[Depends(may_read)], responses=problems())
+async def models(service: Served) -> Models:
+    """Tell the models of the gallery, and which of them embeds queries now."""
+    return Models(
+        models=dict(service.models),
+        old=service.plan.old_model.fingerprint,
+        new=service.plan.new_model.fingerprint,
+        query=service.up.query_model.fingerprint,
+        phase=service.up.view.phase,
+    )
 
 
-@described.post(
-    route.path,
-    response_model=Found,
-    responses=problems(400, 409, 413, 422, 502, 503),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Query"}}},
-        },
-        "security": [{"HTTPBearer": []}, {"APIKeyCookie": []}],
-    },
-)
-async def search(request: Request) -> Response:
-    """Find the k best items, on whichever sides the phase of the upgrade has.
-
-    Meanwhile the upgrade may begin, move items or cut over: a search is answered by one model and
-    one view of the sides, whole.
-    """
-    return await answer(request)
-
-
-def _found(service: GalleryService, body: bytes) -> bytes:
-    """From the bytes of the question to those of the answer."""
+def _answer(service: GalleryService, body: bytes) -> bytes:
+    """From the bytes of the query to those of the answer."""
     try:
         query = Query.model_validate_json(body)
     except ValidationError as error:
@@ -83,19 +73,7 @@ def _found(service: GalleryService, body: bytes) -> bytes:
         found = service.search_vectors(query.vectors, query.k, where)
     else:
         found = service.search(query.content, query.k, where)
-    return to_json(_said(found, service, query.explain))
-
-
-@router.get("/models", dependencies=[Depends(may_read)], responses=problems())
-async def models(service: Served) -> Models:
-    """Tell the models of the gallery, and which of them embeds queries now."""
-    view = service.serving.view
-    return Models(
-        old=ModelOut.of(service.plan.old_model),
-        new=ModelOut.of(service.plan.new_model),
-        query=ModelOut.of(service.serving.query_model),
-        phase=view.phase,
-    )
+    return to_json(_plain(found, service, query.explain))
 
 
 def _where(query: Query) -> Where | None:
@@ -106,12 +84,12 @@ def _where(query: Query) -> Where | None:
     return where or None
 
 
-def _said(found: SearchResult, service: GalleryService, explain: bool) -> dict[str, Any]:
-    """Say what was found, as `Found` describes it."""
+def _plain(found: SearchResult, service: GalleryService, explain: bool) -> dict[str, Any]:
+    """Return what was found as plain values, as `Found` describes it."""
     hits: list[dict[str, Any]] = [
         {"item_id": hit.item_id, "score": hit.score} for hit in found.hits
     ]
-    said: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "hits": hits,
         "phase": str(found.phase),
         "query_model": found.query_model.fingerprint,
@@ -124,5 +102,5 @@ def _said(found: SearchResult, service: GalleryService, explain: bool) -> dict[s
                 "model": hit.model.fingerprint,
                 "raw_score": hit.raw_score,
             }
-        said["coverage"] = service.watch.latest.coverage
-    return said
+        answer["coverage"] = service.watch.latest.coverage
+    return answer

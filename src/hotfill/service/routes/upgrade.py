@@ -6,41 +6,84 @@ tells in `run` how the step went.
 
 from __future__ import annotations
 
+import secrets
+import threading
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from hotfill.errors import InputError
 from hotfill.service.access import Caller, may_operate, may_read
-from hotfill.service.confirmation import LASTS_SECONDS
-from hotfill.service.models import (
-    CompleteIn,
-    HoldOut,
-    Question,
-    ResumeIn,
-    RunOut,
-    StartIn,
-    UpgradeOut,
-)
+from hotfill.service.models import CompleteIn, Question, ResumeIn, StartIn, UpgradeStatus
+from hotfill.service.openapi import problems
 from hotfill.service.problems import problem
-from hotfill.service.routes.parts import Served, problems
+from hotfill.service.routes import Served, StrictJson
+from hotfill.service.tokens import hash_of
 from hotfill.upgrade import control
 from hotfill.upgrade.phases import Step, advance
 
 if TYPE_CHECKING:
-    from hotfill.service.gallery_service import GalleryService
-    from hotfill.service.watch import Snapshot
+    from collections.abc import Callable
 
-router = APIRouter(prefix="/upgrade", tags=["upgrade"])
+    from hotfill.service.snapshot import Snapshot
 
+router = APIRouter(prefix="/upgrade", tags=["upgrade"], route_class=StrictJson)
+
+
+CONFIRM_SECONDS = 120.0
+
+
+class Confirmation:
+    """What cannot be undone is asked for twice: the first call gives a token for the second.
+
+    Holds at most one open question; a new one replaces it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._by = ""
+        self._until = 0.0
+
+    def ask(self, by: str) -> str:
+        """Open the question; returns the token that answers it. by: who must answer."""
+        self._token = secrets.token_urlsafe(16)
+        self._by = by
+        self._until = self._clock() + CONFIRM_SECONDS
+        return self._token
+
+    def answer(self, token: str, by: str) -> None:
+        """Close the question. Raises InputError unless it is the right token, in time, once."""
+        with self._lock:  # of two calls at once, one finds it used
+            expected, self._token = self._token, None
+        given = secrets.compare_digest(hash_of(token), hash_of(expected or ""))
+        if expected is None or not given or by != self._by or self._clock() >= self._until:
+            raise InputError(
+                "that confirmation is unknown, used or out of date; nothing was changed: ask "
+                "again without one, then confirm with the token you get"
+            )
+
+
+async def _confirmation(request: Request) -> Confirmation:
+    confirmation: Confirmation = request.app.state.confirmation
+    return confirmation
+
+
+Asked = Annotated[Confirmation, Depends(_confirmation)]
 Operator = Annotated[Caller, Depends(may_operate)]
 _PROBLEMS = problems(400, 409, 413, 422)
+_STATUS: dict[str, Any] = {"response_model": UpgradeStatus, "responses": _PROBLEMS}
 
 
-@router.get("", dependencies=[Depends(may_read)], responses=problems())
-def status(service: Served) -> UpgradeOut:
+@router.get(
+    "", dependencies=[Depends(may_read)], response_model=UpgradeStatus, responses=problems()
+)
+def status(service: Served) -> dict[str, Any]:
     """Tell where the upgrade is, why it does not move, and what is possible now."""
     return _out(service.watch.refresh())
 
@@ -53,23 +96,23 @@ def rehearsal(service: Served) -> dict[str, Any]:
     return service.rehearsed.whole
 
 
-@router.post("/start", status_code=202, responses=_PROBLEMS)
-def start(service: Served, caller: Operator, options: StartIn | None = None) -> UpgradeOut:
+@router.post("/start", status_code=202, **_STATUS)
+def start(service: Served, caller: Operator, options: StartIn | None = None) -> dict[str, Any]:
     """Prepare and backfill, from wherever the upgrade is; also after a stop or a crash."""
     retry = options.retry_dead_letters if options else False
     service.steps.begin("start", caller.name, retry_dead_letters=retry)
     return _out(service.watch.refresh())
 
 
-@router.post("/pause", responses=_PROBLEMS)
-def pause(service: Served, caller: Operator) -> UpgradeOut:
+@router.post("/pause", **_STATUS)
+def pause(service: Served, caller: Operator) -> dict[str, Any]:
     """Let the work rest after the batches in hand. Searches and writes go on."""
     control.pause(service.journal, caller.name)
     return _out(service.watch.refresh())
 
 
-@router.post("/resume", responses=_PROBLEMS)
-def resume(service: Served, caller: Operator, options: ResumeIn | None = None) -> UpgradeOut:
+@router.post("/resume", **_STATUS)
+def resume(service: Served, caller: Operator, options: ResumeIn | None = None) -> dict[str, Any]:
     """End all pauses; where the gate is accepted, its holds too."""
     control.resume(service.journal)
     if options is not None and options.accept_gate:
@@ -77,15 +120,15 @@ def resume(service: Served, caller: Operator, options: ResumeIn | None = None) -
     return _out(service.watch.refresh())
 
 
-@router.post("/verify", status_code=202, responses=_PROBLEMS)
-def verify(service: Served, caller: Operator) -> UpgradeOut:
+@router.post("/verify", status_code=202, **_STATUS)
+def verify(service: Served, caller: Operator) -> dict[str, Any]:
     """Check every id and stamp, and embed a sample again. `run.result` has what was found."""
     service.steps.begin("verify", caller.name)
     return _out(service.watch.refresh())
 
 
-@router.post("/cutover", responses=_PROBLEMS, response_model=UpgradeOut)
-def cutover(service: Served, caller: Operator) -> UpgradeOut | Response:
+@router.post("/cutover", **_STATUS)
+def cutover(service: Served, caller: Operator) -> dict[str, Any] | Response:
     """Read the new side only, from now on. It happens completely or not at all.
 
     Answers when it is done. Needs a fresh verification.
@@ -97,15 +140,15 @@ def cutover(service: Served, caller: Operator) -> UpgradeOut | Response:
     return _out(service.watch.refresh())
 
 
-@router.post("/rollback", status_code=202, responses=_PROBLEMS)
-def rollback(service: Served, caller: Operator) -> UpgradeOut:
+@router.post("/rollback", status_code=202, **_STATUS)
+def rollback(service: Served, caller: Operator) -> dict[str, Any]:
     """Go back to the old model after the cutover. Items written since keep their content."""
     service.steps.begin("rollback", caller.name)
     return _out(service.watch.refresh())
 
 
-@router.post("/abort", status_code=202, responses=_PROBLEMS)
-def abort(service: Served, caller: Operator) -> UpgradeOut:
+@router.post("/abort", status_code=202, **_STATUS)
+def abort(service: Served, caller: Operator) -> dict[str, Any]:
     """Go back to the old model before the cutover."""
     service.steps.begin("abort", caller.name)
     return _out(service.watch.refresh())
@@ -115,11 +158,11 @@ def abort(service: Served, caller: Operator) -> UpgradeOut:
     "/complete",
     status_code=202,
     responses={200: {"model": Question, "description": "confirm first"}, **_PROBLEMS},
-    response_model=UpgradeOut,
+    response_model=UpgradeStatus,
 )
 def complete(
-    service: Served, caller: Operator, answer: CompleteIn | None = None
-) -> UpgradeOut | Response:
+    service: Served, caller: Operator, confirmation: Asked, answer: CompleteIn | None = None
+) -> dict[str, Any] | Response:
     """Remove the old vectors. There is no way back afterwards, so it takes two calls.
 
     Called without a token it changes nothing and answers with one; called with that token, by the
@@ -127,26 +170,16 @@ def complete(
     """
     advance(service.journal.phase, Step.COMPLETE)
     if answer is None or answer.confirmation_token is None:
-        return JSONResponse(_question(service, caller).model_dump())
-    service.confirmation.answer(answer.confirmation_token, caller.name)
+        question = Question(
+            question=f"Remove the vectors of {service.plan.old_model}? There is no way back.",
+            confirmation_token=confirmation.ask(caller.name),
+            expires_in_seconds=CONFIRM_SECONDS,
+        )
+        return JSONResponse(question.model_dump())
+    confirmation.answer(answer.confirmation_token, caller.name)
     service.steps.begin("complete", caller.name)
     return _out(service.watch.refresh())
 
 
-def _question(service: GalleryService, caller: Caller) -> Question:
-    return Question(
-        question=f"Remove the vectors of {service.plan.old_model}? There is no way back.",
-        confirmation_token=service.confirmation.ask(caller.name),
-        expires_in_seconds=LASTS_SECONDS,
-    )
-
-
-def _out(seen: Snapshot) -> UpgradeOut:
-    run = seen.run
-    return UpgradeOut(
-        **{
-            **seen.status.to_dict(),
-            "holds": [HoldOut(**hold.to_dict()) for hold in seen.status.holds],
-            "run": RunOut(**asdict(run), running=run.running) if run else None,
-        }
-    )
+def _out(seen: Snapshot) -> dict[str, Any]:
+    return {**asdict(seen.status), "share": seen.status.share, "run": seen.run}

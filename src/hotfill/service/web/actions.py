@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
-    from hotfill.service.watch import Snapshot
+    from hotfill.service.snapshot import Snapshot
 
 _LABELS = {
     "start": "Start",
@@ -35,12 +35,14 @@ _ACCEPT_QUESTION = (
 class Action:
     """A button. step: the route of the API. main: the best thing to do now.
 
+    apart: there is no way back from it, so it stands apart from the others.
     question: asked before; None where nothing needs to be asked ("complete" asks by itself).
     """
 
     step: str
     label: str
     main: bool = False
+    apart: bool = False
     question: str | None = None
     retry_dead_letters: bool = False
     accept_gate: bool = False
@@ -62,6 +64,7 @@ def actions(seen: Snapshot, now: float, verification_lasts_seconds: float) -> li
             step,
             _label(step, seen),
             main=step == best,
+            apart=step == "complete",
             question=_QUESTIONS.get(step),
         )
         for step in sorted(steps, key=lambda step: step != best)

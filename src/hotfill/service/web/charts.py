@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from hotfill.service.web.words import count, percent
+from hotfill.formatting import count, percent
+from hotfill.service.web.quality import CANARY_WORDS, expected_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hotfill.service.measures import Composition, Latency
-    from hotfill.service.watch import Rates
+    from hotfill.service.measures import Composition, RecentLatency
+    from hotfill.service.snapshot import Rates, Snapshot
+    from hotfill.service.web.quality import Rehearsed
+    from hotfill.upgrade.journal.base import Fact
+
+_LEFT, _TOP, _WIDTH, _HEIGHT = 40, 10, 400, 150  # of a curve, in units of its drawing
 
 WHAT = ("embedded", "written", "visible")
 
@@ -88,19 +93,119 @@ def composition_plot(bins: Sequence[Composition]) -> Markup:
     ).format(said=said, dots=dots)
 
 
-def latency_range(latency: Latency, most_seconds: float) -> Markup:
-    """From the median to p99 as a bar with a mark at p95, on a common scale from 0."""
+def canary_plot(quality: Sequence[Fact]) -> Markup:
+    """Draw every figure of the canaries against the coverage, both from 0 to 1."""
+    lines = [
+        _line(
+            f"line-{name}",
+            [(f.body["coverage"], f.body[name]) for f in quality if f.body[name] is not None],
+            0.0,
+            1.0,
+        )
+        for name in CANARY_WORDS
+    ]
+    newest = quality[-1].body if quality else {}
+    said = "; ".join(
+        f"{said} {newest[name]:.2f}"
+        for name, said in CANARY_WORDS.items()
+        if newest.get(name) is not None
+    )
+    return _framed(f"Canaries: {said}", lines, ("1", "0.5", "0"))
 
-    def at(seconds: float) -> str:
-        return f"{100 * seconds / most_seconds:.2f}"
 
+def rehearsed_plot(rehearsed: Rehearsed, seen: Snapshot) -> Markup:
+    """Draw the rehearsed curve between both models, and mark where the upgrade is."""
+    values = [rehearsed.old, rehearsed.new, *(value for _, value in rehearsed.points)]
+    low, high = min(values), max(values)
+    margin = 0.12 * (high - low) or 0.5
+    low, high = low - margin, high + margin
+    expected = expected_now(rehearsed, seen)
+    x, y = _place(seen.coverage, expected, low, high)
+    parts = [
+        _level("old model", rehearsed.old, low, high),
+        _level("new model", rehearsed.new, low, high),
+        _line("line-rehearsed", rehearsed.points, low, high),
+        Markup('<circle class="dot" cx="{}" cy="{}" r="6"/>').format(f"{x:.1f}", f"{y:.1f}"),
+    ]
+    label = (
+        f"Rehearsed: from {rehearsed.old:.3f} to {rehearsed.new:.3f}; at "
+        f"{percent(seen.coverage)} coverage {expected:.3f} is expected"
+    )
+    return _framed(label, parts, (f"{high:.2f}", f"{(low + high) / 2:.2f}", f"{low:.2f}"))
+
+
+def latency_lines(history: Sequence[RecentLatency], limits: Sequence[float]) -> Markup:
+    """Median and p99 of the last minute's searches over time, with the limits as dashed lines.
+
+    limits: in seconds, of whichever percentiles.
+    """
+    most = max([*(each.p99_seconds for each in history), *limits])
+    began, span = history[0].at, max(history[-1].at - history[0].at, 1.0)
+
+    def height(seconds: float) -> str:
+        return f"{78 - 74 * seconds / most:.1f}"
+
+    lines = Markup("").join(
+        Markup('<polyline class="line-{}" points="{}"/>').format(
+            name,
+            " ".join(
+                f"{300 * (each.at - began) / span:.1f},{height(getattr(each, f'{name}_seconds'))}"
+                for each in history
+            ),
+        )
+        for name in ("p50", "p99")
+    )
+    levels = Markup("").join(
+        Markup('<path class="limit" d="M0 {y}H300"/>').format(y=height(each)) for each in limits
+    )
     return Markup(
-        '<svg class="range" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="track" y="4" width="100" height="2"/>'
-        '<rect class="fill-new" x="{p50}" y="2" width="{width}" height="6"/>'
-        '<rect class="mark" x="{p95}" y="0" width="0.8" height="10"/></svg>'
+        '<svg class="plot tall" viewBox="0 0 300 80" preserveAspectRatio="none" '
+        'aria-hidden="true"><path class="grid" d="M0 78H300"/>{}{}</svg>'
+    ).format(levels, lines)
+
+
+def _place(share: float, value: float, low: float, high: float) -> tuple[float, float]:
+    return _LEFT + _WIDTH * share, _TOP + _HEIGHT * (high - value) / (high - low)
+
+
+def _line(kind: str, points: Sequence[tuple[float, float]], low: float, high: float) -> Markup:
+    places = [_place(share, value, low, high) for share, value in points]
+    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return Markup('<polyline class="{}" points="{}"/>').format(kind, joined)
+
+
+def _level(name: str, value: float, low: float, high: float) -> Markup:
+    """Draw a dashed line across, with a name above it."""
+    x, y = _place(0.0, value, low, high)
+    return Markup(
+        '<polyline class="line-level" points="{},{} {},{}"/>'
+        '<g class="axis" aria-hidden="true"><text x="{}" y="{}">{}</text></g>'
+    ).format(x, f"{y:.1f}", x + _WIDTH, f"{y:.1f}", x + 4, f"{y - 5:.1f}", name)
+
+
+def _framed(label: str, parts: Sequence[Markup], scale: tuple[str, str, str]) -> Markup:
+    """Draw lines over a grid. scale: what stands at the top, the middle and the bottom."""
+    right, bottom, middle = _LEFT + _WIDTH, _TOP + _HEIGHT, _TOP + _HEIGHT // 2
+    across = Markup("").join(
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, bottom + 18, end, text)
+        for x, end, text in (
+            (_LEFT, "middle", "0"),
+            (_LEFT + _WIDTH // 2, "middle", "50"),
+            (right, "end", "100 %"),
+        )
+    )
+    up = Markup("").join(
+        Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(_LEFT - 6, y + 4, text)
+        for y, text in zip((_TOP, middle, bottom), scale, strict=True)
+    )
+    return Markup(
+        '<svg class="curve" viewBox="0 0 450 185" role="img" aria-label="{}">'
+        '<path class="grid" d="M{} {}H{}M{} {}H{}M{} {}H{}"/>{}'
+        '<g class="axis" aria-hidden="true">{}{}</g></svg>'
     ).format(
-        p50=at(latency.p50_seconds),
-        width=f"{100 * (latency.p99_seconds - latency.p50_seconds) / most_seconds:.2f}",
-        p95=at(latency.p95_seconds),
+        label,
+        *(_LEFT, _TOP, right, _LEFT, middle, right, _LEFT, bottom, right),
+        Markup("").join(parts),
+        across,
+        up,
     )

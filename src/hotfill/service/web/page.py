@@ -4,49 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hotfill._version import __version__
-from hotfill.service.web import charts, quality, story, words
+from hotfill.service.web import charts, phase_text, quality
 from hotfill.service.web.actions import actions, is_verified
+from hotfill.service.web.templates import render
 
 if TYPE_CHECKING:
-    from hotfill.service.rehearsed import Rehearsed
-    from hotfill.service.watch import Snapshot
+    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.web.quality import Rehearsed
     from hotfill.upgrade.plan import Plan
 
 TITLES = (
     ("now", "Phase and next step"),
     ("holds", "Holds"),
     ("coverage", "Coverage"),
-    ("rates", "Rates"),
-    ("quality", "Quality"),
     ("latency", "Search latency"),
-    ("letters", "Dead letters"),
+    ("rates", "Rates"),
     ("composition", "Hits by side"),
+    ("quality", "Quality"),
+    ("letters", "Dead letters"),
     ("journal", "Journal"),
 )
-"""The sections in their order, with what a screen reader calls them."""
-
-_templates = Environment(
-    loader=PackageLoader("hotfill.service.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters.update(
-    count=words.count,
-    rate=words.rate,
-    percent=words.percent,
-    milliseconds=words.milliseconds,
-    duration=words.duration,
-    clock=words.clock,
-    day=words.day,
-    moment=words.moment,
-    told=story.told,
-)
+"""The sections in their order, with what a screen reader calls them. Empty ones are not shown."""
 
 
 def page(
@@ -58,19 +39,16 @@ def page(
     has_tokens: bool,
 ) -> str:
     """Render the whole page."""
-    return _templates.get_template("page.html").render(
+    return render(
+        "page.html",
         old_model=plan.old_model,
         new_model=plan.new_model,
         sections=_safe(sections(seen, plan, rehearsed, may_operate=may_operate)),
         titles=TITLES,
+        may_operate=may_operate,
         has_tokens=has_tokens,
         version=__version__,
     )
-
-
-def login_page(*, failed: bool) -> str:
-    """Render the page that asks for a token."""
-    return _templates.get_template("login.html").render(failed=failed)
 
 
 def sections(
@@ -82,13 +60,13 @@ def sections(
     verified = is_verified(seen, seen.at, lasts)
     rates_now = seen.rates[-1] if seen.rates else None
     most_rate = max((getattr(each, w) for each in seen.rates for w in charts.WHAT), default=0.0)
-    most_seconds = max((each.p99_seconds for each in seen.latencies), default=1.0)
+    limits = _latency_limits(plan)
     values: dict[str, dict[str, Any]] = {
         "now": {
-            "line": story.line_of(status.phase),
-            "phase": story.name_of(status.phase),
-            "sentence": story.sentence(seen),
-            "next": story.next_sentence(seen, verified),
+            "line": phase_text.line_of(status.phase),
+            "phase": phase_text.name_of(status.phase),
+            "sentence": phase_text.sentence(seen),
+            "next": phase_text.next_sentence(seen, verified),
             "actions": actions(seen, seen.at, lasts),
             "may_operate": may_operate,
             "working": _working(seen),
@@ -102,16 +80,15 @@ def sections(
             "new_items": seen.new_items,
             "done": status.moved + status.skipped,
             "status": status,
-            "left": story.time_left(seen),
+            "left": phase_text.time_left(seen),
         },
         "quality": {
             "figures": quality.figures(seen),
             "at": float(seen.quality[-1].body["coverage"]) if seen.quality else 0.0,
-            "canaries": quality.canary_plot(seen.quality),
-            "guarded": plan.guarded,
+            "canaries": charts.canary_plot(seen.quality),
             "rehearsed": rehearsed,
             "expected": quality.expected_now(rehearsed, seen) if rehearsed else 0.0,
-            "curve": quality.rehearsed_plot(rehearsed, seen) if rehearsed else "",
+            "curve": charts.rehearsed_plot(rehearsed, seen) if rehearsed else "",
         },
         "rates": {
             "now": rates_now,
@@ -123,21 +100,23 @@ def sections(
         },
         "holds": {"holds": status.holds},
         "latency": {
-            "latencies": [
-                (each, charts.latency_range(each, most_seconds)) for each in seen.latencies
-            ],
+            "latencies": seen.latencies,
+            "lines": charts.latency_lines(seen.recent_latencies, [each for _, each in limits])
+            if len(seen.recent_latencies) > 1
+            else "",
+            "recent": seen.recent_latencies[-1] if seen.recent_latencies else None,
+            "limits": limits,
+            "cost": phase_text.cost_sentence(seen),
         },
         "composition": {
             "plot": charts.composition_plot(seen.compositions),
             "any": bool(seen.compositions),
         },
         "letters": {"letters": seen.dead_letters[::-1], "number": status.dead_letters},
-        "journal": {"facts": seen.facts[::-1]},
+        "journal": {"facts": [(fact.at, phase_text.fact_text(fact)) for fact in seen.facts[::-1]]},
     }
-    rendered = {
-        name: _templates.get_template(f"{name}.html").render(**values[name]) for name, _ in TITLES
-    }
-    return {**rendered, "announcement": story.announcement(seen)}
+    rendered = {name: render(f"{name}.html", **values[name]).strip() for name, _ in TITLES}
+    return {**rendered, "announcement": phase_text.announcement(seen)}
 
 
 def _working(seen: Snapshot) -> str:
@@ -145,6 +124,16 @@ def _working(seen: Snapshot) -> str:
     if seen.run is None or not seen.run.running:
         return ""
     return "held" if any(h.kind != "postponed" for h in seen.status.holds) else "at work"
+
+
+def _latency_limits(plan: Plan) -> list[tuple[str, float]]:
+    """List the percentiles that the plan limits, with the limits in seconds."""
+    found = []
+    for name, limit in plan.limits.items():
+        percentile = name.removeprefix("search_").removesuffix("_milliseconds")
+        if name == f"search_{percentile}_milliseconds":
+            found.append((percentile, limit / 1000))
+    return found
 
 
 def _safe(rendered: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A gallery some of whose sides are codes: the store underneath, and beside it a file of codes."""
+"""A gallery some of whose sides are codes: an inner store, and files of codes."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_ids
 from hotfill.errors import ConfigError
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits
-from hotfill.stores.coded.pointers import is_pointer_space, pointer_space, to_pointers, to_slots
-from hotfill.stores.coded.side import CodeSide
+from hotfill.locks import FolderLock, ReadWriteLock
+from hotfill.stores.base import Found, Gallery, Hits, check_space
+from hotfill.stores.coded.side import (
+    CodeSide,
+    is_pointer_space,
+    pointer_space,
+    to_pointers,
+    to_slots,
+)
 from hotfill.stores.coded.slot_file import record_of
 from hotfill.stores.filters import matches
-from hotfill.stores.folder_lock import FolderLock
-from hotfill.stores.inputs import check_move, check_search, check_space, check_upsert
-from hotfill.stores.room import check_room
-from hotfill.stores.turns import Turns
+from hotfill.stores.folder import check_room
+from hotfill.vectors import Checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import ItemState, Metadata, Page, Where
+    from hotfill.stores.base import Capabilities, ItemState, Page
     from hotfill.stores.coded.codec import Codec
+    from hotfill.stores.filters import Metadata, Where
     from hotfill.types import ModelId, Vectors
 
 _PAGE = 1000
-_CANDIDATES = 4  # so many times k are scored exactly: enough for all but ties, see binary.scan
+_CANDIDATES = 4  # this many times k are scored exactly: enough for all but ties, see binary.scan
 _LEAST_CANDIDATES = 200
 
 
 class CodedGallery(Gallery):
     """Any gallery, with the vectors of some spaces kept as codes of a few bytes.
 
-    An item's state, metadata and other vectors stay in the store underneath, and so does what
+    An item's state, metadata and other vectors stay in the inner store, and so does what
     decides on which side the item is. In the place of a code that store keeps a pointer of two
     numbers; the code itself is in a file in `folder`, which is written, durably, before the
-    pointer. So every promise of the store underneath holds for codes too, and a crash leaves at
+    pointer. So every promise of the inner store holds for codes too, and a crash leaves at
     most codes that nobody points to, whose slots are used again.
 
     In memory, per code: its bits again for the scan, its item's id and some 20 bytes.
@@ -51,10 +55,10 @@ class CodedGallery(Gallery):
     """
 
     def __init__(self, inner: Gallery, folder: str | Path, codecs: Sequence[Codec]) -> None:
-        """Open, or make, the codes beside a gallery, and take the gallery over.
+        """Open, or make, the codes of a gallery, and take the gallery over.
 
         folder: of the codes; one process at a time. codecs: of every space that is or will be
-            kept as codes; spaces of other models stay in the store underneath.
+            kept as codes; spaces of other models stay in the inner store.
         The first search or write reads the id of every item, and every code, once: some 20 seconds
         for a million. Then, or when it is read, a code that is damaged or another gallery's raises
         StoreError.
@@ -66,9 +70,9 @@ class CodedGallery(Gallery):
         self._folder.mkdir(parents=True, exist_ok=True)
         self._codecs = {codec.space: codec for codec in codecs}
         self._sides: dict[ModelId, CodeSide] = {}
-        self._loaded = False  # whether the sides know what the store underneath holds
+        self._loaded = False  # whether the sides know what the inner store holds
         # Searches wait for writes and the other way round, so an item in transit is never missed.
-        self._turns = Turns()
+        self._lock = ReadWriteLock()
         self._folder_lock = FolderLock(self._folder)
         try:
             for kept in inner.spaces:
@@ -81,7 +85,7 @@ class CodedGallery(Gallery):
 
     @property
     def capabilities(self) -> Capabilities:
-        """As the store underneath, but for one process."""
+        """Those of the inner store, but for one process."""
         return replace(self._inner.capabilities, snapshot_reads=True, many_processes=False)
 
     @property
@@ -90,105 +94,97 @@ class CodedGallery(Gallery):
         return tuple(self._outer(space) for space in self._inner.spaces)
 
     def vector_bytes(self, space: ModelId) -> int:
-        """As the store underneath; a code takes its record and the pointer to it."""
+        """As the inner store; a code takes its record and the pointer to it."""
         if space not in self._codecs:
             return self._inner.vector_bytes(space)
         record = record_of(self._codecs[space].row_bytes)
         return record.itemsize + self._inner.vector_bytes(pointer_space(space))
 
-    def add_space(self, model: ModelId) -> None:
-        """Make room for vectors, or for codes where there is a codec of the model."""
-        with self._turns.writing():
+    def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
+        there = self._inner._spaces_with([self._inner_space(model) for model in models])
+        return tuple(self._outer(space) for space in there)
+
+    def _add_space(self, model: ModelId) -> None:
+        with self._lock.writing():
             if model not in self._codecs:
                 self._inner.add_space(model)
             elif model not in self._sides:
                 side = CodeSide(self._folder, self._codecs[model])
                 self._inner.add_space(side.pointers)
-                self._sides = {**self._sides, model: side}  # others read it meanwhile
+                self._sides = {**self._sides, model: side}  # a copy: others may be reading
 
-    def drop_space(self, model: ModelId) -> None:
-        """Remove an unsearched space, and the file of its codes."""
-        with self._turns.writing():
-            self._inner.drop_space(self._as_kept(model))
+    def _drop_space(self, model: ModelId) -> None:
+        with self._lock.writing():
+            self._inner.drop_space(self._inner_space(model))
             if model in self._sides:
                 side = self._sides[model]
                 self._sides = {space: rest for space, rest in self._sides.items() if rest != side}
                 side.remove()
 
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
-        """Write items with new content. Raises InputError too, where vectors are no codes."""
-        retired = retired or {}
-        check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
+        """Raise InputError, too, where vectors are no codes."""
         with self._writing(item_ids) as fresh:
             return self._inner.upsert(
                 item_ids,
-                self._kept(item_ids, vectors, space, fresh),
-                space=self._as_kept(space),
+                self._to_keep(item_ids, vectors, space, fresh),
+                space=self._inner_space(space),
                 metadata=metadata,
-                retired={
-                    self._as_kept(model): self._kept(item_ids, rows, model, fresh)
-                    for model, rows in retired.items()
+                kept={
+                    self._inner_space(model): self._to_keep(item_ids, rows, model, fresh)
+                    for model, rows in kept.items()
                 },
             )
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist."""
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         self._inner.set_metadata(item_ids, metadata)
 
-    def delete(self, item_ids: Sequence[str]) -> int:
-        """Remove items from every space."""
-        check_ids(item_ids)
+    def _delete(self, item_ids: list[str]) -> int:
         with self._writing(item_ids):
             return self._inner.delete(item_ids)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space`; what a transform made is rounded to codes there.
-
-        Raises InputError too, where vectors that the model made are no codes.
-        """
-        check_move(self.spaces, item_ids, vectors, space, expected_versions)
+        """Round what a transform made to codes; raise InputError for others that are none."""
         transform = None if origin == space.fingerprint else origin
         with self._writing(item_ids) as fresh:
             rounded = transform is not None
             return self._inner.move(
                 item_ids,
-                self._kept(item_ids, vectors, space, fresh, rounded=rounded),
-                space=self._as_kept(space),
+                self._to_keep(item_ids, vectors, space, fresh, rounded=rounded),
+                space=self._inner_space(space),
                 expected_versions=expected_versions,
                 origin=transform,
             )
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
-        """Find the k best items of each side: in the store underneath, and among codes."""
         with self._searching():
-            ready = check_search(self.spaces, queries, k, where)
-            others = {space: queries[space] for space in ready if space not in self._sides}
+            others = {
+                space: Checked(rows, space)
+                for space, rows in queries.items()
+                if space not in self._sides
+            }
             found = self._inner.search(others, k, where=where) if others else {}
-            for space in ready:
+            for space, rows in queries.items():
                 if space in self._sides:
-                    found[space] = self._search_codes(self._sides[space], ready[space], k, where)
-            return {space: found[space] for space in ready}
+                    found[space] = self._search_codes(self._sides[space], rows, k, where)
+            return found
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
-        """Read the state of items."""
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         return [
             None
             if state is None
@@ -200,44 +196,39 @@ class CodedGallery(Gallery):
             for state in self._inner.get(item_ids)
         ]
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read vectors of items in a space; codes are decoded."""
-        with self._turns.reading():
-            check_space(self.spaces, space)
-            found = self._inner.vectors(item_ids, self._as_kept(space))
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
+        with self._lock.reading():
+            check_space(self._spaces_with([space]), space)
+            found = self._inner.vectors(item_ids, self._inner_space(space))
             if space not in self._sides:
                 return found
             side, slots = self._sides[space], to_slots(found.vectors)
             side.check(found.item_ids, slots)
             return replace(found, vectors=side.read(slots))
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
-        """List items searched in `space`, in the order of the store underneath."""
-        kept = self._as_kept(space)
-        page = self._inner.scan(kept, after=after, limit=limit)
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
+        inner = self._inner_space(space)
+        page = self._inner.scan(inner, after=after, limit=limit)
         return replace(
-            page, origins=tuple(self._outer_origin(kept, origin) for origin in page.origins)
+            page, origins=tuple(self._outer_origin(inner, origin) for origin in page.origins)
         )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
-        """Count the items searched in `space`."""
-        kept = self._as_kept(space)
-        own = kept.fingerprint if origin == space.fingerprint else origin
-        return self._inner.count(kept, origin=own)
+    def _count(self, space: ModelId, origin: str | None) -> int:
+        inner = self._inner_space(space)
+        own = inner.fingerprint if origin == space.fingerprint else origin
+        return self._inner.count(inner, origin=own)
 
-    def optimise(self) -> None:
-        """Let the store underneath tidy up."""
+    def _optimise(self) -> None:
         self._inner.optimise()
 
-    def close(self) -> None:
-        """Release the store underneath and the codes."""
-        with self._turns.writing():
+    def _close(self) -> None:
+        with self._lock.writing():
             self._release()
 
     # Names; also asked for outside the lock ---------------------------------------------------
 
-    def _as_kept(self, space: ModelId) -> ModelId:
-        """Name a space as the store underneath knows it."""
+    def _inner_space(self, space: ModelId) -> ModelId:
+        """Name a space as the inner store knows it."""
         return self._sides[space].pointers if space in self._sides else space
 
     def _outer(self, kept: ModelId) -> ModelId:
@@ -246,21 +237,21 @@ class CodedGallery(Gallery):
     def _outer_origin(self, kept: ModelId, origin: str) -> str:
         return self._outer(kept).fingerprint if origin == kept.fingerprint else origin
 
-    # Turns ------------------------------------------------------------------------------------
+    # Locks ------------------------------------------------------------------------------------
 
     @contextmanager
     def _searching(self) -> Iterator[None]:
         """Be one of those who search, when it is known whose the codes are."""
         while True:
-            with self._turns.reading():
+            with self._lock.reading():
                 if self._loaded:
                     yield
                     return
-            with self._turns.writing():
+            with self._lock.writing():
                 self._load()
 
     def _load(self) -> None:
-        """Learn from the store underneath whose the codes are, unless it is known."""
+        """Learn from the inner store whose the codes are, unless it is known."""
         if self._loaded:
             return
         for side in self._sides.values():
@@ -295,7 +286,7 @@ class CodedGallery(Gallery):
 
         Gives a mapping to note the slots in that are written for them.
         """
-        with self._turns.writing():
+        with self._lock.writing():
             self._load()
             fresh: dict[ModelId, NDArray[np.int64]] = {}
             before = {space: self._slots_of(side, item_ids) for space, side in self._sides.items()}
@@ -319,7 +310,7 @@ class CodedGallery(Gallery):
         found = self._inner.vectors(item_ids, side.pointers)
         return dict(zip(found.item_ids, to_slots(found.vectors).tolist(), strict=True))
 
-    def _kept(
+    def _to_keep(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
@@ -327,14 +318,14 @@ class CodedGallery(Gallery):
         fresh: dict[ModelId, NDArray[np.int64]],
         *,
         rounded: bool = False,
-    ) -> Vectors:
-        """Return what the store underneath keeps of vectors: themselves, or pointers to codes."""
+    ) -> Checked:
+        """Write codes, note their slots in `fresh`, and return what the inner store is to keep."""
         if space not in self._sides:
-            return vectors
+            return Checked(vectors, space)
         side = self._sides[space]
         check_room(self._folder, 0)
         fresh[space] = side.put(item_ids, vectors, rounded=rounded)
-        return to_pointers(fresh[space])
+        return Checked(to_pointers(fresh[space]), side.pointers)
 
     def _search_codes(self, side: CodeSide, queries: Vectors, k: int, where: Where | None) -> Hits:
         ids: list[tuple[str, ...]] = [()] * len(queries)

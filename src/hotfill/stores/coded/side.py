@@ -1,15 +1,19 @@
-"""One space of a gallery whose vectors are codes in a file, with the scan that finds them."""
+"""One space of a gallery whose vectors are codes in a file, with the scan that finds them.
+
+The inner store keeps a pointer in the place of a code: a vector of two numbers that says in which
+slot of the file the code is.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.coded.pointers import pointer_space
 from hotfill.stores.coded.slot_file import SlotFile
-from hotfill.stores.inputs import ready_vectors
+from hotfill.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,13 +22,48 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.coded.codec import Codec
-    from hotfill.types import Vectors
+    from hotfill.types import ModelId, Vectors
+
+
+_MARK = "; kept as codes"
+_HALF = 2**20  # float32 holds whole numbers up to 2^24 exactly
+
+
+def pointer_space(model: ModelId) -> ModelId:
+    """Name the space of the pointers to a space's codes."""
+    return replace(
+        model,
+        dimension=2,
+        metric="dot",  # so that no store changes the numbers
+        normalised=False,
+        preprocessing=model.preprocessing + _MARK,
+    )
+
+
+def is_pointer_space(model: ModelId) -> bool:
+    """Tell whether a space holds pointers."""
+    return model.dimension == 2 and model.preprocessing.endswith(_MARK)
+
+
+def to_pointers(slots: NDArray[np.int64]) -> Vectors:
+    """Write slot numbers, below 2^40, as float32 (n, 2); never zero, which stores refuse."""
+    high, low = np.divmod(slots, _HALF)
+    return np.stack([high, low + 1], axis=1).astype(np.float32)
+
+
+def to_slots(pointers: Vectors) -> NDArray[np.int64]:
+    """Read slot numbers back, int64 (n,)."""
+    whole = pointers.astype(np.int64)
+    return np.asarray(whole[:, 0] * _HALF + whole[:, 1] - 1)
+
+
+# One space of a gallery whose vectors are codes in a file, with the scan that finds them ---------
 
 
 class CodeSide:
     """Slots of codes: whose they are, which are searched, which are free.
 
-    All of this but the codes is in memory, and read from the store underneath by `load`.
+    All of this but the codes is in memory, and read from the inner store by `load`.
     Many threads may read and search at once, or one may write; the gallery sees to it.
     """
 
@@ -120,7 +159,7 @@ class CodeSide:
         """Read vectors, float32 (n, dimension), of unit length."""
         if not len(slots):
             return np.empty((0, self.space.dimension), np.float32)
-        return ready_vectors(self._codec.unpack(self._file.read(slots)), self.space, None)
+        return unit(self._codec.unpack(self._file.read(slots)))
 
     def candidates(self, queries: Vectors, k: int) -> list[tuple[list[str], NDArray[np.float32]]]:
         """Find about the k best of each query; their ids and exact cosines, best first."""
@@ -143,7 +182,7 @@ class CodeSide:
         self, query: NDArray[np.float32], slots: NDArray[np.int64]
     ) -> tuple[list[str], NDArray[np.float32]]:
         rows = self._codec.unpack(self._file.read(slots))
-        scores = rows @ query / np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        scores = unit(rows) @ query
         order = np.argsort(-scores, kind="stable")
         return [self._owners[slot] or "" for slot in slots[order].tolist()], scores[order]
 

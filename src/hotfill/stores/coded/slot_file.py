@@ -26,7 +26,7 @@ _LEAST_SLOTS = 1024
 
 
 def record_of(row_bytes: int) -> np.dtype[np.void]:
-    """Lay out a record: a code of so many bytes, and its sum."""
+    """Lay out a record: a code of `size` bytes, and its sum."""
     return np.dtype([("code", "u1", (row_bytes,)), ("sum", "<u4")])
 
 

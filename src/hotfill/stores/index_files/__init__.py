@@ -1,4 +1,4 @@
-"""Galleries in index files: FAISS in memory, and an SQLite file beside it that nothing outlives."""
+"""Galleries in index files: SQLite has the truth, and indexes of FAISS are rebuilt from it."""
 
 from hotfill.stores.index_files.gallery import IndexFilesGallery
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.index_files.built import faiss
+from hotfill.stores.index_files.index import faiss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def fill_from_index(
 ) -> None:
     """Make a gallery of what an index file holds.
 
-    It is made beside its place and put there when it is whole, so that a crash leaves none.
+    It is made next to its place and put there when it is whole, so that a crash leaves none.
     """
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty: name a folder that is")

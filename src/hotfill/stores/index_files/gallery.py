@@ -8,29 +8,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.folder_lock import locked, new_folder
+from hotfill.locks import locked
+from hotfill.stores.base import (
+    Capabilities,
+    Found,
+    Gallery,
+    Hits,
+    ItemState,
+    Page,
+    check_space,
+    check_unsearched,
+)
+from hotfill.stores.folder import check_room, new_folder
 from hotfill.stores.index_files.adoption import fill_from_index
-from hotfill.stores.index_files.loading import (
+from hotfill.stores.index_files.sides import (
     TRUTH,
+    Sides,
     build_index,
     remove_other_files,
     wants_index,
 )
-from hotfill.stores.index_files.sides import Sides
 from hotfill.stores.index_files.truth import Truth, make
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_space,
-    check_unsearched,
-    check_upsert,
-)
-from hotfill.stores.room import check_room
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -39,16 +38,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.folder_lock import FolderLock
-    from hotfill.stores.index_files.built import Kind
+    from hotfill.locks import FolderLock
+    from hotfill.stores.filters import Metadata, Where
+    from hotfill.stores.index_files.index import Kind
     from hotfill.types import ModelId, Vectors
 
 
 class IndexFilesGallery(Gallery):
     """A gallery in a folder. Make it with `create`, come back to it with `open`.
 
-    All vectors that are searched live in memory, beside the ids; opening reads them. In the
+    All vectors that are searched live in memory, with the ids; opening reads them. In the
     folder: `truth.sqlite`, which has everything that was acknowledged and survives the killing of
     the process and a power cut; `index-*.faiss`, built by `optimise` so that opening need not
     build them again, and of no consequence when lost; `lock` (one process at a time).
@@ -58,7 +57,6 @@ class IndexFilesGallery(Gallery):
         """Use `create` or `open`."""
         self._folder, self._folder_lock = folder, lock
         self._kind, self._ef = kind, ef
-        self._closed = False
         self._lock = RLock()  # held by everything but searches: the truth is theirs
         self._optimising = Lock()
         self._truth = Truth(folder / TRUTH)
@@ -136,7 +134,7 @@ class IndexFilesGallery(Gallery):
         index_file: read, and neither altered nor needed afterwards; see `adoption` for the kinds.
         ids_file: the items' ids in the order in which they were added, as `adoption.read_ids`
             says. Without it the index's own labels are the ids, or else its row numbers.
-        Again is harmless; so is a crash half-way. Other options: as for `create`.
+        Idempotent, also after a crash half-way. Other options: as for `create`.
         Raises StoreError and InputError when the files do not fit the model or each other.
         """
         folder = Path(path)
@@ -166,54 +164,42 @@ class IndexFilesGallery(Gallery):
         """The spaces, oldest first."""
         return tuple(self._truth.spaces)
 
-    def add_space(self, model: ModelId) -> None:
-        """Make a table for the vectors of a model, and an empty side."""
+    def _add_space(self, model: ModelId) -> None:
         with self._lock:
             self._ready_to_write(0)
             if model not in self.spaces:
                 self._truth.add_space(model)
                 self._sides.add(model)
 
-    def drop_space(self, model: ModelId) -> None:
-        """Remove an unsearched space with its retired vectors."""
+    def _drop_space(self, model: ModelId) -> None:
         with self._lock:
             self._check_open()
-            if model not in self.spaces:
-                return
-            check_unsearched(model, self.count(model))
+            check_unsearched(model, self._count(model, None))
             self._truth.drop_space(model)
             self._sides.drop(model)
             remove_other_files(self._folder, self._truth)
 
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
-        """Write items with new content."""
         with self._lock:
-            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            self._ready_to_write(rows.nbytes * (1 + len(old_rows)))
+            self._ready_to_write(vectors.nbytes * (1 + len(kept)), space, *kept)
             versions = self._clock.take(len(item_ids))
-            self._truth.write(item_ids, versions, space, {space: rows, **old_rows}, metadata)
-            self._sides.put(item_ids, rows, space)
+            self._truth.write(item_ids, versions, space, {space: vectors, **kept}, metadata)
+            self._sides.put(item_ids, vectors, space)
             return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         with self._lock:
             self._ready_to_write(0)
             self._truth.set_metadata(item_ids, metadata)
 
-    def delete(self, item_ids: Sequence[str]) -> int:
-        """Remove items from every space."""
-        check_ids(item_ids)
+    def _delete(self, item_ids: list[str]) -> int:
         with self._lock:
             self._ready_to_write(0)
             there = self._truth.rows(item_ids)
@@ -221,41 +207,35 @@ class IndexFilesGallery(Gallery):
             self._sides.remove(there)
             return len(there)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space`; their earlier vector stays in the truth."""
         own = space.fingerprint
-        origin = origin or own
         with self._lock:
-            rows, expected = check_move(self.spaces, item_ids, vectors, space, expected_versions)
-            self._ready_to_write(rows.nbytes)
+            self._ready_to_write(vectors.nbytes, space)
             found = self._truth.rows(item_ids)
             moved = np.zeros(len(item_ids), dtype=np.bool_)
-            for at, (item_id, version) in enumerate(zip(item_ids, expected.tolist(), strict=True)):
+            for at, item_id in enumerate(item_ids):
                 row = found.get(item_id)
-                if row is not None and row.version == version:
+                if row is not None and row.version == expected_versions[at]:
                     # The model's own vector is better than any transform's.
                     moved[at] = origin == own or not (row.space == space and row.origin == own)
             going = [item_ids[at] for at in np.flatnonzero(moved).tolist()]
             if going:
                 numbers = [found[item_id].number for item_id in going]
-                self._truth.move(numbers, space, origin, rows[moved])
-                self._sides.put(going, rows[moved], space)
+                self._truth.move(numbers, space, origin, vectors[moved])
+                self._sides.put(going, vectors[moved], space)
             return moved
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
         """Search all sides in one turn; a filter is looked up in the truth just before."""
-        self._check_open()
-        ready = check_search(self.spaces, queries, k, where)
         passing = None
         if where:
             with self._filtering:
@@ -263,10 +243,9 @@ class IndexFilesGallery(Gallery):
         if self._sides.behind:
             with self._lock:
                 self._sides.catch_up()
-        return self._sides.search(ready, k, self._ef, passing)
+        return self._sides.search(queries, k, self._ef, passing)
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
-        """Read the state of items."""
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         with self._lock:
             self._check_open()
             rows = self._truth.rows(item_ids)
@@ -277,8 +256,7 @@ class IndexFilesGallery(Gallery):
             for item_id in item_ids
         ]
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched or retired vectors from the truth."""
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
         with self._lock:
             self._check_open()
             check_space(self.spaces, space)
@@ -290,9 +268,8 @@ class IndexFilesGallery(Gallery):
             space.dimension,
         )
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
-        """List items searched in `space`, in the order in which they first came."""
-        check_limit(limit)
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
+        """List in the order in which the items first came."""
         try:
             last = -1 if after is None else int(after)
         except ValueError as error:
@@ -308,19 +285,17 @@ class IndexFilesGallery(Gallery):
             cursor=str(rows[-1][0]) if len(rows) == limit else None,
         )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
-        """Count the items searched in `space`."""
+    def _count(self, space: ModelId, origin: str | None) -> int:
         with self._lock:
             self._check_open()
             check_space(self.spaces, space)
             self._sides.catch_up()
             return self._sides.size(space) if origin is None else self._truth.count(space, origin)
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Build indexes over large sides, and give unused pages of the truth back to the disk.
 
-        Searches and writes go on while an index is built. It takes memory for the side's vectors
-        twice more until it is done.
+        Building takes memory for the side's vectors twice more until it is done.
         """
         with self._optimising:
             for space in self.spaces:
@@ -341,22 +316,18 @@ class IndexFilesGallery(Gallery):
                 remove_other_files(self._folder, self._truth)
                 self._truth.tidy()
 
-    def close(self) -> None:
-        """Release the folder."""
+    def _close(self) -> None:
         with self._lock, self._filtering:
-            if not self._closed:
-                self._closed = True
-                self._filters.close()
-                self._truth.close()
-                self._folder_lock.release()
+            self._filters.close()
+            self._truth.close()
+            self._folder_lock.release()
 
     # Inside the lock
 
-    def _ready_to_write(self, n_bytes: int) -> None:
+    def _ready_to_write(self, n_bytes: int, *spaces: ModelId) -> None:
+        """Raise unless there is room and the spaces are still there; bring the sides up to date."""
         self._check_open()
+        for space in spaces:
+            check_space(self.spaces, space)
         check_room(self._folder, n_bytes)
         self._sides.catch_up()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"{self._folder} is closed: open it again")

@@ -1,6 +1,6 @@
 """The truth of a gallery: one SQLite file with all that was ever acknowledged.
 
-Each space has a table of vectors, searched and retired alike, so a move writes one vector and one
+Each space has a table of vectors, searched and kept alike, so a move writes one vector and one
 number. `changed` counts transactions: an index built at some count knows by it what came later.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import StoreError
-from hotfill.stores.index_files.conditions import document, where_sql
+from hotfill.stores.filters import Range, alternatives, kind_of
 from hotfill.stores.sqlite_file import connect, transaction, translated
 from hotfill.types import ModelId
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.filters import Metadata, Scalar, Where
     from hotfill.types import Vectors
+
 
 _FORMAT = 1  # kept in SQLite's user_version
 _APPLICATION = 0x686F7478  # marks the file as ours in SQLite's application_id
@@ -198,7 +199,7 @@ class Truth:
         }
 
     def vectors(self, numbers: Sequence[int], space: ModelId) -> dict[int, NDArray[np.float32]]:
-        """Read vectors of items in a space by the items' numbers, searched or retired."""
+        """Read vectors of items in a space by the items' numbers, searched or kept."""
         found: dict[int, bytes] = {}
         table = f"vectors_{self._spaces[space]}"
         for start in range(0, len(numbers), _AT_ONCE):
@@ -277,7 +278,7 @@ class Truth:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """See one moment, whatever others write meanwhile."""
+        """See one moment, whatever others write."""
         with translated(self._path):
             self._db.execute("BEGIN")
             try:
@@ -356,3 +357,67 @@ def make(path: Path) -> None:
             db.executescript(_TABLES)
         finally:
             db.close()
+
+
+# Filters over metadata kept as JSON; `hotfill.stores.filters` says what they mean ---------------
+
+_NUMBERS = "json_type(metadata, ?) IN ('integer', 'real')"
+_VALUE = "json_extract(metadata, ?)"
+_CONDITIONS = {
+    bool: "json_type(metadata, ?) IN ({marks})",
+    str: f"json_type(metadata, ?) IS 'text' AND {_VALUE} IN ({{marks}})",
+    float: f"{_NUMBERS} AND {_VALUE} IN ({{marks}})",
+}
+
+
+def where_sql(where: Where) -> tuple[str, list[Any]]:
+    """Translate a checked filter: a condition and its parameters."""
+    conditions, values = ["1"], []
+    for key, wanted in where.items():
+        condition, more = _condition(_path(key), wanted)
+        conditions.append(condition)
+        values += more
+    return " AND ".join(f"({condition})" for condition in conditions), values
+
+
+def document(metadata: Metadata) -> str:
+    """Return metadata as it is kept."""
+    return json.dumps(dict(metadata), ensure_ascii=False)
+
+
+def _condition(path: str, wanted: Scalar | Sequence[Scalar] | Range) -> tuple[str, list[Any]]:
+    values: list[Any]
+    if isinstance(wanted, Range):
+        conditions = [_NUMBERS]
+        values = [path]
+        for sign, bound in ((">=", wanted.at_least), ("<=", wanted.at_most)):
+            if bound is not None:
+                conditions.append(f"{_VALUE} {sign} ?")
+                values += [path, _number(bound)]
+        return " AND ".join(conditions), values
+    either: list[str] = []
+    values = []
+    for kind, condition in _CONDITIONS.items():
+        alike = [value for value in alternatives(wanted) if kind_of(value) is kind]
+        if alike:
+            marks = ",".join("?" * len(alike))
+            either.append(condition.format(marks=marks))
+            values += [path] * condition.count("metadata, ?") + [
+                str(value).lower() if kind is bool else value for value in alike
+            ]
+    return " OR ".join(f"({condition})" for condition in either) or "0", values
+
+
+def _number(bound: float) -> float:
+    """Return what SQLite can be given: it has no whole numbers of more than 64 bits."""
+    if abs(bound) < 2**63:
+        return bound
+    try:
+        return float(bound)
+    except OverflowError:
+        return float("inf") if bound > 0 else float("-inf")
+
+
+def _path(key: str) -> str:
+    # In quotes a dot or bracket is part of the name; the name is compared as it is written there.
+    return f"$.{json.dumps(key, ensure_ascii=False)}"

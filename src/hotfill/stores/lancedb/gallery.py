@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from threading import RLock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.folder_lock import locked
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_space,
+from hotfill.locks import locked
+from hotfill.stores.base import (
+    Capabilities,
+    Found,
+    Gallery,
+    Hits,
+    ItemState,
+    Page,
     check_unsearched,
-    check_upsert,
 )
-from hotfill.stores.lancedb.adoption import stamp_table
-from hotfill.stores.lancedb.conditions import is_number
-from hotfill.stores.lancedb.failures import translated
-from hotfill.stores.lancedb.layout import ORIGIN, new_schema, pa
-from hotfill.stores.lancedb.opening import (
+from hotfill.stores.lancedb.client import (
     checked_folder,
     connect,
+    existing_table,
     has_table,
     lock_folder,
     open_table,
+    translated,
 )
-from hotfill.stores.lancedb.searching import search_side
+from hotfill.stores.lancedb.filter import is_number, text
+from hotfill.stores.lancedb.layout import ORIGIN, new_schema, pa, stamp_table
+from hotfill.stores.lancedb.row_builder import (
+    metadata_columns,
+    moved_columns,
+    replaced,
+    written_rows,
+)
+from hotfill.stores.lancedb.snapshot import Walk, search_side
 from hotfill.stores.lancedb.table import Table
-from hotfill.stores.lancedb.walking import Walk
-from hotfill.stores.lancedb.writing import metadata_columns, moved_columns, replaced, written_rows
 from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
@@ -45,9 +47,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.locks import FolderLock
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.folder_lock import FolderLock
-    from hotfill.stores.lancedb.reading import Snapshot
+    from hotfill.stores.lancedb.snapshot import Snapshot
     from hotfill.types import ModelId, Vectors
 
 
@@ -58,18 +60,16 @@ class LanceDBGallery(Gallery):
     at one version of the table from beginning to end; writes do not disturb them. A vector that is
     no longer searched stays in its column until its space is dropped.
 
-    One process at a time writes, which a lock beside the table sees to; programs that know nothing
+    One process at a time writes, which a lock next to the table sees to; programs that know nothing
     of hotfill may read the table at any time, and must not write to it.
     """
 
     def __init__(self, folder: Path, table: str, lock: FolderLock, *, exact: bool) -> None:
         """Use `create`, `adopt` or `open`."""
-        self._where = f"the table {table} in {folder}"
         self._folder_lock = lock
         self._exact = exact
-        self._closed = False
-        self._lock = RLock()  # held by everything but searches and reads of states and vectors
-        self._walk = Walk()
+        self._lock = RLock()  # held by writes; searches and reads look at one version
+        self._walk, self._walk_lock = Walk(), Lock()
         self._table = Table(folder, table, exact=exact)
         self._clock = LastingClock(self._seen.layout.ceiling, self._table.raise_ceiling)
 
@@ -87,7 +87,7 @@ class LanceDBGallery(Gallery):
         exact: compare with every vector, whether there is an index or not.
         Raises StoreError when there is such a table.
         """
-        folder = checked_folder(path)
+        folder = checked_folder(path, table)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(lock_folder(folder, table)) as lock:
             database = connect(folder)
@@ -108,7 +108,7 @@ class LanceDBGallery(Gallery):
         vector_column: str = "vector",
         exact: bool = False,
     ) -> Self:
-        """Take over a table that is there: note that `model` made its vectors. Again is harmless.
+        """Take over a table that is there: note that `model` made its vectors. Idempotent.
 
         id_column: of texts or whole numbers, unique. vector_column: of the model's dimension,
             float32 or float16. Columns of texts, numbers and booleans are its metadata.
@@ -116,9 +116,7 @@ class LanceDBGallery(Gallery):
         columns to it. A row without a vector is no item.
         Raises StoreError when the table does not fit.
         """
-        folder = checked_folder(path)
-        if not folder.is_dir():
-            raise StoreError(f"there is no folder {folder}")
+        folder = existing_table(path, table)
         with locked(lock_folder(folder, table)) as lock:
             found = open_table(connect(folder), folder, table)
             stamp_table(found, model, name=table, id_column=id_column, vector_column=vector_column)
@@ -136,9 +134,7 @@ class LanceDBGallery(Gallery):
 
         Raises StoreError when there is no such gallery, StoreBusyError when a process has it.
         """
-        folder = checked_folder(path)
-        if not folder.is_dir():
-            raise StoreError(f"there is no folder {folder}")
+        folder = existing_table(path, table)
         with locked(lock_folder(folder, table)) as lock:
             return cls(folder, table, lock, exact=exact)
 
@@ -152,40 +148,34 @@ class LanceDBGallery(Gallery):
         """The spaces, oldest first."""
         return self._seen.layout.spaces
 
-    def add_space(self, model: ModelId) -> None:
-        """Add a stamped column for the vectors; to an adopted table first hotfill's own."""
+    def _add_space(self, model: ModelId) -> None:
         with self._lock:
             self._check_open()
             self._table.prepare()
             if model not in self.spaces:
                 self._table.add_space(model)
 
-    def drop_space(self, model: ModelId) -> None:
-        """Remove the column of an unsearched space."""
+    def _drop_space(self, model: ModelId) -> None:
         with self._lock:
             self._check_open()
-            if model not in self.spaces:
-                return
-            check_unsearched(model, self.count(model))
-            self._table.drop_space(model)
+            if model in self.spaces:
+                check_unsearched(model, self._count(model, None))
+                self._table.drop_space(model)
 
-    def upsert(
+    # Writing
+
+    def _upsert(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
-        """Write items with new content."""
         with self._lock:
-            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
             self._check_fit(item_ids)
-            with self._writing(rows.nbytes * (1 + len(old_rows)), len(item_ids)):
+            with self._writing(vectors.nbytes * (1 + len(kept)), len(item_ids)):
                 versions = self._clock.take(len(item_ids))
-                if not len(item_ids):
-                    return versions
                 self._table.make_columns(metadata)
                 layout = self._seen.layout
                 before = self._seen.rows(item_ids, layout.beside())
@@ -196,28 +186,23 @@ class LanceDBGallery(Gallery):
                     self._seen.places(before),
                     versions=versions,
                     space=space,
-                    vectors={space: rows, **old_rows},
+                    vectors={space: vectors, **kept},
                     metadata=metadata,
                 )
                 self._table.write(fresh, new=not len(before))
             return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
+    def _set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         with self._lock, self._writing(0, len(item_ids)):
             self._table.make_columns(metadata)
             layout = self._seen.layout
             rows = self._seen.rows(item_ids, layout.schema.names, layout.items())
             if len(rows):
                 given = dict(zip(item_ids, metadata, strict=True))
-                fresh = metadata_columns(layout, [given[name] for name in self._seen.places(rows)])
-                self._table.write(replaced(rows, fresh), new=False)
+                wanted = [given[item_id] for item_id in self._seen.places(rows)]
+                self._table.write(replaced(rows, metadata_columns(layout, wanted, rows)), new=False)
 
-    def delete(self, item_ids: Sequence[str]) -> int:
-        """Remove items from every space. Very many at once go in several commits."""
-        check_ids(item_ids)
+    def _delete(self, item_ids: Sequence[str]) -> int:
         with self._lock, self._writing(0, len(item_ids)):
             layout = self._seen.layout
             rows = self._seen.rows(item_ids, [layout.item_id], layout.items())
@@ -225,98 +210,75 @@ class LanceDBGallery(Gallery):
             self._table.delete(there)
             return len(there)
 
-    def move(
+    def _move(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space`; their earlier vector stays in its column."""
         own = space.fingerprint
-        origin = origin or own
         with self._lock:
-            ready, expected = check_move(self.spaces, item_ids, vectors, space, expected_versions)
             moved = np.zeros(len(item_ids), dtype=np.bool_)
-            with self._writing(ready.nbytes, len(item_ids)):
+            with self._writing(vectors.nbytes, len(item_ids)):
                 seen = self._seen
                 rows = seen.rows(item_ids, seen.layout.schema.names, seen.layout.items())
                 versions, spaces, origins = seen.own_columns(rows)
                 asked = {item_id: place for place, item_id in enumerate(item_ids)}
                 order = np.array([asked[name] for name in seen.places(rows)], dtype=np.int64)
-                going = versions == expected[order]
+                going = versions == expected_versions[order]
                 if origin != own:  # the model's own vector is better than any transform's
                     going &= ~((spaces == own) & (origins == own))
                 if going.any():
                     columns = moved_columns(
-                        seen.layout, int(going.sum()), space, origin, ready[order[going]]
+                        seen.layout, int(going.sum()), space, origin, vectors[order[going]]
                     )
                     fresh = replaced(rows.filter(pa.array(going)), columns)
                     self._table.write(fresh, new=False)
                     moved[order[going]] = True
             return moved
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    # Reading
+
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
-        """Search all sides in one version of the table."""
-        self._check_open()
         seen = self._seen
-        ready = check_search(seen.layout.spaces, queries, k, where)
         return {
             space: search_side(seen, space, rows, k, where, exact=self._exact)
-            for space, rows in ready.items()
+            for space, rows in queries.items()
         }
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
-        """Read the state of items."""
-        self._check_open()
+    def _get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         return self._seen.states(item_ids)
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read vectors from the column of a space."""
-        self._check_open()
-        seen = self._seen
-        check_space(seen.layout.spaces, space)
-        return seen.found(item_ids, space)
+    def _vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        return self._seen.found(item_ids, space)
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
-        """List items searched in `space`, in the order of their ids."""
-        check_limit(limit)
-        with self._lock:
-            self._check_open()
-            check_space(self.spaces, space)
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
+        with self._walk_lock:
             return self._walk.page(self._seen, space, after, limit)
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
-        """Count the items searched in `space`."""
-        self._check_open()
+    def _count(self, space: ModelId, origin: str | None) -> int:
         seen = self._seen
-        check_space(seen.layout.spaces, space)
         if origin is None:
             return seen.count(seen.layout.side(space))
         if not seen.layout.prepared:
             return seen.count(seen.layout.side(space)) if origin == space.fingerprint else 0
-        quoted = origin.replace("'", "''")
-        return seen.count(f"{seen.layout.side(space)} AND {ORIGIN} = '{quoted}'")
+        return seen.count(f"{seen.layout.side(space)} AND {ORIGIN} = {text(origin)}")
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Compact, build indexes where there are many items, and forget versions of long ago.
 
         Searches go on; writes wait while files are put together, and go on while an index of the
         vectors of 50,000 items or more is built. Writes see to the same from time to time.
         """
-        self._check_open()
         self._table.optimise(self._lock)
 
-    def close(self) -> None:
-        """Release the folder."""
+    def _close(self) -> None:
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._folder_lock.release()
+            self._folder_lock.release()
 
     @property
     def _seen(self) -> Snapshot:
@@ -333,7 +295,3 @@ class LanceDBGallery(Gallery):
             for item_id in item_ids:
                 if not is_number(item_id):
                     raise InputError(f"the table's ids are whole numbers; {item_id!r} is none")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"{self._where} is closed: open it again")

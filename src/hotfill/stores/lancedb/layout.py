@@ -9,24 +9,28 @@ hotfill_space    text. The fingerprint of the space where the item is searched; 
 hotfill_origin   text. What made the searched vector.
 
 A metadata key has a column for each kind of value that it ever had: a text, a whole number, a real
-number, a flag. Columns of an adopted table keep their names; those of other types are not touched.
+number, a flag. Columns of an adopted table keep their names; in one of structs a dot in a key goes
+one level down (`metadata.source`). Columns of other types are neither shown nor changed.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import StoreError
 from hotfill.extras import need
+from hotfill.stores.lancedb.client import translated
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hotfill.stores.base import Metadata, Scalar
+
 
 need("lancedb", "lancedb")  # brings pyarrow
 pa = need("pyarrow", "lancedb")
@@ -44,13 +48,16 @@ KINDS: Mapping[str, Any] = {
     "flag": pa.bool_(),
 }
 """The kinds of values that metadata has, and the types of columns made for them."""
+LARGEST: Mapping[str, float] = {"flag": 1, "whole": 2**63 - 1, "real": sys.float_info.max}
+"""How large numbers of each kind may be; not-a-number is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What the columns of one version of a table mean.
 
-    columns: of the vectors, per space, oldest first. metadata: per key and kind, the column.
+    columns: of the vectors, per space, oldest first. metadata: per key and kind, the column, and in
+        a column of structs the names of the fields below it.
     prepared: False while an adopted table is still as it was found; it has no column of ours then.
     ceiling: no content version above this one has been given out.
     """
@@ -58,7 +65,7 @@ class Layout:
     schema: Any
     item_id: str
     columns: Mapping[ModelId, str]
-    metadata: Mapping[str, Mapping[str, str]]
+    metadata: Mapping[str, Mapping[str, tuple[str, ...]]]
     prepared: bool
     ceiling: int
     _models: Mapping[str, ModelId] = field(repr=False)
@@ -103,15 +110,16 @@ class Layout:
         return [name for name in self.schema.names if name not in vectors]
 
     def metadata_columns(self) -> list[str]:
-        """The columns of metadata."""
-        return [name for kinds in self.metadata.values() for name in kinds.values()]
+        """The columns of metadata, or that have metadata in them."""
+        names = (path[0] for kinds in self.metadata.values() for path in kinds.values())
+        return list(dict.fromkeys(names))
 
 
 def layout_of(schema: Any, table: str) -> Layout:
     """Read a schema. Raises StoreError when the table carries no stamp."""
     stamped: list[tuple[int, ModelId, str]] = []
     item_id, ceiling = None, 0
-    metadata: dict[str, dict[str, str]] = {}
+    metadata: dict[str, dict[str, tuple[str, ...]]] = {}
     for column in schema:
         said = notes(column)
         if MODEL_NOTE in said:
@@ -121,10 +129,10 @@ def layout_of(schema: Any, table: str) -> Layout:
             item_id = column.name
         elif column.name == VERSION:
             ceiling = int(said.get(CEILING_NOTE, 0))
-        elif column.name not in OWN and (kind := kind_of_type(column.type)):
-            key = said.get(KEY_NOTE, column.name)
-            if not key.startswith("_") and '"' not in key:
-                metadata.setdefault(key, {})[kind] = column.name
+        elif column.name not in OWN:
+            for key, kind, path in _keys(column, said.get(KEY_NOTE, column.name)):
+                if not key.startswith("_") and not {'"', "\\"} & set(key):
+                    metadata.setdefault(key, {})[kind] = path
     if item_id is None or not stamped:
         raise StoreError(f"the table {table} is not a hotfill gallery: stamp it, or create one")
     columns = {model: name for _, model, name in sorted(stamped, key=lambda each: each[0])}
@@ -137,6 +145,18 @@ def layout_of(schema: Any, table: str) -> Layout:
         ceiling=ceiling,
         _models={model.fingerprint: model for model in columns},
     )
+
+
+def _keys(column: Any, key: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """List the metadata keys of a column: key, kind, names of the column and of fields below it."""
+    kind = kind_of_type(column.type)
+    if kind is not None:
+        yield key, kind, (column.name,)
+    elif pa.types.is_struct(column.type):
+        for field_ in column.type:
+            if not field_.name.startswith("_") and "." not in field_.name:
+                for inner, kind, path in _keys(field_, f"{key}.{field_.name}"):
+                    yield inner, kind, (column.name, *path)
 
 
 def new_schema(model: ModelId) -> Any:
@@ -204,6 +224,14 @@ def kind_of_type(type_: Any) -> str | None:
     return "flag" if pa.types.is_boolean(type_) else None
 
 
+def type_at(layout: Layout, path: Sequence[str]) -> Any:
+    """Return the type of a column, or of a field of structs in it."""
+    type_ = layout.schema.field(path[0]).type
+    for name in path[1:]:
+        type_ = type_.field(name).type
+    return type_
+
+
 def notes(column: Any) -> dict[str, str]:
     """Return what is noted at a column."""
     return {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
@@ -212,3 +240,87 @@ def notes(column: Any) -> dict[str, str]:
 def quoted(column: str) -> str:
     """Return a column's name as SQL takes it."""
     return "`" + column.replace("`", "``") + "`"
+
+
+# Adoption: a table that is there is looked at, stamped, and only later prepared ----------------
+
+
+def stamp_table(
+    table: Any, model: ModelId, *, name: str, id_column: str, vector_column: str
+) -> None:
+    """Note at two columns of a table what they are; nothing else of it changes.
+
+    Raises StoreError naming what does not fit. Idempotent.
+    """
+    schema = table.schema
+    if any(MODEL_NOTE in notes(column) for column in schema):
+        layout = layout_of(schema, name)
+        if model not in layout.spaces:
+            raise StoreError(
+                f"the table {name} is stamped with {', '.join(map(str, layout.spaces))} already; "
+                f"to get it to {model}, start an upgrade"
+            )
+        return
+    for wanted in (id_column, vector_column):
+        if wanted not in schema.names:
+            raise StoreError(
+                f"the table {name} has no column {wanted!r}; it has {', '.join(schema.names)}"
+            )
+    _check_ids(table, schema.field(id_column), name)
+    _check_vectors(schema.field(vector_column), model, name)
+    strange = [own for own in OWN if own in schema.names]
+    if strange:
+        raise StoreError(f"the table {name} has a column {strange[0]!r}, a name that hotfill uses")
+    with translated("stamp the table"):
+        table.update_field_metadata({"path": id_column, "metadata": {ROLE_NOTE: ID_ROLE}})
+        table.update_field_metadata({"path": vector_column, "metadata": stamp(model, 1)})
+
+
+def prepare(table: Any, layout: Layout) -> None:
+    """Add hotfill's columns to a table as it was found.
+
+    A crash may cut this anywhere: the last column tells that all is done. Idempotent.
+    """
+    model = layout.spaces[0]
+    there = table.schema.names
+    fresh = {VERSION: "cast(0 as bigint)", SPACE: f"'{model.fingerprint}'"}
+    with translated("add columns to the table"):
+        missing = {name: value for name, value in fresh.items() if name not in there}
+        if missing:
+            table.add_columns(missing)
+        empty = f"{quoted(layout.columns[model])} IS NULL"
+        if table.count_rows(empty):  # rows without a vector are no items
+            table.update(where=empty, values={SPACE: ""})
+        table.add_columns({ORIGIN: f"'{model.fingerprint}'"})
+
+
+def _check_ids(table: Any, column: Any, name: str) -> None:
+    textual = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not textual and not pa.types.is_signed_integer(column.type):
+        raise StoreError(
+            f"the table {name}: ids are texts or whole numbers; the column {column.name!r} is of "
+            f"type {column.type}"
+        )
+    with translated("look at the ids"):
+        rows = table.count_rows()
+        ids = table.search().select([column.name]).limit(max(rows, 1)).to_arrow()
+    ids = ids.column(column.name)
+    if ids.null_count or len(ids.unique()) != len(ids):
+        raise StoreError(
+            f"the table {name}: each row needs an id of its own; in the column {column.name!r} "
+            f"{ids.null_count} are empty and {len(ids) - len(ids.unique())} repeat another"
+        )
+
+
+def _check_vectors(column: Any, model: ModelId, name: str) -> None:
+    kind = column.type
+    fits = (
+        pa.types.is_fixed_size_list(kind)
+        and kind.list_size == model.dimension
+        and (pa.types.is_float32(kind.value_type) or pa.types.is_float16(kind.value_type))
+    )
+    if not fits:
+        raise StoreError(
+            f"the table {name}: the vectors of {model} need a column of type "
+            f"fixed_size_list<float>[{model.dimension}]; {column.name!r} is {kind}"
+        )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pymilvus import DataType
 
 from hotfill.errors import StoreBusyError, StoreError
-from hotfill.stores.milvus.failures import MissingCollectionError
+from hotfill.stores.milvus.server import MissingCollectionError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 10.0
 GONE_AFTER_SECONDS = 45.0  # without a sign of life
 _FREE, _NONE = "free", "0"
-_BEAT, _STAMP = "hotfill.beat", "hotfill.stamp"
+_BEAT, _STAMP, _OWNER = "hotfill.beat", "hotfill.stamp", "hotfill.owner"
 
 
 class Claim:
@@ -102,12 +102,23 @@ class Claim:
     @property
     def stamp(self) -> str | None:
         """The stamp, as text."""
-        description = self._server.describe(self._name) or {}
-        return (description.get("properties") or {}).get(_STAMP)
+        return self._properties().get(_STAMP)
 
     @stamp.setter
     def stamp(self, text: str) -> None:
         self._set({_STAMP: text})
+
+    @property
+    def owner(self) -> str:
+        """The upgrade that has the gallery, whichever process works at it; empty when none has."""
+        return self._properties().get(_OWNER) or ""
+
+    @owner.setter
+    def owner(self, name: str) -> None:
+        self._set({_OWNER: name})
+
+    def _properties(self) -> dict[str, str]:
+        return (self._server.describe(self._name) or {}).get("properties") or {}
 
     def check(self) -> None:
         """Raise StoreBusyError unless this process may write.

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
-from hotfill.stores.base import Capabilities, Gallery
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_space,
-    check_unsearched,
-    check_upsert,
-)
-from hotfill.stores.milvus import adoption, opening, reading, writing
+from hotfill.stores.base import Capabilities, Gallery, Hits, check_space, check_unsearched
+from hotfill.stores.milvus import items
 from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.items import Items
-from hotfill.stores.milvus.searching import search_side
-from hotfill.stores.milvus.server import MOST_HITS
+from hotfill.stores.milvus.rows import where_expression
+from hotfill.stores.milvus.server import MOST_HITS, Server, look
+from hotfill.stores.milvus.stamp import Stamp
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Found, Hits, ItemState, Metadata, Page, Where
-    from hotfill.stores.milvus.server import Server
-    from hotfill.stores.milvus.stamp import Space, Stamp
+    from hotfill.stores.base import Found, ItemState, Metadata, Page, Where
+    from hotfill.stores.milvus.stamp import Space
     from hotfill.types import ModelId, Vectors
+
 
 TIMEOUT_SECONDS = 60.0
 
@@ -45,36 +38,9 @@ class MilvusGallery(Gallery):
 
     Make it with `create`, take over a collection that is there with `adopt`, come back with `open`.
 
-    Each space is a collection of its own, because a collection of an older server takes no further
-    vectors. Each item is one row, in the collection of the side it is on; that row also keeps its
-    retired vectors. A move writes a whole row to the new side, then removes the one on the old
-    side. A small collection beside them, `NAME_hotfill_...`, has the stamp and says which process
-    has the gallery.
-
-    What holds, and why:
-
-    - Milvus has no conditional writes and no transactions. So one process at a time has a gallery
-      (see `claim`), and its lock makes moves and live writes of its threads take turns: that is the
-      compare-and-set. Another process is refused when it opens the gallery. A process that dies
-      gives way at once to one of the same machine, after 45 s to others. A process that was stopped
-      for longer than that and goes on finds out before its next write; a write that was on its
-      way at that moment may still arrive.
-    - A server shows a write to reads a moment later (200 ms by default). A row on an old side is
-      removed when the one on the new side can be seen, and when searches that began before have
-      ended: a search misses no item, whatever moves. It may find an item on the old side, or on
-      both, for up to a second after the move.
-    - `fresh`: searches wait until they see every write of this process, and every move done. That
-      costs them up to half a second while items move; without it they wait for nothing.
-      All other reads are always fresh.
-    - Killed anywhere, a process may leave items on two sides. `open` removes the earlier row: each
-      says since when it counts. What was acknowledged is never undone.
-    - Versions are nanoseconds of the clock of the machine that writes.
-
-    Limits: 16,384 hits for a query, 65,535 bytes for an item id. A row's retired vectors must fit
-    into 65,536 bytes of JSON: 12,000 numbers in all.
-
-    Tested against Milvus 2.3.5 and Milvus Lite 3.2.2, with pymilvus 3.0.2. Milvus Lite is for
-    trying things out: it searches slowly.
+    Each space is a collection of its own; each item is one row, in the collection of its side. One
+    process at a time has a gallery, and another is refused. docs/howto/milvus.md says what holds
+    and why, and names the limits.
     """
 
     def __init__(
@@ -83,9 +49,8 @@ class MilvusGallery(Gallery):
         """Use `create`, `adopt` or `open`."""
         self._server, self._claim, self._name = server, claim, name
         self._exact, self._fresh = exact, fresh
-        self._items = Items(server, claim, opening.stamp_of(claim, name))
+        self._items = Items(server, claim, Stamp.from_json(claim.stamp, name))
         self._clock = VersionClock()
-        self._closed = False
 
     @classmethod
     def create(
@@ -111,7 +76,7 @@ class MilvusGallery(Gallery):
             walk keeps. fresh: see the class. timeout_seconds: of one call.
         Raises StoreError when there is such a gallery, or when the server cannot be used.
         """
-        with opening.connected(
+        with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
         ) as server:
             claim = Claim.make(server, collection)
@@ -142,16 +107,16 @@ class MilvusGallery(Gallery):
         The collection must have a primary key that its users choose (text or whole number), one
         field of float vectors, called `vector`, and dynamic fields; no others. Metadata are the
         texts, numbers and booleans among the dynamic fields.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
         Other programs must not write to the collection while an upgrade runs: nothing tells hotfill
-        of it, and a vector that was changed meanwhile would be taken for the old one.
+        of it, and a vector that they change would be taken for the old one.
         """
-        with opening.connected(
+        with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
         ) as server:
-            space = adoption.look(server, collection, model, vector)
+            space = look(server, collection, model, vector)
             try:
                 claim = Claim.make(server, collection)
             except StoreError:
@@ -177,7 +142,7 @@ class MilvusGallery(Gallery):
         Options: as for `create`; `exact` is for spaces added from now on.
         Raises StoreError when there is none, StoreBusyError when a process has it.
         """
-        with opening.connected(
+        with _connected(
             location, collection, token=token, database=database, ef=ef, timeout=timeout_seconds
         ) as server:
             claim = Claim.take(server, collection)
@@ -194,25 +159,31 @@ class MilvusGallery(Gallery):
         return self
 
     def _adopted(self, space: Space) -> None:
-        stamp = opening.stamp_with(self._stamp, space, self._name)
+        stamp = self._stamp.with_adopted(space, self._name)
         if stamp != self._stamp:
             self._restamp(stamp)
         self._loaded()
 
     def _loaded(self) -> None:
-        opening.load(self._server, self._claim, self._stamp)
+        """Let the server load the collections, and bring items to one side after a crash."""
+        for space in self._stamp.spaces:
+            self._server.load(space)
+        if self._claim.torn:
+            items.one_side_each(self._server, self._stamp, self._claim.last_beat)
 
     @property
     def capabilities(self) -> Capabilities:
         """Item by item, one process; searches see what was true within the last moment."""
-        return Capabilities(atomic_move=False, snapshot_reads=False, many_processes=False)
+        return Capabilities(
+            atomic_move=False, snapshot_reads=False, many_processes=False, most_hits=MOST_HITS
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
         return self._stamp.models
 
-    def add_space(self, model: ModelId) -> None:
+    def _add_space(self, model: ModelId) -> None:
         """Make a collection for a model's vectors, then stamp the gallery."""
         with self._items.lock:
             if model not in self.spaces:
@@ -221,37 +192,37 @@ class MilvusGallery(Gallery):
                 self._server.create(stamp.space(model), exact=self._exact)
                 self._restamp(stamp)
 
-    def drop_space(self, model: ModelId) -> None:
-        """Drop the collection of an unsearched space. Its retired vectors are void from then on."""
-        with self._items.lock:
+    def _drop_space(self, model: ModelId) -> None:
+        """Drop the collection of an unsearched space. Its kept vectors are void from then on."""
+        with self._items.reading(None):
             if model not in self.spaces:
                 return
             self._claim.check()
-            check_unsearched(model, self.count(model))
             space = self._stamp.space(model)
+            check_unsearched(model, items.count(self._server, space, None))
             self._restamp(self._stamp.without_space(model))
             self._server.drop(space)
 
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
         """Write items with new content, each as one whole row."""
         with self._items.writing(item_ids):
-            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            writing.check_possible(item_ids, self._stamp)
+            for model in (space, *kept):
+                check_space(self.spaces, model)
+            items.check_possible(item_ids, self._stamp)
             versions = self._clock.take(len(item_ids))
             before = self._items.find(item_ids)
-            written = writing.written(
+            written = items.written(
                 item_ids,
-                rows,
+                vectors,
                 metadata,
-                old_rows,
+                kept,
                 versions,
                 space=space,
                 stamp=self._stamp,
@@ -260,18 +231,15 @@ class MilvusGallery(Gallery):
             self._items.put(self._stamp.space(space), written, before)
             return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
         with self._items.writing(item_ids):
             there = self._items.find(item_ids, vectors=True)
             for space in self._stamp.spaces:
-                self._items.put(space, writing.described(item_ids, metadata, space, there), {})
+                self._items.put(space, items.described(item_ids, metadata, space, there), {})
 
-    def delete(self, item_ids: Sequence[str]) -> int:
+    def _delete(self, item_ids: list[str]) -> int:
         """Remove rows."""
-        check_ids(item_ids)
         with self._items.writing(item_ids):
             there = self._items.find(item_ids)
             for space in self._stamp.spaces:
@@ -279,26 +247,25 @@ class MilvusGallery(Gallery):
                     self._items.remove(space, gone)
             return len(there)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`: write the new row, later remove the earlier one."""
         with self._items.writing(item_ids):
-            rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
+            check_space(self.spaces, space)
             target, now = self._stamp.space(space), time.time_ns()
             before = self._items.find(item_ids, vectors=True)
-            moved = writing.moved(
+            moved = items.moved(
                 item_ids,
-                rows,
-                versions,
+                vectors,
+                expected_versions,
                 target=target,
-                origin=origin or space.fingerprint,
+                origin=origin,
                 now=now,
                 before=before,
             )
@@ -306,51 +273,50 @@ class MilvusGallery(Gallery):
             there = {row.item_id for row in moved}
             return np.array([item_id in there for item_id in item_ids], dtype=np.bool_)
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
         """Search side by side."""
         if self._fresh:
             with self._items.lock:
                 self._items.settle()
         stamp = self._stamp
-        ready = check_search(stamp.models, queries, k, where)
-        if k > MOST_HITS:
-            raise InputError(f"k: Milvus gives at most {MOST_HITS} hits for a query, got {k}")
+        for model in queries:
+            check_space(stamp.models, model)
         with self._items.searches.one():
             return {
-                model: search_side(self._server, stamp.space(model), rows, k, where)
-                for model, rows in ready.items()
+                model: self._search_side(stamp.space(model), rows, k, where)
+                for model, rows in queries.items()
             }
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         """Read the state of items."""
         with self._items.reading(item_ids):
             there = self._items.find(item_ids)
-        return reading.states(item_ids, there)
+        return items.states(item_ids, there)
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched or retired vectors: both are in the item's row."""
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
+        """Read searched or kept vectors: both are in the item's row."""
         with self._items.reading(item_ids):
             check_space(self.spaces, space)
             where = self._stamp.space(space)
             there = self._items.find(item_ids, vectors=True)
-        return reading.vectors(item_ids, there, where)
+        return items.vectors(item_ids, there, where)
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         """List items searched in `space`, in the order of their keys."""
-        check_limit(limit)
         with self._items.reading(None):
             check_space(self.spaces, space)
-            return reading.page(self._server, self._stamp.space(space), after, limit)
+            items.check_cursor(after, self._stamp)
+            return items.page(self._server, self._stamp.space(space), after, limit)
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+    def _count(self, space: ModelId, origin: str | None) -> int:
         """Count the items searched in `space`."""
         with self._items.reading(None):
             check_space(self.spaces, space)
-            return reading.count(self._server, self._stamp.space(space), origin)
+            return items.count(self._server, self._stamp.space(space), origin)
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Settle what is pending; let a server seal and index what it holds in memory."""
         with self._items.lock:
             self._items.settle()
@@ -358,12 +324,9 @@ class MilvusGallery(Gallery):
         for space in spaces:
             self._server.flush(space)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Settle what is pending, let other processes have the gallery, disconnect."""
         with self._items.lock:
-            if self._closed:
-                return
-            self._closed = True
             settled = False
             try:
                 self._items.settle()
@@ -373,6 +336,32 @@ class MilvusGallery(Gallery):
                     self._claim.end(settled=settled)
                 finally:
                     self._server.close()
+
+    def _owner_after(self, owner: str) -> str:
+        with self._items.lock:
+            self._claim.check()
+            now = self._claim.owner or owner
+            self._claim.owner = now
+            return now
+
+    def _release_from(self, owner: str) -> None:
+        with self._items.lock:
+            if self._claim.owner == owner:
+                self._claim.owner = ""
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        with self._items.reading(None):
+            return items.remarks(self._server, self._stamp)
+
+    def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
+        condition = ""
+        if where:
+            condition = where_expression(where, adopted=space.adopted, lite=self._server.lite)
+        lists = self._server.search(space, queries, k, condition)
+        return Hits(
+            item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
+            scores=tuple(_scores([d for _, d in found], space.metric) for found in lists),
+        )
 
     # Inside the lock
 
@@ -384,3 +373,32 @@ class MilvusGallery(Gallery):
     @property
     def _stamp(self) -> Stamp:
         return self._items.stamp
+
+
+@contextmanager
+def _connected(
+    location: str,
+    collection: str,
+    *,
+    token: str,
+    database: str,
+    ef: int | None,
+    timeout: float,
+) -> Iterator[Server]:
+    """Connect for what the block opens; if that fails, disconnect. timeout: in seconds."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,149}", collection):
+        raise InputError(
+            f"collection: letters, digits and underscores, at most 150, got {collection!r}"
+        )
+    server = Server(location, token=token, database=database, timeout_seconds=timeout, ef=ef)
+    try:
+        yield server
+    except BaseException:
+        server.close()
+        raise
+
+
+def _scores(distances: Sequence[float], metric: str) -> NDArray[np.float32]:
+    values = np.array(distances, dtype=np.float32)
+    # Milvus's L2 is the square of the distance.
+    return -np.sqrt(np.maximum(values, 0)) if metric == "L2" else values

@@ -1,28 +1,43 @@
-"""The items of a gallery: found, written, removed, each on one side in the end."""
+"""The items of a gallery: found, written, removed, each on one side in the end.
+
+A server shows a write a moment later, and a process may die between two writes. `Pending` waits for
+the first, `one_side_each` repairs the second.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from contextlib import contextmanager
-from threading import RLock
+from dataclasses import replace
+from itertools import combinations
+from threading import Condition, RLock
 from typing import TYPE_CHECKING
 
-from hotfill.stores.milvus import repair
-from hotfill.stores.milvus.pending import Pending, Searches
-from hotfill.stores.milvus.server import ID_BYTES
+import numpy as np
+
+from hotfill.errors import InputError
+from hotfill.stores.base import Found, ItemState, Page
+from hotfill.stores.milvus.rows import Row, metadata_of, quoted, with_metadata
+from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS
+from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Metadata
     from hotfill.stores.milvus.claim import Claim
-    from hotfill.stores.milvus.rows import Row
     from hotfill.stores.milvus.server import Server
     from hotfill.stores.milvus.stamp import Space, Stamp
+    from hotfill.types import ModelId, Vectors
 
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _MOST_PENDING = 8_000  # items; then they are settled
 _LONGEST_PENDING = 1.0  # seconds; then the next write settles
+_PAGE = 1000
+_MARGIN_NS = 120 * 10**9  # before the last sign of life: much longer than anything stays pending
 
 
 class Items:
@@ -113,10 +128,306 @@ class Items:
         """Bring items to one side each after a write that failed, perhaps half-way."""
         if self.torn:
             self.settle()
-            repair.one_side_each(self._server, self.stamp, time.time())
+            one_side_each(self._server, self.stamp, time.time())
             self.torn = False
 
 
 def is_number(item_id: str) -> bool:
     """Tell whether an item can have its id as a whole number."""
     return _NUMBER.fullmatch(item_id) is not None and abs(int(item_id)) < 2**63
+
+
+class Pending:
+    """What was written and is not settled.
+
+    A server shows a write to reads a moment later (its time tick, 200 ms by default). An item that
+    goes from one side to another must be seen on the new one before it leaves the old one. So the
+    row on the old side is removed later, by `settle`, for many batches at once. All methods need
+    the gallery's lock.
+    """
+
+    def __init__(self, server: Server, searches: Searches) -> None:
+        self._server, self._searches = server, searches
+        self._written: set[Space] = set()
+        self._leaving: dict[Space, dict[str, None]] = {}
+        self._items: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def touches(self, item_ids: Iterable[str]) -> bool:
+        """Tell whether any of these items is not settled."""
+        return bool(self._items) and not self._items.isdisjoint(item_ids)
+
+    def wrote(self, space: Space, item_ids: Iterable[str]) -> None:
+        """Note rows that were written or removed."""
+        self._written.add(space)
+        self._items.update(item_ids)
+
+    def leaves(self, space: Space, item_ids: Iterable[str]) -> None:
+        """Note rows that are to be removed, because their items are on another side now."""
+        self._leaving.setdefault(space, {}).update(dict.fromkeys(item_ids))
+
+    def settle(self) -> None:
+        """Wait until reads see every write, remove what waits for that, wait for the removals.
+
+        Idempotent, after a failure too.
+        """
+        for space in self._written:
+            self._server.wait(space)
+        if self._leaving:
+            self._searches.let_end()  # those that may have looked at the new side too early
+            for space, item_ids in self._leaving.items():
+                self._server.remove(space, list(item_ids))
+            for space in self._leaving:
+                self._server.wait(space)
+        self._written, self._leaving, self._items = set(), {}, set()
+
+
+class Searches:
+    """Counts searches on their way, so that a removal can let those end that began before."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._next = 0
+        self._running: set[int] = set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Be a search."""
+        with self._changed:
+            number = self._next = self._next + 1
+            self._running.add(number)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.remove(number)
+                self._changed.notify_all()
+
+    def let_end(self) -> None:
+        """Wait until the searches that run now have ended; later ones may go on."""
+        with self._changed:
+            last = self._next
+            self._changed.wait_for(lambda: all(number > last for number in self._running))
+
+
+def one_side_each(server: Server, stamp: Stamp, last_beat: float) -> int:
+    """Remove the earlier row of items that have two. Returns how many had.
+
+    An acknowledged move wrote the row on the new side, so that it is the later one; nothing that
+    was acknowledged is undone. Only rows from shortly before the last holder's last sign of life on
+    are looked at: older ones were settled long before.
+    """
+    for space in stamp.spaces:
+        server.wait(space)
+    since = max(0, int(last_beat * 1e9) - _MARGIN_NS)
+    fixed = 0
+    for one, other in combinations(stamp.spaces, 2):
+        # Of an item with two rows the later is in the newer space after a move forward, in the
+        # older one after a move back.
+        for here, there in ((one, other), (other, one)):
+            field = "hotfill_since" if here.adopted else "since"
+            after: str | None = None
+            while rows := server.page(here, after, _PAGE, f"{field} >= {since}"):
+                twins = server.read(there, [row.item_id for row in rows])
+                gone = [
+                    row.item_id
+                    for row in rows
+                    if row.item_id in twins and twins[row.item_id].since < row.since
+                ]
+                server.remove(there, gone)
+                fixed += len(gone)
+                after = rows[-1].item_id
+            server.wait(there)
+    return fixed
+
+
+# What rows say of items ---------------------------------------------------------------------------
+
+
+def states(
+    item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]]
+) -> list[ItemState | None]:
+    """Tell the state of items, from their sides and rows."""
+    return [
+        ItemState(
+            item_id=item_id,
+            version=there[item_id][1].version,
+            space=there[item_id][0].model,
+            origin=there[item_id][1].origin,
+            metadata=metadata_of(there[item_id][1].content),
+        )
+        if item_id in there
+        else None
+        for item_id in item_ids
+    ]
+
+
+def vectors(item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]], where: Space) -> Found:
+    """Read vectors of one space, searched or kept: both are in the item's row."""
+    found = {}
+    for item_id, (side, row) in there.items():
+        kept = row.kept.get(str(where.number))
+        if side == where:
+            found[item_id] = row.vector
+        elif kept is not None:
+            found[item_id] = np.frombuffer(kept, dtype=np.float32)
+        # An adopted collection may hold vectors of any length, and zeros, which have no direction.
+        if where.adopted and item_id in found:
+            (found[item_id],) = as_stored(found[item_id][None], where.model)
+            if where.model.metric == "cosine" and not found[item_id].any():
+                del found[item_id]
+    return Found.of(
+        [
+            (item_id, there[item_id][1].version, found[item_id])
+            for item_id in item_ids
+            if item_id in found
+        ],
+        where.model.dimension,
+    )
+
+
+def page(server: Server, where: Space, after: str | None, limit: int) -> Page:
+    """List the next items of a side, in the order of their keys."""
+    rows = server.page(where, after, limit)
+    full = len(rows) == min(limit, MOST_HITS)
+    return Page(
+        item_ids=tuple(row.item_id for row in rows),
+        versions=np.array([row.version for row in rows], dtype=np.int64),
+        origins=tuple(row.origin for row in rows),
+        cursor=rows[-1].item_id if full else None,
+    )
+
+
+def count(server: Server, where: Space, origin: str | None) -> int:
+    """Count the items of a side, or those whose vectors a model or a transform made."""
+    if origin is None:
+        return server.count(where, "")
+    field = '$meta["hotfill_origin"]' if where.adopted else "origin"
+    if where.adopted and origin == where.model.fingerprint:  # rows that say nothing are its own
+        others = f"exists {field} and {field} != {quoted(origin)}"
+        return server.count(where, "") - server.count(where, others)
+    return server.count(where, f"{field} == {quoted(origin)}")
+
+
+def remarks(server: Server, stamp: Stamp) -> list[str]:
+    """Look at some vectors of an adopted collection: zeros, and lengths that nobody promised."""
+    said = []
+    for space in stamp.spaces[:1]:
+        names = [row.item_id for row in server.page(space, None, _PAGE)] if space.adopted else []
+        rows = server.read(space, names, vectors=True).values() if names else ()
+        norms = np.array([np.linalg.norm(row.vector) for row in rows])
+        zeros, other = int((norms == 0).sum()), int((abs(norms[norms > 0] - 1) > 0.01).sum())
+        if zeros and space.model.metric == "cosine":
+            said.append(
+                f"{zeros:,} of {len(norms):,} vectors looked at are all zero: they have no "
+                "direction and are left out of fitting; the upgrade embeds them like others"
+            )
+        if other and space.model.normalised:
+            said.append(
+                f"{other:,} of {len(norms):,} vectors looked at are not of unit length, which "
+                f"{space.model} promises: say normalised = false, or name the model that made them"
+            )
+    return said
+
+
+# Rows to be written -------------------------------------------------------------------------------
+
+
+def check_possible(item_ids: Sequence[str], stamp: Stamp) -> None:
+    """Raise InputError for ids that the gallery's collections cannot have as keys."""
+    for item_id in item_ids:
+        if len(item_id.encode()) > ID_BYTES:
+            raise InputError(f"item id {item_id[:50]!r}...: Milvus takes {ID_BYTES} bytes")
+        if stamp.spaces[0].number_ids and not is_number(item_id):
+            raise InputError(
+                f"item id {item_id!r}: the keys of the adopted collection are whole numbers"
+            )
+
+
+def check_cursor(after: str | None, stamp: Stamp) -> None:
+    """Raise InputError unless a page can begin after an id."""
+    if after is not None and stamp.spaces[0].number_ids and not is_number(after):
+        raise InputError(f"after: the cursor of an earlier page, a whole number; got {after!r}")
+
+
+def written(
+    item_ids: Sequence[str],
+    rows: Vectors,
+    metadata: Sequence[Metadata] | None,
+    kept: Mapping[ModelId, Vectors],
+    versions: NDArray[np.int64],
+    *,
+    space: ModelId,
+    stamp: Stamp,
+    before: Mapping[str, tuple[Space, Row]],
+) -> list[Row]:
+    """Make the rows of items with new content. Without metadata that of the rows before stays."""
+    numbered = {str(stamp.space(model).number): vectors for model, vectors in kept.items()}
+    made = []
+    for i, item_id in enumerate(item_ids):
+        content = before[item_id][1].content if item_id in before else {}
+        if metadata is not None:
+            content = with_metadata(content, metadata[i])
+        version = int(versions[i])
+        others = {number: vectors[i].tobytes() for number, vectors in numbered.items()}
+        made.append(Row(item_id, version, space.fingerprint, version, content, others, rows[i]))
+    return made
+
+
+def described(
+    item_ids: Sequence[str],
+    metadata: Sequence[Metadata],
+    space: Space,
+    there: Mapping[str, tuple[Space, Row]],
+) -> list[Row]:
+    """Make the rows of the items on one side with other metadata."""
+    return [
+        replace(there[item_id][1], content=with_metadata(there[item_id][1].content, given))
+        for item_id, given in zip(item_ids, metadata, strict=True)
+        if item_id in there and there[item_id][0] == space
+    ]
+
+
+def moved(
+    item_ids: Sequence[str],
+    rows: Vectors,
+    versions: NDArray[np.int64],
+    *,
+    target: Space,
+    origin: str,
+    now: int,
+    before: Mapping[str, tuple[Space, Row]],
+) -> list[Row]:
+    """Make the rows of those items that may move to a side; the vectors before are kept in them.
+
+    now: nanoseconds; a row counts from then on, and in any case later than the one before it.
+    """
+    own = target.model.fingerprint
+    made = []
+    for i, item_id in enumerate(item_ids):
+        side, row = before.get(item_id, (None, None))
+        if side is None or row is None or row.version != versions[i]:
+            continue
+        if side == target and row.origin == own != origin:
+            continue  # the model's own vector is better than any transform's
+        others = dict(row.kept)
+        earlier = others.pop(str(target.number), None)
+        if side != target:
+            others[str(side.number)] = row.vector.tobytes()
+        vector = _as_it_was(rows[i], earlier, target) if side != target else rows[i]
+        since = max(now, row.since + 1)
+        made.append(replace(row, origin=origin, since=since, kept=others, vector=vector))
+    return made
+
+
+def _as_it_was(
+    vector: NDArray[np.float32], earlier: bytes | None, target: Space
+) -> NDArray[np.float32]:
+    """Return the vector that an adopted collection had, of any length, where it is the same one."""
+    if earlier is None or not target.adopted:
+        return vector
+    kept = np.frombuffer(earlier, dtype=np.float32)
+    same = np.allclose(as_stored(kept[None], target.model)[0], vector, atol=1e-6)
+    return kept if same else vector

@@ -1,30 +1,35 @@
-"""The client's calls, in rows and spaces."""
+"""A connection to Milvus or Milvus Lite: calls in rows and spaces, failures in our words.
+
+`look` tells whether a collection of other people can be taken over.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc
 from pymilvus import DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
 
-from hotfill.errors import StoreError
-from hotfill.stores.milvus.conditions import among, quoted
-from hotfill.stores.milvus.failures import MissingCollectionError, translated
-from hotfill.stores.milvus.rows import FIELDS, from_stored, to_stored
+from hotfill.errors import HotfillError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.failures import told
+from hotfill.stores.milvus.rows import FIELDS, among, from_stored, quoted, to_stored
+from hotfill.stores.milvus.stamp import Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import TypeVar
 
+    from hotfill.stores.failures import Sayings
     from hotfill.stores.milvus.rows import Row
-    from hotfill.stores.milvus.stamp import Space
-    from hotfill.types import Vectors
+    from hotfill.types import ModelId, Vectors
 
-    T = TypeVar("T")
+T = TypeVar("T")
 
 MOST_HITS = 16_384  # that a server gives for one query
 _AT_ONCE = 1000  # rows in one request
@@ -32,6 +37,41 @@ ID_BYTES = 65_535  # longest text that can be a primary key
 _LOADING_SECONDS = 120.0
 _open_files: Counter[str] = Counter()  # Milvus Lite: galleries of this process in one file
 _files_lock = Lock()
+_SAYINGS: Sayings = (
+    ("No space left on device", StoreFullError, True),
+    ("disk quota exceeded", StoreFullError, True),
+    ("memory quota exceeded", StoreFullError, True),
+    ("locked by another process", StoreBusyError, True),
+    ("rate limit exceeded", StoreError, True),
+    ("Fail connecting to server", StoreError, True),
+    ("not healthy", StoreError, True),
+    ("channel not available", StoreError, True),
+    ("no available shard", StoreError, True),
+    ("deadline exceeded", StoreError, True),
+)
+
+
+class MissingCollectionError(Exception):
+    """There is no collection of that name (any more). Never leaves this package."""
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise StoreError, or the kind of it that fits, for whatever client and server raise."""
+    try:
+        yield
+    except (HotfillError, MissingCollectionError):
+        raise
+    except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
+        raise _ours(doing, error) from error
+
+
+def _ours(doing: str, error: Exception) -> Exception:
+    text = str(error)
+    lowered = text.lower()
+    if "collection" in lowered and ("not found" in lowered or "does not exist" in lowered):
+        return MissingCollectionError(text)
+    return told(doing, text, _SAYINGS, retryable=isinstance(error, grpc.RpcError))
 
 
 class Server:
@@ -99,7 +139,7 @@ class Server:
         self.load(space)
 
     def load(self, space: Space) -> None:
-        """Let a collection be searched. Again is harmless."""
+        """Let a collection be searched. Idempotent."""
         name = space.collection
         try:
             self.call("load a collection", lambda c: c.load_collection(name, _async=True))
@@ -115,7 +155,7 @@ class Server:
             raise StoreError(f"the collection {name!r} of the gallery is gone") from error
 
     def drop(self, space: Space) -> None:
-        """Remove the collection of a space. Again is harmless."""
+        """Remove the collection of a space. Idempotent."""
         if space.collection in self.names():
             self.call("drop a collection", lambda c: c.drop_collection(space.collection))
 
@@ -219,7 +259,7 @@ class Server:
         self._data("flush", space, lambda c: c.flush(space.collection))
 
     def close(self) -> None:
-        """Disconnect. Again is harmless."""
+        """Disconnect. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -269,3 +309,69 @@ def _query(
     collection: str, condition: str, fields: list[str], client: MilvusClient
 ) -> list[dict[str, Any]]:
     return list(client.query(collection, filter=condition, output_fields=fields))
+
+
+def look(server: Server, collection: str, model: ModelId, vector: str) -> Space:
+    """Return the space that a collection is. Raises StoreError naming what does not fit."""
+    description = server.describe(collection)
+    if description is None:
+        raise StoreError(f"there is no collection {collection!r}")
+    fields = {field["name"]: field for field in description["fields"]}
+    key = next(field for field in fields.values() if field.get("is_primary"))
+    if description.get("auto_id") or key.get("auto_id"):
+        raise StoreError(
+            f"collection {collection!r}: the server gives out its primary keys, so that hotfill "
+            "could not write an item back under its own"
+        )
+    if fields.get(vector, {}).get("type") != DataType.FLOAT_VECTOR:
+        held = [n for n, field in fields.items() if field["type"] == DataType.FLOAT_VECTOR]
+        raise StoreError(
+            f"collection {collection!r} has no field of float vectors called {vector!r}; it has "
+            f"{', '.join(held) or 'none'}"
+        )
+    others = [name for name in fields if name not in (key["name"], vector)]
+    if others or not description.get("enable_dynamic_field"):
+        raise StoreError(
+            f"collection {collection!r}: hotfill takes over collections with a primary key, one "
+            "vector and dynamic fields, in which its notes have room (what "
+            "`MilvusClient.create_collection(name, dimension)` makes); this one has "
+            f"{', '.join(others) or 'no'} further fields and "
+            f"{'' if description.get('enable_dynamic_field') else 'no '}dynamic ones: copy it into "
+            "a gallery of hotfill's own instead"
+        )
+    dimension = int(fields[vector]["params"]["dim"])
+    if dimension != model.dimension:
+        raise StoreError(
+            f"collection {collection!r}: {vector!r} holds vectors with {dimension} numbers, those "
+            f"of {model} have {model.dimension}"
+        )
+    return Space(
+        model,
+        1,
+        collection,
+        key=key["name"],
+        vector=vector,
+        metric=_metric(server, collection, vector, model),
+        adopted=True,
+        number_ids=key["type"] == DataType.INT64,
+    )
+
+
+def _metric(server: Server, collection: str, vector: str, model: ModelId) -> str:
+    fitting = {
+        "cosine": ["COSINE", *(["IP"] if model.normalised else [])],
+        "dot": ["IP"],
+        "l2": ["L2"],
+    }[model.metric]
+
+    def read(client: Any) -> dict[str, Any]:
+        names = client.list_indexes(collection, field_name=vector)
+        return dict(client.describe_index(collection, names[0])) if names else {}
+
+    found = str(server.call("read an index", read).get("metric_type", ""))
+    if found not in fitting:
+        raise StoreError(
+            f"collection {collection!r}: {vector!r} is indexed for the metric {found or 'none'}, "
+            f"vectors of {model} are compared by {model.metric} ({' or '.join(fitting)})"
+        )
+    return found

@@ -16,7 +16,7 @@ _FORMAT = 1
 class Space:
     """The vectors of one model, in a collection of their own.
 
-    number: of the space in its gallery; never used twice. Names its retired vectors.
+    number: of the space in its gallery; never used twice. Names its kept old vectors.
     collection, key, vector: what the collection, its primary key and its vectors are called.
     metric: by which the server compares: "IP", "COSINE" or "L2".
     adopted: whether the collection was there before hotfill. Then what hotfill notes about a row is
@@ -59,6 +59,15 @@ class Stamp:
         )
         return Stamp((*self.spaces, fresh), self.next_number + 1)
 
+    def with_adopted(self, space: Space, gallery: str) -> Stamp:
+        """Return the stamp of an adopted collection. Raises StoreError if there was another."""
+        if not self.spaces:
+            return Stamp((space,), 2)
+        if space.model not in self.models:
+            held = ", ".join(map(str, self.models))
+            raise StoreError(f"{gallery} is stamped already: it holds {held}; open it")
+        return self
+
     def without_space(self, model: ModelId) -> Stamp:
         """Return the stamp with one space less."""
         return replace(self, spaces=tuple(s for s in self.spaces if s.model != model))
@@ -69,8 +78,10 @@ class Stamp:
         return json.dumps({"format": _FORMAT, "spaces": spaces, "next_number": self.next_number})
 
     @classmethod
-    def from_json(cls, text: str, gallery: str) -> Stamp:
-        """Read. Raises StoreError when this hotfill cannot understand it."""
+    def from_json(cls, text: str | None, gallery: str) -> Stamp:
+        """Read; None of a new gallery. Raises StoreError when this hotfill cannot understand it."""
+        if text is None:
+            return cls((), 1)
         try:
             values: dict[str, Any] = json.loads(text)
             if values["format"] != _FORMAT:

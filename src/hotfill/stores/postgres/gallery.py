@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_ids
+from hotfill.errors import InputError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_upsert,
-    ready_vectors,
-)
-from hotfill.stores.postgres import (
-    adoption,
-    indexes,
-    opening,
-    reading,
-    searching,
-    spaces,
-    writing,
-)
-from hotfill.stores.postgres import schema as _schema
-from hotfill.stores.postgres.connections import Connections
-from hotfill.stores.postgres.documents import documents_of, metadata_of
-from hotfill.stores.postgres.failures import translated
-from hotfill.stores.postgres.hits import hits_of
-from hotfill.stores.postgres.ids import check_fit, fits, in_order
-from hotfill.stores.postgres.stamp import Stamp
+from hotfill.stores.postgres import inspector, schema, statements
+from hotfill.stores.postgres.connections import Connections, translated
+from hotfill.stores.postgres.stamp import check_name
 from hotfill.stores.postgres.table import Table
-from hotfill.stores.postgres.wire import vector_array, vectors_of
+from hotfill.stores.postgres.triggers import OWN_SESSION
+from hotfill.stores.postgres.values import (
+    check_fit,
+    documents_of,
+    fits,
+    in_order,
+    metadata_of,
+    vector_array,
+    vectors_of,
+)
+from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.postgres.stamp import Space
-    from hotfill.stores.postgres.statement import Statement
-    from hotfill.stores.postgres.wire import Binary
+    from hotfill.stores.postgres.stamp import Space, Stamp
+    from hotfill.stores.postgres.statements import Statement
+    from hotfill.stores.postgres.values import Binary
     from hotfill.types import ModelId, Vectors
 
 CONNECTIONS = 8
@@ -58,15 +48,15 @@ class PostgresGallery(Gallery):
 
     Each item is a row; each space has a column of vectors. A move is one UPDATE of a whole batch:
     it fills the new column and says that the item is searched there. The earlier column keeps its
-    vector, which is retired thereby. A search is one SELECT over all sides. Several processes on
+    vector, for the way back. A search is one SELECT over all sides. Several processes on
     several machines may use the gallery at once.
     """
 
-    def __init__(self, connections: Connections, stamp: Stamp, *, exact: bool) -> None:
+    def __init__(self, table: Table, *, exact: bool) -> None:
         """Use `create`, `adopt` or `open`."""
-        self._table = Table(connections, stamp)
+        self._table = table
         self._exact = exact
-        self._types = connections.run("find pgvector", opening.types)
+        self._types = table.connections.run("find pgvector", schema.types)
 
     @classmethod
     def create(
@@ -91,9 +81,9 @@ class PostgresGallery(Gallery):
         connections: most at a time. timeout_seconds: of one statement; 0 for none.
         Raises StoreError when the table exists, or when the server cannot be used.
         """
-        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            stamp = opening.create(opened, model, schema=schema, table=table, half=half)
-            return cls(opened, stamp, exact=exact)
+        with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            made = Table.create(opened, model, schema_name=schema, table=table, half=half)
+            return cls(made, exact=exact)
 
     @classmethod
     def adopt(
@@ -114,20 +104,20 @@ class PostgresGallery(Gallery):
     ) -> Self:
         """Stamp a table that is there: say which model made its vectors.
 
-        The table is not altered: a note about it is made in `hotfill_galleries`, beside it. It can
-        be read and searched then. The first `add_space` adds hotfill's columns, and from then on it
-        can be written through hotfill too.
+        The table is not altered: a note about it is made in `hotfill_galleries`, in its schema. It
+        can be read and searched then. The first `add_space` adds hotfill's columns, and from then
+        on it can be written through hotfill too.
 
         id_column: text, uuid or a whole number; unique and never empty. vector_column: `vector` or
         `halfvec` with the model's dimension; rows in which it is empty are no items.
         metadata_column: jsonb; None for no metadata. half: of the columns added later.
-        Others: as for `create`. Again is harmless. Raises StoreError when the table does not fit,
+        Others: as for `create`. Idempotent. Raises StoreError when the table does not fit,
         or was stamped otherwise before.
         """
-        columns = adoption.Columns(id_column, vector_column, metadata_column)
-        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            stamp = opening.adopt(opened, model, columns, schema=schema, table=table, half=half)
-            return cls(opened, stamp, exact=exact)
+        columns = inspector.Columns(id_column, vector_column, metadata_column)
+        with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            found = Table.adopt(opened, model, columns, schema_name=schema, table=table, half=half)
+            return cls(found, exact=exact)
 
     @classmethod
     def open(
@@ -145,8 +135,8 @@ class PostgresGallery(Gallery):
 
         Raises StoreError when there is none, or when the server cannot be used.
         """
-        with opening.connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            return cls(opened, opening.stamp_of(opened, schema=schema, table=table), exact=exact)
+        with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
+            return cls(Table.open(opened, schema_name=schema, table=table), exact=exact)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -163,101 +153,94 @@ class PostgresGallery(Gallery):
         """The spaces, oldest first."""
         return self._table.reload().models
 
-    def add_space(self, model: ModelId) -> None:
-        """Add a column for a model's vectors; to an adopted table first hotfill's own columns."""
+    def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
+        return self._table.stamp_with(models).models
 
+    def _add_space(self, model: ModelId) -> None:
+        """Add a column for a model's vectors; to an adopted table first hotfill's own columns."""
         stamp = self._table.alter(
-            f"add the space {model}", lambda c, stamp: spaces.add(c, stamp, model)
+            f"add the space {model}", lambda c, stamp: schema.add_space(c, stamp, model)
         )
         if stamp.prepared and not stamp.counted:
-            self._table.alter("count the items", spaces.count)
+            self._table.alter("count the items", schema.count_all)
 
-    def drop_space(self, model: ModelId) -> None:
+    def _drop_space(self, model: ModelId) -> None:
         """Drop the column of an unsearched space."""
+        self._table.alter(
+            f"drop the space {model}", lambda c, stamp: schema.drop_space(c, stamp, model)
+        )
 
-        self._table.alter(f"drop the space {model}", lambda c, stamp: spaces.drop(c, stamp, model))
-
-    def upsert(
+    def _upsert(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
         """Write items with new content."""
-        stamp = self._table.stamp_with(space, *(retired or {}))
-        rows, old_rows = check_upsert(stamp.models, item_ids, vectors, space, metadata, retired)
-        check_fit(item_ids, stamp.id_type)
-        documents = None if metadata is None else documents_of(metadata, stamp)
-        models = (space, *old_rows)
+        check_fit(item_ids, self._table.stamp.id_type)
+        documents = None if metadata is None else documents_of(metadata, self._table.stamp)
         order = in_order(item_ids)
 
         def write(stamp: Stamp) -> Statement:
-            arrays = {
-                stamp.space(model): self._array(kind[order], stamp.space(model))
-                for model, kind in ((space, rows), *old_rows.items())
-            }
-            return writing.upsert(
+            return statements.upsert(
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in order],
-                arrays,
+                {
+                    stamp.space(model): self._array(rows[order], stamp.space(model))
+                    for model, rows in {space: vectors, **kept}.items()
+                },
                 None if documents is None else [documents[i] for i in order],
             )
 
-        versions = dict(self._table.write("write items", models, write)) if len(order) else {}
+        versions = dict(self._table.write("write items", (space, *kept), write))
+        self._check_all_written(item_ids, versions)
         return np.array([versions[item_id] for item_id in item_ids], dtype=np.int64)
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+    def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
         documents = documents_of(metadata, self._table.stamp)
         order = self._fitting(item_ids)
         if len(order):
             self._table.write(
                 "write metadata",
                 (),
-                lambda stamp: writing.set_metadata(
+                lambda stamp: statements.set_metadata(
                     stamp, [item_ids[i] for i in order], [documents[i] for i in order]
                 ),
             )
 
-    def delete(self, item_ids: Sequence[str]) -> int:
+    def _delete(self, item_ids: list[str]) -> int:
         """Delete the rows of items."""
-        check_ids(item_ids)
         order = self._fitting(item_ids)
         if not len(order):
             return 0
         ((gone,),) = self._table.write(
-            "delete items", (), lambda stamp: writing.delete(stamp, [item_ids[i] for i in order])
+            "delete items", (), lambda stamp: statements.delete(stamp, [item_ids[i] for i in order])
         )
         return int(gone)
 
-    def move(
+    def _move(
         self,
-        item_ids: Sequence[str],
+        item_ids: list[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`, all of them in one transaction."""
-        stamp = self._table.stamp_with(space)
-        rows, versions = check_move(stamp.models, item_ids, vectors, space, expected_versions)
         order = self._fitting(item_ids)
 
         def write(stamp: Stamp) -> Statement:
-            return writing.move(
+            return statements.move(
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in order],
-                self._array(rows[order], stamp.space(space)),
-                versions[order].tolist(),
-                origin or space.fingerprint,
+                self._array(vectors[order], stamp.space(space)),
+                expected_versions[order].tolist(),
+                origin,
             )
 
         moved = (
@@ -267,30 +250,26 @@ class PostgresGallery(Gallery):
         )
         return np.array([item_id in moved for item_id in item_ids], dtype=np.bool_)
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
     ) -> dict[ModelId, Hits]:
         """Search all sides in one statement."""
-        stamp = self._table.stamp_with(*queries)
-        ready = check_search(stamp.models, queries, k, where)
-        n = max(map(len, ready.values()), default=0)
-        if not n:
-            return {model: Hits(item_ids=(), scores=()) for model in ready}
+        n = len(next(iter(queries.values())))
 
         def ask(stamp: Stamp) -> Statement:
             asked = {
                 stamp.space(model): (n, self._array(rows, stamp.space(model)))
-                for model, rows in ready.items()
+                for model, rows in queries.items()
             }
-            return searching.search(stamp, asked, k, where, exact=self._exact)
+            return statements.search(stamp, asked, k, where, exact=self._exact)
 
-        stamp, found = self._table.ask("search", tuple(ready), ask)
-        return {model: hits_of(found, stamp.space(model).number, n) for model in ready}
+        stamp, found = self._table.ask("search", tuple(queries), ask)
+        return {model: _hits_of(found, stamp.space(model).number, n) for model in queries}
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+    def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         """Read the state of items."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
-        stamp, rows = self._table.ask("read items", (), lambda stamp: reading.get(stamp, wanted))
+        stamp, rows = self._table.ask("read items", (), lambda stamp: statements.get(stamp, wanted))
         states = {}
         for item_id, version, number, origin, metadata in rows:
             space = stamp.numbered(number)
@@ -300,31 +279,39 @@ class PostgresGallery(Gallery):
                 )
         return [states.get(item_id) for item_id in item_ids]
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched or retired vectors."""
+    def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
+        """Read searched or kept vectors. Of a cosine space, those of zeros are left out."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
 
         def ask(stamp: Stamp) -> Statement:
-            return reading.vectors(stamp, stamp.space(space), wanted)
+            return statements.vectors(stamp, stamp.space(space), wanted)
 
         stamp, rows = self._table.ask("read vectors", (space,), ask)
-        place = {row[0]: i for i, row in enumerate(rows)}
+        found = vectors_of([row[2] for row in rows], space.dimension, stamp.space(space).kind)
+        # An adopted column may hold vectors of any length, and zeros, which have no direction.
+        found = as_stored(found, space)
+        place = {
+            row[0]: i for i, row in enumerate(rows) if space.metric != "cosine" or found[i].any()
+        }
         there = [item_id for item_id in item_ids if item_id in place]
         chosen = [place[item_id] for item_id in there]
-        found = vectors_of([row[2] for row in rows], space.dimension, stamp.space(space).kind)
         return Found(
             item_ids=tuple(there),
             versions=np.array([rows[i][1] for i in chosen], dtype=np.int64),
-            # An adopted column may hold vectors of any length.
-            vectors=ready_vectors(found[chosen], space, there) if there else found,
+            vectors=found[chosen],
         )
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         """List items searched in `space`, in the order of the id column."""
-        check_limit(limit)
+        id_type = self._table.stamp.id_type
+        if after is not None and not fits(after, id_type):
+            raise InputError(
+                f"after: expected the cursor of an earlier page, an id of type {id_type}; "
+                f"got {after!r}"
+            )
 
         def ask(stamp: Stamp) -> Statement:
-            return reading.scan(stamp, stamp.space(space), after, limit)
+            return statements.scan(stamp, stamp.space(space), after, limit)
 
         _, rows = self._table.ask("list items", (space,), ask)
         return Page(
@@ -334,16 +321,16 @@ class PostgresGallery(Gallery):
             cursor=rows[-1][1] if len(rows) == limit else None,
         )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
+    def _count(self, space: ModelId, origin: str | None) -> int:
         """Count the items searched in `space`: add up a few rows that the database keeps."""
 
         def ask(stamp: Stamp) -> Statement:
-            return reading.count(stamp, stamp.space(space), origin)
+            return statements.count(stamp, stamp.space(space), origin)
 
         _, ((n,),) = self._table.ask("count items", (space,), ask)
         return int(n)
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Build the indexes of large sides, drop those of empty ones, and let the server tidy up.
 
         Writes to an indexed side are far slower: build early only for a side that is searched more
@@ -351,16 +338,48 @@ class PostgresGallery(Gallery):
         """
         sizes = {model: self.count(model) for model in self.spaces}
         with translated("build indexes"), self._table.connections.apart() as connection:
+            if not self._table.connections.pooled:  # else the session is not ours to alter
+                connection.execute("SET statement_timeout = 0")
             stamp = self._table.stamp
             if stamp.prepared:
-                _schema.add_up(connection, stamp)
-            indexes.optimise(connection, stamp, sizes, exact=self._exact)
+                schema.add_up(connection, stamp)
+            schema.optimise(connection, stamp, sizes, exact=self._exact)
 
-    def close(self) -> None:
+    def _recount(self) -> dict[ModelId, int]:
+        self._table.alter("count the items", schema.count_all)
+        return {model: self._count(model, None) for model in self._table.stamp.models}
+
+    def _owner_after(self, owner: str) -> str:
+        return self._table.connections.run(
+            "claim the gallery", lambda c: schema.claim(c, self._table.stamp, owner)
+        )
+
+    def _release_from(self, owner: str) -> None:
+        self._table.connections.run(
+            "release the gallery", lambda c: schema.release(c, self._table.stamp, owner)
+        )
+
+    def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return inspector.rehearse(self._table.connections, self._table.reload(), model, self._array)
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        return inspector.remarks(self._table.connections, self._table.reload(), model)
+
+    def _close(self) -> None:
         """Close the connections."""
         self._table.connections.close()
 
-    # -------------------------------------------------------------------------------------------
+    def _check_all_written(self, item_ids: list[str], versions: Mapping[str, int]) -> None:
+        """Raise InputError where the table alone may give out ids, and some were new."""
+        if missing := [item_id for item_id in item_ids if item_id not in versions]:
+            states = zip(item_ids, self._get(item_ids), strict=True)
+            missing = [item_id for item_id, state in states if state is None] or missing
+            stamp = self._table.stamp
+            raise InputError(
+                f"{stamp.schema}.{stamp.table} gives out its ids itself ({stamp.id_column} is "
+                f"GENERATED ALWAYS AS IDENTITY), and has no item {', '.join(missing[:5])}: insert "
+                "new rows with your own statements, hotfill sees them; nothing was written"
+            )
 
     def _array(self, rows: Vectors, space: Space) -> Binary:
         return vector_array(rows, space.kind, self._types[space.kind])
@@ -370,3 +389,49 @@ class PostgresGallery(Gallery):
         id_type = self._table.stamp.id_type
         order = in_order(item_ids)
         return np.array([i for i in order if fits(item_ids[i], id_type)], dtype=np.intp)
+
+
+@contextmanager
+def _connected(
+    dsn: str, ef: int | None, most: int, timeout_seconds: float, schema_name: str, table: str
+) -> Iterator[Connections]:
+    """Connect, with the settings that a gallery needs, for what the block opens.
+
+    If that fails, disconnect.
+    """
+    check_name("the schema", schema_name)
+    check_name("the table", table)
+    settings = {
+        **OWN_SESSION,
+        # Values decide what the best plan is, above all which index a search may use.
+        "plan_cache_mode": "force_custom_plan",
+        # An index goes on until k hits passed the filter, and gives them nearly in order.
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": "1000000",
+    }
+    if ef is not None:
+        settings["hnsw.ef_search"] = str(ef)
+    connections = Connections(dsn, most=most, timeout_seconds=timeout_seconds, settings=settings)
+    try:
+        yield connections
+    except BaseException:
+        connections.close()
+        raise
+
+
+def _hits_of(rows: Sequence[tuple[Any, ...]], number: int, n_queries: int) -> Hits:
+    """Sort the hits of one side by query and score. rows: as `statements.search` says.
+
+    The order of rows is not relied on: an index gives them nearly sorted, and parts of one
+    statement may run at once.
+    """
+    found: list[list[tuple[float, str]]] = [[] for _ in range(n_queries)]
+    for side, query, item_id, score in rows:
+        if side == number and np.isfinite(score):  # the cosine of a zero vector is no number
+            found[query - 1].append((-score, item_id))
+    for each in found:
+        each.sort(key=lambda hit: hit[0])
+    return Hits(
+        item_ids=tuple(tuple(item_id for _, item_id in each) for each in found),
+        scores=tuple(np.array([-score for score, _ in each], dtype=np.float32) for each in found),
+    )

@@ -17,15 +17,26 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from hotfill.errors import StoreError
-from hotfill.stores.postgres import names
-from hotfill.stores.postgres.stamp import ORIGIN, SPACE, VERSION, Stamp
+from hotfill.stores.base import check_unsearched
+from hotfill.stores.postgres.connections import translated
+from hotfill.stores.postgres.stamp import (
+    ORIGIN,
+    SPACE,
+    VERSION,
+    Stamp,
+    check_prepared,
+    counts,
+    galleries,
+    versions,
+)
 from hotfill.stores.postgres.triggers import functions, triggers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from hotfill.stores.postgres.connections import Connection
+    from hotfill.stores.postgres.connections import Connection, Connections
     from hotfill.stores.postgres.stamp import Space
+    from hotfill.types import ModelId
 
 T = TypeVar("T")
 
@@ -34,9 +45,14 @@ _LOCK_TIMEOUT = "2s"
 _LOCK_TRIES = 30
 _LOCK_PAUSE_SECONDS = 1.0
 
+_EXTENSION = (
+    "(SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'vector')"
+)
+
 _BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS {galleries} (
-    table_name text PRIMARY KEY, revision bigint NOT NULL, stamp jsonb NOT NULL
+    table_name text PRIMARY KEY, revision bigint NOT NULL, stamp jsonb NOT NULL, owner text
 );
 CREATE TABLE IF NOT EXISTS {counts} (
     table_name text NOT NULL, space smallint NOT NULL, origin text NOT NULL, items bigint NOT NULL
@@ -46,140 +62,217 @@ CREATE SEQUENCE IF NOT EXISTS {versions};
 """
 
 
-def alone(connection: Connection, schema: str, work: Callable[[], T]) -> T:
-    """Do some work in a transaction, when nobody else changes the same schema."""
-    for tries_left in reversed(range(_LOCK_TRIES)):
-        try:
-            with connection.transaction():
-                connection.execute(
-                    "SELECT set_config('lock_timeout', %s, true), "
-                    "pg_advisory_xact_lock(%s, hashtext(%s))",
-                    (_LOCK_TIMEOUT, _LOCK, schema),
-                )
-                return work()
-        except psycopg.errors.LockNotAvailable:
-            if not tries_left:
-                raise
-            time.sleep(_LOCK_PAUSE_SECONDS)
+def alone(connections: Connections, doing: str, schema: str, work: Callable[[Connection], T]) -> T:
+    """Do some work in a transaction, when nobody else changes the same schema.
+
+    On a connection of its own: it may take longer than those of the pool can be spared.
+    """
+    with translated(doing), connections.apart() as connection:
+        for tries_left in reversed(range(_LOCK_TRIES)):
+            try:
+                with connections.transaction(connection):
+                    connection.execute(
+                        "SELECT set_config('lock_timeout', %s, true), "
+                        "pg_advisory_xact_lock(%s, hashtext(%s))",
+                        (_LOCK_TIMEOUT, _LOCK, schema),
+                    )
+                    return work(connection)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                if not tries_left:
+                    raise
+                time.sleep(_LOCK_PAUSE_SECONDS)
     raise StoreError("the table is in use by others")  # not reached: the last try raises
 
 
 def read_stamp(connection: Connection, schema: str, table: str) -> Stamp | None:
     """Read the stamp of a gallery; None where there is none."""
     there = connection.execute(
-        "SELECT to_regclass(%s) IS NOT NULL", (names.galleries(schema).as_string(),)
+        "SELECT to_regclass(%s) IS NOT NULL", (galleries(schema).as_string(),)
     ).fetchone()
     if there != (True,):
         return None
     row = connection.execute(
-        sql.SQL("SELECT revision, stamp FROM {} WHERE table_name = %s").format(
-            names.galleries(schema)
-        ),
-        (table,),
+        sql.SQL(
+            "SELECT g.revision, g.stamp, {extension}, EXISTS (SELECT FROM pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attname = g.stamp->>'id_column' "
+            "AND attidentity = 'a') FROM {galleries} g WHERE g.table_name = %s"
+        ).format(galleries=galleries(schema), extension=sql.SQL(_EXTENSION)),
+        (sql.Identifier(schema, table).as_string(), table),
     ).fetchone()
-    return None if row is None else Stamp.from_dict(schema, table, row[0], row[1])
+    if row is None:
+        return None
+    revision, values, extension, given_out = row
+    if extension is None:
+        raise StoreError("the extension vector is no longer in this database: create it again")
+    stamp = Stamp.from_dict(schema, table, revision, values)
+    return replace(stamp, extension=extension, ids_given_out=given_out)
 
 
-def make_bookkeeping(connection: Connection, schema: str) -> None:
-    """Make what all galleries of a schema share, where it is missing."""
-    extension = "SELECT 1 FROM pg_extension WHERE extname = 'vector'"
-    if connection.execute(extension).fetchone() is None:
-        connection.execute("CREATE EXTENSION vector")
+def types(connection: Connection) -> dict[str, int]:
+    """Return the numbers by which this database knows pgvector's types."""
+    return dict(
+        connection.execute(
+            "SELECT t.typname::text, t.oid::int8 FROM pg_type t JOIN pg_extension e "
+            "ON e.extnamespace = t.typnamespace WHERE e.extname = 'vector' "
+            "AND t.typname IN ('vector', 'halfvec')"
+        ).fetchall()
+    )
+
+
+def make_bookkeeping(connection: Connection, schema: str) -> str:
+    """Make what all galleries of a schema share, where it is missing.
+
+    Returns the schema of pgvector.
+    """
+    query = "SELECT " + _EXTENSION
+    (extension,) = connection.execute(query).fetchone() or (None,)
+    if extension is None:
+        connection.execute("CREATE _EXTENSION vector")
+        extension = _only(connection.execute(query).fetchone())
     connection.execute(
         sql.SQL(_BOOKKEEPING).format(
-            galleries=names.galleries(schema),
-            counts=names.counts(schema),
-            versions=names.versions(schema),
+            galleries=galleries(schema),
+            counts=counts(schema),
+            versions=versions(schema),
         )
     )
+    return str(extension)
 
 
 def write_stamp(connection: Connection, stamp: Stamp) -> Stamp:
     """Write the stamp, with a new revision."""
     row = connection.execute(
         sql.SQL(
-            "INSERT INTO {galleries} AS g VALUES (%s, nextval({versions}), %s) "
+            "INSERT INTO {galleries} AS g (table_name, revision, stamp) "
+            "VALUES (%s, nextval({versions}), %s) "
             "ON CONFLICT (table_name) DO UPDATE SET revision = nextval({versions}), "
             "stamp = excluded.stamp RETURNING revision"
         ).format(
-            galleries=names.galleries(stamp.schema),
-            versions=sql.Literal(names.versions(stamp.schema).as_string()),
+            galleries=stamp.galleries,
+            versions=stamp.versions,
         ),
         (stamp.table, Jsonb(stamp.to_dict())),
     ).fetchone()
     return replace(stamp, revision=_only(row))
 
 
-def create_table(connection: Connection, stamp: Stamp) -> None:
-    """Make an empty table, with ids in the order of their bytes."""
+def create(connection: Connection, empty: Stamp, model: ModelId) -> Stamp:
+    """Make an empty table, with ids in the order of their bytes, and stamp it."""
+    extension = make_bookkeeping(connection, empty.schema)
+    stamp = replace(empty, extension=extension).with_space(model)
     connection.execute(
         sql.SQL(
             'CREATE TABLE {items} ({id} text COLLATE "C" PRIMARY KEY, '
             "{metadata} jsonb NOT NULL DEFAULT '{{}}')"
         ).format(
-            items=names.items(stamp),
+            items=stamp.items,
             id=sql.Identifier(stamp.id_column),
             metadata=sql.Identifier(stamp.metadata_column or "metadata"),
         )
     )
+    _add_column(connection, stamp, stamp.spaces[0])
+    return write_stamp(connection, _prepare(connection, stamp))
 
 
-def prepare(connection: Connection, stamp: Stamp) -> Stamp:
+def _prepare(connection: Connection, stamp: Stamp) -> Stamp:
     """Add hotfill's columns and triggers. What is there already is searched in the first space."""
-    first = stamp.spaces[0]
     connection.execute(
         sql.SQL(
             "ALTER TABLE {items} ADD COLUMN {version} bigint NOT NULL DEFAULT 0, "
             "ADD COLUMN {space} smallint NOT NULL DEFAULT {number}, "
             "ADD COLUMN {origin} text NOT NULL DEFAULT {fingerprint}"
-        ).format(
-            items=names.items(stamp),
-            version=sql.Identifier(VERSION),
-            space=sql.Identifier(SPACE),
-            number=sql.Literal(first.number),
-            origin=sql.Identifier(ORIGIN),
-            fingerprint=sql.Literal(first.model.fingerprint),
-        )
+        ).format(version=sql.Identifier(VERSION), **_first_of(stamp, stamp.spaces[0]))
     )
     prepared = replace(stamp, prepared=True)
-    renew_functions(connection, prepared)
+    _renew_functions(connection, prepared)
     for statement in triggers(prepared):
         connection.execute(statement)
     return prepared
 
 
-def renew_functions(connection: Connection, stamp: Stamp) -> None:
-    """Make the triggers' functions fit the spaces."""
-    extension = connection.execute(
-        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-        "WHERE e.extname = 'vector'"
+def _first_of(stamp: Stamp, space: Space) -> dict[str, sql.Composable]:
+    return {
+        "items": stamp.items,
+        "space": sql.Identifier(SPACE),
+        "number": sql.Literal(space.number),
+        "origin": sql.Identifier(ORIGIN),
+        "fingerprint": sql.Literal(space.model.fingerprint),
+    }
+
+
+def _with_nullable_columns(connection: Connection, stamp: Stamp) -> Stamp:
+    """Let vectors be NULL where they may not, and note which."""
+    spaces = []
+    for space in stamp.spaces:
+        (required,) = connection.execute(
+            "SELECT attnotnull FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            (stamp.items.as_string(), space.column),
+        ).fetchone() or (False,)
+        if required:
+            _alter_column(connection, stamp, space, "DROP NOT NULL")
+        spaces.append(replace(space, required=required or space.required))
+    return replace(stamp, spaces=tuple(spaces))
+
+
+def _with_not_null_columns(connection: Connection, stamp: Stamp) -> Stamp:
+    """Require vectors again where the only space left is one that required them."""
+    if [space.required for space in stamp.spaces] != [True]:
+        return stamp
+    (space,) = stamp.spaces
+    empty = connection.execute(
+        sql.SQL("SELECT FROM {} i WHERE i.{} IS NULL LIMIT 1").format(
+            stamp.items, sql.Identifier(space.column)
+        )
     ).fetchone()
-    for statement in functions(stamp, _only(extension)):
+    if empty is None:
+        _alter_column(connection, stamp, space, "SET NOT NULL")
+    return stamp
+
+
+def _alter_column(connection: Connection, stamp: Stamp, space: Space, how: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ALTER COLUMN {} " + how).format(
+            stamp.items, sql.Identifier(space.column)
+        )
+    )
+
+
+def _rows_in(connection: Connection, stamp: Stamp, space: Space) -> int:
+    """Count the rows searched in a space, whatever the kept counts say."""
+    (n,) = connection.execute(
+        sql.SQL("SELECT count(*) FROM {} i WHERE {}").format(stamp.items, stamp.searched_in(space))
+    ).fetchone() or (0,)
+    return int(n)
+
+
+def _renew_functions(connection: Connection, stamp: Stamp) -> None:
+    """Make the triggers' functions fit the spaces."""
+    for statement in functions(stamp):
         connection.execute(statement)
 
 
-def add_column(connection: Connection, stamp: Stamp, space: Space) -> None:
+def _add_column(connection: Connection, stamp: Stamp, space: Space) -> None:
     """Make room for the vectors of a space."""
     connection.execute(
         sql.SQL("ALTER TABLE {items} ADD COLUMN {column} {kind}({dimension})").format(
-            items=names.items(stamp),
+            items=stamp.items,
             column=sql.Identifier(space.column),
-            kind=sql.SQL(space.kind),
+            kind=stamp.type_of(space.kind),
             dimension=sql.Literal(space.model.dimension),
         )
     )
 
 
-def drop_column(connection: Connection, stamp: Stamp, space: Space) -> None:
+def _drop_column(connection: Connection, stamp: Stamp, space: Space) -> None:
     """Remove the vectors of a space, and its index."""
     connection.execute(
         sql.SQL("ALTER TABLE {items} DROP COLUMN {column}").format(
-            items=names.items(stamp), column=sql.Identifier(space.column)
+            items=stamp.items, column=sql.Identifier(space.column)
         )
     )
 
 
-def count_anew(connection: Connection, stamp: Stamp) -> None:
+def _recount(connection: Connection, stamp: Stamp) -> None:
     """Make the counts right, in one statement that sees one moment, while others go on writing.
 
     The triggers count from before that moment: what they counted until then is taken off again.
@@ -192,13 +285,34 @@ def count_anew(connection: Connection, stamp: Stamp) -> None:
             "SELECT table_name, space, origin, -sum(items) FROM {counts} "
             "WHERE table_name = %(table)s GROUP BY table_name, space, origin"
         ).format(
-            counts=names.counts(stamp.schema),
-            items=names.items(stamp),
+            counts=stamp.counts,
+            items=stamp.items,
             space=sql.Identifier(SPACE),
             origin=sql.Identifier(ORIGIN),
-            item=names.is_item(stamp),
+            item=stamp.is_item,
         ),
         {"table": stamp.table},
+    )
+
+
+def claim(connection: Connection, stamp: Stamp, owner: str) -> str:
+    """Note who has the gallery, unless somebody else does; return who has it then."""
+    row = connection.execute(
+        sql.SQL(
+            "UPDATE {} SET owner = coalesce(owner, %s) WHERE table_name = %s RETURNING owner"
+        ).format(stamp.galleries),
+        (owner, stamp.table),
+    ).fetchone()
+    return str(_only(row))
+
+
+def release(connection: Connection, stamp: Stamp, owner: str) -> None:
+    """Note that nobody has the gallery, if `owner` had it."""
+    connection.execute(
+        sql.SQL("UPDATE {} SET owner = NULL WHERE table_name = %s AND owner = %s").format(
+            stamp.galleries
+        ),
+        (stamp.table, owner),
     )
 
 
@@ -211,7 +325,7 @@ def add_up(connection: Connection, stamp: Stamp) -> None:
             "WHERE c.ctid = many.ctid RETURNING c.*) "
             "INSERT INTO {counts} SELECT table_name, space, origin, sum(items) FROM gone "
             "GROUP BY table_name, space, origin HAVING sum(items) <> 0"
-        ).format(counts=names.counts(stamp.schema)),
+        ).format(counts=stamp.counts),
         {"table": stamp.table},
     )
 
@@ -220,3 +334,141 @@ def _only(row: tuple[Any, ...] | None) -> Any:
     if row is None:
         raise StoreError("PostgreSQL gave no answer where one was expected")
     return row[0]
+
+
+# Spaces: each function runs in one transaction, under `alone` ------------------------------------
+
+
+def add_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
+    """Add a column for a model's vectors; to an adopted table first hotfill's own columns.
+
+    New content takes away vectors of the earlier one, so that no column of vectors can stay
+    NOT NULL; `drop_space` makes it so again where that is still possible.
+    """
+    if model in stamp.models:
+        return stamp
+    stamp = _with_nullable_columns(connection, stamp)
+    if not stamp.prepared:
+        stamp = _prepare(connection, stamp)
+    stamp = stamp.with_space(model)
+    _add_column(connection, stamp, stamp.spaces[-1])
+    _renew_functions(connection, stamp)
+    return write_stamp(connection, stamp)
+
+
+def count_all(connection: Connection, stamp: Stamp) -> Stamp:
+    """Count the rows, and let the kept counts say so; an unprepared table has none."""
+    if not stamp.prepared:
+        return stamp
+    _recount(connection, stamp)
+    return stamp if stamp.counted else write_stamp(connection, replace(stamp, counted=True))
+
+
+def drop_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
+    """Drop the column of an unsearched space.
+
+    The rows themselves are looked at: what came with triggers switched off is in no count.
+    """
+    if model not in stamp.models:
+        return stamp
+    check_prepared(stamp)
+    space = stamp.space(model)
+    # From here on nobody writes, so that the count stays true until the column is gone; searches
+    # go on while the rows are counted.
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(stamp.items))
+    check_unsearched(model, _rows_in(connection, stamp, space))
+    fewer = stamp.without_space(model)
+    _renew_functions(connection, fewer)
+    _drop_column(connection, stamp, space)
+    fewer = _with_not_null_columns(connection, fewer)
+    if fewer.spaces:  # where rows are searched that come with triggers switched off
+        first = fewer.spaces[0]
+        connection.execute(
+            sql.SQL(
+                "ALTER TABLE {items} ALTER COLUMN {space} SET DEFAULT {number}, "
+                "ALTER COLUMN {origin} SET DEFAULT {fingerprint}"
+            ).format(**_first_of(fewer, first))
+        )
+    return write_stamp(connection, fewer)
+
+
+# Indexes of sides, built late and without holding anybody up -------------------------------------
+
+INDEXED_FROM = 10_000
+"""Items; fewer are compared one by one as quickly."""
+_OPERATORS = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
+_BUILD_LOCK = 0x686F7467  # "hotg": one process at a time builds
+
+
+def optimise(
+    connection: Connection, stamp: Stamp, sizes: Mapping[ModelId, int], *, exact: bool
+) -> None:
+    """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
+
+    Does nothing while another process is at it.
+    """
+    key = (_BUILD_LOCK, stamp.items.as_string())
+    (mine,) = connection.execute(
+        "SELECT pg_try_advisory_lock(%s, hashtext(%s))", key
+    ).fetchone() or (False,)
+    if not mine:
+        return
+    try:
+        parts = _is_partitioned(connection, stamp)
+        for space in stamp.spaces:
+            size = sizes.get(space.model, 0)
+            built = _is_built(connection, stamp, space)
+            wanted = size >= INDEXED_FROM and not exact and space.can_be_indexed and not parts
+            if built is False or (built and size == 0):
+                connection.execute(
+                    sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
+                        sql.Identifier(stamp.schema, stamp.index(space))
+                    )
+                )
+            if wanted and not built:
+                _build(connection, stamp, space)
+        connection.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(stamp.items))
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+
+def _is_partitioned(connection: Connection, stamp: Stamp) -> bool:
+    """Tell whether the table is one whose indexes cannot be built while others write."""
+    row = connection.execute(
+        "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)",
+        (stamp.items.as_string(),),
+    ).fetchone()
+    return row == (True,)
+
+
+def _is_built(connection: Connection, stamp: Stamp, space: Space) -> bool | None:
+    """Tell whether the index is there; False when its making was cut short, None without one."""
+    row = connection.execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
+        (sql.Identifier(stamp.schema, stamp.index(space)).as_string(),),
+    ).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def _build(connection: Connection, stamp: Stamp, space: Space) -> None:
+    column: sql.Composable = sql.Identifier(space.column)
+    kind = space.kind
+    if space.indexed_by_halves:
+        kind = "halfvec"
+        column = sql.SQL("({}::{}({}))").format(
+            column, stamp.type_of(kind), sql.Literal(space.model.dimension)
+        )
+    connection.execute(
+        sql.SQL(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {items} USING hnsw "
+            "({column} {operators}) WHERE {side}"
+        ).format(
+            name=sql.Identifier(stamp.index(space)),
+            items=stamp.items,
+            column=column,
+            operators=sql.Identifier(
+                stamp.extension, f"{kind}_{_OPERATORS[space.model.metric]}_ops"
+            ),
+            side=stamp.searched_in(space, row=""),
+        )
+    )

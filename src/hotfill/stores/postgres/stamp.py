@@ -1,30 +1,55 @@
-"""What a gallery in PostgreSQL is: which table, which columns, which models. One row of JSON."""
+"""What a gallery in PostgreSQL is: which table, columns and models, and the names of its things.
+
+A `Stamp` is one row of JSON in the table `hotfill_galleries` of the items' schema. Conditions and
+columns call the table of items `i`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeAlias
+
+from psycopg import sql
 
 from hotfill.errors import ConfigError, StoreError
 from hotfill.types import ModelId
 
-if TYPE_CHECKING:
-    from hotfill.stores.postgres.wire import Kind
+Kind: TypeAlias = Literal["vector", "halfvec"]
+"""The two kinds of column: 32 or 16 bits for a number."""
 
 FORMAT = 1
+MOST_INDEXED = 4000
+"""Dimensions for which pgvector 0.8 has an index, of 16 bits for a number."""
+_MOST_INDEXED_WHOLE = 2000  # of 32 bits
+_LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones, silently
 VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
-"""The columns that hotfill adds beside its vectors."""
+"""The columns that hotfill adds, apart from vectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The vectors of one model. number: says in each row where it is searched; never reused."""
+    """The vectors of one model.
+
+    number: says in each row where it is searched; never reused.
+    required: whether the column was NOT NULL before hotfill altered the table.
+    """
 
     model: ModelId
     number: int
     column: str
     kind: Kind
+    required: bool = False
+
+    @property
+    def indexed_by_halves(self) -> bool:
+        """Whether an index keeps the vectors with 16 bits for a number, being too wide else."""
+        return self.kind == "vector" and self.model.dimension > _MOST_INDEXED_WHOLE
+
+    @property
+    def can_be_indexed(self) -> bool:
+        """Whether pgvector has an index for its vectors."""
+        return self.model.dimension <= MOST_INDEXED
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +62,8 @@ class Stamp:
     counted: whether the table of counts is right; until then items are counted one by one.
     half: whether new vectors are kept with 16 bits for a number.
     revision: changes with every change of the others, so that nobody works by an old stamp.
+    Read from the database each time, not kept in the stamp: extension: the schema of pgvector;
+    ids_given_out: whether only the table gives out ids (GENERATED ALWAYS AS IDENTITY).
     """
 
     schema: str
@@ -50,6 +77,8 @@ class Stamp:
     counted: bool
     half: bool
     revision: int = 1
+    extension: str = "public"
+    ids_given_out: bool = False
 
     @property
     def models(self) -> tuple[ModelId, ...]:
@@ -94,6 +123,7 @@ class Stamp:
                     "number": space.number,
                     "column": space.column,
                     "kind": space.kind,
+                    "required": space.required,
                 }
                 for space in self.spaces
             ],
@@ -122,3 +152,126 @@ class Stamp:
             raise StoreError(
                 f"the stamp of {schema}.{table} cannot be understood: {error}"
             ) from error
+
+    # Names, quoted
+
+    @property
+    def items(self) -> sql.Identifier:
+        """The table of items."""
+        return sql.Identifier(self.schema, self.table)
+
+    @property
+    def galleries(self) -> sql.Identifier:
+        """The table of stamps."""
+        return galleries(self.schema)
+
+    @property
+    def counts(self) -> sql.Identifier:
+        """The table of counts: rows to be added up."""
+        return counts(self.schema)
+
+    @property
+    def versions(self) -> sql.Literal:
+        """The sequence of content versions, as `nextval` takes it."""
+        return sql.Literal(versions(self.schema).as_string())
+
+    def type_of(self, kind: Kind) -> sql.Composable:
+        """A type of pgvector, wherever the extension is installed."""
+        return sql.Identifier(self.extension, kind)
+
+    def operator(self, sign: str) -> sql.Composable:
+        """An operator of pgvector, wherever the extension is installed."""
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.extension), sql.SQL(sign))
+
+    def index(self, space: Space) -> str:
+        """The bare name of the index of one side."""
+        return f"hotfill_{self.hash}_{space.number}_hnsw"
+
+    def function(self, what: str) -> sql.Identifier:
+        """A trigger's function."""
+        return sql.Identifier(self.schema, f"hotfill_{self.hash}_{what}")
+
+    # Columns and conditions
+
+    @property
+    def item_id(self) -> sql.Composable:
+        """The id as a text."""
+        return sql.SQL("i.{}::text").format(sql.Identifier(self.id_column))
+
+    @property
+    def version(self) -> sql.Composable:
+        """The content version; 0 for all items of a table that has none yet."""
+        return _column(VERSION) if self.prepared else sql.SQL("0::int8")
+
+    @property
+    def space_number(self) -> sql.Composable:
+        """The number of the space where an item is searched."""
+        return _column(SPACE) if self.prepared else sql.Literal(self.spaces[0].number)
+
+    @property
+    def origin(self) -> sql.Composable:
+        """What made the searched vector."""
+        return _column(ORIGIN) if self.prepared else sql.Literal(self.spaces[0].model.fingerprint)
+
+    def searched_in(self, space: Space, row: str = "i.") -> sql.Composable:
+        """Match the items of one side. row: what to put before the names of columns.
+
+        A row of an adopted table may have no vector yet; then it is no item.
+        """
+        there = sql.SQL(row + "{} IS NOT NULL").format(sql.Identifier(space.column))
+        if not self.prepared:
+            return there
+        return sql.SQL(row + "{} = {} AND {}").format(
+            sql.Identifier(SPACE), sql.Literal(space.number), there
+        )
+
+    @property
+    def is_item(self) -> sql.Composable:
+        """Match rows that are items: they have a vector where they are searched."""
+        sides = [sql.SQL("({})").format(self.searched_in(space)) for space in self.spaces]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(sides)) if sides else sql.SQL("false")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise ConfigError unless a name means the same to PostgreSQL as to us."""
+    if not name or len(name.encode(errors="replace")) > _LONGEST or set(name) & set("%\0"):
+        raise ConfigError(
+            f"{what} must be a name of 1 to {_LONGEST} bytes without % signs, got {name!r}"
+        )
+
+
+def check_known(stamp: Stamp | None, schema: str, table: str) -> Stamp:
+    """Return a stamp. Raises StoreError where there is none."""
+    if stamp is None:
+        raise StoreError(
+            f"{schema}.{table} is not a hotfill gallery: adopt the table, or create a gallery"
+        )
+    return stamp
+
+
+def check_prepared(stamp: Stamp) -> None:
+    """Raise StoreError for an adopted table to which hotfill has added nothing yet."""
+    if not stamp.prepared:
+        raise StoreError(
+            f"{stamp.schema}.{stamp.table} was adopted and is still as it was: it can be read and "
+            "searched; add_space of another model adds what writing needs"
+        )
+
+
+def galleries(schema: str) -> sql.Identifier:
+    """The table of stamps, one row for each gallery of a schema."""
+    return sql.Identifier(schema, "hotfill_galleries")
+
+
+def counts(schema: str) -> sql.Identifier:
+    """The table of counts: rows to be added up."""
+    return sql.Identifier(schema, "hotfill_counts")
+
+
+def versions(schema: str) -> sql.Identifier:
+    """The sequence of content versions."""
+    return sql.Identifier(schema, "hotfill_versions")
+
+
+def _column(name: str) -> sql.Composable:
+    return sql.SQL("i.{}").format(sql.Identifier(name))

@@ -1,4 +1,4 @@
-"""A stamped table: runs statements by the stamp in force, whoever else changes it meanwhile."""
+"""A stamped table: runs statements by the stamp in force, whoever else changes that stamp."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from hotfill.errors import StoreError
-from hotfill.stores.inputs import check_space
-from hotfill.stores.postgres import schema
-from hotfill.stores.postgres.failures import translated
+from hotfill.stores.base import check_space
+from hotfill.stores.postgres import inspector, schema
+from hotfill.stores.postgres.stamp import Stamp, check_known, check_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import Self
 
     from hotfill.stores.postgres.connections import Connection, Connections
-    from hotfill.stores.postgres.stamp import Stamp
-    from hotfill.stores.postgres.statement import Statement
+    from hotfill.stores.postgres.inspector import Columns
+    from hotfill.stores.postgres.statements import Statement
     from hotfill.types import ModelId
 
 _ADDED_UP_AFTER = 500  # writes of this process, each of which adds a row or two to the counts
@@ -31,10 +32,78 @@ class Table:
     """
 
     def __init__(self, connections: Connections, stamp: Stamp) -> None:
+        """Use `create`, `adopt` or `open`."""
         self.connections = connections
         self.stamp = stamp
         self._lock = threading.Lock()
         self._writes = 0
+
+    @classmethod
+    def create(
+        cls, connections: Connections, model: ModelId, *, schema_name: str, table: str, half: bool
+    ) -> Self:
+        """Make an empty table and stamp it."""
+        empty = Stamp(
+            schema=schema_name,
+            table=table,
+            id_column="item_id",
+            id_type="text",
+            metadata_column="metadata",
+            spaces=(),
+            next_number=1,
+            prepared=False,
+            counted=True,
+            half=half,
+        )
+        stamp = schema.alone(
+            connections,
+            f"make the table {schema_name}.{table}",
+            schema_name,
+            lambda connection: schema.create(connection, empty, model),
+        )
+        return cls(connections, stamp)
+
+    @classmethod
+    def adopt(
+        cls,
+        connections: Connections,
+        model: ModelId,
+        columns: Columns,
+        *,
+        schema_name: str,
+        table: str,
+        half: bool,
+    ) -> Self:
+        """Stamp a table that is there, without altering it."""
+
+        def make(connection: Connection) -> Stamp:
+            stamp = schema.read_stamp(connection, schema_name, table)
+            if stamp is None:
+                fresh = inspector.look(
+                    connection, model, columns, schema=schema_name, table=table, half=half
+                )
+                schema.make_bookkeeping(connection, schema_name)
+                schema.write_stamp(connection, fresh)
+                stamp = schema.read_stamp(connection, schema_name, table)
+                return check_known(stamp, schema_name, table)
+            if model not in stamp.models:
+                held = ", ".join(map(str, stamp.models)) or "nothing"
+                raise StoreError(
+                    f"{schema_name}.{table} is stamped already: it holds {held}; open it"
+                )
+            return stamp
+
+        doing = f"adopt the table {schema_name}.{table}"
+        return cls(connections, schema.alone(connections, doing, schema_name, make))
+
+    @classmethod
+    def open(cls, connections: Connections, *, schema_name: str, table: str) -> Self:
+        """Read the stamp of a gallery. Raises StoreError where there is none."""
+        stamp = connections.run(
+            f"open the table {schema_name}.{table}",
+            lambda connection: schema.read_stamp(connection, schema_name, table),
+        )
+        return cls(connections, check_known(stamp, schema_name, table))
 
     def reload(self) -> Stamp:
         """Read the stamp again: another process may have changed it."""
@@ -42,21 +111,13 @@ class Table:
         fresh = self.connections.run(
             "read the stamp", lambda c: schema.read_stamp(c, now.schema, now.table)
         )
-        self.stamp = known(fresh, now.schema, now.table)
+        self.stamp = check_known(fresh, now.schema, now.table)
         return self.stamp
 
-    def stamp_with(self, *models: ModelId) -> Stamp:
-        """Return the stamp; a fresh one where the known one lacks a model.
-
-        Raises ModelMismatchError when that one lacks it too.
-        """
+    def stamp_with(self, models: Iterable[ModelId]) -> Stamp:
+        """Return the stamp; a fresh one where the known one lacks any of these models."""
         stamp = self.stamp
-        if all(model in stamp.models for model in models):
-            return stamp
-        stamp = self.reload()
-        for model in models:
-            check_space(stamp.models, model)
-        return stamp
+        return stamp if all(model in stamp.models for model in models) else self.reload()
 
     def alter(self, doing: str, change: Callable[[Connection, Stamp], Stamp]) -> Stamp:
         """Change the stamp, and the table with it, in one transaction."""
@@ -64,21 +125,22 @@ class Table:
 
         def work(connection: Connection) -> Stamp:
             there = schema.read_stamp(connection, now.schema, now.table)
-            return change(connection, known(there, now.schema, now.table))
+            return change(connection, check_known(there, now.schema, now.table))
 
-        with translated(doing), self.connections.apart() as connection:
-            self.stamp = schema.alone(connection, now.schema, lambda: work(connection))
+        self.stamp = schema.alone(self.connections, doing, now.schema, work)
         return self.stamp
 
     def ask(
         self, doing: str, models: tuple[ModelId, ...], build: Callable[[Stamp], Statement]
     ) -> tuple[Stamp, list[tuple[Any, ...]]]:
-        """Run a statement built for the stamp in force; give that stamp and the rows.
+        """Run a statement built for the stamp in force; return that stamp and the rows.
 
         models: that the stamp must have.
         """
         for _ in range(_REBUILDS):
-            stamp = self.stamp_with(*models)
+            stamp = self.stamp_with(models)
+            for model in models:
+                check_space(stamp.models, model)
             rows = self._rows(doing, build(stamp), stamp)
             if rows is not None:
                 return stamp, rows
@@ -88,7 +150,7 @@ class Table:
     def write(
         self, doing: str, models: tuple[ModelId, ...], build: Callable[[Stamp], Statement]
     ) -> list[tuple[Any, ...]]:
-        """Run a statement that writes, and give its rows. Raises StoreError if unprepared."""
+        """Run a statement that writes, and return its rows. Raises StoreError if unprepared."""
 
         def prepared(stamp: Stamp) -> Statement:
             check_prepared(stamp)
@@ -103,41 +165,12 @@ class Table:
         return rows
 
     def _rows(self, doing: str, statement: Statement, stamp: Stamp) -> list[tuple[Any, ...]] | None:
-        """Give the rows of a statement; None when the stamp was out of date."""
-        text, values = statement.whole(stamp)
-
-        def run(connection: Connection) -> list[tuple[Any, ...]]:
-            return connection.execute(text, values, binary=True).fetchall()
-
+        """Return the rows of a statement; None when the stamp was out of date."""
         try:
-            rows = self.connections.run(doing, run)
+            return self.connections.run(doing, lambda c: statement.rows_by(c, stamp))
         except StoreError as error:
-            # A column that was dropped meanwhile. If not, the stamp is what it was.
+            # A column that was dropped. If not, the stamp is what it was.
             dropped = isinstance(error.__cause__, psycopg.errors.UndefinedColumn)
             if dropped and self.reload().revision != stamp.revision:
                 return None
             raise
-        if not rows:
-            raise StoreError(f"{stamp.schema}.{stamp.table} is no longer stamped")
-        if rows[0][0] != stamp.revision:
-            return None
-        # A row without values stands for no row at all: the revision always comes.
-        return [row[1:] for row in rows if len(row) > 1 and row[1] is not None]
-
-
-def known(stamp: Stamp | None, schema_name: str, table: str) -> Stamp:
-    """Return a stamp. Raises StoreError where there is none."""
-    if stamp is None:
-        raise StoreError(
-            f"{schema_name}.{table} is not a hotfill gallery: adopt the table, or create a gallery"
-        )
-    return stamp
-
-
-def check_prepared(stamp: Stamp) -> None:
-    """Raise StoreError while an adopted table is as it was."""
-    if not stamp.prepared:
-        raise StoreError(
-            f"{stamp.schema}.{stamp.table} was adopted and is still as it was: it can be read and "
-            "searched; add_space of another model adds what writing needs"
-        )

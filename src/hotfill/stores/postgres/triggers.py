@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from hotfill.stores.postgres import names
 from hotfill.stores.postgres.stamp import ORIGIN, SPACE, VERSION
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ END
 """
 
 
-def count_function(stamp: Stamp, event: str, extension: str) -> sql.Composed:
+def _count_function(stamp: Stamp, event: str) -> sql.Composed:
     """Keep count after an event: insert, update, delete or truncate."""
     tables = {"insert": [("now", 1)], "update": [("now", 1), ("was", -1)], "delete": [("was", -1)]}
     changes = [
@@ -64,27 +63,27 @@ def count_function(stamp: Stamp, event: str, extension: str) -> sql.Composed:
             origin=sql.Identifier(ORIGIN),
             n=sql.Literal(n),
             rows=sql.SQL(rows),
-            item=names.is_item(stamp),
+            item=stamp.is_item,
         )
         for rows, n in tables.get(event, [])
     ]
-    where = {"counts": names.counts(stamp.schema), "table": sql.Literal(stamp.table)}
+    where = {"counts": stamp.counts, "table": sql.Literal(stamp.table)}
     insert = (
         sql.SQL(_INSERT).format(changes=sql.SQL(" UNION ALL ").join(changes), **where)
         if changes
         else sql.SQL("NULL")
     )
     body = sql.SQL(_COUNT).format(insert=insert, **where)
-    return _function(names.function(stamp, f"count_{event}"), extension, body)
+    return _function(stamp, f"count_{event}", body)
 
 
-def others_function(stamp: Stamp, extension: str) -> sql.Composed:
+def _others_function(stamp: Stamp) -> sql.Composed:
     """Put rows that others write in order: the newest vector they write is the searched one."""
     own = {
         "version": sql.Identifier(VERSION),
         "space": sql.Identifier(SPACE),
         "origin": sql.Identifier(ORIGIN),
-        "sequence": sql.Literal(names.versions(stamp.schema).as_string()),
+        "sequence": stamp.versions,
     }
     parts: list[sql.Composable] = []
     for space in reversed(stamp.spaces):
@@ -118,15 +117,17 @@ def others_function(stamp: Stamp, extension: str) -> sql.Composed:
         taken_away=sql.SQL(" OR ").join(taken_away) if taken_away else sql.SQL("false"),
         **own,
     )
-    return _function(names.function(stamp, "others"), extension, body)
+    return _function(stamp, "others", body)
 
 
-def _function(name: sql.Identifier, extension: str, body: sql.Composable) -> sql.Composed:
-    head = sql.SQL(_HEAD).format(function=name, extension=sql.Identifier(extension))
+def _function(stamp: Stamp, what: str, body: sql.Composable) -> sql.Composed:
+    head = sql.SQL(_HEAD).format(
+        function=stamp.function(what), extension=sql.Identifier(stamp.extension)
+    )
     return head + sql.Literal(body.as_string())
 
 
-EVENTS = {
+_EVENTS = {
     "insert": "AFTER INSERT ON {items} REFERENCING NEW TABLE AS now",
     "update": "AFTER UPDATE ON {items} REFERENCING OLD TABLE AS was NEW TABLE AS now",
     "delete": "AFTER DELETE ON {items} REFERENCING OLD TABLE AS was",
@@ -134,10 +135,10 @@ EVENTS = {
 }
 
 
-def functions(stamp: Stamp, extension: str) -> list[sql.Composed]:
-    """All functions, made anew whenever spaces come and go. extension: pgvector's schema."""
-    made = [count_function(stamp, event, extension) for event in EVENTS]
-    return [*made, others_function(stamp, extension)]
+def functions(stamp: Stamp) -> list[sql.Composed]:
+    """All functions, made anew whenever spaces come and go."""
+    made = [_count_function(stamp, event) for event in _EVENTS]
+    return [*made, _others_function(stamp)]
 
 
 def triggers(stamp: Stamp) -> list[sql.Composed]:
@@ -147,13 +148,13 @@ def triggers(stamp: Stamp) -> list[sql.Composed]:
             "CREATE TRIGGER {name} " + when + " FOR EACH STATEMENT EXECUTE FUNCTION {f}()"
         ).format(
             name=sql.Identifier(f"hotfill_count_{event}"),
-            items=names.items(stamp),
-            f=names.function(stamp, f"count_{event}"),
+            items=stamp.items,
+            f=stamp.function(f"count_{event}"),
         )
-        for event, when in EVENTS.items()
+        for event, when in _EVENTS.items()
     ]
     others = sql.SQL(
         "CREATE TRIGGER hotfill_others BEFORE INSERT OR UPDATE ON {items} FOR EACH ROW "
         "WHEN (current_setting('hotfill.own', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION {f}()"
-    ).format(items=names.items(stamp), f=names.function(stamp, "others"))
+    ).format(items=stamp.items, f=stamp.function("others"))
     return [*made, others]

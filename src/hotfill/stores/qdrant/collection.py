@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import math
+import sqlite3
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import numpy as np
 from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
 
-from hotfill.errors import InputError, StoreError
+from hotfill.errors import HotfillError, InputError, StoreBusyError, StoreError, StoreFullError
+from hotfill.stores.failures import told
 from hotfill.stores.qdrant import stamp as stamps
-from hotfill.stores.qdrant.conditions import both, searched_in
-from hotfill.stores.qdrant.failures import translated
-from hotfill.stores.qdrant.points import ID, SIDE, VERSION, made_by, point_id
+from hotfill.stores.qdrant.filter import both, searched_in
+from hotfill.stores.qdrant.points import point_id
+from hotfill.stores.qdrant_points import ID, SIDE, VERSION, made_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeVar
 
+    from hotfill.stores.failures import Sayings
     from hotfill.stores.qdrant.stamp import Space, Stamp
     from hotfill.types import Metric, ModelId, Vectors
 
@@ -32,6 +42,7 @@ DISTANCES: dict[Metric, models.Distance] = {
     "dot": models.Distance.DOT,
     "l2": models.Distance.EUCLID,
 }
+_LOCAL_FILE = "meta.json"
 _AT_ONCE = 1000  # points in one request
 _NUMBERS_AT_ONCE = 400_000  # of vectors in one request; a server takes 32 MB of JSON by default
 _IN_ORDER = models.WriteOrdering.STRONG  # every replica decides conditions in the same order
@@ -42,17 +53,23 @@ class Collection:
 
     def __init__(
         self, location: str, name: str, *, api_key: str | None, exact: bool, ef: int | None,
-        timeout_seconds: float,
+        timeout_seconds: float, new: bool,
     ) -> None:  # fmt: skip
-        """Connect. Raises StoreError when the local engine's folder cannot be opened."""
+        """Connect. Raises StoreError when the local engine's folder cannot be opened.
+
+        new: whether the collection is to be made. Only then a folder is made for the local engine.
+        """
         self.name = name
         self.adopted = False  # as the stamp says, once it is read
         self.local = not location.startswith(("http://", "https://"))
+        in_folder = self.local and location != ":memory:"
+        if in_folder and not new and not (Path(location) / _LOCAL_FILE).is_file():
+            raise StoreError(
+                f"{location} is no folder of qdrant-client's local engine: it has no {_LOCAL_FILE}"
+            )
         with translated(f"open {location}"):
             if self.local:
-                place: dict[str, Any] = (
-                    {"location": location} if location == ":memory:" else {"path": location}
-                )
+                place: dict[str, Any] = {"path" if in_folder else "location": location}
                 # One call at a time, by the lock below, whatever the thread.
                 self._client = QdrantClient(**place, force_disable_check_same_thread=True)
             else:
@@ -103,7 +120,7 @@ class Collection:
         self._call("stamp", lambda c: c.update_collection(self.name, metadata=merged))
 
     def add_space(self, space: Space) -> None:
-        """Make room for a model's vectors, then say so. Again is harmless."""
+        """Make room for a model's vectors, then say so. Idempotent."""
         dense = models.DenseVectorConfig(
             size=space.model.dimension, distance=DISTANCES[space.model.metric]
         )
@@ -126,7 +143,7 @@ class Collection:
             self._call("remove vectors", lambda c: c.delete_vectors(self.name, [""], there))
 
     def _index(self, space: Space) -> None:
-        """Let the server find points by what searches and moves ask for. Again is harmless."""
+        """Let the server find points by what searches and moves ask for. Idempotent."""
         if self.local:
             return  # it has no such indexes
         for key, kind in (
@@ -155,14 +172,17 @@ class Collection:
         return str(record.id) if self.adopted else str(record.payload[ID])
 
     def read(
-        self, item_ids: Sequence[str], *, keys: list[str] | None, vector: str | None = None
+        self, item_ids: Sequence[str], *, keys: list[str] | None, vectors: bool | list[str] = False
     ) -> dict[str, Any]:
-        """Read items as the client's records. keys: of the payload; all when None."""
+        """Read items as the client's records.
+
+        keys: of the payload; all when None. vectors: which, or whether all of them.
+        """
         wanted = True if keys is None else [ID, *keys]
         found = {}
         for start in range(0, len(item_ids), _AT_ONCE):
             points = [self.point(item_id) for item_id in item_ids[start : start + _AT_ONCE]]
-            ask = partial(_retrieve, self.name, points, wanted, vector)
+            ask = partial(_retrieve, self.name, points, wanted, vectors)
             for record in self._call("read items", ask):
                 found[self.item(record)] = record
         return found
@@ -232,10 +252,12 @@ class Collection:
 
     def _scores(self, points: Sequence[Any], space: Space) -> dict[str, float]:
         sign = -1.0 if space.model.metric == "l2" else 1.0  # a distance: lower is better
-        return {self.item(point): sign * point.score for point in points}
+        return {  # the cosine of a vector of zeros in an adopted collection is no number
+            self.item(point): sign * point.score for point in points if math.isfinite(point.score)
+        }
 
     def close(self) -> None:
-        """Disconnect. Again is harmless."""
+        """Disconnect. Idempotent."""
         with self.alone:
             if not self._closed:
                 self._closed = True
@@ -255,13 +277,16 @@ def _create_index(
 
 
 def _retrieve(
-    name: str, points: list[Any], keys: bool | list[str], vector: str | None, client: QdrantClient
+    name: str,
+    points: list[Any],
+    keys: bool | list[str],
+    vectors: bool | list[str],
+    client: QdrantClient,
 ) -> list[Any]:
-    vectors = False if vector is None else [vector]
     return client.retrieve(name, points, with_payload=keys, with_vectors=vectors)
 
 
-def named(record: Any) -> dict[str, list[float]]:
+def named(record: Any) -> dict[str, Any]:
     """Return a record's vectors by name; a bare one is the unnamed."""
     if record.vector is None:
         return {}
@@ -280,7 +305,52 @@ def new_space(model: ModelId, added: int) -> stamps.Space:
     return stamps.Space(model, model.fingerprint, added)
 
 
-def rows_of(records: Sequence[Any], space: Space) -> Vectors:
-    """Return the vectors that records have in a space, (n, dimension)."""
-    rows = [named(record)[space.vector] for record in records]
-    return np.array(rows, dtype=np.float32).reshape(-1, space.model.dimension)
+# Failures -------------------------------------------------------------------------------------
+
+_SAYINGS: Sayings = (
+    ("No space left on device", StoreFullError, True),
+    ("database or disk is full", StoreFullError, True),
+    ("already accessed by another instance", StoreBusyError, True),
+)
+_LATER = (408, 429, 500, 502, 503, 504)  # HTTP: busy, restarting, overloaded
+
+
+class MissingPointError(Exception):
+    """A write named a point that is not there (any more). Never leaves this package."""
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise StoreError, or the kind of it that fits, for whatever client and engine raise."""
+    try:
+        yield
+    except (HotfillError, MissingPointError):
+        raise
+    except (ApiException, QdrantException, ValueError, KeyError, RuntimeError, OSError) as error:
+        raise _ours(doing, error) from error
+    except sqlite3.Error as error:  # of the local engine
+        raise _ours(doing, error) from error
+
+
+def _ours(doing: str, error: Exception) -> Exception:
+    text = _text(error)
+    if _names_missing_point(error, text):
+        return MissingPointError(text)
+    later = isinstance(error, (ResponseHandlingException, QdrantException)) or (
+        isinstance(error, UnexpectedResponse) and error.status_code in _LATER
+    )
+    return told(doing, text, _SAYINGS, retryable=later)
+
+
+def _names_missing_point(error: Exception, text: str) -> bool:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code == 404 and "point" in text.lower()
+    return isinstance(error, KeyError)  # the local engine's word for it
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, UnexpectedResponse):
+        return error.content.decode(errors="replace") or str(error)
+    if isinstance(error, ResponseHandlingException):
+        return str(error.source)
+    return str(error)

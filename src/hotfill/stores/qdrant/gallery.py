@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_ids
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
+from hotfill.errors import StoreError
+from hotfill.stores.base import (
+    Capabilities,
+    Found,
+    Gallery,
+    Hits,
+    ItemState,
+    Page,
     check_space,
     check_unsearched,
-    check_upsert,
-    ready_vectors,
 )
-from hotfill.stores.qdrant import moving, opening, searching, writing
+from hotfill.stores.qdrant import point_writer
 from hotfill.stores.qdrant import stamp as stamps
-from hotfill.stores.qdrant.collection import Collection, named, new_space, rows_of
-from hotfill.stores.qdrant.conditions import (
+from hotfill.stores.qdrant.collection import Collection, named, new_space
+from hotfill.stores.qdrant.filter import (
     made_by_model,
     made_by_transform,
     searched_in,
     where_filter,
 )
-from hotfill.stores.qdrant.points import (
-    SIDE,
-    VERSION,
-    made_by,
-    metadata_of,
-)
+from hotfill.stores.qdrant.points import metadata_of
+from hotfill.stores.qdrant_points import SIDE, VERSION, made_by
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
+    from qdrant_client import models
 
     from hotfill.stores.base import Metadata, Where
     from hotfill.stores.qdrant.stamp import Space, Stamp
@@ -53,36 +50,12 @@ TIMEOUT_SECONDS = 60.0
 class QdrantGallery(Gallery):
     """A gallery in one collection of a Qdrant server, or of qdrant-client's own local engine.
 
-    Make it with `create`, take over a collection that is there with `adopt`, come back with `open`.
-
     Each item is a point; each space is a named vector; the payload says where the item is searched,
     and which content it is (a version). A move adds a vector and changes that word; searches filter
-    by it. The earlier vector stays and is retired thereby. The stamp is in the collection's
-    metadata.
+    by it. The earlier vector stays and is kept thereby. The stamp is in the collection's metadata.
+    What of a point hotfill does not model, it leaves alone: other vectors, lists, private keys.
 
-    What holds, and why:
-
-    - Several processes may use a collection on a server at once. Every step of a move is done by
-      the server only to points that still have the version meant, so that a write or a delete by
-      any process beats it. Whole points are written by `upsert`: the last one wins, with all it
-      brings.
-    - Killed anywhere, a process leaves every item on one side, with a vector there: that word is
-      in one point and changes at once. There is nothing to repair when a gallery is opened.
-    - A search over several sides of a server asks for the older sides first, and for all but the
-      newest once more at the end: an item that moves meanwhile, forward or back, is found. An item
-      that moved twice within one search might be missed. In the local engine a search sees one
-      moment.
-    - Versions are nanoseconds of the writing machine's clock. Two processes that write in the same
-      nanosecond could give two items the same one; nothing else would.
-    - `upsert` without metadata reads what is there and writes it back with the rest: metadata that
-      another process sets between the two is lost.
-    - With replicas, set the collection's `write_consistency_factor` to their number, so that what
-      was acknowledged survives the loss of any of them.
-
-    What was tested: everything against the local engine of qdrant-client 1.20. Nothing was run
-    against a server; that needs conditional updates and `create_vector_name`, which came with
-    Qdrant 1.18 or later. The local engine is written in Python and keeps all in memory: use it for
-    tests and small sets, `QdrantEdgeGallery` for galleries on a disk.
+    docs/howto/qdrant.md says what holds with many processes, crashes and replicas, and why.
     """
 
     def __init__(self, collection: Collection, stamp: Stamp) -> None:
@@ -90,6 +63,7 @@ class QdrantGallery(Gallery):
         self._collection = collection
         self._stamp = stamp
         self._clock, self._clock_lock = VersionClock(), Lock()
+        self._foreign: frozenset[str] = frozenset()  # names of vectors that are not hotfill's
         collection.adopted = stamp.adopted
 
     @classmethod
@@ -115,10 +89,12 @@ class QdrantGallery(Gallery):
         collection with them and `adopt` it.
         Raises StoreError when the collection exists, or when the server cannot be used.
         """
-        with opening.connected(
-            location, collection, api_key=api_key, exact=exact, ef=ef, timeout=timeout_seconds
+        with _connected(
+            location, collection, api_key, exact=exact, ef=ef, timeout=timeout_seconds, new=True
         ) as opened:
-            return cls(opened, opening.create(opened, model))
+            space = new_space(model, time.time_ns())
+            opened.create(space)
+            return cls(opened, stamps.Stamp((space,), adopted=False))
 
     @classmethod
     def adopt(
@@ -137,22 +113,33 @@ class QdrantGallery(Gallery):
 
         No point is altered: a note is made in the collection's metadata. The first `add_space` adds
         a named vector and indexes of the payload keys that hotfill uses; moves and writes add those
-        keys (`_version`, `_side`, `_made_by_...`) to the points they touch.
+        keys (`_hotfill_...`) to the points they touch. All else that a point holds stays.
 
         vector: the name of the vector; "" for the unnamed. Items are called by their point ids, as
-        texts. Metadata are the texts, numbers and booleans of the payload whose keys do not begin
-        with an underscore.
-        Others: as for `create`. Again is harmless. Raises StoreError when the collection does not
-        fit, or was stamped otherwise before.
+        texts. Metadata are the texts, numbers and booleans of the payload at every depth, but for
+        keys that begin with an underscore: a dot in a key goes one level down.
+        Others: as for `create`. Idempotent. Raises StoreError when the collection does not fit, or
+        was stamped otherwise before.
 
         A program that goes on writing points by itself while an upgrade runs is not noticed: a
         payload that it replaces says nothing of hotfill, so the item is on the adopted side again,
         but a vector that it changes in place may be moved over. Let it write through hotfill.
         """
-        with opening.connected(
-            location, collection, api_key=api_key, exact=exact, ef=ef, timeout=timeout_seconds
+        with _connected(
+            location, collection, api_key, exact=exact, ef=ef, timeout=timeout_seconds
         ) as opened:
-            return cls(opened, opening.adopt(opened, model, vector))
+            config = opened.describe()
+            stamp = stamps.read(config.metadata, collection)
+            if stamp is None:
+                space = stamps.adopted_space(config, collection, model, vector, time.time_ns())
+                opened.write_stamp(stamps.heading(adopted=True), stamps.entry(space))
+                stamp = stamps.Stamp((space,), adopted=True)
+            elif model not in stamp.models:
+                held = ", ".join(map(str, stamp.models)) or "nothing"
+                raise StoreError(
+                    f"collection {collection!r} is stamped already: it holds {held}; open it"
+                )
+            return cls(opened, stamp)
 
     @classmethod
     def open(
@@ -170,10 +157,15 @@ class QdrantGallery(Gallery):
         Raises StoreError when there is none, StoreBusyError when another process has the folder of
         the local engine open.
         """
-        with opening.connected(
-            location, collection, api_key=api_key, exact=exact, ef=ef, timeout=timeout_seconds
+        with _connected(
+            location, collection, api_key, exact=exact, ef=ef, timeout=timeout_seconds
         ) as opened:
-            return cls(opened, opening.known(opened))
+            stamp = opened.read_stamp()
+            if stamp is None:
+                raise StoreError(
+                    f"collection {collection!r} is no hotfill gallery: stamp it, or create one"
+                )
+            return cls(opened, stamp)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -186,106 +178,125 @@ class QdrantGallery(Gallery):
         """The spaces, oldest first."""
         return self._reload().models
 
-    def _reload(self) -> Stamp:
-        self._stamp = self._collection.read_stamp() or stamps.Stamp((), adopted=False)
-        return self._stamp
+    def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
+        return self._stamp_with(models).models
 
-    def _stamp_with(self, *wanted: ModelId) -> Stamp:
+    def _stamp_with(self, wanted: Iterable[ModelId]) -> Stamp:
         """Return the stamp, read again if a space is unknown: another process may have added it."""
         stamp = self._stamp
         return stamp if all(model in stamp.models for model in wanted) else self._reload()
 
-    def add_space(self, model: ModelId) -> None:
-        """Add a named vector to the collection, then stamp it."""
+    def _reload(self) -> Stamp:
+        self._stamp = self._collection.read_stamp() or stamps.Stamp((), adopted=False)
+        return self._stamp
+
+    def _known(self, model: ModelId) -> Space:
+        stamp = self._stamp_with([model])
+        check_space(stamp.models, model)
+        return stamp.space(model)
+
+    def _add_space(self, model: ModelId) -> None:
         with self._collection.alone:
             if model not in self._reload().models:
                 self._collection.add_space(new_space(model, time.time_ns()))
                 self._reload()
 
-    def drop_space(self, model: ModelId) -> None:
-        """Remove an unsearched space with its retired vectors."""
+    def _drop_space(self, model: ModelId) -> None:
         with self._collection.alone:
             if model not in self._reload().models:
                 return
-            check_unsearched(model, self.count(model))
+            check_unsearched(model, self._count(model, None))
             self._collection.drop_space(self._stamp.space(model))
             self._reload()
 
-    def upsert(
+    # Writing
+
+    def _upsert(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
-        """Write items with new content, each as one whole point."""
-        stamp = self._stamp_with(space, *(retired or {}))
-        rows, old_rows = check_upsert(stamp.models, item_ids, vectors, space, metadata, retired)
-        side = stamp.space(space)
-        kinds = {side.vector: rows, **{stamp.space(m).vector: kind for m, kind in old_rows.items()}}
         with self._collection.alone:
-            versions = self._take_versions(len(item_ids))
-            writing.write(self._collection, item_ids, kinds, metadata, versions, side.side)
+            before = self._collection.read(item_ids, keys=None, vectors=True)
+            ours = self._own_names(before)
+            kinds = {self._known(model).vector: rows for model, rows in kept.items()}
+            kinds[self._known(space).vector] = vectors
+            with self._clock_lock:
+                versions = self._clock.take(len(item_ids))
+            point_writer.upsert(
+                self._collection,
+                item_ids,
+                kinds,
+                metadata,
+                versions,
+                self._known(space).side,
+                before,
+                ours,
+            )
         return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
+    def _own_names(self, records: Mapping[str, Any]) -> set[str]:
+        """Return the names of hotfill's vectors.
+
+        The stamp is read again where a name is new: another process may have added that space.
+        """
+        names = {name for record in records.values() for name in named(record)}
+        ours = {space.vector for space in self._stamp.spaces}
+        if names - ours - self._foreign:
+            ours = {space.vector for space in self._reload().spaces}
+            self._foreign |= names - ours
+        return ours
+
+    def _set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         with self._collection.alone:
             there = self._collection.read(self._possible(item_ids), keys=None)
             rows = dict(zip(item_ids, metadata, strict=True))
-            writing.set_metadata(self._collection, rows, there)
+            point_writer.set_metadata(self._collection, rows, there)
 
-    def delete(self, item_ids: Sequence[str]) -> int:
-        """Remove points."""
-        check_ids(item_ids)
+    def _delete(self, item_ids: Sequence[str]) -> int:
         with self._collection.alone:
             there = list(self._collection.read(self._possible(item_ids), keys=[]))
-            writing.delete(self._collection, there)
+            point_writer.delete(self._collection, there)
             return len(there)
 
-    def move(
+    def _move(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space`, each at once; see `moving.move` for the steps."""
-        stamp = self._stamp_with(space)
-        rows, versions = check_move(stamp.models, item_ids, vectors, space, expected_versions)
+        stamp = self._stamp_with([space])
         possible = set(self._possible(item_ids))
         chosen = [i for i, item_id in enumerate(item_ids) if item_id in possible]
         with self._collection.alone:
-            moved = moving.move(
+            moved = point_writer.move(
                 self._collection,
                 stamp,
                 stamp.space(space),
                 [item_ids[i] for i in chosen],
-                rows[chosen],
-                versions[chosen].tolist(),
+                vectors[chosen],
+                expected_versions[chosen].tolist(),
                 None if origin == space.fingerprint else origin,
             )
         return np.array([moved.get(item_id, False) for item_id in item_ids], dtype=np.bool_)
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
-    ) -> dict[ModelId, Hits]:
-        """Search the sides asked for, so that no moving item is missed (see the class)."""
-        stamp = self._stamp_with(*queries)
-        ready = check_search(stamp.models, queries, k, where)
-        asked = {s: ready[s.model] for s in stamp.spaces if s.model in ready}
-        condition = where_filter(where) if where else None
-        found = searching.search(self._collection, asked, k, condition)
-        return {model: found[stamp.space(model)] for model in ready}
+    # Reading
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
-        """Read the state of items."""
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
+    ) -> dict[ModelId, Hits]:
+        stamp = self._stamp_with(queries)
+        asked = {s: queries[s.model] for s in stamp.spaces if s.model in queries}
+        condition = where_filter(where, adopted=stamp.adopted) if where else None
+        found = _search_sides(self._collection, asked, k, condition)
+        return {model: found[stamp.space(model)] for model in queries}
+
+    def _get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
         records = self._collection.read(self._possible(item_ids), keys=None)
         return [
             self._state(item_id, records[item_id].payload) if item_id in records else None
@@ -301,26 +312,20 @@ class QdrantGallery(Gallery):
             version=stored.get(VERSION, 0),
             space=space.model,
             origin=stored.get(made_by(space.side), space.side),
-            metadata=metadata_of(stored),
+            metadata=metadata_of(stored, adopted=self._stamp.adopted),
         )
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read vectors, searched or retired: both are in the point."""
-        where = self._known(space)
-        records = self._collection.read(
-            self._possible(item_ids), keys=[VERSION], vector=where.vector
-        )
-        there = [i for i in item_ids if i in records and where.vector in named(records[i])]
-        rows = rows_of([records[item_id] for item_id in there], where)
-        return Found(
-            item_ids=tuple(there),
-            versions=np.array([records[i].payload.get(VERSION, 0) for i in there], dtype=np.int64),
-            vectors=ready_vectors(rows, space, there) if where.adopted and there else rows,
-        )
+    def _vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        name = self._known(space).vector  # searched or kept: both are in the point
+        records = self._collection.read(self._possible(item_ids), keys=[VERSION], vectors=[name])
+        rows = [
+            (item_id, records[item_id].payload.get(VERSION, 0), named(records[item_id])[name])
+            for item_id in item_ids
+            if item_id in records and name in named(records[item_id])
+        ]
+        return Found.of(rows, space.dimension).usable(space)
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
-        """List items searched in `space`, in the order of their point ids."""
-        check_limit(limit)
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         where = self._known(space)
         records, cursor = self._collection.page(where, after, limit)
         mark = made_by(where.side)
@@ -331,8 +336,7 @@ class QdrantGallery(Gallery):
             cursor=cursor,
         )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
-        """Count the items searched in `space`."""
+    def _count(self, space: ModelId, origin: str | None) -> int:
         where = self._known(space)
         if origin is None:
             return self._collection.count(searched_in(where))
@@ -340,22 +344,67 @@ class QdrantGallery(Gallery):
             return self._collection.count(searched_in(where), made_by_model(where))
         return self._collection.count(searched_in(where), made_by_transform(where, origin))
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Nothing: a server builds its indexes by itself, the local engine has none."""
 
-    def close(self) -> None:
-        """Disconnect."""
+    def _close(self) -> None:
         self._collection.close()
-
-    def _known(self, model: ModelId) -> Space:
-        stamp = self._stamp_with(model)
-        check_space(stamp.models, model)
-        return stamp.space(model)
 
     def _possible(self, item_ids: Sequence[str]) -> list[str]:
         """Leave out ids that no point of an adopted collection can have."""
         return [item_id for item_id in item_ids if self._collection.may_have(item_id)]
 
-    def _take_versions(self, n: int) -> NDArray[np.int64]:
-        with self._clock_lock:
-            return self._clock.take(n)
+
+@contextmanager
+def _connected(
+    location: str,
+    collection: str,
+    api_key: str | None,
+    *,
+    exact: bool,
+    ef: int | None,
+    timeout: float,
+    new: bool = False,
+) -> Iterator[Collection]:
+    """Connect for what the block opens; if that fails, disconnect. timeout: in seconds."""
+    opened = Collection(
+        location, collection, api_key=api_key, exact=exact, ef=ef, timeout_seconds=timeout, new=new
+    )
+    try:
+        yield opened
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _search_sides(
+    collection: Collection,
+    queries: Mapping[Space, Vectors],
+    k: int,
+    where: models.Filter | None,
+) -> dict[Space, Hits]:
+    """Search sides, given oldest first.
+
+    A server answers one request after another, and items may move between two. Read oldest first,
+    an item that moves forward is seen before or after its move, or both; the older sides are read
+    again at the end for one that moves back. What a side gave twice is united, the later score
+    counts.
+    """
+    if collection.local or len(queries) < 2:
+        found = collection.search(queries, k, where)
+    else:
+        found = {}
+        for space, rows in queries.items():
+            found |= collection.search({space: rows}, k, where)
+        older = dict(list(queries.items())[:-1])
+        for space, again in collection.search(older, k, where).items():
+            found[space] = [{**a, **b} for a, b in zip(found[space], again, strict=True)]
+    return {space: _hits(lists, k) for space, lists in found.items()}
+
+
+def _hits(lists: Sequence[Mapping[str, float]], k: int) -> Hits:
+    best = [sorted(scores.items(), key=lambda pair: -pair[1])[:k] for scores in lists]
+    return Hits(
+        item_ids=tuple(tuple(item_id for item_id, _ in pairs) for pairs in best),
+        scores=tuple(np.array([score for _, score in pairs], dtype=np.float32) for pairs in best),
+    )

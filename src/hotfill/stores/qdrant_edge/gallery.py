@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from threading import RLock
-from typing import TYPE_CHECKING
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.checks import check_ids
-from hotfill.errors import StoreError
-from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
-from hotfill.stores.filters import check_metadata
-from hotfill.stores.folder_lock import locked, new_folder
-from hotfill.stores.inputs import (
-    check_limit,
-    check_move,
-    check_search,
-    check_space,
-    check_unsearched,
-    check_upsert,
-)
-from hotfill.stores.qdrant_edge.current import Current, data_name
-from hotfill.stores.qdrant_edge.moving import carry_over, may_move
-from hotfill.stores.qdrant_edge.points import (
-    ID,
-    VERSION,
-    made_by,
-    makers_of,
-    metadata_of,
-    payload,
-    state_of,
-)
-from hotfill.stores.qdrant_edge.shard import Shard
-from hotfill.stores.retired import RetiredVectors
-from hotfill.stores.room import check_room
-from hotfill.stores.stamp_file import Stamp, read_stamp, write_stamp
+from hotfill.errors import StoreFullError
+from hotfill.locks import locked
+from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
+from hotfill.stores.folder import Stamp, check_room, new_folder, read_stamp, write_stamp
+from hotfill.stores.qdrant_edge.engine_process import check_opens
+from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
+from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
+from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
+from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by
 from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
@@ -45,35 +25,41 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.folder_lock import FolderLock
-    from hotfill.stores.qdrant_edge.sides import Sides
+    from hotfill.locks import FolderLock
+    from hotfill.stores.base import Hits, Metadata, Where
     from hotfill.types import ModelId, Vectors
+
+_TRIES = 4  # readings without the lock, before one waits for writes
 
 
 class QdrantEdgeGallery(Gallery):
     """A gallery in a folder. Make it with `create`, come back to it with `open`.
 
-    In the folder: a subfolder with the engine's shard, `retired.sqlite` (vectors kept for the way
-    back), `spaces.json` (the stamp) and `lock` (one process at a time). What is acknowledged
+    In the folder: a subfolder with the engine's shard, `kept.sqlite` (old vectors kept for
+    rollback), `spaces.json` (the stamp) and `lock` (one process at a time). What is acknowledged
     survives the killing of the process.
 
-    A move first writes the earlier vectors to `retired.sqlite`, then gives the points the new
-    vector, then takes the earlier one away. A crash between the last two leaves items on two
-    sides; `open` brings them to one.
+    A move first writes the earlier vectors to `kept.sqlite`, then each item in one write of its
+    point, then takes vectors that are searched again out of `kept.sqlite`. Cut anywhere, it leaves
+    each item whole on one side, with its other vectors.
     """
 
     def __init__(
         self, folder: Path, stamp: Stamp, lock: FolderLock, *, exact: bool, ef: int | None
     ) -> None:
         """Use `create` or `open`."""
-        self._folder, self._folder_lock = folder, lock
-        self._closed = False
-        # Held by everything but searches. They look at the engine alone, which answers at once.
-        self._lock = RLock()
-        self._retired = RetiredVectors(folder / "retired.sqlite")
-        self._clock = LastingClock(self._retired.version_ceiling, self._retired.raise_ceiling)
-        self._current = Current(folder, stamp, self._lock, exact=exact, ef=ef)
+        self._folder_lock = lock
+        self._lock = RLock()  # held by writes; searches and reads do without
+        self._writes = 0  # changes after each write, before vectors leave `kept.sqlite`
+        self._kept = KeptVectors(folder / "kept.sqlite")
+        self._kept_read, self._kept_lock = KeptVectors(folder / "kept.sqlite"), Lock()
+        self._clock = LastingClock(self._kept.version_ceiling, self._kept.raise_ceiling)
+        try:
+            self._live = LiveShard(folder, stamp, self._lock, exact=exact, ef=ef)
+        except BaseException:
+            self._kept.close()
+            self._kept_read.close()
+            raise
 
     @classmethod
     def create(
@@ -88,26 +74,29 @@ class QdrantEdgeGallery(Gallery):
         """
         folder = new_folder(path)
         with locked(folder) as lock:
-            Shard.create(folder / data_name(0), model)
-            stamp = Stamp(spaces=(model,), data=data_name(0))
+            Shard.create(folder / shard_name(0), model)
+            stamp = Stamp(spaces=(model,), data=shard_name(0))
             write_stamp(folder, stamp)  # last: a folder without it was never finished
             return cls(folder, stamp, lock, exact=exact, ef=ef)
 
     @classmethod
     def open(cls, path: str | Path, *, exact: bool = False, ef: int | None = None) -> Self:
-        """Open a gallery that `create` made, and repair what a crash left half done.
+        """Open a gallery that `create` made.
 
         exact, ef: as for `create`; they hold while the gallery is open.
-        Raises StoreError when the folder is no gallery, StoreBusyError when a process has it.
+        Raises StoreError when the folder is no gallery or its stamp does not fit it,
+        StoreBusyError when a process has it, StoreFullError when the disk has no room to play back
+        what was written last. A gallery on a full disk can be searched.
         """
         folder = Path(path)
         read_stamp(folder)  # before anything is made in a folder that is not ours
         with locked(folder) as lock:
             stamp = read_stamp(folder)
-            for leftover in folder.glob(data_name("*")):
-                if leftover.name != stamp.data:
-                    shutil.rmtree(leftover)  # a rebuild that a crash cut short
-            check_room(folder, 0)  # opening plays back the log, which writes
+            shard = shard_folder(folder, stamp)
+            try:
+                check_room(folder, 0)
+            except StoreFullError:
+                check_opens(shard)
             return cls(folder, stamp, lock, exact=exact, ef=ef)
 
     @property
@@ -118,178 +107,162 @@ class QdrantEdgeGallery(Gallery):
     @property
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
-        return self._current.spaces
+        return self._live.spaces
 
-    def add_space(self, model: ModelId) -> None:
-        """Add a named vector to the shard, then stamp the folder."""
+    def _add_space(self, model: ModelId) -> None:
         with self._lock:
             if model not in self.spaces:
-                self._current.add_space(model)
+                self._live.add_space(model)
 
-    def drop_space(self, model: ModelId) -> None:
-        """Remove an unsearched space with its retired vectors."""
+    def _drop_space(self, model: ModelId) -> None:
         with self._lock:
-            self._current.settle()
             if model not in self.spaces:
                 return
-            check_unsearched(model, self.count(model))
-            self._retired.drop_space(model.fingerprint)
-            self._current.drop_space(model)
+            check_unsearched(model, self._count(model, None))
+            self._kept.drop_space(model.fingerprint)
+            self._live.drop_space(model)
 
-    def upsert(
+    # Writing
+
+    def _upsert(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
-        *,
         space: ModelId,
-        metadata: Sequence[Metadata] | None = None,
-        retired: Mapping[ModelId, Vectors] | None = None,
+        metadata: Sequence[Metadata] | None,
+        kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
-        """Write items with new content."""
         with self._lock:
-            rows, old_rows = check_upsert(self.spaces, item_ids, vectors, space, metadata, retired)
-            self._current.before_write(rows.nbytes * (1 + len(old_rows)), len(rows))
+            self._live.before_write(vectors.nbytes * (1 + len(kept)), len(vectors))
             versions = self._clock.take(len(item_ids))
-            before = self._shard.read(item_ids, keys=None if metadata is None else [])
+            before = self._live.shard.read(item_ids, keys=None if metadata is None else [SIDE])
             if metadata is None:
                 metadata = [
                     metadata_of(before[item_id].payload) if item_id in before else {}
                     for item_id in item_ids
                 ]
-            self._retired.put(
-                (item_id, model.fingerprint, int(versions[i]), kind[i])
-                for model, kind in old_rows.items()
+            self._kept.put(
+                (item_id, model.fingerprint, int(versions[i]), rows[i])
+                for model, rows in kept.items()
                 for i, item_id in enumerate(item_ids)
             )
             payloads = [
-                payload(item_id, int(version), row)
+                item_payload(item_id, int(version), space.fingerprint, row)
                 for item_id, version, row in zip(item_ids, versions, metadata, strict=True)
             ]
-            leaving = self._sides.of(self._shard, list(before))
-            with self._sides.changing(arriving={space: len(item_ids)}, leaving=leaving.values()):
-                self._current.note(item_ids)
-                self._shard.write(item_ids, payloads, space.fingerprint, rows)
+            self._live.write(item_ids, payloads, space, vectors, before=before)
+            self._writes += 1
             written = dict(zip(item_ids, versions.tolist(), strict=True))
-            self._retired.forget_other_versions({name: written[name] for name in before})
+            self._kept.forget_other_versions({item_id: written[item_id] for item_id in before})
             return versions
 
-    def set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
-        """Replace the metadata of items that exist."""
-        check_ids(item_ids)
-        check_metadata(metadata, len(item_ids))
+    def _set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         with self._lock:
-            self._current.before_write(0, len(item_ids))
-            there = self._shard.read(item_ids, keys=None)
+            self._live.before_write(0, len(item_ids))
+            there = self._live.shard.read(item_ids, keys=None)
             for item_id, row in zip(item_ids, metadata, strict=True):
                 if item_id in there:
-                    self._current.note([item_id])
                     stored = there[item_id].payload
-                    content = payload(item_id, stored[VERSION], row)
-                    self._shard.overwrite_payload(item_id, {**content, **makers_of(stored)})
+                    content = item_payload(item_id, stored[VERSION], stored[SIDE], row)
+                    makers = {key: stored[key] for key in stored if is_made_by(key)}
+                    self._live.overwrite_payload(item_id, {**content, **makers})
 
-    def delete(self, item_ids: Sequence[str]) -> int:
-        """Remove items from every space."""
-        check_ids(item_ids)
+    def _delete(self, item_ids: Sequence[str]) -> int:
         with self._lock:
-            self._current.before_write(0, len(item_ids))
-            there = list(self._shard.read(item_ids, keys=[]))
+            self._live.before_write(0, len(item_ids))
+            there = self._live.shard.read(item_ids, keys=[SIDE])
             if there:
-                with self._sides.changing(
-                    arriving={}, leaving=self._sides.of(self._shard, there).values()
-                ):
-                    self._current.note(there)
-                    self._shard.delete(there)
-                self._retired.forget(there)
+                self._live.delete(there)
+                self._writes += 1
+                self._kept.forget(list(there))
             return len(there)
 
-    def move(
+    def _move(
         self,
         item_ids: Sequence[str],
         vectors: Vectors,
-        *,
         space: ModelId,
         expected_versions: NDArray[np.int64],
-        origin: str | None = None,
+        origin: str,
     ) -> NDArray[np.bool_]:
-        """Let items be searched in `space`; their earlier vector is retired."""
-        transform = None if origin == space.fingerprint else origin
+        own = space.fingerprint
+        transform = None if origin == own else origin
         with self._lock:
-            rows, versions = check_move(self.spaces, item_ids, vectors, space, expected_versions)
-            self._current.before_write(rows.nbytes, len(rows))
-            own, mark = space.fingerprint, made_by(space.fingerprint)
-            before = self._shard.read(item_ids, keys=[VERSION, mark], vectors=True)
+            self._live.before_write(vectors.nbytes, len(vectors))
+            before = self._live.shard.read(item_ids, keys=None, vectors=True)
             moved = np.array(
                 [
-                    may_move(before.get(item_id), version, own, mark, transform)
-                    for item_id, version in zip(item_ids, versions.tolist(), strict=True)
+                    _may_move(before.get(item_id), version, own, transform)
+                    for item_id, version in zip(item_ids, expected_versions.tolist(), strict=True)
                 ],
                 dtype=np.bool_,
             )
             if moved.any():
-                going = [item_id for item_id, goes in zip(item_ids, moved, strict=True) if goes]
-                self._current.note(going)
-                carry_over(
-                    {item_id: before[item_id] for item_id in going},
-                    rows[moved],
-                    space,
-                    transform,
-                    spaces=self.spaces,
-                    shard=self._shard,
-                    retired=self._retired,
-                    sides=self._sides,
+                going = {i: before[i] for i, goes in zip(item_ids, moved, strict=True) if goes}
+                self._kept.put(
+                    (item_id, record.payload[SIDE], record.payload[VERSION], vector)
+                    for item_id, record in going.items()
+                    if record.payload[SIDE] != own
+                    for vector in [np.array(record.vector[record.payload[SIDE]], dtype=np.float32)]
                 )
+                payloads = [_moved(record.payload, own, transform) for record in going.values()]
+                self._live.write(list(going), payloads, space, vectors[moved], before=going)
+                self._writes += 1
+                self._kept.forget_in_space(list(going), own)  # they are searched now
             return moved
 
-    def search(
-        self, queries: Mapping[ModelId, Vectors], k: int, *, where: Where | None = None
-    ) -> dict[ModelId, Hits]:
-        """Search all sides in one call of the engine; sides without items are left out of it."""
-        if self._closed:
-            raise StoreError(f"{self._folder} is closed: open it again")
-        ready = check_search(self.spaces, queries, k, where)
-        return self._current.search(ready, k, where)
+    # Reading
 
-    def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
-        """Read the state of items."""
-        with self._lock:
-            self._current.settle()
-            records = self._shard.read(item_ids, keys=None)
-            sides = self._sides.of(self._shard, list(records))
+    def _search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
+    ) -> dict[ModelId, Hits]:
+        return self._live.search(queries, k, where)
+
+    def _get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
+        records = self._live.read(lambda shard: shard.read(item_ids, keys=None))
+        sides = self._live.sides(records)
         return [
-            state_of(item_id, records[item_id].payload, sides[item_id])
+            _state(item_id, records[item_id].payload, sides[item_id])
             if item_id in records
             else None
             for item_id in item_ids
         ]
 
-    def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
-        """Read searched vectors from the shard, retired ones from their file."""
-        name = space.fingerprint
+    def _vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
+        for _ in range(_TRIES):
+            writes = self._writes
+            found, whole = self._look_for(item_ids, space)
+            if whole or writes == self._writes:
+                return found
         with self._lock:
-            check_space(self.spaces, space)
-            self._current.settle()
-            records = self._shard.read(item_ids, keys=[VERSION], vectors=[name])
-            versions = {item_id: record.payload[VERSION] for item_id, record in records.items()}
-            found = {
-                item_id: record.vector[name]
-                for item_id, record in records.items()
-                if record.vector and name in record.vector
-            }
-            elsewhere = {key: version for key, version in versions.items() if key not in found}
-            found.update(self._retired.get(name, elsewhere))
-        return Found.of(
-            [(name, versions[name], found[name]) for name in item_ids if name in found],
-            space.dimension,
-        )
+            return self._look_for(item_ids, space)[0]
 
-    def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
-        """List items searched in `space`, in the order of their point ids."""
-        check_limit(limit)
-        with self._lock:
-            check_space(self.spaces, space)
-            self._current.settle()
-            records, cursor = self._shard.page(space.fingerprint, after=after, limit=limit)
+    def _look_for(self, item_ids: Sequence[str], space: ModelId) -> tuple[Found, bool]:
+        """Read vectors, and tell whether every item that exists has one.
+
+        Searched ones are in the shard, others in a file. An item that moves back between the two
+        readings is in neither.
+        """
+        name = space.fingerprint
+        records = self._live.read(
+            lambda shard: shard.read(item_ids, keys=[VERSION], vectors=[name])
+        )
+        versions = {item_id: record.payload[VERSION] for item_id, record in records.items()}
+        found = {
+            item_id: record.vector[name]
+            for item_id, record in records.items()
+            if record.vector and name in record.vector
+        }
+        elsewhere = {key: version for key, version in versions.items() if key not in found}
+        if elsewhere:
+            with self._kept_lock:
+                found.update(self._kept_read.get(name, elsewhere))
+        rows = [(i, versions[i], found[i]) for i in item_ids if i in found]
+        return Found.of(rows, space.dimension), len(found) == len(records)
+
+    def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         own, mark = space.fingerprint, made_by(space.fingerprint)
+        records, cursor = self._live.read(lambda shard: shard.page(own, after=after, limit=limit))
         return Page(
             item_ids=tuple(record.payload[ID] for record in records),
             versions=np.array([record.payload[VERSION] for record in records], dtype=np.int64),
@@ -297,44 +270,54 @@ class QdrantEdgeGallery(Gallery):
             cursor=cursor,
         )
 
-    def count(self, space: ModelId, *, origin: str | None = None) -> int:
-        """Count the items searched in `space`; at once without `origin`, by a filter with it."""
-        with self._lock:
-            check_space(self.spaces, space)
-            self._current.settle()
-            if origin is None:
-                return self._sides.counts[space]
-            if origin == space.fingerprint:
-                return self._shard.count_own(space.fingerprint)
-            return self._shard.count(space.fingerprint, made_by_transform=origin)
+    def _count(self, space: ModelId, origin: str | None) -> int:
+        own = space.fingerprint
+        if origin is None:
+            return self._live.count(space)
+        if origin == own:
+            return self._live.read(lambda shard: shard.count_own(own))
+        return self._live.read(lambda shard: shard.count(own, made_by_transform=origin))
 
-    def optimise(self) -> None:
+    def _optimise(self) -> None:
         """Build the engine's indexes and compact, on a copy and in a process of its own.
 
         Needs room for a second copy of the shard. Writes wait while the files are copied and,
         for a moment, at the end. Small galleries, for which the engine builds no index, are
-        compacted where they are.
+        compacted in place.
         """
-        self._current.optimise()
+        self._live.optimise()
 
-    def close(self) -> None:
-        """Flush, release the folder."""
+    def _close(self) -> None:
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
             try:
-                self._current.close()
+                self._live.close()
             finally:
-                self._retired.close()
+                self._kept.close()
+                with self._kept_lock:
+                    self._kept_read.close()
                 self._folder_lock.release()
 
-    # Inside the lock
 
-    @property
-    def _shard(self) -> Shard:
-        return self._current.shard
+def _may_move(record: Any, version: int, space: str, transform: str | None) -> bool:
+    """Tell whether an item still has the content meant, and a better vector is offered."""
+    if record is None or record.payload[VERSION] != version:
+        return False
+    own_already = record.payload[SIDE] == space and made_by(space) not in record.payload
+    return transform is None or not own_already
 
-    @property
-    def _sides(self) -> Sides:
-        return self._current.sides
+
+def _moved(stored: dict[str, Any], space: str, transform: str | None) -> dict[str, Any]:
+    """Return the payload of an item after its move. A transform's vector is always marked."""
+    content = {key: value for key, value in stored.items() if key != made_by(space)}
+    content[SIDE] = space
+    return content if transform is None else {**content, made_by(space): transform}
+
+
+def _state(item_id: str, stored: dict[str, Any], space: ModelId) -> ItemState:
+    return ItemState(
+        item_id=item_id,
+        version=stored[VERSION],
+        space=space,
+        origin=stored.get(made_by(space.fingerprint), space.fingerprint),
+        metadata=metadata_of(stored),
+    )

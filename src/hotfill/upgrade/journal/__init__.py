@@ -1,6 +1,6 @@
 """The durable record of one upgrade, and who may write it.
 
 Reading order: `base` (what every journal promises), `sqlite` (one file, one machine) and
-`postgres` (workers on many machines), each with its tables beside it, `lock` (one process leads),
-`leases` (a worker that lives keeps its batches), and `section` (which journal a file asks for).
+`postgres` (workers on many machines), `lock` (one process leads), and `section` (which journal a
+file asks for).
 """

@@ -1,9 +1,10 @@
 """The Journal interface: the durable record of one upgrade.
 
 The store is the truth about items; the journal is the truth about the upgrade: its plan, its phase,
-its holds, its batches of work and what became of them. It is always behind the store, never ahead:
-a batch is marked done after it was moved, and moving again is harmless. So a process may be killed
-between any two lines.
+its holds, its batches of work and what became of them. A batch is marked done after it was moved,
+and moving is idempotent, so a process may be killed between any two lines. Phases, plans, fits,
+deletes and what people decided have reached the disk when the call returns; what a power cut may
+take is the account of the last batches, which are then done again.
 """
 
 from __future__ import annotations
@@ -48,13 +49,28 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An item that failed for good. at: seconds since the epoch."""
+    """An item that failed for good.
+
+    at: seconds since the epoch. accepted_by: who let the upgrade go on without it; empty where
+    nobody did.
+    """
 
     item_id: str
     stage: Stage
     error: str
     attempts: int
     at: float
+    accepted_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeases:
+    """The batches that one process has in hand. seconds: how long it has had the oldest."""
+
+    owner: str
+    batches: int
+    items: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,11 @@ class Fact:
 
 class Journal(ABC):
     """The durable record of one upgrade. Safe to use from several threads."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Name this journal and no other: drawn once, when it was made. For claims in stores."""
 
     # What was decided and what happened ------------------------------------------------------
 
@@ -121,7 +142,7 @@ class Journal(ABC):
     def add_work(
         self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
-        """Cut items into batches, lowest rank first; all of it, or nothing if killed meanwhile.
+        """Cut items into batches, lowest rank first; all of it, or nothing if killed on the way.
 
         pages: item ids with their ranks, in any order; never held in memory at once.
         Returns the number of items added.
@@ -140,27 +161,15 @@ class Journal(ABC):
 
     @abstractmethod
     def finish(self, batch: Batch, *, moved: int, skipped: int) -> None:
-        """Record that a batch is done. Again is harmless."""
+        """Record that a batch is done. Idempotent."""
 
     @abstractmethod
-    def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
+    def put_back(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
         """Put a failed batch back as one or several smaller ones, with one more attempt each."""
 
     @abstractmethod
-    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
-        """Take items out of a batch and list them as dead letters."""
-
-    @abstractmethod
-    def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Read the dead letters."""
-
-    @abstractmethod
-    def mend(self, item_ids: Sequence[str]) -> None:
-        """Take items off the dead letters: they no longer need what failed."""
-
-    @abstractmethod
-    def revive(self, batch_size: int) -> int:
-        """Turn the dead letters into work again. Returns how many."""
+    def workers(self) -> tuple[WorkerLeases, ...]:
+        """Tell who has batches in hand, and for how long; the longest first."""
 
     @abstractmethod
     def release_leases(self, owner: str | None = None) -> int:
@@ -178,10 +187,38 @@ class Journal(ABC):
     def worked_ids(self, stage: Stage) -> Iterator[tuple[str, ...]]:
         """Read the item ids of all batches of a stage, a batch at a time."""
 
+    # Dead letters ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        """Take items out of a batch and list them as dead letters."""
+
+    @abstractmethod
+    def dead_letters(self, *, accepted: bool = False) -> tuple[DeadLetter, ...]:
+        """Read the dead letters that hold the upgrade, or those that somebody accepted."""
+
+    @abstractmethod
+    def accept(self, item_ids: Sequence[str], by: str) -> int:
+        """Let the upgrade go on without these dead letters. Returns how many there were.
+
+        by: who decides, not empty.
+        """
+
+    @abstractmethod
+    def resolve(self, item_ids: Sequence[str]) -> None:
+        """Take items off the dead letters: they no longer need what failed."""
+
+    @abstractmethod
+    def retry(self, batch_size: int, item_ids: Sequence[str] | None = None) -> int:
+        """Turn dead letters into work again. Returns how many.
+
+        item_ids: which, accepted or not; by default all that nobody accepted.
+        """
+
     # Deletes ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+    def mark_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose, so that `verify` does not miss them.
 
         Their dead letters are void.
@@ -212,10 +249,23 @@ class Journal(ABC):
     def coordinating(self, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
         """Be the one process, on any machine, that takes the upgrade through its phases.
 
-        A dead one's place is free again. Raises UpgradeBusyError when it is taken for longer than
-        `wait_seconds`.
+        A dead one's place is free again, and so are its batches. Raises UpgradeBusyError when it is
+        taken for longer than `wait_seconds`.
+        """
+
+    @property
+    @abstractmethod
+    def leader(self) -> str:
+        """Name the owner of the leading process's batches; another with every `coordinating`."""
+
+    @abstractmethod
+    def check_leading(self) -> None:
+        """Raise UpgradeBusyError when this process led and another has taken its place since.
+
+        Asked before every move and every few seconds. Also raises JournalError when the journal
+        itself was taken away. Does nothing where this object does not lead.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Release the journal. Again is harmless."""
+        """Release the journal. Idempotent."""

@@ -7,6 +7,7 @@ the server's clock, so that the workers' clocks need not agree.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from hotfill.upgrade.journal import postgres_tables as tables
-from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally
-from hotfill.upgrade.journal.lock import busy
-from hotfill.upgrade.journal.postgres_schema import STEPS, JournalSchema, translated
+from hotfill.errors import JournalError, StoreError, StoreFullError
+from hotfill.retry import is_retryable, retry_if
+from hotfill.stores.postgres.connections import Connections
+from hotfill.stores.postgres.stamp import check_name
+from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally, WorkerLeases
+from hotfill.upgrade.journal.lock import busy, lost_the_lead
 from hotfill.upgrade.phases import Hold, Phase, advance
 
 if TYPE_CHECKING:
@@ -27,7 +30,196 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal.base import Stage
     from hotfill.upgrade.phases import HoldKind, Step
 
+
+# One schema for each upgrade. Item ids are kept as bytes: PostgreSQL's texts cannot hold every
+# text, and bytes have one order.
+_FORMAT = 2
+
+_TABLES = """
+CREATE TABLE {schema}.journal (
+    format int NOT NULL, identity text NOT NULL DEFAULT gen_random_uuid()::text,
+    epoch bigint NOT NULL DEFAULT 0
+);
+INSERT INTO {schema}.journal (format) VALUES (%(format)s);
+CREATE TABLE {schema}.facts (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at double precision NOT NULL DEFAULT extract(epoch FROM clock_timestamp()),
+    kind text NOT NULL, body text NOT NULL
+);
+CREATE INDEX facts_by_kind ON {schema}.facts (kind, number);
+CREATE TABLE {schema}.holds (
+    kind text, about text, since double precision NOT NULL,
+    measured double precision, required double precision, PRIMARY KEY (kind, about)
+);
+CREATE TABLE {schema}.batches (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stage text NOT NULL, state text NOT NULL, item_ids bytea[] NOT NULL, items int NOT NULL,
+    attempts int NOT NULL, owner text, leased_at timestamptz, leased_until timestamptz,
+    moved int NOT NULL DEFAULT 0, skipped int NOT NULL DEFAULT 0
+);
+CREATE INDEX batches_to_do ON {schema}.batches (stage, number) WHERE state <> 'done';
+CREATE INDEX batches_by_stage ON {schema}.batches (stage, number) INCLUDE (items, moved, skipped);
+CREATE TABLE {schema}.dead_letters (
+    item_id bytea PRIMARY KEY, stage text NOT NULL, error text NOT NULL, attempts int NOT NULL,
+    at double precision NOT NULL DEFAULT extract(epoch FROM clock_timestamp()),
+    accepted_by text NOT NULL DEFAULT ''
+);
+CREATE TABLE {schema}.deleted (item_id bytea PRIMARY KEY);
+CREATE TABLE {schema}.beat (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only), body text NOT NULL,
+    at double precision NOT NULL
+);
+"""
+
+_ADD_WORK = """
+INSERT INTO {schema}.batches (stage, state, item_ids, items, attempts)
+SELECT %(stage)s, 'to do', array_agg(item_id ORDER BY place), count(*), 0
+FROM (
+    SELECT item_id, row_number() OVER (ORDER BY rank, item_id) - 1 AS place FROM staging
+) ordered
+GROUP BY place / %(size)s ORDER BY place / %(size)s
+RETURNING items
+"""
+
+_LEASE = """
+WITH next AS (
+    SELECT number FROM {schema}.batches WHERE stage = %(stage)s
+    AND (state = 'to do' OR (state = 'leased' AND leased_until < clock_timestamp()))
+    ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE {schema}.batches b SET state = 'leased', owner = %(owner)s,
+    leased_at = clock_timestamp(),
+    leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM next WHERE b.number = next.number RETURNING b.number, b.item_ids, b.attempts
+"""
+
+_RETRY = """
+WITH letters AS (
+    DELETE FROM {schema}.dead_letters WHERE CASE WHEN %(ids)s::bytea[] IS NULL
+    THEN accepted_by = '' ELSE item_id = ANY (%(ids)s::bytea[]) END
+    RETURNING item_id, stage
+)
+INSERT INTO {schema}.batches (stage, state, item_ids, items, attempts)
+SELECT stage, 'to do', array_agg(item_id ORDER BY place), count(*), 0
+FROM (
+    SELECT stage, item_id, row_number() OVER (PARTITION BY stage ORDER BY item_id) - 1 AS place
+    FROM letters
+) ordered
+GROUP BY stage, place / %(size)s
+ORDER BY array_position(ARRAY['prefill', 'embed', 'revert'], stage), place / %(size)s
+RETURNING items
+"""
+
+_REJECT = """
+UPDATE {schema}.batches SET item_ids = kept.item_ids, items = cardinality(kept.item_ids)
+FROM (
+    SELECT b.number, ARRAY(
+        SELECT u.item_id FROM unnest(b.item_ids) WITH ORDINALITY u(item_id, place)
+        WHERE u.item_id <> ALL (%(rejected)s) ORDER BY u.place
+    ) AS item_ids
+    FROM {schema}.batches b WHERE b.number = %(number)s FOR UPDATE
+) kept
+WHERE batches.number = kept.number
+"""
+
+_DEAD_LETTERS = """
+INSERT INTO {schema}.dead_letters (item_id, stage, error, attempts)
+SELECT unnest(%(rejected)s::bytea[]), %(stage)s, %(error)s, %(attempts)s
+ON CONFLICT (item_id) DO UPDATE SET stage = excluded.stage, error = excluded.error,
+    attempts = excluded.attempts, at = excluded.at, accepted_by = ''
+"""
+
+
 T = TypeVar("T")
+
+_STEPS = 0x686F7468  # advisory lock: to change the phase
+
+_CONNECTIONS = 4
+_TIMEOUT_SECONDS = 60.0
+# A coordinator's machine that vanishes is noticed within half a minute, and its lock is freed.
+_ALIVE = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}
+
+
+class _Schema:
+    """One schema on one server, its tables made when missing. Raises as `PostgresJournal`."""
+
+    def __init__(self, dsn: str, name: str) -> None:
+        check_name("the journal's schema", name)
+        self.name = name
+        with _translated(name):
+            self.connections = Connections(
+                dsn, most=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS, settings=_ALIVE
+            )
+            try:
+                self.connections.run("open the journal", self._open)
+            except BaseException:
+                self.connections.close()
+                raise
+
+    def _open(self, connection: Connection) -> None:
+        with connection.transaction():
+            self.lock(connection, _STEPS)
+            connection.execute(self.sql("CREATE SCHEMA IF NOT EXISTS {schema}"))
+            made = connection.execute(
+                "SELECT relname = 'journal' FROM pg_class WHERE relnamespace = to_regnamespace(%s) "
+                "AND relkind = 'r' ORDER BY 1 DESC LIMIT 1",
+                (sql.Identifier(self.name).as_string(),),
+            ).fetchone()
+            if made is None:
+                text = _TABLES.replace("%(format)s", str(_FORMAT))
+                connection.execute(self.sql(text))
+            elif not made[0]:
+                raise JournalError(
+                    f"the schema {self.name!r} holds other tables: give the journal its own"
+                )
+            form = connection.execute(self.sql("SELECT format FROM {schema}.journal")).fetchone()
+            if form != (_FORMAT,):
+                raise JournalError(
+                    f"the schema {self.name!r} has journal format {form and form[0]}, this "
+                    f"hotfill reads {_FORMAT}; use the version of hotfill that started the "
+                    "upgrade"
+                )
+
+    def lock(self, connection: Connection, which: int) -> None:
+        """Hold an advisory lock of this schema until the transaction ends."""
+        connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (which, self.name))
+
+    def sql(self, text: str) -> sql.Composed:
+        """Put the schema's name where a statement says {schema}."""
+        return sql.SQL(text).format(schema=sql.Identifier(self.name))
+
+    def read(self, statement: str, values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows."""
+        return self.run(lambda c: c.execute(self.sql(statement), values).fetchall())
+
+    def write(self, statement: str, values: Any) -> int:
+        """Run one statement and tell how many rows it wrote."""
+        return self.run(lambda c: c.execute(self.sql(statement), values).rowcount)
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do some work, and again while the server is away; doing it twice is harmless."""
+        with _translated(self.name):
+            return retry_if(_may_pass, self.connections.run, "use the journal", work)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return is_retryable(error) and not isinstance(error, StoreFullError)
+
+
+@contextmanager
+def _translated(schema: str) -> Iterator[None]:
+    """Turn the server's errors into ours."""
+    try:
+        yield
+    except StoreFullError:
+        raise
+    except (StoreError, psycopg.Error) as error:
+        raise JournalError(f"the journal {schema!r}: {error}") from error
+
 
 _NEWEST = (
     "SELECT number, at, kind, body FROM {schema}.facts WHERE kind = %s ORDER BY number DESC LIMIT 1"
@@ -45,17 +237,24 @@ class PostgresJournal(Journal):
     """
 
     def __init__(self, dsn: str, schema: str = "hotfill_upgrade") -> None:
-        self._schema = JournalSchema(dsn, schema)
+        self._schema = _Schema(dsn, schema)
+        self._lead: _Lead | None = None  # while this object leads
+        self._epoch = 0  # of the last time that it led
 
     @classmethod
     def is_there(cls, dsn: str, schema: str) -> bool:
         """Tell whether a schema holds a journal. Makes nothing. Raises JournalError."""
-        with translated(schema), psycopg.connect(dsn) as connection:
+        with _translated(schema), psycopg.connect(dsn) as connection:
             row = connection.execute(
                 "SELECT to_regclass(%s) IS NOT NULL",
                 (sql.Identifier(schema, "journal").as_string(),),
             ).fetchone()
         return row == (True,)
+
+    @property
+    def identity(self) -> str:
+        """Name this journal and no other."""
+        return str(self._schema.read("SELECT identity FROM {schema}.journal", ())[0][0])
 
     # What was decided and what happened ------------------------------------------------------
 
@@ -76,7 +275,8 @@ class PostgresJournal(Journal):
     def _step(self, next_phase: Callable[[Phase], Phase]) -> Phase:
         def work(connection: Connection) -> Phase:
             with connection.transaction():
-                self._schema.lock(connection, STEPS)
+                self._schema.lock(connection, _STEPS)
+                self._check_epoch(connection)
                 row = connection.execute(self._schema.sql(_NEWEST), ("phase",)).fetchone()
                 now = Phase(_fact(row).body["phase"]) if row else Phase.PLANNED
                 phase = next_phase(now)
@@ -159,16 +359,16 @@ class PostgresJournal(Journal):
                         for item_id, rank in zip(item_ids, ranks, strict=True):
                             copy.write_row((_encoded(item_id), float(rank)))
                 added = connection.execute(
-                    self._schema.sql(tables.ADD_WORK), {"stage": stage, "size": batch_size}
+                    self._schema.sql(_ADD_WORK), {"stage": stage, "size": batch_size}
                 )
                 return sum(items for (items,) in added)
 
-        with translated(self._schema.name):  # once: pages cannot be read again
+        with _translated(self._schema.name):  # once: pages cannot be read again
             return self._schema.connections.run("add work", work)
 
     def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
         """Take the next batch, for a while."""
-        rows = self._schema.read(tables.LEASE, {"stage": stage, "owner": owner, "seconds": seconds})
+        rows = self._schema.read(_LEASE, {"stage": stage, "owner": owner, "seconds": seconds})
         for number, item_ids, attempts in rows:
             return Batch(number, stage, _texts(item_ids), attempts)
         return None
@@ -190,7 +390,7 @@ class PostgresJournal(Journal):
             (moved, skipped, batch.number),
         )
 
-    def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
+    def put_back(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
         """Put a failed batch back as one or several smaller ones."""
 
         def work(connection: Connection) -> None:
@@ -213,41 +413,18 @@ class PostgresJournal(Journal):
 
         self._schema.run(work)
 
-    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
-        """Take items out of a batch and list them as dead letters."""
-        values = {
-            "buried": _bytes(item_ids),
-            "number": batch.number,
-            "stage": batch.stage,
-            "error": error.encode(errors="replace").decode().replace("\0", " "),
-            "attempts": batch.attempts + 1,
-        }
-
-        def work(connection: Connection) -> None:
-            with connection.transaction():
-                connection.execute(self._schema.sql(tables.DEAD_LETTERS), values)
-                connection.execute(self._schema.sql(tables.BURY), values)
-
-        self._schema.run(work)
-
-    def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Read the dead letters."""
+    def workers(self) -> tuple[WorkerLeases, ...]:
+        """Tell who has batches in hand, and for how long."""
         rows = self._schema.read(
-            "SELECT item_id, stage, error, attempts, at FROM {schema}.dead_letters "
-            "ORDER BY at, item_id",
+            "SELECT owner, count(*), sum(items), "
+            "extract(epoch FROM clock_timestamp() - min(leased_at))::float8 AS seconds "
+            "FROM {schema}.batches WHERE state = 'leased' GROUP BY owner ORDER BY seconds DESC",
             (),
         )
-        return tuple(DeadLetter(_decoded(item_id), *rest) for item_id, *rest in rows)
-
-    def mend(self, item_ids: Sequence[str]) -> None:
-        """Take items off the dead letters."""
-        self._schema.write(
-            "DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%s)", (_bytes(item_ids),)
+        return tuple(
+            WorkerLeases(owner, batches, int(items), max(0.0, seconds))
+            for owner, batches, items, seconds in rows
         )
-
-    def revive(self, batch_size: int) -> int:
-        """Turn the dead letters into work again."""
-        return sum(items for (items,) in self._schema.read(tables.REVIVE, {"size": batch_size}))
 
     def release_leases(self, owner: str | None = None) -> int:
         """Give leased batches back, all or those of one owner."""
@@ -284,12 +461,59 @@ class PostgresJournal(Journal):
             for number, item_ids in rows:  # noqa: B007  the last number is where to go on
                 yield _texts(item_ids)
 
+    # Dead letters ----------------------------------------------------------------------------
+
+    def reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        """Take items out of a batch and list them as dead letters."""
+        values = {
+            "rejected": _bytes(item_ids),
+            "number": batch.number,
+            "stage": batch.stage,
+            "error": error.encode(errors="replace").decode().replace("\0", " "),
+            "attempts": batch.attempts + 1,
+        }
+
+        def work(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute(self._schema.sql(_DEAD_LETTERS), values)
+                connection.execute(self._schema.sql(_REJECT), values)
+
+        self._schema.run(work)
+
+    def dead_letters(self, *, accepted: bool = False) -> tuple[DeadLetter, ...]:
+        """Read the dead letters that hold the upgrade, or those that somebody accepted."""
+        rows = self._schema.read(
+            "SELECT item_id, stage, error, attempts, at, accepted_by FROM {schema}.dead_letters "
+            "WHERE (accepted_by <> '') = %s ORDER BY at, item_id",
+            (accepted,),
+        )
+        return tuple(DeadLetter(_decoded(item_id), *rest) for item_id, *rest in rows)
+
+    def accept(self, item_ids: Sequence[str], by: str) -> int:
+        """Let the upgrade go on without these dead letters."""
+        return self._schema.write(
+            "UPDATE {schema}.dead_letters SET accepted_by = %s WHERE item_id = ANY (%s)",
+            (by, _bytes(item_ids)),
+        )
+
+    def resolve(self, item_ids: Sequence[str]) -> None:
+        """Take items off the dead letters."""
+        self._schema.write(
+            "DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%s)", (_bytes(item_ids),)
+        )
+
+    def retry(self, batch_size: int, item_ids: Sequence[str] | None = None) -> int:
+        """Turn dead letters into work again."""
+        which = None if item_ids is None else _bytes(item_ids)
+        rows = self._schema.read(_RETRY, {"size": batch_size, "ids": which})
+        return sum(items for (items,) in rows)
+
     # Deletes ---------------------------------------------------------------------------------
 
-    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+    def mark_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
         self._schema.write(
-            "WITH mended AS (DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s)) "
+            "WITH resolved AS (DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s)) "
             "INSERT INTO {schema}.deleted SELECT DISTINCT unnest(%(ids)s::bytea[]) "
             "ON CONFLICT DO NOTHING",
             {"ids": _bytes(item_ids)},
@@ -306,10 +530,10 @@ class PostgresJournal(Journal):
     def forget(self, item_ids: Sequence[str]) -> bool:
         """Forget that items were deleted or failed."""
         gone = self._schema.read(
-            "WITH mended AS "
+            "WITH resolved AS "
             "(DELETE FROM {schema}.dead_letters WHERE item_id = ANY (%(ids)s) RETURNING 1), "
             "back AS (DELETE FROM {schema}.deleted WHERE item_id = ANY (%(ids)s) RETURNING 1) "
-            "SELECT 1 FROM mended UNION ALL SELECT 1 FROM back",
+            "SELECT 1 FROM resolved UNION ALL SELECT 1 FROM back",
             {"ids": _bytes(item_ids)},
         )
         return bool(gone)
@@ -336,35 +560,112 @@ class PostgresJournal(Journal):
     def coordinating(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the one process, on any machine, that takes the upgrade through its phases."""
         deadline = time.monotonic() + wait_seconds
-        key = (_RUNNING, self._schema.name)
-        with translated(self._schema.name):  # the server frees the lock when this connection ends
-            held = psycopg.connect(self._schema.connections.conninfo, autocommit=True)
+        lead = _Lead(self._schema)
         try:
-            while not self._taken(held, key):
+            while not lead.take():
                 if time.monotonic() >= deadline:
                     raise busy(int(self.last_beat().get("pid") or 0))
                 time.sleep(_POLL_SECONDS)
+            self._epoch = self._schema.run(self._begin_to_lead)
+            self._lead = lead
             try:
                 yield
             finally:
-                # Closing frees it as well, but a moment later: too late for the next command.
-                with suppress(psycopg.Error):
-                    held.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+                self._lead = None
         finally:
-            held.close()
+            lead.end()
+
+    def _begin_to_lead(self, connection: Connection) -> int:
+        """Count one more leader, and give back what previous ones had in hand."""
+        with connection.transaction():
+            self._schema.lock(connection, _STEPS)
+            connection.execute(
+                self._schema.sql(
+                    "UPDATE {schema}.batches SET state = 'to do' "
+                    "WHERE state = 'leased' AND owner LIKE 'coordinator-%'"
+                )
+            )
+            row = connection.execute(
+                self._schema.sql("UPDATE {schema}.journal SET epoch = epoch + 1 RETURNING epoch")
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def leader(self) -> str:
+        """Name the owner of the leading process's batches."""
+        return f"coordinator-{self._epoch}"
+
+    def check_leading(self) -> None:
+        """Raise UpgradeBusyError when another process leads now.
+
+        A lock that went with its connection (a server that was started again, a firewall that
+        forgot it) is taken again where nobody else has led since.
+        """
+        if (lead := self._lead) is None:
+            return
+        if not lead.holds() and not lead.take():
+            raise lost_the_lead(int(self.last_beat().get("pid") or 0))
+        self._schema.run(self._check_epoch)
+
+    def _check_epoch(self, connection: Connection) -> None:
+        """Raise UpgradeBusyError when another process has led since."""
+        if self._lead is None:
+            return
+        row = connection.execute(self._schema.sql("SELECT epoch FROM {schema}.journal")).fetchone()
+        if row != (self._epoch,):
+            raise lost_the_lead(int(self.last_beat().get("pid") or 0))
 
     def close(self) -> None:
         """Release the journal."""
         self._schema.connections.close()
 
-    # ------------------------------------------------------------------------------------------
 
-    def _taken(self, connection: Connection, key: tuple[int, str]) -> bool:
-        with translated(self._schema.name):
-            row = connection.execute(
-                "SELECT pg_try_advisory_lock(%s, hashtext(%s))", key
+class _Lead:
+    """The advisory lock of the leading process, on a connection of its own.
+
+    The server frees the lock when that connection ends, however it ends. Safe to use from several
+    threads.
+    """
+
+    def __init__(self, schema: _Schema) -> None:
+        self._schema = schema
+        self._key = (_RUNNING, schema.name)
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take the lock; False when another process has it. Raises JournalError."""
+        with self._lock, _translated(self._schema.name):
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(
+                    self._schema.connections.conninfo, autocommit=True
+                )
+            row = self._connection.execute(
+                "SELECT pg_try_advisory_lock(%s, hashtext(%s))", self._key
             ).fetchone()
-        return row == (True,)
+            return row == (True,)
+
+    def holds(self) -> bool:
+        """Ask the connection for a sign of life: the lock lives as long as it does."""
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                return False
+            try:
+                self._connection.execute("SELECT 1")
+            except psycopg.Error:
+                self._connection.close()
+                return False
+            return True
+
+    def end(self) -> None:
+        """Give the lock back."""
+        with self._lock:
+            if self._connection is None:
+                return
+            # Closing frees it as well, but a moment later: too late for the next command.
+            with suppress(psycopg.Error):
+                self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", self._key)
+            self._connection.close()
 
 
 def _fact(row: tuple[Any, ...]) -> Fact:

@@ -18,19 +18,20 @@ class JournalSection(BaseModel):
     """Where the journal is.
 
     kind: `sqlite`, a file in the upgrade's folder, for one machine; or `postgres`, for workers on
-        many machines. dsn: of the server; by default that of the store.
+        many machines. By default that of the store: PostgreSQL for a store there, else a file.
+    dsn: of the server; by default that of the store.
     name: of the schema that holds the journal; each upgrade needs its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["sqlite", "postgres"] = "sqlite"
+    kind: Literal["sqlite", "postgres"] | None = None
     dsn: str | None = None
     name: str = "hotfill_upgrade"
 
     def opened(self, folder: Path, store_dsn: str | None) -> Journal:
-        """Open the journal, making it when missing."""
-        if self.kind == "postgres":
+        """Open the journal, making it when missing. store_dsn: of a store in PostgreSQL."""
+        if self.kind_for(store_dsn) == "postgres":
             from hotfill.upgrade.journal.postgres import PostgresJournal  # needs an extra
 
             return PostgresJournal(self._server(store_dsn), self.name)
@@ -39,7 +40,7 @@ class JournalSection(BaseModel):
 
     def looked_at(self, folder: Path, store_dsn: str | None) -> Journal:
         """Open the journal to read it; where there is none, an empty one. Makes nothing."""
-        if self.kind == "postgres":
+        if self.kind_for(store_dsn) == "postgres":
             from hotfill.upgrade.journal.postgres import PostgresJournal  # needs an extra
 
             server = self._server(store_dsn)
@@ -48,6 +49,32 @@ class JournalSection(BaseModel):
             return SqliteJournal(Path(":memory:"))
         path = folder / "journal.sqlite"
         return SqliteJournal(path if path.exists() else Path(":memory:"))
+
+    def kind_for(self, store_dsn: str | None) -> str:
+        """Tell which journal is meant. store_dsn: of a store in PostgreSQL; None of any other."""
+        return self.kind or ("sqlite" if store_dsn is None else "postgres")
+
+    def blockers(self, store_dsn: str | None, *, many_processes: bool) -> list[str]:
+        """Say why this journal does not suit a store; empty when it does.
+
+        many_processes: whether several processes, perhaps of several machines, may open the store.
+        A journal in a file does not tell them of each other: one could cut over what another is
+        filling.
+        """
+        if not many_processes or self.kind_for(store_dsn) == "postgres":
+            return []
+        if store_dsn is not None:
+            return [
+                "many machines may open a store in PostgreSQL, and a journal in a file tells none "
+                'of them about the upgrade: write [journal] kind = "postgres" (or leave it out)'
+            ]
+        if self.kind is None:
+            return [
+                "many machines may open this store, and a journal in a file tells none of them "
+                'about the upgrade: write [journal] kind = "postgres" with the dsn of a server, or '
+                'kind = "sqlite" if every process of this upgrade will run on this machine'
+            ]
+        return []
 
     def _server(self, store_dsn: str | None) -> str:
         server = self.dsn or store_dsn

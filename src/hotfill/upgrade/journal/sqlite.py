@@ -1,28 +1,56 @@
 """The journal in one SQLite file, for an upgrade that runs on one machine.
 
 Write-ahead logging lets other processes read the status while the upgrade runs. A commit survives
-SIGKILL; after a power cut the last commits may be missing, which is harmless: their batches are
-done again.
+SIGKILL at once. What is said of batches is not synced for its own sake: after a power cut the last
+batches are done again. Everything else is, and all commits before it with it.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally
-from hotfill.upgrade.journal.lock import running_lock
-from hotfill.upgrade.journal.sqlite_file import JournalFile
+from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
+from hotfill.sqlite import Layout, OtherFormError, SqliteFile
+from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally, WorkerLeases
+from hotfill.upgrade.journal.lock import lost_the_lead, running_lock
 from hotfill.upgrade.phases import Hold, Phase, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from hotfill.errors import HotfillError
     from hotfill.upgrade.journal.base import Stage
     from hotfill.upgrade.phases import HoldKind, Step
+
+
+_LAYOUT = Layout(
+    application=0x686F7466,  # "hotf"
+    form=2,
+    tables="""
+CREATE TABLE journal (only INTEGER PRIMARY KEY CHECK (only = 0), identity TEXT, epoch INTEGER);
+INSERT INTO journal VALUES (0, lower(hex(randomblob(16))), 0);
+CREATE TABLE facts (number INTEGER PRIMARY KEY, at REAL, kind TEXT, body TEXT);
+CREATE INDEX facts_by_kind ON facts (kind, number);
+CREATE TABLE holds (kind TEXT, about TEXT, since REAL, measured REAL, required REAL,
+                    PRIMARY KEY (kind, about));
+CREATE TABLE batches (number INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT, state TEXT,
+                      item_ids TEXT, items INTEGER, attempts INTEGER, owner TEXT,
+                      leased_at REAL, leased_until REAL, moved INTEGER DEFAULT 0,
+                      skipped INTEGER DEFAULT 0);
+CREATE INDEX batches_to_do ON batches (stage, number) WHERE state != 'done';
+CREATE INDEX batches_leased ON batches (owner) WHERE state = 'leased';
+CREATE INDEX batches_by_stage ON batches (stage, number, items, moved, skipped);
+CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
+                           at REAL, accepted_by TEXT NOT NULL DEFAULT '');
+CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE beat (only INTEGER PRIMARY KEY CHECK (only = 0), body TEXT);
+""",
+)
 
 
 class SqliteJournal(Journal):
@@ -34,7 +62,47 @@ class SqliteJournal(Journal):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = JournalFile(path)
+        self._file = SqliteFile(path, _LAYOUT, self._translated, checked=True)
+        self._made = self._made_now()
+        self._epoch = 0  # of the last time that this object led
+        self._leads = False
+
+    @property
+    def identity(self) -> str:
+        """Name this journal and no other."""
+        return str(self._file.read("SELECT identity FROM journal")[0][0])
+
+    def _made_now(self) -> tuple[int, int] | None:
+        """Tell which file is at the path now; None for a journal in memory."""
+        if str(self._path) == ":memory:":
+            return None
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return found.st_dev, found.st_ino
+
+    def _translated(self, error: sqlite3.Error, opening: bool) -> HotfillError:
+        """Make an error of ours of one of SQLite's."""
+        if isinstance(error, sqlite3.OperationalError):
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                return StoreFullError(
+                    f"no space left for the journal {self._path}; free some and run the same "
+                    "command again: nothing is lost"
+                )
+            return JournalError(f"the journal {self._path} cannot be used: {error}")
+        if isinstance(error, sqlite3.ProgrammingError):
+            return JournalError(f"the journal {self._path} is closed")
+        if isinstance(error, OtherFormError):
+            return JournalError(
+                f"{self._path} has journal format {error.form}, this hotfill reads {_LAYOUT.form}; "
+                "use the version of hotfill that started the upgrade"
+            )
+        return JournalCorruptError(
+            f"{self._path} is not a readable journal ({error}); nothing was changed. The items "
+            "themselves are safe in the store: move this file away and run `hotfill start` "
+            "again, items already moved are recognised and not embedded twice"
+        )
 
     # What was decided and what happened ------------------------------------------------------
 
@@ -46,13 +114,14 @@ class SqliteJournal(Journal):
 
     def enter(self, phase: Phase) -> None:
         """Record a new phase."""
-        with self._file.transaction():
+        with self._file.transaction(durable=True):
             if self.phase is not phase:
                 self.record("phase", phase=str(phase))
 
     def advance(self, step: Step) -> Phase:
         """Enter the phase that a step leads to, and return it."""
-        with self._file.transaction():
+        with self._file.transaction(durable=True):
+            self._check_epoch()
             phase = advance(self.phase, step)
             self.enter(phase)
         return phase
@@ -62,6 +131,7 @@ class SqliteJournal(Journal):
         self._file.write(
             "INSERT INTO facts (at, kind, body) VALUES (?, ?, ?)",
             (time.time(), kind, json.dumps(body)),
+            durable=True,
         )
 
     def facts(self, kind: str | None = None) -> Iterator[Fact]:
@@ -92,12 +162,13 @@ class SqliteJournal(Journal):
             "INSERT INTO holds VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, about) "
             "DO UPDATE SET measured = excluded.measured, required = excluded.required",
             (hold.kind, hold.about, hold.since, hold.measured, hold.required),
+            durable=hold.kind != "throttled",  # what people ask for is kept; measured is again
         )
 
     def release(self, kind: HoldKind, about: str | None = None) -> bool:
         """End holds of a kind."""
         statement = "DELETE FROM holds WHERE kind = ?1 AND (?2 IS NULL OR about = ?2)"
-        return self._file.write(statement, (kind, about)) > 0
+        return self._file.write(statement, (kind, about), durable=kind != "throttled") > 0
 
     def holds(self) -> tuple[Hold, ...]:
         """Read the holds, oldest first."""
@@ -112,38 +183,29 @@ class SqliteJournal(Journal):
         self, stage: Stage, pages: Iterable[tuple[Sequence[str], Iterable[float]]], batch_size: int
     ) -> int:
         """Cut items into batches, lowest rank first."""
-        with self._file.transaction():
+        with self._file.transaction() as db:
             # SQLite sorts on disk, so the list of items never has to fit into memory.
-            self._file.db.execute("CREATE TEMP TABLE staging (item_id TEXT, rank REAL)")
+            db.execute("CREATE TEMP TABLE staging (item_id TEXT, rank REAL)")
             try:
                 for item_ids, ranks in pages:
-                    self._file.db.executemany(
+                    db.executemany(
                         "INSERT INTO staging VALUES (?, ?)",
                         zip(item_ids, (float(rank) for rank in ranks), strict=True),
                     )
-                ordered = self._file.db.execute(
-                    "SELECT item_id FROM staging ORDER BY rank, item_id"
-                )
+                ordered = db.execute("SELECT item_id FROM staging ORDER BY rank, item_id")
                 added = 0
                 while rows := ordered.fetchmany(batch_size):
-                    self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
+                    _insert_batch(db, stage, [item_id for (item_id,) in rows], attempts=0)
                     added += len(rows)
             finally:
-                self._file.db.execute("DROP TABLE staging")
+                db.execute("DROP TABLE staging")
         return added
-
-    def _insert_batch(self, stage: Stage, item_ids: Sequence[str], attempts: int) -> None:
-        self._file.db.execute(
-            "INSERT INTO batches (stage, state, item_ids, items, attempts) "
-            "VALUES (?, 'to do', ?, ?, ?)",
-            (stage, json.dumps(list(item_ids)), len(item_ids), attempts),
-        )
 
     def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
         """Take the next batch, for a while."""
         now = time.time()
-        with self._file.transaction():
-            row = self._file.db.execute(
+        with self._file.transaction() as db:
+            row = db.execute(
                 "SELECT number, item_ids, attempts FROM batches WHERE stage = ? AND "
                 "state != 'done' AND (state = 'to do' OR leased_until < ?) "
                 "ORDER BY number LIMIT 1",
@@ -151,9 +213,10 @@ class SqliteJournal(Journal):
             ).fetchone()
             if row is None:
                 return None
-            self._file.db.execute(
-                "UPDATE batches SET state = 'leased', owner = ?, leased_until = ? WHERE number = ?",
-                (owner, now + seconds, row[0]),
+            db.execute(
+                "UPDATE batches SET state = 'leased', owner = ?, leased_at = ?, leased_until = ? "
+                "WHERE number = ?",
+                (owner, now, now + seconds, row[0]),
             )
         return Batch(row[0], stage, tuple(json.loads(row[1])), row[2])
 
@@ -172,60 +235,27 @@ class SqliteJournal(Journal):
             (moved, skipped, batch.number),
         )
 
-    def retry(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
+    def put_back(self, batch: Batch, parts: Sequence[Sequence[str]]) -> None:
         """Put a failed batch back as one or several smaller ones."""
-        with self._file.transaction():
-            put_back = self._file.db.execute(
+        with self._file.transaction() as db:
+            put_back = db.execute(
                 "DELETE FROM batches WHERE number = ? AND state != 'done'", (batch.number,)
             ).rowcount
             # None: its lease ran out, and another owner did it or put it back already.
             for part in parts if put_back else ():
-                self._insert_batch(batch.stage, part, batch.attempts + 1)
+                _insert_batch(db, batch.stage, part, batch.attempts + 1)
 
-    def bury(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
-        """Take items out of a batch and list them as dead letters."""
-        buried = set(item_ids)
-        with self._file.transaction():
-            row = self._file.db.execute(
-                "SELECT item_ids FROM batches WHERE number = ?", (batch.number,)
-            ).fetchone()
-            kept = [item for item in (json.loads(row[0]) if row else ()) if item not in buried]
-            self._file.db.executemany(
-                "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?)",
-                [(item, batch.stage, error, batch.attempts + 1, time.time()) for item in item_ids],
-            )
-            self._file.db.execute(
-                "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
-                (json.dumps(kept), len(kept), batch.number),
-            )
-
-    def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Read the dead letters."""
+    def workers(self) -> tuple[WorkerLeases, ...]:
+        """Tell who has batches in hand, and for how long."""
         rows = self._file.read(
-            "SELECT item_id, stage, error, attempts, at FROM dead_letters ORDER BY at, item_id", ()
+            "SELECT owner, COUNT(*), SUM(items), MIN(leased_at) FROM batches "
+            "WHERE state = 'leased' GROUP BY owner ORDER BY MIN(leased_at)"
         )
-        return tuple(DeadLetter(*row) for row in rows)
-
-    def mend(self, item_ids: Sequence[str]) -> None:
-        """Take items off the dead letters."""
-        self._file.write(
-            "DELETE FROM dead_letters WHERE item_id IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(item_ids)),),
+        now = time.time()
+        return tuple(
+            WorkerLeases(owner, batches, items, max(0.0, now - since))
+            for owner, batches, items, since in rows
         )
-
-    def revive(self, batch_size: int) -> int:
-        """Turn the dead letters into work again."""
-        with self._file.transaction():
-            revived = 0
-            for stage in ("prefill", "embed", "revert"):
-                letters = self._file.db.execute(
-                    "SELECT item_id FROM dead_letters WHERE stage = ? ORDER BY item_id", (stage,)
-                )
-                while rows := letters.fetchmany(batch_size):
-                    self._insert_batch(stage, [item_id for (item_id,) in rows], attempts=0)
-                    revived += len(rows)
-            self._file.db.execute("DELETE FROM dead_letters")
-        return revived
 
     def release_leases(self, owner: str | None = None) -> int:
         """Give leased batches back."""
@@ -259,15 +289,82 @@ class SqliteJournal(Journal):
             for number, item_ids in rows:  # noqa: B007  the last number is where to go on
                 yield tuple(json.loads(item_ids))
 
+    # Dead letters ----------------------------------------------------------------------------
+
+    def reject(self, batch: Batch, item_ids: Sequence[str], error: str) -> None:
+        """Take items out of a batch and list them as dead letters."""
+        rejected = set(item_ids)
+        with self._file.transaction(durable=True) as db:
+            row = db.execute(
+                "SELECT item_ids FROM batches WHERE number = ?", (batch.number,)
+            ).fetchone()
+            left = [item for item in (json.loads(row[0]) if row else ()) if item not in rejected]
+            db.executemany(
+                "INSERT OR REPLACE INTO dead_letters (item_id, stage, error, attempts, at) "
+                "VALUES (?, ?, ?, ?, ?)",
+                [(item, batch.stage, error, batch.attempts + 1, time.time()) for item in item_ids],
+            )
+            db.execute(
+                "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
+                (json.dumps(left), len(left), batch.number),
+            )
+
+    def dead_letters(self, *, accepted: bool = False) -> tuple[DeadLetter, ...]:
+        """Read the dead letters that hold the upgrade, or those that somebody accepted."""
+        rows = self._file.read(
+            "SELECT item_id, stage, error, attempts, at, accepted_by FROM dead_letters "
+            "WHERE (accepted_by != '') = ? ORDER BY at, item_id",
+            (accepted,),
+        )
+        return tuple(DeadLetter(*row) for row in rows)
+
+    def accept(self, item_ids: Sequence[str], by: str) -> int:
+        """Let the upgrade go on without these dead letters."""
+        return self._file.write(
+            "UPDATE dead_letters SET accepted_by = ? "
+            "WHERE item_id IN (SELECT value FROM json_each(?))",
+            (by, json.dumps(list(item_ids))),
+            durable=True,
+        )
+
+    def resolve(self, item_ids: Sequence[str]) -> None:
+        """Take items off the dead letters."""
+        self._file.write(
+            "DELETE FROM dead_letters WHERE item_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(item_ids)),),
+            durable=True,
+        )
+
+    def retry(self, batch_size: int, item_ids: Sequence[str] | None = None) -> int:
+        """Turn dead letters into work again."""
+        which = None if item_ids is None else json.dumps(list(item_ids))
+        chosen = (
+            "(CASE WHEN ?1 IS NULL THEN accepted_by = '' "
+            "ELSE item_id IN (SELECT value FROM json_each(?1)) END)"
+        )
+        with self._file.transaction(durable=True) as db:
+            retried = 0
+            for stage in ("prefill", "embed", "revert"):
+                letters = db.execute(
+                    f"SELECT item_id FROM dead_letters WHERE {chosen} AND stage = ?2 "
+                    "ORDER BY item_id",
+                    (which, stage),
+                )
+                while rows := letters.fetchmany(batch_size):
+                    _insert_batch(db, stage, [item_id for (item_id,) in rows], attempts=0)
+                    retried += len(rows)
+            db.execute(f"DELETE FROM dead_letters WHERE {chosen}", (which,))
+        return retried
+
     # Deletes ---------------------------------------------------------------------------------
 
-    def bury_deleted(self, item_ids: Sequence[str]) -> None:
+    def mark_deleted(self, item_ids: Sequence[str]) -> None:
         """Remember items deleted on purpose."""
-        with self._file.transaction():
-            self._file.db.executemany(
+        with self._file.transaction(durable=True) as db:
+            db.executemany(
                 "INSERT OR IGNORE INTO deleted VALUES (?)", [(item_id,) for item_id in item_ids]
             )
-            self.mend(item_ids)
+            self.resolve(item_ids)
 
     def deleted(self, item_ids: Sequence[str]) -> frozenset[str]:
         """Tell which of these were deleted on purpose."""
@@ -287,11 +384,11 @@ class SqliteJournal(Journal):
             (ids,),
         )
         if found:  # rarely; and only then does this wait for other writers
-            with self._file.transaction():
-                self._file.db.execute(
+            with self._file.transaction(durable=True) as db:
+                db.execute(
                     "DELETE FROM deleted WHERE item_id IN (SELECT value FROM json_each(?))", (ids,)
                 )
-                self.mend(item_ids)
+                self.resolve(item_ids)
         return bool(found)
 
     # Signs of life ---------------------------------------------------------------------------
@@ -307,10 +404,52 @@ class SqliteJournal(Journal):
         values: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
         return values
 
-    def coordinating(self, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
+    @contextmanager
+    def coordinating(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the one process on this machine, the only one that can reach the file."""
-        return running_lock(self._path.with_name("running"), wait_seconds)
+        with running_lock(self._path.with_name("running"), wait_seconds):
+            with self._file.transaction(durable=True) as db:
+                db.execute("UPDATE journal SET epoch = epoch + 1")
+                db.execute(
+                    "UPDATE batches SET state = 'to do' "
+                    "WHERE state = 'leased' AND owner LIKE 'coordinator-%'"
+                )
+                self._epoch = db.execute("SELECT epoch FROM journal").fetchone()[0]
+            self._leads = True
+            try:
+                yield
+            finally:
+                self._leads = False
+
+    @property
+    def leader(self) -> str:
+        """Name the owner of the leading process's batches."""
+        return f"coordinator-{self._epoch}"
+
+    def check_leading(self) -> None:
+        """Raise JournalError when another process leads now, or the file was taken away."""
+        if self._leads and self._made_now() != self._made:
+            raise JournalError(
+                f"the journal {self._path} was deleted or replaced while the upgrade ran; nothing "
+                "more was moved: run the same command again"
+            )
+        self._check_epoch()
+
+    def _check_epoch(self) -> None:
+        """Raise UpgradeBusyError when another process has led since."""
+        if self._leads and self._file.read("SELECT epoch FROM journal")[0][0] != self._epoch:
+            raise lost_the_lead(int(self.last_beat().get("pid") or 0))
 
     def close(self) -> None:
         """Release the journal."""
         self._file.close()
+
+
+def _insert_batch(
+    db: sqlite3.Connection, stage: Stage, item_ids: Sequence[str], attempts: int
+) -> None:
+    db.execute(
+        "INSERT INTO batches (stage, state, item_ids, items, attempts) "
+        "VALUES (?, 'to do', ?, ?, ?)",
+        (stage, json.dumps(list(item_ids)), len(item_ids), attempts),
+    )

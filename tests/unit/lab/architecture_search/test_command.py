@@ -25,9 +25,8 @@ from hotfill.lab.training import (
 from hotfill.lab.training.items import embed
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.journal.sqlite import SqliteJournal
-from hotfill.upgrade.plan import Plan
-from hotfill.upgrade.serving import Serving
+from hotfill.upgrade.parts import Model
+from hotfill.upgrade.upgrade import Upgrade
 
 
 def command(*words, code=0):
@@ -189,11 +188,7 @@ def test_queries_for_the_gallery_of_another_model_are_refused(files) -> None:
     run(files)
     queries = from_options(path=str(folder / "search" / "query_model.safetensors"))
     other = ModelId("other", "1", 8)
-    journal = SqliteJournal(folder / "journal.sqlite")
-    with pytest.raises(ModelMismatchError, match="the gallery of the query model"):
-        Serving(
-            *(MemoryGallery(other), journal, Plan(other, ModelId("new", "1", 8)), []),
-            load_scorer=lambda: None,
-            query_embedders={other: queries},
-        )
-    journal.close()
+    old, new = Model(model_id=other, query_embedder=queries), ModelId("new", "1", 8)
+    up = Upgrade(MemoryGallery(other), old=old, new=new, folder=folder)
+    with up, pytest.raises(ModelMismatchError, match="the gallery of the query model"):
+        up.search("content", 1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hotfill.lab.losses import Cosine, Head, PairedBatch, recipes, terms
-from hotfill.lab.losses.maps import IdentityMap, ResidualMap
+from hotfill.lab.losses.maps import IdentityMap, ResidualBranch
 from hotfill.lab.losses.references import from_means
 from hotfill.lab.losses.terms.adversarial import reverse_gradient
 
@@ -56,7 +56,7 @@ def test_gradients_are_those_of_finite_differences(term, pairs, references) -> N
     "term", [terms.Regression(asks="old"), terms.AnchorSoftmax("new", Cosine(5.0), asks="old")]
 )
 def test_a_forward_map_learns_alone(term, pairs, references) -> None:
-    up = ResidualMap(5, 5, hidden=3).double()
+    up = ResidualBranch(5, 5, hidden=3).double()
     term(pairs, references, up, 0.0).loss.backward()
     assert up.outer.weight.grad.any()
     assert pairs.new.grad is None or not pairs.new.grad.any()
@@ -105,7 +105,7 @@ def test_an_elastic_radius_is_only_ever_widened(pairs, references) -> None:
 def test_dmus_map_does_not_pull_the_new_model(pairs) -> None:
     anchors = from_means(pairs.old, pairs.label, 4)
     head = Head(torch.randn(4, 5, dtype=torch.float64), Cosine(5.0))
-    up = ResidualMap(5, 5, hidden=3).double()
+    up = ResidualBranch(5, 5, hidden=3).double()
     grads = []
     for forward_weight in (0.0, 50.0):
         recipe = recipes.dmu(head, anchors, up, forward_weight=forward_weight).double()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hotfill.errors import ConfigError, ShapeError
-from hotfill.lab.losses.maps import Orthogonal, Pad, ResidualMap, Slice, resize
+from hotfill.lab.losses.maps import Orthogonal, Pad, ResidualBranch, Slice, resize
 
 
 def test_resizing_keeps_the_first_coordinates_or_appends_zeros() -> None:
@@ -48,7 +48,7 @@ def test_training_keeps_a_map_orthogonal(source, target) -> None:
 @pytest.mark.parametrize("target", [3, 4, 6])
 def test_a_residual_map_starts_by_changing_nothing(target) -> None:
     rows = torch.randn(7, 4)
-    torch.testing.assert_close(ResidualMap(4, target)(rows), resize(4, target)(rows))
+    torch.testing.assert_close(ResidualBranch(4, target)(rows), resize(4, target)(rows))
 
 
 def test_impossible_sizes_are_refused() -> None:

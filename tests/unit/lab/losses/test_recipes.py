@@ -9,7 +9,7 @@ import torch
 
 from hotfill.errors import ConfigError, InputError
 from hotfill.lab.losses import Cosine, Head, PairedBatch, Part, Recipe, References, recipes, terms
-from hotfill.lab.losses.maps import IdentityMap, ResidualMap, Slice
+from hotfill.lab.losses.maps import IdentityMap, ResidualBranch, Slice
 from hotfill.lab.losses.references import (
     from_head,
     from_means,
@@ -27,7 +27,7 @@ SCORE = Cosine(10.0, 0.1)
 def build(name: str) -> Recipe:
     old, label = torch.randn(60, NARROW), torch.arange(60) % CLASSES
     head, anchors = Head.random(CLASSES, WIDE, SCORE), from_means(old, label, CLASSES)
-    down, up = Slice(WIDE, NARROW), ResidualMap(NARROW, WIDE, hidden=4)
+    down, up = Slice(WIDE, NARROW), ResidualBranch(NARROW, WIDE, hidden=4)
     fixed = Head(simplex(WIDE + 1).vectors, SCORE, trained=False)
     credible = from_means(old, label, CLASSES, radius=nearest_share(0.9))
     old_head = from_head(torch.randn(4, NARROW), rows=torch.tensor([0, 1, 2, 3, -1, -1]))
@@ -190,7 +190,7 @@ def test_dmu_keeps_what_tells_classes_apart() -> None:
     """An old vector at its own anchor counts, one at another class's anchor hardly does."""
     anchors = from_means(torch.eye(NARROW), torch.arange(NARROW), CLASSES)
     head = Head.random(CLASSES, NARROW, SCORE)
-    recipe = recipes.dmu(head, anchors, ResidualMap(NARROW, NARROW))
+    recipe = recipes.dmu(head, anchors, ResidualBranch(NARROW, NARROW))
     part = next(part for part in recipe.parts if part.name == "influence")
     batch = PairedBatch(
         torch.randn(4, NARROW), torch.eye(NARROW)[[0, 1, 2, 3]], torch.tensor([0, 2, 5, -1])
@@ -205,7 +205,7 @@ def test_dmu_keeps_what_tells_classes_apart() -> None:
 
 def test_bict_trains_its_map_only_in_the_second_stage() -> None:
     old, label = torch.randn(60, NARROW), torch.arange(60) % CLASSES
-    head, up = Head.random(CLASSES, WIDE, SCORE), ResidualMap(NARROW, WIDE, hidden=4)
+    head, up = Head.random(CLASSES, WIDE, SCORE), ResidualBranch(NARROW, WIDE, hidden=4)
     stages = recipes.bict(head, from_means(old, label, CLASSES), up, down=Slice(WIDE, NARROW))
     assert not set(up.parameters()) & set(stages.backward.parameters())
     batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)

@@ -11,7 +11,7 @@ from pytorch_metric_learning.losses import NTXentLoss, TripletMarginLoss
 from pytorch_metric_learning.reducers import PerAnchorReducer
 
 from hotfill.lab.losses import Cosine, Dot, PairedBatch, Reference, terms
-from hotfill.lab.losses.maps import IdentityMap, ResidualMap, Slice
+from hotfill.lab.losses.maps import IdentityMap, ResidualBranch, Slice
 from tests.unit.lab.losses import oracles
 
 HERE = IdentityMap()
@@ -59,7 +59,7 @@ def test_inner_products_keep_the_heads_scale_and_bias(pairs, references, rows) -
 
 
 def test_old_vectors_ask_the_new_head_through_the_map(pairs, references) -> None:
-    up = ResidualMap(5, 5, hidden=3).double()
+    up = ResidualBranch(5, 5, hidden=3).double()
     torch.nn.init.normal_(up.outer.weight)
     term = terms.AnchorSoftmax("new", Cosine(3.0), asks="old")
     expected = oracles.cosine_softmax(

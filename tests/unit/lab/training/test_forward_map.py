@@ -9,14 +9,14 @@ from torch.nn.functional import normalize
 
 from hotfill import ranking
 from hotfill.errors import ShapeError
-from hotfill.lab.losses.maps import ResidualMap
+from hotfill.lab.losses.maps import ResidualBranch
 from hotfill.lab.training.train_compatible import forward_map
 from hotfill.types import ModelId, Transform
 
 
 @pytest.mark.parametrize(("source", "target"), [(5, 5), (5, 8), (8, 5)])
 def test_the_transform_gives_what_the_map_gives(source, target, tmp_path) -> None:
-    map_ = ResidualMap(source, target, hidden=7)
+    map_ = ResidualBranch(source, target, hidden=7)
     torch.nn.init.normal_(map_.outer.weight)
     torch.nn.init.normal_(map_.outer.bias)
     old, new = ModelId("old", "1", source), ModelId("new", "1", target)
@@ -35,4 +35,4 @@ def test_the_transform_gives_what_the_map_gives(source, target, tmp_path) -> Non
 
 def test_a_map_between_other_dimensions_is_refused() -> None:
     with pytest.raises(ShapeError, match="residual map"):
-        forward_map(ResidualMap(5, 8), ModelId("old", "1", 5), ModelId("new", "1", 9))
+        forward_map(ResidualBranch(5, 8), ModelId("old", "1", 5), ModelId("new", "1", 9))

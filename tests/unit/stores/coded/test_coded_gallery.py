@@ -14,7 +14,7 @@ from hotfill.binary import Binarisation, CodeFormat, GridCodec
 from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError
 from hotfill.lab.binary import fit_start
 from hotfill.stores.coded import CodedGallery
-from hotfill.stores.coded.pointers import to_pointers, to_slots
+from hotfill.stores.coded.side import to_pointers, to_slots
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId

@@ -51,7 +51,7 @@ def content(location):
 def test_a_stamp_alters_no_row(location, key):
     names = make(location, key)
     before = content(location)
-    for _ in range(2):  # again is harmless
+    for _ in range(2):  # idempotent
         with MilvusGallery.adopt(location, OLD, collection="pets") as gallery:
             assert gallery.spaces == (OLD,)
             assert gallery.count(OLD) == gallery.count(OLD, origin=OLD.fingerprint) == 4
@@ -63,6 +63,36 @@ def test_a_stamp_alters_no_row(location, key):
             lengths = np.linalg.norm(gallery.vectors(names, OLD).vectors, axis=1)
             np.testing.assert_allclose(lengths, 1, atol=1e-6)
     assert content(location) == before
+
+
+def test_zeros_and_lengths_of_vectors_that_are_there_are_told(location):
+    make(location)
+    here = client(location)
+    here.upsert("pets", [{"id": 7, "vector": [0.0, 0.0, 0.0], "n": 9}])
+    release(location)
+    with MilvusGallery.adopt(location, OLD, collection="pets") as gallery:
+        zeros, lengths = gallery.remarks()
+        assert zeros.startswith("1 of 4 vectors looked at are all zero")
+        assert lengths.startswith("3 of 4 vectors looked at are not of unit length")
+        assert gallery.vectors(["7", "1"], OLD).item_ids == ("1",)
+
+
+def test_moved_there_and_back_a_row_is_as_it_was_but_for_what_hotfill_notes(location):
+    names = make(location)
+    before = content(location)
+    with MilvusGallery.adopt(location, OLD, collection="pets") as gallery:
+        gallery.add_space(NEW)
+        page = gallery.scan(OLD)
+        gallery.move(page.item_ids, NEW_ROWS, space=NEW, expected_versions=page.versions)
+        gallery.set_metadata(names[:1], [dict(gallery.get(names[:1])[0].metadata)])
+        found = gallery.vectors(names, OLD)
+        gallery.move(found.item_ids, found.vectors, space=OLD, expected_versions=found.versions)
+    after = content(location)
+    own = ("hotfill_version", "hotfill_origin", "hotfill_since", "hotfill_kept")
+    assert {
+        name: {key: value for key, value in row.items() if key not in own}
+        for name, row in after.items()
+    } == before
 
 
 @pytest.mark.parametrize("key", ["int", "string"])

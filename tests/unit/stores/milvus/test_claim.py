@@ -22,6 +22,20 @@ def test_a_gallery_that_a_live_process_has_is_refused(location):
     MilvusGallery.open(location).close()
 
 
+def test_an_upgrade_keeps_its_gallery_from_one_process_to_the_next(location):
+    with MilvusGallery.create(location, OLD) as gallery:
+        gallery.claim("journal-1")
+    with MilvusGallery.open(location) as gallery:
+        gallery.claim("journal-1")
+        with pytest.raises(StoreBusyError, match="upgraded by journal-1, not by journal-2"):
+            gallery.claim("journal-2")
+        gallery.release("journal-2")
+        with pytest.raises(StoreBusyError):
+            gallery.claim("journal-2")
+        gallery.release("journal-1")
+        gallery.claim("journal-2")
+
+
 def test_a_holder_of_this_machine_that_died_gives_way_at_once(location, monkeypatch):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -9,7 +9,7 @@ import pytest
 
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.milvus import MilvusGallery, claim, items
-from hotfill.stores.milvus.pending import Searches
+from hotfill.stores.milvus.items import Searches
 from hotfill.stores.milvus.server import Server
 from tests.unit.stores.milvus.models import NAMES, NEW, NEW_ROWS, OLD, ROWS
 
@@ -159,10 +159,30 @@ def test_a_removal_waits_for_the_searches_that_run_and_for_no_later_ones():
 
 def test_what_milvus_cannot_do_is_refused_early(location):
     with MilvusGallery.create(location, OLD) as gallery:
-        with pytest.raises(InputError, match="at most 16384 hits"):
+        with pytest.raises(InputError, match="at most 16384 items"):
             gallery.search({OLD: ROWS[:1]}, 20_000)
         with pytest.raises(InputError, match="65535 bytes"):
             gallery.upsert(["ä" * 40_000], ROWS[:1], space=OLD)
         assert gallery.get(["ä" * 40_000]) == [None]
         assert not gallery.capabilities.many_processes
         assert gallery.upsert([], np.empty((0, 3)), space=OLD).shape == (0,)
+
+
+ODD = [f"a{chr(code)}b" for code in (*range(1, 32), 0x7F, 0x85, 0x2028)] + ["'", '"', "\\", "\\n"]
+
+
+def same_by_id_and_filter(gallery):
+    """Every odd text is found as an id and as a value, and no other is."""
+    vectors = np.ones((len(ODD), OLD.dimension))
+    gallery.upsert(ODD, vectors, space=OLD, metadata=[{"t": text} for text in ODD])
+    assert [state.item_id for state in gallery.get(ODD)] == ODD
+    for text in ODD:
+        hits = gallery.search({OLD: vectors[:1]}, 50, where={"t": text})[OLD]
+        assert hits.item_ids == ((text,),)
+    assert gallery.delete(ODD[:1]) == 1
+    assert set(gallery.scan(OLD).item_ids) == set(ODD[1:])
+
+
+def test_control_characters_and_quotes_are_texts_like_others(location):
+    with MilvusGallery.create(location, OLD, exact=True) as gallery:
+        same_by_id_and_filter(gallery)

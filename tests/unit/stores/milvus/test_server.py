@@ -10,6 +10,8 @@ import pytest
 from hotfill.stores.milvus import MilvusGallery
 from hotfill.types import ModelId
 from tests import milvus
+from tests.unit.stores.milvus.models import OLD as LITE_OLD
+from tests.unit.stores.milvus.test_moving import same_by_id_and_filter
 
 OLD = ModelId("old", "1", 6)
 NEW = ModelId("new", "1", 8)
@@ -76,3 +78,11 @@ def test_a_server_is_upgraded_and_reverted_under_searches_that_miss_nothing():
         hits = gallery.search({NEW: new[:1]}, 3, where={"n": [-1, 7]})[NEW]
         assert set(hits.item_ids[0]) == {NAMES[1], NAMES[7]}
         assert gallery.vectors(NAMES[:4], OLD).item_ids == tuple(NAMES[2:4])
+
+
+def test_control_characters_and_quotes_are_texts_like_others():
+    name = milvus.fresh_name()
+    with MilvusGallery.create(
+        milvus.server(), LITE_OLD, collection=name, exact=True, fresh=True
+    ) as gallery:
+        same_by_id_and_filter(gallery)

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from psycopg import sql
 
 from hotfill.errors import (
@@ -20,11 +18,9 @@ from hotfill.errors import (
     StoreError,
     StoreFullError,
 )
-from hotfill.stores import Range
-from hotfill.stores.filters import matches
-from hotfill.stores.postgres import PostgresGallery, indexes, searching, table
+from hotfill.stores.postgres import PostgresGallery, schema, statements, table
 from hotfill.types import ModelId
-from tests.postgres import Server, server
+from tests.postgres import Server
 
 OLD = ModelId("old", "1", 4)
 NEW = ModelId("new", "1", 6, metric="dot", normalised=False)
@@ -180,49 +176,6 @@ def test_texts_that_postgresql_cannot_hold_are_refused_in_metadata(place, bad):
         gallery.search({OLD: rows(1, OLD)}, 1, where={"t": bad})
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
-keys = st.sampled_from(["a", "b c", "Ü'", "x->>'y'", "%s", "{}", "$.a"])
-numbers = (
-    st.integers(-(2**63) + 1, 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.sampled_from([0, 1, -1, 0.0, 1.0, 2**53, 2**53 + 1, float(2**53), 1e300, 0.1, 2**62])
-)
-scalars = texts | st.booleans() | numbers
-records = st.dictionaries(keys, scalars, max_size=3)
-bounds = st.none() | numbers | st.just(float("inf"))
-wheres = st.dictionaries(
-    keys, scalars | st.lists(scalars, max_size=3) | st.builds(Range, bounds, bounds), max_size=2
-)
-
-
-@given(records=st.lists(records, min_size=1, max_size=4), where=wheres, own=st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_metadata_comes_back_as_it_was_and_filters_mean_what_they_mean_elsewhere(
-    shared, records, where, own
-):
-    if own and records[0]:  # else few filters would find anything
-        where = dict([next(iter(records[0].items()))])
-    names = [f"item{i}" for i in range(len(records))]
-    shared.delete([f"item{i}" for i in range(4)])
-    shared.upsert(names, rows(len(names), OLD), space=OLD, metadata=records)
-    for state, record in zip(shared.get(names), records, strict=True):
-        assert state.metadata == record
-        assert {k: type(v) for k, v in state.metadata.items()} == {
-            k: type(v) for k, v in record.items()
-        }
-    found = shared.search({OLD: rows(1, OLD)}, 9, where=where)[OLD].item_ids[0]
-    expected = [name for name, record in zip(names, records, strict=True) if matches(record, where)]
-    assert sorted(found) == expected
-
-
-@pytest.fixture(scope="module")
-def shared():
-    from tests.postgres import fresh_schema
-
-    with PostgresGallery.create(server().dsn, OLD, schema=fresh_schema()) as gallery:
-        yield gallery
-
-
 # Kinds of vectors, indexes ------------------------------------------------------------------------
 
 
@@ -245,7 +198,7 @@ def plan_of(gallery, model, query):
     stamp = gallery._table.stamp
     space = stamp.space(model)
     asked = {space: (1, gallery._array(query, space))}
-    text, values = searching.search(stamp, asked, 10, None, exact=False).whole(stamp)
+    text, values = statements.search(stamp, asked, 10, None, exact=False).whole(stamp)
     rows = gallery._table.connections.run(
         "explain", lambda c: c.execute(sql.SQL("EXPLAIN ") + text, values).fetchall()
     )
@@ -257,7 +210,7 @@ def plan_of(gallery, model, query):
 def test_an_index_is_built_late_used_and_dropped_when_its_side_is_empty(
     place, monkeypatch, metric, dimension
 ):
-    monkeypatch.setattr(indexes, "INDEXED_FROM", 300)
+    monkeypatch.setattr(schema, "INDEXED_FROM", 300)
     model = ModelId("m", "1", dimension, metric=metric, normalised=False)
     exact = place.create(model, exact=True)
     # So few items are compared one by one more cheaply; the planner is told not to.
@@ -285,7 +238,7 @@ def test_an_index_is_built_late_used_and_dropped_when_its_side_is_empty(
 
 
 def test_an_index_whose_making_was_cut_short_is_made_again(place, monkeypatch):
-    monkeypatch.setattr(indexes, "INDEXED_FROM", 10)
+    monkeypatch.setattr(schema, "INDEXED_FROM", 10)
     gallery = place.create(OLD)
     gallery.upsert([f"item{i}" for i in range(20)], rows(20, OLD), space=OLD)
     gallery.optimise()

@@ -265,7 +265,7 @@ def test_a_failed_batch_comes_back_in_parts_with_one_more_attempt(opened):
     journal = opened()
     work(journal, ["a", "b", "c", "d", "e"], batch_size=4)
     batch = journal.lease("embed", "test", 60.0)
-    journal.retry(batch, [["a", "b", "d"], ["c"]])
+    journal.put_back(batch, [["a", "b", "d"], ["c"]])
     parts = batches(journal)
     assert [(part.item_ids, part.attempts) for part in parts] == [
         (("e",), 0),
@@ -273,7 +273,7 @@ def test_a_failed_batch_comes_back_in_parts_with_one_more_attempt(opened):
         (("c",), 1),
     ]
     assert journal.tally("embed").total == 5
-    journal.retry(parts[2], [["c"]])
+    journal.put_back(parts[2], [["c"]])
     assert journal.lease("embed", "test", 60.0).attempts == 2
 
 
@@ -282,18 +282,18 @@ def test_putting_a_batch_back_that_is_done_or_was_put_back_already_changes_nothi
     work(journal, ["a", "b", "c", "d"])
     first, second = batches(journal)
     journal.finish(first, moved=2, skipped=0)
-    journal.retry(first, [["a"], ["b"]])  # by the owner of a lease that had run out
-    journal.retry(second, [["c"], ["d"]])
-    journal.retry(second, [["c"], ["d"]])
+    journal.put_back(first, [["a"], ["b"]])  # by the owner of a lease that had run out
+    journal.put_back(second, [["c"], ["d"]])
+    journal.put_back(second, [["c"], ["d"]])
     assert journal.tally("embed") == Tally(4, 2, 0)
     assert [batch.item_ids for batch in batches(journal)] == [("c",), ("d",)]
 
 
-def test_buried_items_leave_their_batch_and_are_listed_with_the_reason(opened):
+def test_rejected_items_leave_their_batch_and_are_listed_with_the_reason(opened):
     journal = opened()
     work(journal, ["a", "b", "c"], batch_size=3)
     (batch,) = batches(journal)
-    journal.bury(batch, ["b"], "cannot be read")
+    journal.reject(batch, ["b"], "cannot be read")
     assert journal.tally("embed").total == 2
     journal.release_leases()
     assert batches(journal)[0].item_ids == ("a", "c")
@@ -306,12 +306,12 @@ def test_buried_items_leave_their_batch_and_are_listed_with_the_reason(opened):
     )
 
 
-def test_items_of_one_batch_may_be_buried_one_after_the_other(opened):
+def test_items_of_one_batch_may_be_rejected_one_after_the_other(opened):
     journal = opened()
     work(journal, ["a", "b", "c"], batch_size=3)
     (batch,) = batches(journal)
-    journal.bury(batch, ["b"], "x")
-    journal.bury(batch, ["c"], "x")
+    journal.reject(batch, ["b"], "x")
+    journal.reject(batch, ["c"], "x")
     assert journal.tally("embed").total == 1
     journal.release_leases()
     assert batches(journal)[0].item_ids == ("a",)
@@ -321,18 +321,113 @@ def test_dead_letters_become_work_again_at_their_stage(opened):
     journal = opened()
     work(journal, ["a", "b", "c", "d"], batch_size=4)
     (batch,) = batches(journal)
-    journal.bury(batch, ["a", "b", "c"], "x")
+    journal.reject(batch, ["a", "b", "c"], "x")
     work(journal, ["z"], stage="revert")
     (other,) = batches(journal, "revert")
-    journal.bury(other, ["z"], "x")
-    assert journal.revive(batch_size=2) == 4
+    journal.reject(other, ["z"], "x")
+    assert journal.retry(batch_size=2) == 4
     assert journal.dead_letters() == ()
     assert [(each.item_ids, each.attempts) for each in batches(journal)] == [
         (("a", "b"), 0),
         (("c",), 0),
     ]
     assert [each.item_ids for each in batches(journal, "revert") if each.item_ids] == [("z",)]
-    assert journal.revive(batch_size=2) == 0
+    assert journal.retry(batch_size=2) == 0
+
+
+def rejected(journal, *item_ids):
+    """Make items dead letters of a batch that is done otherwise."""
+    work(journal, list(item_ids), batch_size=len(item_ids))
+    (batch,) = batches(journal)
+    journal.reject(batch, item_ids, "cannot be read")
+    journal.finish(batch, moved=0, skipped=0)
+
+
+def test_an_accepted_dead_letter_is_listed_apart_with_who_accepted_it(opened):
+    journal = opened()
+    rejected(journal, "a", "b", "c")
+    assert journal.accept(["a", "c", "never seen"], by="ada") == 2
+    assert [each.item_id for each in journal.dead_letters()] == ["b"]
+    accepted = opened().dead_letters(accepted=True)
+    assert [(each.item_id, each.accepted_by) for each in accepted] == [("a", "ada"), ("c", "ada")]
+
+
+def test_an_accepted_dead_letter_is_only_tried_again_by_its_name(opened):
+    journal = opened()
+    rejected(journal, "a", "b", "c")
+    journal.accept(["a", "b"], by="ada")
+    assert journal.retry(batch_size=8) == 1
+    assert batches(journal)[0].item_ids == ("c",)
+    assert journal.retry(batch_size=8, item_ids=["b", "never seen"]) == 1
+    assert batches(journal)[0].item_ids == ("b",)
+    assert [each.item_id for each in journal.dead_letters(accepted=True)] == ["a"]
+    assert journal.retry(batch_size=8, item_ids=[]) == 0
+
+
+def test_what_fails_again_is_no_longer_accepted(opened):
+    journal = opened()
+    rejected(journal, "a")
+    journal.accept(["a"], by="ada")
+    rejected(journal, "a")
+    assert [each.item_id for each in journal.dead_letters()] == ["a"]
+
+
+def test_who_has_batches_in_hand_is_named_the_longest_first(opened):
+    journal = opened()
+    work(journal, ["a", "b", "c", "d", "e"])
+    journal.lease("embed", "slow", 60.0)
+    time.sleep(0.05)
+    for _ in range(2):
+        journal.lease("embed", "quick", 60.0)
+    slow, quick = opened().workers()
+    assert (slow.owner, slow.batches, slow.items) == ("slow", 1, 2)
+    assert (quick.owner, quick.batches, quick.items) == ("quick", 2, 3)
+    assert slow.seconds >= quick.seconds + 0.04
+    journal.release_leases()
+    assert opened().workers() == ()
+
+
+def test_a_prolonged_lease_is_not_a_younger_one(opened):
+    journal = opened()
+    work(journal, ["a"])
+    journal.lease("embed", "slow", 60.0)
+    time.sleep(0.05)
+    journal.prolong("slow", 60.0)
+    assert journal.workers()[0].seconds >= 0.04
+
+
+def test_a_journal_has_an_identity_of_its_own_that_stays(opened, tmp_path):
+    journal = opened()
+    assert len(journal.identity) >= 32
+    assert opened().identity == journal.identity
+    other = tmp_path / "other"
+    other.mkdir()
+    second = JOURNALS[opened.kind](other)
+    assert second.identity != journal.identity
+    second.close()
+
+
+def test_the_batches_of_a_former_leader_are_free_for_the_next_and_those_of_workers_are_not(opened):
+    first, second = opened(), opened()
+    work(first, ["a", "b", "c", "d"])
+    with first.coordinating():
+        name = first.leader
+        assert first.lease("embed", name, 60.0).item_ids == ("a", "b")
+        first.lease("embed", "a worker", 60.0)
+    with second.coordinating():
+        assert second.leader != name
+        assert second.lease("embed", second.leader, 60.0).item_ids == ("a", "b")
+        assert second.lease("embed", second.leader, 60.0) is None
+
+
+def test_who_leads_or_never_did_may_go_on(opened):
+    journal, worker = opened(), opened()
+    worker.check_leading()
+    with journal.coordinating():
+        journal.check_leading()
+        worker.check_leading()
+        worker.advance(Step.START)  # anybody may take a step that the phase allows
+    journal.check_leading()
 
 
 def test_forgetting_work_keeps_what_is_done(opened):
@@ -363,15 +458,15 @@ def test_what_is_written_anew_was_not_deleted_and_did_not_fail(opened):
     journal = opened()
     work(journal, ["a", "b", "c", "d"], batch_size=4)
     (batch,) = batches(journal)
-    journal.bury(batch, ["a", "b", "c"], "no content")
-    journal.bury_deleted(["x", "y"])
+    journal.reject(batch, ["a", "b", "c"], "no content")
+    journal.mark_deleted(["x", "y"])
     assert journal.forget(["a", "x", "z"]) is True
     assert journal.forget(["a", "x", "z"]) is False
     assert [each.item_id for each in opened().dead_letters()] == ["b", "c"]
     assert opened().deleted(["x", "y"]) == {"y"}
-    journal.bury_deleted(["b"])  # deleted, so it need not be embedded
+    journal.mark_deleted(["b"])  # deleted, so it need not be embedded
     assert [each.item_id for each in journal.dead_letters()] == ["c"]
-    journal.mend(["c", "d"])
+    journal.resolve(["c", "d"])
     assert opened().dead_letters() == ()
     assert opened().deleted(["b", "c"]) == {"b"}
     assert journal.forget([]) is False
@@ -379,9 +474,9 @@ def test_what_is_written_anew_was_not_deleted_and_did_not_fail(opened):
 
 def test_deleted_items_are_told_from_missing_ones(opened):
     journal = opened()
-    journal.bury_deleted(["a", "ö"])
-    journal.bury_deleted(["a"])
-    journal.bury_deleted([])
+    journal.mark_deleted(["a", "ö"])
+    journal.mark_deleted(["a"])
+    journal.mark_deleted([])
     many = [f"item-{i}" for i in range(5000)]
     assert opened().deleted(["a", "b", "ö", *many]) == {"a", "ö"}
     assert journal.deleted([]) == frozenset()
@@ -495,21 +590,21 @@ class JournalMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
-    def retry(self, data):
+    def put_back(self, data):
         batch = data.draw(st.sampled_from(self.leased))
         self.leased.remove(batch)
         cut = data.draw(st.integers(0, len(batch.item_ids)))
         parts = [part for part in (batch.item_ids[:cut], batch.item_ids[cut:]) if part]
-        self.journal.retry(batch, parts)
+        self.journal.put_back(batch, parts)
         self.todo[batch.stage] += [(part, batch.attempts + 1) for part in parts]
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
-    def bury(self, data):
+    def reject(self, data):
         batch = data.draw(st.sampled_from(self.leased))
         self.leased.remove(batch)
         some = data.draw(st.lists(st.sampled_from(batch.item_ids), unique=True))
-        self.journal.bury(batch, some, "x")
+        self.journal.reject(batch, some, "x")
         kept = len(batch.item_ids) - len(some)
         self.journal.finish(batch, moved=kept, skipped=0)
         self.total[batch.stage] -= len(some)
@@ -517,8 +612,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.dead.update(dict.fromkeys(some, batch.stage))
 
     @rule(batch_size=st.integers(1, 3))
-    def revive(self, batch_size):
-        assert self.journal.revive(batch_size) == len(self.dead)
+    def retry_dead_letters(self, batch_size):
+        assert self.journal.retry(batch_size) == len(self.dead)
         for stage in STAGES:
             names = sorted(name for name, where in self.dead.items() if where == stage)
             for begin in range(0, len(names), batch_size):

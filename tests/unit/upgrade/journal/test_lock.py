@@ -6,11 +6,18 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
+import psycopg
 import pytest
 
-from hotfill.errors import UpgradeBusyError
-from hotfill.upgrade.journal.lock import holder, running_lock
+from hotfill.errors import JournalError, UpgradeBusyError
+from hotfill.locks import holder
+from hotfill.upgrade.journal.lock import running_lock
+from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.phases import Phase, Step
+from tests.postgres import server
+from tests.unit.upgrade.journal.journals import JOURNALS
 
 CODE = """
 import sys
@@ -83,3 +90,59 @@ def test_two_threads_of_one_process_exclude_each_other_too(tmp_path):
     path = tmp_path / "running"
     with running_lock(path), pytest.raises(UpgradeBusyError), running_lock(path):
         pass
+
+
+# A leader that lost its lock ---------------------------------------------------------------------
+
+
+def postgres(folder):
+    return JOURNALS["postgres"](folder)
+
+
+def end_idle_sessions_of_leaders():
+    """Do what a firewall does to a connection that says nothing: the lock goes with it."""
+    with psycopg.connect(server().dsn, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND pid <> pg_backend_pid()"
+        )
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two openings of one journal in PostgreSQL, as two machines have them."""
+    with closing(postgres(tmp_path)) as first, closing(postgres(tmp_path)) as second:
+        yield first, second
+
+
+def test_a_leader_whose_lock_went_with_its_connection_takes_it_again(two):
+    first, second = two
+    with first.coordinating():
+        end_idle_sessions_of_leaders()
+        first.check_leading()
+        first.advance(Step.START)
+        with pytest.raises(UpgradeBusyError), second.coordinating():
+            pass
+
+
+def test_a_leader_that_another_has_replaced_stops_before_its_next_write(two):
+    first, second = two
+    with first.coordinating():
+        end_idle_sessions_of_leaders()
+        with second.coordinating():
+            with pytest.raises(UpgradeBusyError, match="leads this upgrade now"):
+                first.check_leading()
+            with pytest.raises(UpgradeBusyError, match="leads this upgrade now"):
+                first.advance(Step.START)
+            assert second.advance(Step.START) is Phase.PREPARED
+        # Nobody leads any more, but somebody has led since.
+        with pytest.raises(UpgradeBusyError, match="leads this upgrade now"):
+            first.check_leading()
+
+
+def test_a_leader_whose_journal_was_deleted_stops(tmp_path):
+    with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal, journal.coordinating():
+        for path in tmp_path.glob("journal.sqlite*"):
+            path.unlink()
+        with pytest.raises(JournalError, match="deleted or replaced"):
+            journal.check_leading()

@@ -11,6 +11,7 @@ OFTEN = {
     "prolong": lambda journal: journal.prolong("me", 60.0),
     "release_leases": lambda journal: journal.release_leases("me"),
     "tally": lambda journal: journal.tally("embed"),
+    "workers": lambda journal: journal.workers(),
     "worked_ids": lambda journal: next(journal.worked_ids("embed"), None),
 }
 
@@ -21,14 +22,16 @@ def test_nothing_reads_through_all_batches_or_sorts_them(tmp_path, name):
     ids = [f"{number:04}" for number in range(400)]
     journal.add_work("embed", [(ids, [0.0] * len(ids))], 4)
     said = []
-    journal._file.db.set_trace_callback(said.append)
+    with journal._file.reading() as db:
+        db.set_trace_callback(said.append)
     OFTEN[name](journal)
-    journal._file.db.set_trace_callback(None)
+    db.set_trace_callback(None)
     asked = [text for text in said if text.split()[0] in ("SELECT", "UPDATE") and "batches" in text]
     assert asked
     for text in asked:
-        plan = [row[3] for row in journal._file.db.execute(f"EXPLAIN QUERY PLAN {text}")]
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}")]
         for step in plan:
-            assert "TEMP B-TREE" not in step, (text, plan)
+            # Who has batches in hand is a short list, and may be sorted.
+            assert "TEMP B-TREE" not in step or name == "workers", (text, plan)
             assert not step.startswith("SCAN batches") or "batches_leased" in step, (text, plan)
     journal.close()

@@ -74,8 +74,8 @@ def test_a_database_of_something_else_is_refused(tmp_path, mode):
 
 def test_a_journal_of_a_newer_hotfill_is_refused_by_its_format(path):
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 2")
-    refused(path, JournalError, "has journal format 2, this hotfill reads 1; use the version")
+        other.execute("PRAGMA user_version = 3")
+    refused(path, JournalError, "has journal format 3, this hotfill reads 2; use the version")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
@@ -93,7 +93,8 @@ def test_an_empty_file_becomes_a_journal(tmp_path):
 
 def test_what_is_read_only_can_still_be_looked_at_or_is_refused_clearly(path, monkeypatch):
     journal = SqliteJournal(path)
-    journal._file.db.execute("PRAGMA query_only = 1")
+    with journal._file.reading() as db:
+        db.execute("PRAGMA query_only = 1")
     assert journal.phase is Phase.BACKFILLING
     with pytest.raises(JournalError, match="readonly"):
         journal.record("x")

@@ -27,7 +27,7 @@ class ItemContrast(Term):
                                              + sum of K hardest e^{s_nn(i,k)}) )
 
     where k runs over items of other classes. During a hot refresh old and new vectors answer
-    together; the new negatives are what keeps a new stranger from beating an old friend.
+    together; the new negatives are what keeps a new item from beating an old match.
 
     temperature: > 0. hardest: K >= 1, or None for all. new_negatives: without them this is the
     plain contrast across models. Items without a single opposite take no part.

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hotfill.checks import check_vectors
 from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.training.transforms.loop import (
@@ -32,10 +31,11 @@ from hotfill.lab.training.transforms.losses import (
 from hotfill.lab.training.transforms.networks import BlockNetwork, ForwardNetwork, folded
 from hotfill.lab.training.transforms.positives import Positives
 from hotfill.lab.training.transforms.query_maps import MIN_PAIRS
-from hotfill.ranking import Affine, ForwardMap, Mlp
+from hotfill.ranking import Affine, ForwardMap, MlpMap
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, as_compared, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId, Vectors
+from hotfill.vectors import as_compared, check_vectors, has_free_length
 
 
 @final
@@ -177,8 +177,8 @@ def train_fastfill(
         where the model comes without. It stays as it is.
     smoothing: of the labels; as the classifier was trained. The public recipe has 0.1 for both: a
         classifier trained without pulls mapped vectors off the scale of the new model's.
-    similarity_weight: of the mean squared error beside the cross-entropy, > 0. None for 1, as in
-        the public recipe, where length has a meaning, and for the dimension where vectors are of
+    similarity_weight: of the mean squared error, relative to the cross-entropy, > 0. None for 1, as
+        in the public recipe, where length has a meaning, and for the dimension where vectors are of
         unit length: a mean over coordinates is then 1 / dimension of what it is on plain features,
         and the cross-entropy alone would rule [measured here on toys].
     uncertainty_weight: mu of the loss, > 0.
@@ -322,7 +322,7 @@ def train_lambda_orthogonal(
     hidden: int | None = None,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
-) -> tuple[Affine, Mlp]:
+) -> tuple[Affine, MlpMap]:
     """Train (B, F): new model to unified space, old model to unified space.
 
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20.
@@ -383,5 +383,5 @@ def train_lambda_orthogonal(
     offset = torch.zeros(unified_model.dimension).numpy()
     return (
         Affine(new_model, unified_model, {"matrix": matrix, "offset": offset}, facts),
-        Mlp(old_model, unified_model, folded(forward.layers, "layers"), facts),
+        MlpMap(old_model, unified_model, folded(forward.layers, "layers"), facts),
     )

@@ -1,14 +1,12 @@
-"""The trained maps that need no labels, by name: what a rehearsal can try beside the closed forms.
+"""The trained maps that need no labels, by name: more maps for a rehearsal to try.
 
-Each is fitted from old vectors, new vectors, old model and new model. It stands beside its
-direction: "down" carries new queries to the old space, "up" carries old vectors to the new one.
+Each is fitted from old vectors, new vectors, old model and new model, by its direction: "down"
+carries new queries to the old space, "up" carries old vectors to the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, TypeAlias
 
 from hotfill.lab.training.transforms.gallery_maps import train_forward
 from hotfill.lab.training.transforms.loop import MapSettings
@@ -18,10 +16,8 @@ from hotfill.lab.training.transforms.query_maps import (
     train_residual_mlp,
     train_reverse_query_transform,
 )
-from hotfill.ranking import Transform
-from hotfill.types import ModelId, Vectors
-
-Fit: TypeAlias = Callable[[Vectors, Vectors, ModelId, ModelId], Transform]
+from hotfill.rehearsal.maps import Maps
+from hotfill.types import ModelId, Transform, Vectors
 
 SETTINGS = MapSettings(epochs=80, batch=256, learning_rate=1e-3)
 """For a few thousand pairs; those of `benchmarks/mixed_toy`."""
@@ -77,13 +73,12 @@ def _hidden(old_model: ModelId, new_model: ModelId) -> int:
     return min(4 * max(old_model.dimension, new_model.dimension), HIDDEN_MOST)
 
 
-LABEL_FREE: Mapping[str, tuple[Literal["down", "up"], Fit]] = MappingProxyType(
+LABEL_FREE: Maps = MappingProxyType(
     {
-        "reverse query": ("down", _reverse),
-        "neighbour contrast": ("down", _contrast),
-        "residual mlp down": ("down", _residual_down),
-        "residual mlp up": ("up", _residual_up),
-        "forward map": ("up", _forward),
+        "reverse_query": {"down": _reverse},
+        "neighbour_contrast": {"down": _contrast},
+        "residual_mlp": {"down": _residual_down, "up": _residual_up},
+        "forward_map": {"up": _forward},
     }
 )
 """SEO's psi; SEO's joint contrast with each item's nearest neighbours as positives; Drift-Adapter's

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from hotfill.errors import ConfigError
 from hotfill.extras import need
 from hotfill.lab.training.fit import DivergedError
-from hotfill.ranking.transform import has_free_length
+from hotfill.vectors import has_free_length
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -127,7 +127,7 @@ def grouped(relation: csr_array, anchors: Rows, batch: int, group: int, seed: in
 
 
 def _some_of_each(relation: csr_array, most: int, random: np.random.Generator) -> Rows:
-    """Draw at most so many of the columns of each row, without replacement."""
+    """Draw at most this many of the columns of each row, without replacement."""
     counts = np.diff(relation.indptr)
     rows = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((random.random(len(rows)), rows))  # each row's columns, shuffled
@@ -135,7 +135,7 @@ def _some_of_each(relation: csr_array, most: int, random: np.random.Generator) -
     return np.asarray(relation.indices[order[place < most]])
 
 
-# Spaces in torch: vectors as they are compared, and the distances that a merge compares.
+# Spaces in torch: vectors ready to be compared, and the distances that a merge compares.
 
 
 def on_device(vectors: Vectors, device: str) -> Tensor:

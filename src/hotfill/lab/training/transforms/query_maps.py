@@ -30,10 +30,11 @@ from hotfill.lab.training.transforms.loop import (
 from hotfill.lab.training.transforms.losses import CONTRASTS, Contrast, contrast_loss, mean_square
 from hotfill.lab.training.transforms.networks import BlockNetwork, DriftNetwork, folded
 from hotfill.lab.training.transforms.positives import Positives
-from hotfill.ranking import Mlp, ResidualMlp
+from hotfill.ranking import MlpMap, ResidualMlp
 from hotfill.ranking.pairs import varied_pairs
-from hotfill.ranking.transform import Facts, has_free_length
+from hotfill.ranking.transform import Facts
 from hotfill.types import ModelId
+from hotfill.vectors import has_free_length
 
 MIN_PAIRS = 20
 
@@ -48,7 +49,7 @@ def train_reverse_query_transform(
     hidden: int | None = None,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
-) -> Mlp:
+) -> MlpMap:
     """Train psi from pairs; it goes into `hotfill.ranking.Side` as the transform of the old side.
 
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20. No labels.
@@ -72,12 +73,12 @@ def train_reverse_query_transform(
             progress,
         )
     facts: Facts = {"method": "reverse query transform", "pairs": len(old), "loss": loss}
-    return Mlp(new_model, old_model, folded(psi.layers, "layers"), facts)
+    return MlpMap(new_model, old_model, folded(psi.layers, "layers"), facts)
 
 
 # Drift-Adapter's residual MLP with a diagonal scale, trained by the squared error.
 # Source: Vejendla 2025; section 5 of the method notes. Its published recall could not be reproduced
-# by others: always measure it beside plain old-model search.
+# by others: always compare it with plain old-model search.
 
 
 def train_residual_mlp(
@@ -153,7 +154,7 @@ def train_metric_compatible(
     hidden: int | None = None,
     settings: MapSettings | None = None,
     progress: Progress | None = None,
-) -> tuple[Mlp, Mlp | None]:
+) -> tuple[MlpMap, MlpMap | None]:
     """Train (psi, rho) from pairs and a relation among them; rho is None unless asked for.
 
     old_vectors, new_vectors: (n, dimension), row i of both is the same item, n >= 20.
@@ -162,7 +163,7 @@ def train_metric_compatible(
         revision of its own: its vectors must never meet the new model's.
     chained: let psi read rho's vectors instead of the new model's, so that an embedder that ends
         in rho is all that serving sees. Without it psi's source is the new model, and a scorer is
-        given psi's output as `own_queries` [the paper's form, as far as it is known].
+        given psi's output as `old_queries` [the paper's form, as far as it is known].
     contrast: "joint" is the method; "independent", "old", "new" are its ablations. "new" moves
         nothing but rho.
     temperature: None for 0.1 on unit vectors, 1.0 on others.
@@ -226,10 +227,10 @@ def train_metric_compatible(
         "weight": weight,
         "loss": loss,
     }
-    trained_psi = Mlp(source, old_model, folded(psi.layers, "layers"), facts)
+    trained_psi = MlpMap(source, old_model, folded(psi.layers, "layers"), facts)
     if rho is None:
         return trained_psi, None
-    return trained_psi, Mlp(new_model, new_side, folded(rho.layers, "layers"), facts)
+    return trained_psi, MlpMap(new_model, new_side, folded(rho.layers, "layers"), facts)
 
 
 def _refuse_nothing_to_train(contrast: str, learned_model: ModelId | None, chained: bool) -> None:

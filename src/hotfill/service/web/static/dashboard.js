@@ -30,8 +30,9 @@ function follow() {
   const events = new EventSource("/events");
   events.addEventListener("open", () => say("live", "live"));
   events.addEventListener("error", () => {
-    // The browser tries again by itself, except after a refusal.
-    say("lost", events.readyState === EventSource.CLOSED ? "not connected: load the page again" : "reconnecting");
+    // The browser tries again by itself, except after a refusal: then the page itself says why.
+    if (events.readyState === EventSource.CLOSED) location.reload();
+    else say("lost", "reconnecting");
   });
   events.addEventListener("sections", (event) => {
     const { announcement, ...sections } = JSON.parse(event.data);
@@ -50,15 +51,16 @@ function confirmed(question) {
   });
 }
 
-async function post(step, body) {
-  const answer = await fetch(`/upgrade/${step}`, {
+async function post(path, body) {
+  const answer = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: body ? JSON.stringify(body) : undefined,
   });
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.detail || `the service answered ${answer.status}`);
-  return value;
+  if (answer.ok) return answer;
+  if (answer.status === 401) location.reload(); // the session has ended: the page asks for a token
+  const problem = await answer.json().catch(() => ({})); // a proxy may answer with something else
+  throw new Error(problem.detail || `the service answered with status ${answer.status}`);
 }
 
 async function act(button) {
@@ -67,10 +69,11 @@ async function act(button) {
   tell("");
   button.setAttribute("aria-busy", "true");
   try {
-    const answer = await post(step, body && JSON.parse(body));
+    const path = `/upgrade/${step}`;
+    const answer = await (await post(path, body && JSON.parse(body))).json();
     // The service asks back before what cannot be undone.
     if (answer.confirmation_token && (await confirmed(answer.question))) {
-      await post(step, { confirmation_token: answer.confirmation_token });
+      await post(path, { confirmation_token: answer.confirmation_token });
     }
   } catch (error) {
     tell(error.message);
@@ -82,6 +85,22 @@ async function act(button) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-step]");
   if (button && button.getAttribute("aria-busy") !== "true") act(button);
+});
+document.getElementById("try")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  tell("");
+  const button = event.target.querySelector("button");
+  button.setAttribute("aria-busy", "true");
+  try {
+    const asked = Object.fromEntries(new FormData(event.target));
+    const found = document.getElementById("found");
+    found.innerHTML = await (await post("/try", asked)).text();
+    found.focus(); // so that a screen reader goes on there
+  } catch (error) {
+    tell(error.message);
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
 });
 document.getElementById("notice-close").addEventListener("click", () => tell(""));
 follow();

@@ -13,7 +13,7 @@ from hotfill.lab.training.transforms.networks import (
     ForwardNetwork,
     folded,
 )
-from hotfill.ranking import ForwardMap, Mlp
+from hotfill.ranking import ForwardMap, MlpMap
 from hotfill.types import ModelId
 
 OLD = ModelId("old", "1", 5, metric="l2", normalised=False)
@@ -53,7 +53,7 @@ def used(network: torch.nn.Module, width: int) -> torch.nn.Module:
 def test_a_folded_network_gives_what_torch_gives() -> None:
     network = used(BlockNetwork(5, 7, depth=4, hidden=11), 5)
     rows = torch.randn(9, 5)
-    made = Mlp(OLD, NEW, folded(network.layers, "layers"))
+    made = MlpMap(OLD, NEW, folded(network.layers, "layers"))
     with torch.no_grad():
         np.testing.assert_allclose(made(rows.numpy()), network(rows).numpy(), rtol=1e-4, atol=1e-4)
 

@@ -23,7 +23,7 @@ from hotfill.lab.training.transforms import (
     train_reverse_query_transform,
 )
 from hotfill.ranking import (
-    Mlp,
+    MlpMap,
     Scorer,
     Side,
     fit_ridge,
@@ -107,7 +107,7 @@ def test_each_contrast_gives_a_psi_and_a_rho(pairs, labels, contrast) -> None:
         hardest=5,
         settings=TWO,
     )
-    assert isinstance(rho, Mlp)
+    assert isinstance(rho, MlpMap)
     assert (psi.source, psi.target, rho.source, rho.target) == (NEW, OLD, NEW, LEARNED)
     assert rho(pairs[1]).shape == (120, 8)
 

@@ -1,0 +1,290 @@
+"""The commands that run an upgrade, decide about it and look at it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hotfill.cli import output
+from hotfill.cli.arguments import DEFAULT_CONFIG, By, Config, Json, Yes, user
+from hotfill.cli.exit_codes import ExitCode
+from hotfill.cli.output import reporting
+from hotfill.cli.progress import progress_shown, running
+from hotfill.cli.status_lines import coverage_lines, plan_lines, verification_lines
+from hotfill.errors import PhaseError
+
+if TYPE_CHECKING:
+    from hotfill.config import Project
+
+_REFRESH_SECONDS = 1.0
+
+
+# Run ---------------------------------------------------------------------------------------------
+
+
+def start(
+    config: Config = DEFAULT_CONFIG,
+    retry_dead_letters: Annotated[
+        bool,
+        typer.Option("--retry-dead-letters", help="Try items again that failed for good."),
+    ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Fit again from moved items; the better fit counts."),
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Run the upgrade, from wherever it is.
+
+    Runs in this process until every item is embedded by the new model. Ctrl-C or SIGTERM: finish
+    the batches in hand and stop; a second time: stop at once. Either way, and after any crash, the
+    same command goes on. Asks before a fresh upgrade when on a terminal.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import read
+        from hotfill.upgrade.phases import ENDED, Phase, Step
+        from hotfill.upgrade.upgrade import Upgrade
+
+        project = read(config)
+        with Upgrade.of(project) as up:
+            try:
+                up.check(Step.START)
+            except PhaseError as error:
+                anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
+                raise PhaseError(error.step, error.phase, anew) from error
+            plan = None
+            if up.phase is Phase.PLANNED and not yes and output.interactive():
+                plan = up.plan()
+                for line in plan_lines(plan):
+                    report.note(line)
+                plan.check()
+                report.confirm("Start?")
+            with running(up, report):
+                status = up.start(plan, retry_dead_letters=retry_dead_letters, refit=refit)
+        if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
+            report.code = ExitCode.STOPPED
+        report.status(status)
+
+
+def _anew(project: Project, phase: str) -> str:
+    """Say how to upgrade again after an upgrade that has ended."""
+    if phase == "completed":
+        return "a new config whose [old] is this upgrade's new model"
+    if project.settings.journal.kind == "postgres":
+        return "a new upgrade with another `name` under [journal] and another `folder`"
+    return f"a new upgrade, once this one's folder is moved away: {project.folder}"
+
+
+def pause(config: Config = DEFAULT_CONFIG, by: By = "", as_json: Json = False) -> None:
+    """Pause the upgrade until `resume`.
+
+    The process at work finishes the batches in hand and waits. Searches and writes go on. May be
+    called from anywhere, also before the upgrade is started.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            up.pause(by or user())
+            report.status(up.status())
+
+
+def resume(
+    config: Config = DEFAULT_CONFIG,
+    accept_gate: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gate", help="Go on although a gate is not met; who did is recorded."
+        ),
+    ] = False,
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """End all pauses; with --accept-gate also the holds of the gate.
+
+    A gate that was accepted holds no more, until [gate] is changed. A process that waits goes on by
+    itself. (An upgrade that was killed or stopped goes on by `start`.)
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            was_paused = up.resume()
+            accepted = up.accept_gate(by or user()) if accept_gate else ()
+            now = up.status()
+        report.add({"was_paused": was_paused, "accepted_gate": [hold.about for hold in accepted]})
+        report.add({}, [f"accepted: {hold}" for hold in accepted])
+        if not was_paused and not accepted:
+            report.add({}, ["no gate held it" if accept_gate else "it was not paused"])
+        report.status(now)
+
+
+# Decide ------------------------------------------------------------------------------------------
+
+
+def verify(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Check every id and stamp, and embed a sample again.
+
+    A pass allows the cutover for a while. Ends with code 9 when something is wrong.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            found = up.verify()
+            report.add(found.to_dict(), verification_lines(found))
+            report.next(up.status().next_steps)
+        if not found.passed:
+            report.code = ExitCode.NOT_VERIFIED
+
+
+def postpone(config: Config = DEFAULT_CONFIG, by: By = "", as_json: Json = False) -> None:
+    """Hold the cutover, not the backfill, until `unpostpone`."""
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            up.postpone(by or user())
+            report.status(up.status())
+
+
+def unpostpone(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Allow the cutover again after `postpone`."""
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            was_postponed = up.unpostpone()
+            told = [] if was_postponed else ["it was not postponed"]
+            report.add({"was_postponed": was_postponed}, told)
+            report.status(up.status())
+
+
+def cutover(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Read the new side only from now on.
+
+    The old vectors are kept for `rollback`. Happens completely or not at all. Needs a fresh
+    `verify`.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            report.status(up.cutover())
+
+
+def rollback(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Go back to the old model after the cutover.
+
+    Items written since keep their content.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up, running(up, report):
+            report.status(up.rollback())
+
+
+def abort(config: Config = DEFAULT_CONFIG, yes: Yes = False, as_json: Json = False) -> None:
+    """Go back to the old model before the cutover.
+
+    Items written since the start keep their content. A process at work is asked to let go first.
+    Asks for confirmation; where nobody can answer it needs --yes.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+        from hotfill.upgrade.phases import Step
+
+        with open_upgrade(config) as up:
+            up.check(Step.ABORT)
+            if not yes:
+                report.confirm("Move all items back to the old model and drop the new vectors?")
+            with running(up, report):
+                report.status(up.abort())
+
+
+def complete(
+    config: Config = DEFAULT_CONFIG,
+    delete_accepted: Annotated[
+        bool,
+        typer.Option(
+            "--delete-accepted", help="Let dead letters that were accepted leave the gallery."
+        ),
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the old vectors; there is no way back.
+
+    Refused while accepted dead letters are found by their old vectors only, unless these may go.
+    Asks for confirmation; where nobody can answer it needs --yes.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+        from hotfill.upgrade.phases import Step
+
+        with open_upgrade(config) as up:
+            up.check(Step.COMPLETE)
+            if not yes:
+                report.confirm("Remove the old vectors? There is no way back afterwards.")
+            report.status(up.complete(delete_accepted=delete_accepted))
+
+
+# Look --------------------------------------------------------------------------------------------
+
+
+def status(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Say where the upgrade is, whoever runs it.
+
+    Reads the journal only, so it works while another process has the store open. Writes nothing.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        up = open_upgrade(config)
+        report.status(up.status())
+        letters = up.dead_letters()
+        report.add(
+            {"dead_letter_items": [{"item_id": e.item_id, "error": e.error} for e in letters]},
+            [f"dead letter {each.item_id}: {each.error}" for each in letters],
+        )
+
+
+def watch(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Show the status, refreshed each second.
+
+    Ends when no process is at work, or at Ctrl-C. Reads the journal only; the upgrade does not
+    notice. With --json: the last status.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        up = open_upgrade(config)
+        now = up.status()
+        with progress_shown(sys.stderr) as show:
+            try:
+                while now.running:
+                    show(now)
+                    time.sleep(_REFRESH_SECONDS)
+                    now = up.status()
+            except KeyboardInterrupt:
+                report.note("no longer watching; the upgrade goes on")
+        report.status(now)
+
+
+def current(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Say which models the gallery holds, and how much of it.
+
+    Counts in the store; while another process has it open, reads the journal.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            now = up.current()
+            report.add(now.to_dict(), coverage_lines(now))
+            report.next(up.status().next_steps)

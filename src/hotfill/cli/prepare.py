@@ -1,0 +1,80 @@
+"""The commands that prepare an upgrade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
+from hotfill.cli.exit_codes import ExitCode
+from hotfill.cli.output import reporting
+from hotfill.cli.status_lines import plan_lines
+
+
+def adopt(
+    config: Config = DEFAULT_CONFIG,
+    id_column: Annotated[
+        str, typer.Option("--id-column", help="Column that tells items apart.")
+    ] = "id",
+    vector_column: Annotated[
+        str, typer.Option("--vector-column", help="Column with the old model's vectors.")
+    ] = "embedding",
+    metadata_column: Annotated[
+        str, typer.Option("--metadata-column", help="Column of type jsonb to filter by.")
+    ] = "",
+    index_file: Annotated[
+        Path | None, typer.Option("--index-file", help="Index of FAISS to take over.")
+    ] = None,
+    ids_file: Annotated[
+        Path | None,
+        typer.Option("--ids-file", help="Its ids in the order added: .txt, .npy or .jsonl."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Adopt a table or index as the gallery.
+
+    Records that the old model made its vectors. The table itself is neither copied nor altered;
+    `start` adds columns to it. Idempotent. In LanceDB all columns of texts, numbers and booleans
+    can be filtered by. The vectors of an index file are copied into the gallery's folder; the file
+    itself stays as it is.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import read
+        from hotfill.stores.section import Existing
+
+        project = read(config)
+        model = project.model("old")
+        existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
+        with project.settings.store.adopt(project.path.parent, model, existing) as gallery:
+            items = len(gallery)
+        report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])
+
+
+def plan(
+    config: Config = DEFAULT_CONFIG,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the plan to this TOML file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what an upgrade would do; touch nothing.
+
+    Looks at everything: reads the store and the source, and embeds a few items to measure the time.
+    Ends with code 3 when something blocks the upgrade.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            made = up.plan()
+            status = up.status()
+        if out is not None:
+            made.write(out)
+        report.add(made.to_dict(), plan_lines(made))
+        if made.blockers:
+            report.code = ExitCode.BLOCKED
+            report.next(["plan"])
+        else:
+            report.next(status.next_steps)

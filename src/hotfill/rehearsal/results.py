@@ -1,0 +1,204 @@
+"""What a rehearsal found: frozen values, and how they look as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from hotfill.upgrade.plan import TransformName
+
+if TYPE_CHECKING:
+    from hotfill.rehearsal.backfill_evaluation import Figures
+    from hotfill.rehearsal.thresholds import CarriedThreshold
+
+Truth: TypeAlias = Literal["labels", "judgements", "new model's top 10"]
+"""What counted as relevant."""
+
+Way: TypeAlias = tuple[str, str, str, str, str]
+"""Strategy, transform, queries, calibration and order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One strategy at one share of the gallery done. flips: against the share before."""
+
+    share: float
+    quality: Figures
+    flips: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain values."""
+        return {"share": self.share, **self.quality.to_dict(), "flips": self.flips}
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCurve:
+    """The backfill curve of one strategy in one order. auc, gain, floor, dips are those of map.
+
+    queries: which models embed a query while the gallery is mixed: "new", or "both".
+    gain: None where old and new are equally good. floor: lowest map - old. dips: steps that fall.
+    vectors_rewritten: before backfilling begins. fit_seconds: of fitting the map.
+    """
+
+    strategy: str
+    transform: str
+    queries: str
+    calibration: str
+    order: str
+    labels_used: bool
+    points: tuple[Point, ...]
+    auc: float
+    gain: float | None
+    floor: float
+    dips: int
+    vectors_rewritten: int
+    fit_seconds: float
+
+    @property
+    def way(self) -> Way:
+        """What tells this curve from the others of a rehearsal."""
+        return self.strategy, self.transform, self.queries, self.calibration, self.order
+
+    @property
+    def query_encodings(self) -> int:
+        """Models that embed each query while the gallery is mixed."""
+        return 2 if self.queries == "both" else 1
+
+    @property
+    def name(self) -> str:
+        """Strategy and how it is done: "merge (bridge, both queries, tail)", "naive_merge"."""
+        both = "both queries" if self.queries == "both" else "none"
+        parts = [part for part in (self.transform, both, self.calibration) if part != "none"]
+        if self.strategy == "naive_merge":
+            return self.strategy
+        return f"{self.strategy} ({', '.join(parts)})" if parts else self.strategy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "strategy": self.strategy,
+            "transform": self.transform,
+            "queries": self.queries,
+            "calibration": self.calibration,
+            "order": self.order,
+            "labels_used": self.labels_used,
+            "points": [point.to_dict() for point in self.points],
+            "auc": self.auc,
+            "gain": self.gain,
+            "floor": self.floor,
+            "dips": self.dips,
+            "vectors_rewritten": self.vectors_rewritten,
+            "query_encodings": self.query_encodings,
+            "fit_seconds": self.fit_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Which way to go, and whether to go at all. The first three are named as in a `Plan`.
+
+    expected_gain: the gain measured for it on what the recommendation was allowed to see; None
+        where there is nothing to gain. why: one or two sentences. labels_used: whether the
+        recommendation looked at labels or judgements.
+    """
+
+    strategy: str
+    transform: str
+    queries: str
+    calibration: str
+    order: str
+    expected_gain: float | None
+    worth_it: bool
+    why: str
+    labels_used: bool
+
+    @property
+    def way(self) -> Way:
+        """The way of the curve that is recommended."""
+        return self.strategy, self.transform, self.queries, self.calibration, self.order
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def to_toml(self) -> str | None:
+        """Write the section [upgrade] that does it; None for a way that an upgrade does not offer.
+
+        The naive merge, and merging by maps other than the bridges, are measured for comparison.
+        """
+        lines = ["[upgrade]", f'strategy = "{self.strategy}"']
+        if self.strategy in ("merge", "prefill") and self.transform in get_args(TransformName):
+            lines.append(f'transform = "{self.transform}"')
+        elif self.strategy == "prefill":
+            lines.append(f'up = "up.safetensors"  # {self.transform}: fit and save it')
+        elif self.strategy != "compatible":
+            return None
+        if self.strategy == "merge" and self.queries == "both":
+            lines.append('queries = "both"')
+        lines.append(f'order = "{self._order()}"')
+        if self.order.startswith("popularity"):
+            lines.append('query_log = "returned.txt"  # one item id per line and returned hit')
+        return "\n".join(lines)
+
+    def _order(self) -> str:
+        """Name the order; compatible models need no map whose uncertainty could count."""
+        if self.strategy == "compatible":
+            return "popularity" if self.order.startswith("popularity") else "random"
+        return self.order
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Everything a rehearsal measured.
+
+    old, new: the two systems before and after. truth: what counted as relevant. items: gallery
+    items measured. queries: judged ones; skipped: those without a relevant item; queries_given: how
+    many there were to draw from, 0 where items became queries. fit_pairs: items used for fitting,
+    in neither. seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
+    """
+
+    old: Figures
+    new: Figures
+    curves: tuple[MeasuredCurve, ...]
+    recommendation: Recommendation
+    truth: Truth
+    items: int
+    queries: int
+    skipped: int
+    queries_given: int
+    fit_pairs: int
+    old_dimension: int
+    new_dimension: int
+    seed: int
+    seconds: float
+    threshold: CarriedThreshold | None = None
+
+    def recommended_curve(self) -> MeasuredCurve:
+        """Find the curve of the recommended way."""
+        return next(curve for curve in self.curves if curve.way == self.recommendation.way)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "old": self.old.to_dict(),
+            "new": self.new.to_dict(),
+            "curves": [curve.to_dict() for curve in self.curves],
+            "recommendation": self.recommendation.to_dict(),
+            "truth": self.truth,
+            "items": self.items,
+            "queries": self.queries,
+            "skipped_queries": self.skipped,
+            "queries_given": self.queries_given,
+            "fit_pairs": self.fit_pairs,
+            "fit_pairs_in_gallery": False,
+            "old_dimension": self.old_dimension,
+            "new_dimension": self.new_dimension,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "threshold": None if self.threshold is None else self.threshold.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)

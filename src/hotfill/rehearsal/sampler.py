@@ -1,0 +1,201 @@
+"""Take a sample of a live gallery for a rehearsal; nothing is written to the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.errors import ConfigError, InputError
+from hotfill.rehearsal.gallery_sample import GallerySample
+from hotfill.rehearsal.sample import MAX_QUERIES, MIN_ITEMS, QUERY_SHARE
+from hotfill.upgrade.canaries import embed_queries
+from hotfill.upgrade.order import sample_ids
+from hotfill.upgrade.pairs import paired_vectors
+from hotfill.upgrade.parts import WHICH
+from hotfill.upgrade.stored_vectors import StoredVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hotfill.stores.base import Gallery, ItemState
+    from hotfill.types import Embedder, ModelId, Source, Vectors
+    from hotfill.upgrade.canaries import GivenQuery
+    from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.upgrade import Upgrade
+
+_PAGE = 1000  # items whose metadata are read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Takes samples of one gallery.
+
+    plan: both models, the batch size and the seed. new_embedder, source: make the new vectors.
+    old_embedder: only needed for given queries. query_embedders: by the model of the gallery,
+    another one that embeds its queries (see `Serving`); then some items become queries.
+    """
+
+    gallery: Gallery
+    plan: Plan
+    source: Source
+    new_embedder: Embedder
+    old_embedder: Embedder | None = None
+    query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, upgrade: Upgrade) -> Sampler:
+        """Take samples of an upgrade's gallery."""
+        parts = upgrade.parts
+        asking = {parts.model(which): parts.query_embedder(which) for which in WHICH}
+        return cls(
+            upgrade.gallery,
+            parts.draft(),
+            *parts.backfilling(upgrade.gallery),
+            parts.embedder("old"),
+            {model: embedder for model, embedder in asking.items() if embedder is not None},
+        )
+
+    def take(
+        self,
+        items: int,
+        *,
+        queries: Sequence[GivenQuery] = (),
+        label_key: str = "",
+        on_batch: Callable[[int], None] = lambda done: None,
+    ) -> GallerySample:
+        """Draw items evenly from the whole gallery, and embed them by the new model.
+
+        items: how many, at least 300; those that answer given queries are among them, and may be
+        more. queries: embedded by both models; without them a rehearsal asks by items.
+        label_key: a key of the metadata, whose value tells which items answer each other; items
+        without it are left out. on_batch: told how many items are done.
+        Raises ConfigError (the gallery lacks the old model, no old embedder for given queries,
+        queries and a label key at once), InputError (too few items, a label key that none has),
+        and what embedders raise.
+        """
+        self._check(queries, label_key)
+        asked_by_items = not queries and self._asked_by_others()
+        more = min(MAX_QUERIES, items // QUERY_SHARE) if asked_by_items else 0
+        label_of = self._drawn(items + more, queries, label_key)
+        # Of a small gallery, or few items with labels, no more than their share.
+        count = min(more, len(label_of) // QUERY_SHARE)
+        drawn, asking = list(label_of)[count:], list(label_of)[:count]
+        if len(drawn) < MIN_ITEMS:
+            among = f" with {label_key!r} in their metadata" if label_key else ""
+            raise InputError(
+                f"{len(drawn)} items{among} are too few for a rehearsal: it takes {MIN_ITEMS}, and "
+                "some thousand give a steady answer"
+            )
+        plan = self.plan
+        found = paired_vectors(
+            self.gallery,
+            drawn,
+            plan.old_model,
+            self.source,
+            self.new_embedder,
+            plan.batch_size,
+            on_batch=on_batch,
+        )
+        queries_old, queries_new, asked = self._queries(queries, asking)
+        return GallerySample(
+            plan.old_model,
+            plan.new_model,
+            found.item_ids,
+            found.old,
+            found.new,
+            queries_old,
+            queries_new,
+            _labels(found.item_ids, label_of) if label_key else None,
+            _labels(asked, label_of) if label_key and asked else None,
+            _qrels(queries, found.item_ids),
+        )
+
+    def _check(self, queries: Sequence[GivenQuery], label_key: str) -> None:
+        old = self.plan.old_model
+        if old not in self.gallery.spaces:
+            held = ", ".join(str(space) for space in self.gallery.spaces)
+            raise ConfigError(f"the old model is {old}, but the store holds {held}")
+        if queries and label_key:
+            raise ConfigError(
+                "given queries have no metadata, so a label key says nothing of them: judge them "
+                'by {"content": ..., "relevant": [item ids]}, or leave one of the two out'
+            )
+        if queries and self._asks_old() is None:
+            raise ConfigError("given queries are embedded by both models: [old] needs an embedder")
+
+    def _asked_by_others(self) -> bool:
+        """Whether other models ask, and can ask by items: they read contents, not vectors."""
+        both = {self.plan.old_model, self.plan.new_model}
+        return bool(both & set(self.query_embedders)) and not isinstance(self.source, StoredVectors)
+
+    def _asks_old(self) -> Embedder | None:
+        return self.query_embedders.get(self.plan.old_model, self.old_embedder)
+
+    def _asks_new(self) -> Embedder:
+        return self.query_embedders.get(self.plan.new_model, self.new_embedder)
+
+    def _drawn(self, items: int, queries: Sequence[GivenQuery], label_key: str) -> dict[str, str]:
+        """What answers a query, then others at random, all in the gallery; with their labels."""
+        gallery, seed = self.gallery, self.plan.seed
+        answers = list(dict.fromkeys(name for query in queries for name in query.relevant))
+        there = {state.item_id for state in self._states(answers)}
+        random = sample_ids(gallery, gallery.spaces, items, seed)
+        np.random.default_rng(seed).shuffle(random)
+        drawn = list(dict.fromkeys([*(name for name in answers if name in there), *random]))
+        drawn = drawn[: max(items, len(there))]
+        if not label_key:
+            return dict.fromkeys(drawn, "")
+        states = self._states(drawn)
+        labelled = [each for each in states if label_key in each.metadata]
+        if not labelled:
+            keys = ", ".join(sorted({key for each in states for key in each.metadata})) or "none"
+            raise InputError(f"no item has {label_key!r} in its metadata; keys there: {keys}")
+        return {each.item_id: str(each.metadata[label_key]) for each in labelled}
+
+    def _states(self, item_ids: Sequence[str]) -> list[ItemState]:
+        """What the store knows of items, in their order; those that are gone are left out."""
+        return [
+            state
+            for begin in range(0, len(item_ids), _PAGE)
+            for state in self.gallery.get(item_ids[begin : begin + _PAGE])
+            if state is not None
+        ]
+
+    def _queries(
+        self, given: Sequence[GivenQuery], asking: Sequence[str]
+    ) -> tuple[Vectors | None, Vectors | None, tuple[str, ...]]:
+        """By the old model, by the new one, and the items that they were made of, if any."""
+        plan, asks_old = self.plan, self._asks_old()
+        if given and asks_old is not None:
+            by_old = embed_queries(asks_old, given, plan.batch_size)
+            return by_old, embed_queries(self._asks_new(), given, plan.batch_size), ()
+        if not asking:
+            return None, None, ()
+        found = paired_vectors(
+            self.gallery,
+            asking,
+            plan.old_model,
+            self.source,
+            self._asks_new(),
+            plan.batch_size,
+            old_embedder=self.query_embedders.get(plan.old_model),
+        )
+        return found.old, found.new, found.item_ids
+
+
+def _labels(item_ids: Sequence[str], label_of: Mapping[str, str]) -> NDArray[np.str_]:
+    return np.array([label_of[item_id] for item_id in item_ids])
+
+
+def _qrels(queries: Sequence[GivenQuery], item_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Judgements by row numbers; of items that are in the sample."""
+    row_of = {item_id: str(row) for row, item_id in enumerate(item_ids)}
+    found = {
+        str(row): {row_of[name]: 1.0 for name in query.relevant if name in row_of}
+        for row, query in enumerate(queries)
+    }
+    return {query: grades for query, grades in found.items() if grades}

@@ -1,0 +1,204 @@
+"""The phase as a line of steps, and in a sentence: what is going on, and what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from hotfill.formatting import count, duration
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.view import NEW_ONLY
+
+if TYPE_CHECKING:
+    from hotfill.service.snapshot import Snapshot
+    from hotfill.upgrade.journal.base import Fact
+
+_SEARCHES_TO_COMPARE = 50  # of each kind; fewer say little about a median
+
+State: TypeAlias = Literal["done", "now", "to come"]
+
+_FORWARD = (
+    (Phase.PLANNED, "Planned"),
+    (Phase.PREPARED, "Prepared"),
+    (Phase.BACKFILLING, "Backfilling"),
+    (Phase.BACKFILLED, "Backfilled"),
+    (Phase.CUT_OVER, "Cut over"),
+    (Phase.COMPLETED, "Completed"),
+)
+
+_ASIDE = {
+    Phase.SUPERSEDED: "Superseded",
+    Phase.ABORTING: "Going back",
+    Phase.ABORTED: "Aborted",
+    Phase.ROLLING_BACK: "Going back",
+    Phase.ROLLED_BACK: "Rolled back",
+}
+
+_NAMES = {**dict(_FORWARD), **_ASIDE}
+
+_SENTENCES = {
+    Phase.SUPERSEDED: "An upgrade to a third model has taken the items over. Look at that one.",
+    Phase.PLANNED: "Nothing has been touched. Searches use the old model.",
+    Phase.PREPARED: "The store has room for new vectors. Searches use the new model, "
+    "on both sides.",
+    Phase.BACKFILLING: "Items are re-embedded by the new model. Every search looks at both "
+    "sides and gives one ranking.",
+    Phase.BACKFILLED: "Every item is on the new side. The old vectors are kept.",
+    Phase.CUT_OVER: "Searches use the new side only. The old vectors are kept, so there is a way "
+    "back.",
+    Phase.COMPLETED: "The old vectors are gone. This upgrade has ended.",
+    Phase.ABORTING: "Items go back to the old model. Searches stay correct.",
+    Phase.ABORTED: "Everything is on the old model again. This upgrade has ended.",
+    Phase.ROLLING_BACK: "Items go back to the old model. Searches stay correct.",
+    Phase.ROLLED_BACK: "Everything is on the old model again. This upgrade has ended.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One step on the line."""
+
+    name: str
+    state: State
+
+
+def line_of(phase: Phase) -> list[Stop]:
+    """Return the line of steps, with where we are."""
+    forward = [each for each, _ in _FORWARD]
+    if phase in forward:
+        here = forward.index(phase)
+        return [Stop(name, _state(i, here)) for i, (_, name) in enumerate(_FORWARD)]
+    if phase is Phase.SUPERSEDED:
+        return [Stop("Planned", "done"), Stop("Prepared", "done"), Stop(_NAMES[phase], "now")]
+    way = ["Planned", "Prepared", "Backfilled", "Cut over"]
+    if phase in (Phase.ABORTING, Phase.ABORTED):
+        way = way[:2]
+    end = "Aborted" if phase in (Phase.ABORTING, Phase.ABORTED) else "Rolled back"
+    ended = phase in (Phase.ABORTED, Phase.ROLLED_BACK)
+    return [
+        *(Stop(name, "done") for name in way),
+        Stop("Going back", "done" if ended else "now"),
+        Stop(end, "now" if ended else "to come"),
+    ]
+
+
+def _state(position: int, here: int) -> State:
+    if position == here:
+        return "now"
+    return "done" if position < here else "to come"
+
+
+def name_of(phase: Phase) -> str:
+    """Name a phase."""
+    return _NAMES[phase]
+
+
+def sentence(seen: Snapshot) -> str:
+    """Say what is going on."""
+    return _SENTENCES[seen.status.phase]
+
+
+def next_sentence(seen: Snapshot, verified: bool) -> str:
+    """Say what is best done next."""
+    status, run = seen.status, seen.run
+    if run is not None and run.running and run.step != "start":
+        return f"{run.step.capitalize()} is running."
+    paused = any(hold.kind == "paused" for hold in status.holds)
+    working = run is not None and run.running
+    gated = any(hold.kind == "gate" for hold in status.holds)
+    match status.phase:
+        case Phase.PLANNED if working:
+            return "Preparing: a sample is embedded, and the map between the models is fitted."
+        case Phase.PLANNED:
+            return "Start when you are ready: searches and writes go on throughout."
+        case Phase.PREPARED | Phase.BACKFILLING if gated:
+            return "The canaries got worse than you allow. Abort, or look at them and go on anyway."
+        case Phase.PREPARED | Phase.BACKFILLING if paused and not working:
+            return "Paused, and nobody is at work. Resume, then continue: nothing is lost."
+        case Phase.PREPARED | Phase.BACKFILLING if paused:
+            return "Paused. Resume when you like; nothing is lost by waiting."
+        case Phase.PREPARED | Phase.BACKFILLING if not working:
+            return "Nobody is at work. Continue: it goes on where it ended."
+        case Phase.PREPARED | Phase.BACKFILLING:
+            return "Nothing to do but wait. Pause or abort at any time."
+        case Phase.BACKFILLED if status.dead_letters:
+            return f"{count(status.dead_letters)} items failed for good: fix and try them again."
+        case Phase.BACKFILLED if verified:
+            return "Verified. Cut over when you are ready."
+        case Phase.BACKFILLED:
+            return "Verify next: every id, every stamp, and a sample embedded again."
+        case Phase.SUPERSEDED:
+            return "It only goes on when the other upgrade was aborted."
+        case Phase.CUT_OVER:
+            return "Complete when you are sure of the new model; roll back if you are not."
+        case Phase.ABORTING | Phase.ROLLING_BACK if not working:
+            return "It was interrupted. Continue: it goes on where it ended."
+        case Phase.ABORTED | Phase.ROLLED_BACK:
+            return "To upgrade again, begin a new upgrade with a journal and a folder of its own."
+        case _:
+            return ""
+
+
+def time_left(seen: Snapshot) -> str:
+    """Say how long it will take; a dash while nothing is known of it."""
+    left = seen.status.eta_seconds
+    return "\N{EN DASH}" if left is None else f"about {duration(left)}"
+
+
+def cost_sentence(seen: Snapshot) -> str:
+    """Say what searching both sides costs, once that is known and more than a fifth."""
+    medians = {
+        each.sides: each.p50_seconds
+        for each in seen.latencies
+        if each.searches >= _SEARCHES_TO_COMPARE
+    }
+    if seen.status.phase in NEW_ONLY or not {"old", "both"} <= medians.keys():
+        return ""
+    ratio = medians["both"] / medians["old"]
+    if ratio < 1.2:
+        return ""
+    return (
+        f"A search of both sides takes {ratio:.1f} times as long as one of the old side did "
+        "(medians, with the embedding of the query)."
+    )
+
+
+def announcement(seen: Snapshot) -> str:
+    """Say what a listener must hear: it changes rarely, not with every item."""
+    status = seen.status
+    parts = [name_of(status.phase)]
+    if status.phase is Phase.BACKFILLING:
+        parts.append(f"{int(seen.coverage * 10) * 10} percent on the new side")
+    parts += [f"held: {hold}" for hold in status.holds]
+    if seen.run is not None and seen.run.error is not None:
+        parts.append(f"{seen.run.step} failed: {seen.run.error['detail']}")
+    return "; ".join(parts)
+
+
+def fact_text(fact: Fact) -> str:
+    """Say what a fact of the journal means."""
+    body = fact.body
+    match fact.kind:
+        case "phase":
+            return name_of(Phase(body["phase"]))
+        case "verified":
+            outcome = "passed" if body["passed"] else "failed"
+            return f"Verification {outcome}: {count(body['items'])} items"
+        case "canaries":
+            return f"{count(body['queries'])} canaries searched with the old model"
+        case "fit":
+            return "The maps between both models are fitted"
+        case "gate_accepted":
+            return f"Gate accepted by {body['by']}: {', '.join(body['metrics'])}"
+        case "paused":
+            return f"Paused by {body['by']}"
+        case "plan":
+            return f"Plan agreed: {body['strategy']}, {body['order']} order"
+        case "started":
+            return "Started"
+        case "resumed":
+            return "Resumed"
+        case "backfilled":
+            return "Every item is re-embedded"
+        case kind:
+            return kind.replace("_", " ").capitalize()

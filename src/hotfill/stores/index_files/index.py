@@ -1,0 +1,153 @@
+"""An index that FAISS built over many vectors. It never changes; what leaves it is marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from hotfill.extras import need
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from hotfill.types import Metric, ModelId, Vectors
+
+faiss = need("faiss", "faiss")
+
+Kind: TypeAlias = Literal["flat", "hnsw", "ivf"]
+"""How a side is searched: by comparing with all, along a graph, or in the nearest parts."""
+
+_LEAST_LIVE = 2_000  # below, comparing with all is as quick, and exact
+_LEAST_SHARE_LIVE = 0.1
+_NEIGHBOURS, _CANDIDATES_BUILDING, _CANDIDATES = 32, 200, 64  # of a graph
+_PARTS_LOOKED_AT = 16  # one in 16, at least 8
+_MOST_WIDENING = 16.0
+
+
+class Built:
+    """The index, the items in it, and which of them are still there.
+
+    ids: one per position. Marking needs the store's turn to write, searching one to read.
+    """
+
+    def __init__(self, index: Any, ids: Sequence[str], live: NDArray[np.bool_]) -> None:
+        self._index = index
+        self._ids = ids
+        self._live = live
+        self._place = {ids[at]: at for at in np.flatnonzero(live).tolist()}
+
+    @classmethod
+    def over(cls, kind: Kind, space: ModelId, ids: Sequence[str], vectors: Vectors) -> Self:
+        """Build an index over vectors. Takes its time."""
+        return cls(make_index(kind, space, vectors), ids, np.ones(len(ids), dtype=np.bool_))
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._place
+
+    @property
+    def share_live(self) -> float:
+        """How many of the vectors are of items still there, 0 to 1."""
+        return len(self._place) / max(1, len(self._ids))
+
+    @property
+    def spent(self) -> bool:
+        """Whether so little is left that comparing with all of it is as quick."""
+        return len(self) < _LEAST_LIVE or self.share_live < _LEAST_SHARE_LIVE
+
+    def bury(self, item_id: str) -> None:
+        """Mark an item as gone, if it is here."""
+        at = self._place.pop(item_id, None)
+        if at is not None:
+            self._live[at] = False
+
+    def left(self) -> tuple[list[str], Vectors]:
+        """Return the items still here, and their vectors."""
+        places = np.flatnonzero(self._live)
+        return [self._ids[at] for at in places.tolist()], self._vectors(places)
+
+    def search(
+        self, queries: Vectors, k: int, metric: Metric, ef: int | None, passing: set[str] | None
+    ) -> list[tuple[list[str], NDArray[np.float32]]]:
+        """Find for each query the ids and scores of the k best. passing: no others than these."""
+        live = self._live
+        if passing is not None:
+            live = np.zeros_like(live)
+            live[[self._place[item_id] for item_id in passing if item_id in self._place]] = True
+        n = int(live.sum())
+        if n == 0:
+            return [([], np.empty(0, dtype=np.float32)) for _ in queries]
+        if n < _LEAST_LIVE:
+            places = np.flatnonzero(live)
+            found = nearest(queries, self._vectors(places), k, metric)
+            return [([self._ids[i] for i in places[at]], scores) for at, scores in found]
+        selector = faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
+        # What is passed by counts as looked at, so more has to be looked at.
+        params = self._params(selector, min(_MOST_WIDENING, len(live) / n), max(k, ef or 0))
+        scores, places = self._index.search(queries, min(k, n), params=params)
+        if metric == "l2":
+            scores = -np.sqrt(np.maximum(scores, 0))
+        return [
+            ([self._ids[i] for i in at[at >= 0].tolist()], row[at >= 0])
+            for at, row in zip(places, scores, strict=True)
+        ]
+
+    def save(self, path: Path) -> None:
+        """Write the index to a file."""
+        faiss.write_index(self._index, str(path))
+
+    def _vectors(self, places: NDArray[np.int64]) -> Vectors:
+        vectors: Vectors = self._index.reconstruct_batch(places)
+        return vectors
+
+    def _params(self, selector: Any, widening: float, candidates: int) -> Any:
+        if isinstance(self._index, faiss.IndexIVF):
+            parts = max(8, self._index.nlist // _PARTS_LOOKED_AT)
+            n = min(self._index.nlist, int(widening * parts))
+            return faiss.SearchParametersIVF(sel=selector, nprobe=n)
+        n = int(widening * max(_CANDIDATES, candidates))
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=n)
+
+
+def make_index(kind: Kind, space: ModelId, vectors: Vectors) -> Any:
+    """Let FAISS build an index over vectors: a graph, or parts around centres."""
+    metric = faiss.METRIC_L2 if space.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(space.dimension, _NEIGHBOURS, metric)
+        index.hnsw.efConstruction = _CANDIDATES_BUILDING
+    else:
+        quantizer = faiss.IndexFlat(space.dimension, metric)
+        parts = max(1, int(4 * np.sqrt(len(vectors))))
+        index = faiss.IndexIVFFlat(quantizer, space.dimension, parts, metric)
+        index.cp.min_points_per_centroid = 1  # a warning to the screen helps nobody
+        index.train(vectors)
+        index.set_direct_map_type(faiss.DirectMap.Array)
+    index.add(vectors)
+    return index
+
+
+def load_index(path: Path) -> Any:
+    """Read an index that `Built.save` wrote."""
+    return faiss.read_index(str(path))
+
+
+def nearest(
+    queries: Vectors, vectors: Vectors, k: int, metric: Metric
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Compare with every vector: for each query the rows and scores of the k best, best first."""
+    k = min(k, len(vectors))
+    if k == 0:
+        none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        return [none for _ in queries]
+    kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
+    scores, rows = faiss.knn(queries, vectors, k, metric=kind)
+    if metric == "l2":  # it gives the square
+        scores = -np.sqrt(np.maximum(scores, 0))
+    return list(zip(rows, scores, strict=True))

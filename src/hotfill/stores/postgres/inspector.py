@@ -1,0 +1,409 @@
+"""What can be known of people's own tables before they are promised anything.
+
+`look` tells whether a table can be a gallery and changes nothing. `rehearse` does what an upgrade
+will do, in a transaction that is rolled back. `remarks` says what an operator should know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from hotfill.errors import StoreError
+from hotfill.stores.postgres import schema as ddl
+from hotfill.stores.postgres import statements
+from hotfill.stores.postgres.connections import ours, translated
+from hotfill.stores.postgres.stamp import MOST_INDEXED, ORIGIN, SPACE, VERSION, Space, Stamp
+from hotfill.stores.postgres.values import ID_TYPES
+from hotfill.types import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hotfill.stores.postgres.connections import Connection, Connections
+    from hotfill.stores.postgres.stamp import Kind
+    from hotfill.stores.postgres.statements import Statement
+    from hotfill.stores.postgres.values import Binary
+    from hotfill.types import Vectors
+
+_COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, a.attnotnull, EXISTS (
+    SELECT FROM pg_index x WHERE x.indrelid = a.attrelid AND x.indisunique AND x.indisvalid
+    AND x.indnkeyatts = 1 AND x.indkey[0] = a.attnum AND x.indpred IS NULL
+) FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+_RELKIND = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
+_OTHER_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a table hotfill uses."""
+
+    item_id: str
+    vector: str
+    metadata: str | None
+
+
+def look(
+    connection: Connection,
+    model: ModelId,
+    named: Columns,
+    *,
+    schema: str,
+    table: str,
+    half: bool,
+) -> Stamp:
+    """Return the stamp that fits a table. Raises StoreError naming what does not fit."""
+    quoted = sql.Identifier(schema, table).as_string()
+    id_column, vector_column, metadata_column = named.item_id, named.vector, named.metadata
+    columns = {row[0]: row[1:] for row in connection.execute(_COLUMNS, (quoted,)).fetchall()}
+    if not columns:
+        raise StoreError(f"there is no table {quoted}, or you may not see it")
+    (relkind,) = connection.execute(_RELKIND, (quoted,)).fetchone() or ("",)
+    if relkind not in ("r", "p"):
+        raise StoreError(
+            f"{quoted} is not a table but a {_OTHER_KINDS.get(relkind, 'relation')}: adopt the "
+            "table that has the vectors"
+        )
+    for name in (id_column, vector_column, metadata_column):
+        if name is not None and name not in columns:
+            raise StoreError(f"{quoted} has no column {name!r}; it has {', '.join(columns)}")
+    id_type, _, not_null, unique = columns[id_column]
+    if id_type not in ID_TYPES or not (not_null and unique):
+        raise StoreError(
+            f"{quoted}: the id column {id_column!r} must be of type {', '.join(ID_TYPES)}, never "
+            f"empty, and unique by an index of its own (a primary key is); it is {id_type}"
+            f"{'' if not_null else ', may be empty'}{'' if unique else ', has no such index'}"
+        )
+    kind, dimension, _, _ = columns[vector_column]
+    kind = kind.rpartition(".")[2]
+    if kind not in ("vector", "halfvec") or dimension != model.dimension:
+        shown = f"{kind}({dimension})" if dimension > 0 else kind
+        name = sql.Identifier(vector_column).as_string()
+        length = (
+            f"; give it a length: ALTER TABLE {quoted} ALTER COLUMN {name} TYPE "
+            f"{kind}({model.dimension})"
+            if kind in ("vector", "halfvec") and dimension <= 0
+            else ""
+        )
+        raise StoreError(
+            f"{quoted}: the vectors of {model} need a column of type vector({model.dimension}) or "
+            f"halfvec({model.dimension}); {vector_column!r} is {shown}{length}"
+        )
+    if metadata_column is not None and columns[metadata_column][0] != "jsonb":
+        raise StoreError(
+            f"{quoted}: metadata needs a column of type jsonb; {metadata_column!r} is "
+            f"{columns[metadata_column][0]}"
+        )
+    return Stamp(
+        schema=schema,
+        table=table,
+        id_column=id_column,
+        id_type=id_type,
+        metadata_column=metadata_column,
+        spaces=(Space(model, 1, vector_column, cast("Kind", kind)),),
+        next_number=2,
+        prepared=False,
+        counted=False,
+        half=half,
+    )
+
+
+# Rehearsing --------------------------------------------------------------------------------------
+
+_LIMITS = {"lock_timeout": "2s", "statement_timeout": "20s"}
+_ANY_MODEL = ModelId("hotfill-rehearsal", "1", 4)
+
+
+def rehearse(
+    connections: Connections,
+    stamp: Stamp,
+    model: ModelId | None,
+    array: Callable[[Vectors, Space], Binary],
+) -> list[str]:
+    """Do what an upgrade will do to a table, roll it back, and return what failed.
+
+    model: whose column is added; any where it is None. array: makes an array of vectors.
+    Others wait for the table in that time, which is some milliseconds.
+    """
+    rehearsal = _Rehearsal(stamp, array)
+    with (
+        translated("rehearse an upgrade"),
+        connections.apart() as connection,
+        connections.transaction(connection),
+    ):
+        for name, value in _LIMITS.items():
+            connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+        rehearsal.run(connection, model)
+        raise psycopg.Rollback
+    return rehearsal.problems
+
+
+class _Rehearsal:
+    """One run through an upgrade, inside a transaction. problems: what failed."""
+
+    def __init__(self, stamp: Stamp, array: Callable[[Vectors, Space], Binary]) -> None:
+        self.problems: list[str] = []
+        self._stamp, self._array = stamp, array
+
+    def run(self, connection: Connection, model: ModelId | None) -> None:
+        """Start, write, move there and back, delete."""
+        self._look_for_hidden_rows(connection)
+        old = self._stamp.spaces[0]
+        items = connection.execute(
+            sql.SQL("SELECT {} FROM {} i WHERE {} LIMIT 2").format(
+                self._stamp.item_id, self._stamp.items, self._stamp.is_item
+            )
+        ).fetchall()
+        if model is None and len(self._stamp.spaces) < 2:
+            model = _ANY_MODEL
+        if model is not None and model not in self._stamp.models:
+            self._try(connection, "add a space", lambda: self._add_space(connection, model))
+            if model not in self._stamp.models:
+                return  # nothing of the rest can be tried
+        if not items:
+            return
+        new, first, last = self._stamp.spaces[-1], items[0][0], items[-1][0]
+        self._try(
+            connection,
+            "write an item that exists",
+            lambda: self._run(
+                connection,
+                statements.upsert(self._stamp, new, [first], {new: self._vector(new)}, None),
+            ),
+        )
+        self._try(connection, "move an item", lambda: self._move(connection, new, last))
+        self._try(connection, "move it back", lambda: self._move(connection, old, last))
+        if self._stamp.metadata_column is not None:
+            self._try(
+                connection,
+                "write metadata",
+                lambda: statements.set_metadata(self._stamp, [last], ["{}"]).rows_by(
+                    connection, self._stamp
+                ),
+            )
+        self._try(
+            connection,
+            "delete an item",
+            lambda: self._run(connection, statements.delete(self._stamp, [first])),
+        )
+
+    def _look_for_hidden_rows(self, connection: Connection) -> None:
+        hidden, user = connection.execute(
+            "SELECT row_security_active(to_regclass(%s)), current_user::text",
+            (self._stamp.items.as_string(),),
+        ).fetchone() or (False, "")
+        if hidden:
+            self.problems.append(
+                f"row-level security hides rows of {self._stamp.schema}.{self._stamp.table} from "
+                f"{user}, and hotfill has to see all of them: connect as a user for whom it does "
+                f"not hold, or let a superuser say ALTER ROLE {user} BYPASSRLS"
+            )
+
+    def _try(self, connection: Connection, what: str, work: Callable[[], object]) -> None:
+        try:
+            with connection.transaction():
+                work()
+        except psycopg.errors.ForeignKeyViolation:
+            pass  # rows of other tables say when an item may go; that is the application's affair
+        except (psycopg.OperationalError, psycopg.DatabaseError) as error:
+            if connection.closed:
+                raise
+            self.problems.append(str(ours(what, error)))
+        except StoreError as error:
+            self.problems.append(f"could not {what}: {error}")
+
+    def _add_space(self, connection: Connection, model: ModelId) -> None:
+        self._stamp = ddl.add_space(connection, self._stamp, model)
+
+    def _move(self, connection: Connection, side: Space, item_id: str) -> None:
+        ((_, version, *_),) = self._run(connection, statements.get(self._stamp, [item_id]))
+        self._run(
+            connection,
+            statements.move(
+                self._stamp,
+                side,
+                [item_id],
+                self._vector(side),
+                [version],
+                side.model.fingerprint,
+            ),
+        )
+
+    def _run(self, connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:
+        rows = statement.rows_by(connection, self._stamp)
+        if not rows:
+            raise StoreError("no row was touched: a trigger, a rule or a policy prevents it")
+        return rows
+
+    def _vector(self, space: Space) -> Binary:
+        return self._array(np.ones((1, space.model.dimension), dtype=np.float32), space)
+
+
+# Remarks -----------------------------------------------------------------------------------------
+
+_DEPENDENTS = """
+SELECT DISTINCT coalesce(
+    'view ' || r.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, d.objsubid)
+) FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%s) AND a.attname = %s
+AND d.deptype = 'n' ORDER BY 1
+"""
+
+_REQUIRED = """
+SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0
+AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''
+AND attname::text <> ALL (%s) ORDER BY attnum
+"""
+
+_TRIGGERS = """
+SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal
+AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0 AND tgname NOT LIKE 'hotfill\\_%%'
+AND tgattr = ''::int2vector ORDER BY 1
+"""
+
+_SAMPLED = 1000  # rows whose lengths are compared with what the model promises
+
+
+def remarks(connections: Connections, stamp: Stamp, model: ModelId | None) -> list[str]:
+    """Return what an operator should know of a table. Scans it once.
+
+    model: of the vectors to come; None where that is not known.
+    """
+    models = [*stamp.models, *([model] if model and model not in stamp.models else [])]
+    with (
+        translated("look at the table"),
+        connections.apart() as connection,
+        connections.transaction(connection),
+    ):
+        said = [
+            *_vectors_without_use(connection, stamp),
+            *_dependents(connection, stamp),
+            *_rows_not_made_up(connection, stamp),
+            *_what_runs_too(connection, stamp),
+            *(line for each in models for line in _without_index(connection, stamp, each)),
+        ]
+    if connections.pooled:
+        said.append(
+            "something between hotfill and PostgreSQL drops the start-up parameter `options`: "
+            "each transaction sets its settings for itself, which takes a little longer; connect "
+            "directly, or let the pooler pass the parameter on"
+        )
+    return said
+
+
+def _vectors_without_use(connection: Connection, stamp: Stamp) -> list[str]:
+    """Count rows without a vector, zeros, and lengths that the model does not promise."""
+    if not stamp.spaces or (stamp.prepared and len(stamp.spaces) > 1):
+        return []  # during an upgrade each row has vectors of its own side only
+    (space,) = stamp.spaces[:1]
+    norm = sql.SQL("{}.{}(i.{})").format(
+        sql.Identifier(stamp.extension),
+        sql.Identifier("vector_norm" if space.kind == "vector" else "l2_norm"),
+        sql.Identifier(space.column),
+    )
+    parts = {"c": sql.Identifier(space.column), "norm": norm, "items": stamp.items}
+    rows, vectors, zeros = connection.execute(
+        sql.SQL(
+            "SELECT count(*), count(i.{c}), count(*) FILTER (WHERE {norm} = 0) FROM {items} i"
+        ).format(**parts)
+    ).fetchone() or (0, 0, 0)
+    said = []
+    if rows > vectors:
+        said.append(
+            f"{rows - vectors:,} of {rows:,} rows have no vector in {space.column}: they are left "
+            "out, and become items as soon as a vector is written to them"
+        )
+    if zeros and space.model.metric == "cosine":
+        said.append(
+            f"{zeros:,} of {vectors:,} vectors are all zero: they have no direction, are found by "
+            "no search and left out of fitting; the upgrade embeds them like others"
+        )
+    (sampled, other) = connection.execute(
+        sql.SQL(
+            "SELECT count(*), count(*) FILTER (WHERE n > 0 AND abs(n - 1) > 0.01) "
+            "FROM (SELECT {norm} AS n FROM {items} i WHERE i.{c} IS NOT NULL LIMIT %s) s"
+        ).format(**parts),
+        (_SAMPLED,),
+    ).fetchone() or (0, 0)
+    if other and space.model.normalised:
+        said.append(
+            f"{other:,} of {sampled:,} vectors looked at are not of unit length, which "
+            f"{space.model} promises: say normalised = false, or name the model that made them"
+        )
+    return said
+
+
+def _dependents(connection: Connection, stamp: Stamp) -> list[str]:
+    """Name what keeps a column of vectors from being dropped."""
+    said = []
+    for space in stamp.spaces:
+        found = connection.execute(_DEPENDENTS, (stamp.items.as_string(), space.column)).fetchall()
+        if found:
+            said.append(
+                f"{', '.join(name for (name,) in found)} use {space.column}: this column of "
+                "vectors cannot be dropped, and so `complete` cannot be done, before they are "
+                "dropped or changed"
+            )
+    return said
+
+
+def _rows_not_made_up(connection: Connection, stamp: Stamp) -> list[str]:
+    """Name what a new row needs and hotfill does not know."""
+    table = f"{stamp.schema}.{stamp.table}"
+    known = [stamp.id_column, VERSION, SPACE, ORIGIN, *(space.column for space in stamp.spaces)]
+    if stamp.metadata_column is not None:
+        known.append(stamp.metadata_column)
+    required = [name for (name,) in connection.execute(_REQUIRED, (stamp.items.as_string(), known))]
+    why = []
+    if stamp.ids_given_out:
+        why.append(f"{stamp.id_column} is GENERATED ALWAYS AS IDENTITY")
+    if required:
+        why.append(f"{', '.join(required)} must not be empty")
+    if not why:
+        return []
+    return [
+        f"new rows of {table} have to be inserted by your own statements, which hotfill sees: "
+        f"{'; '.join(why)}. Rows that exist can be written through hotfill"
+    ]
+
+
+def _what_runs_too(connection: Connection, stamp: Stamp) -> list[str]:
+    """Name triggers that each move fires, and what a partitioned table has to do without."""
+    table = stamp.items.as_string()
+    said = []
+    fired = [name for (name,) in connection.execute(_TRIGGERS, (table,))]
+    if fired:
+        said.append(
+            f"each item that is moved is an UPDATE of its row and fires {', '.join(fired)}: let "
+            "them pass over updates that change columns of hotfill only, if that matters"
+        )
+    if connection.execute(_RELKIND, (table,)).fetchone() == ("p",):
+        said.append(
+            f"{stamp.schema}.{stamp.table} is partitioned: PostgreSQL cannot build an index of it "
+            "while others write, so `optimise` builds none; rows written to a partition by its own "
+            "name are counted by `recount` only"
+        )
+    return said
+
+
+def _without_index(connection: Connection, stamp: Stamp, model: ModelId) -> list[str]:
+    """Say what a search costs where vectors have too many dimensions for an index."""
+    if model.dimension <= MOST_INDEXED:
+        return []
+    rows = connection.execute(
+        sql.SQL("SELECT count(*) FROM {} i WHERE {}").format(stamp.items, stamp.is_item)
+    ).fetchone() or (0,)
+    size = rows[0] * model.dimension * (2 if stamp.half else 4)
+    return [
+        f"vectors of {model} have {model.dimension:,} dimensions, and pgvector indexes at most "
+        f"{MOST_INDEXED:,}: each search reads all {rows[0]:,} of them, {size / 1e6:,.0f} MB"
+    ]

@@ -1,0 +1,387 @@
+"""The statements of a gallery: each is one, so that it sees and leaves one moment.
+
+Every statement looks at the stamp's revision too. Another process may have added or dropped a space
+since this one read the stamp; then the statement writes nothing and is built again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from hotfill.errors import StoreError
+from hotfill.stores.postgres.stamp import ORIGIN, SPACE, VERSION
+from hotfill.stores.postgres.values import where_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hotfill.stores.base import Where
+    from hotfill.stores.postgres.connections import Connection
+    from hotfill.stores.postgres.stamp import Space, Stamp
+    from hotfill.stores.postgres.values import Binary
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What to ask: rows, and what must happen first. order: of the rows, by their columns.
+
+    steps: common table expressions, each after a comma; those that write join `stamp`, which is
+    empty when the revision is another one.
+    """
+
+    rows: sql.Composable
+    values: Mapping[str, Any] = field(default_factory=dict)
+    steps: sql.Composable | None = None
+    order: str = ""
+
+    def rows_by(self, connection: Connection, stamp: Stamp) -> list[tuple[Any, ...]] | None:
+        """Run it and return its rows; None when the stamp is out of date.
+
+        Raises StoreError when the table is no longer stamped.
+        """
+        text, values = self.whole(stamp)
+        rows = connection.execute(text, values, binary=True).fetchall()
+        if not rows:
+            raise StoreError(f"{stamp.schema}.{stamp.table} is no longer stamped")
+        if rows[0][0] != stamp.revision:
+            return None
+        # A row without values stands for no row at all: the revision always comes.
+        return [row[1:] for row in rows if len(row) > 1 and row[1] is not None]
+
+    def whole(self, stamp: Stamp) -> tuple[sql.Composed, dict[str, Any]]:
+        """Return the text, which gives the revision and then the row, and the values."""
+        text = sql.SQL(
+            "WITH now AS MATERIALIZED "
+            "(SELECT revision FROM {galleries} WHERE table_name = %(table)s), "
+            "stamp AS (SELECT FROM now WHERE revision = %(revision)s){steps} "
+            "SELECT now.revision, r.* FROM now LEFT JOIN ({rows}) r ON true {order}"
+        ).format(
+            galleries=stamp.galleries,
+            steps=self.steps or sql.SQL(""),
+            rows=self.rows,
+            order=sql.SQL(self.order),
+        )
+        return text, {**self.values, "table": stamp.table, "revision": stamp.revision}
+
+
+def _parts(stamp: Stamp) -> dict[str, sql.Composable]:
+    """Return what statements are put together from, by name."""
+    return {
+        "items": stamp.items,
+        "key": sql.Identifier(stamp.id_column),
+        "type": sql.SQL(stamp.id_type),
+        "id": stamp.item_id,
+        "version": stamp.version,
+        "space": stamp.space_number,
+        "origin": stamp.origin,
+        "item": stamp.is_item,
+    }
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+
+def get(stamp: Stamp, item_ids: Sequence[str]) -> Statement:
+    """Id, version, number of the space, origin and metadata of items."""
+    metadata = sql.Identifier(stamp.metadata_column) if stamp.metadata_column else None
+    return Statement(
+        sql.SQL(
+            "SELECT {id}, {version}, {space}, {origin}, {metadata} FROM {items} i "
+            "WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]) AND {item}"
+        ).format(
+            **_parts(stamp),
+            metadata=sql.SQL("i.{}").format(metadata) if metadata else sql.SQL("NULL::jsonb"),
+        ),
+        {"ids": list(item_ids)},
+    )
+
+
+def vectors(stamp: Stamp, space: Space, item_ids: Sequence[str]) -> Statement:
+    """Id, version and vector of items that have one in a space."""
+    return Statement(
+        sql.SQL(
+            "SELECT {id}, {version}, i.{column} FROM {items} i "
+            "WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]) AND i.{column} IS NOT NULL AND {item}"
+        ).format(**_parts(stamp), column=sql.Identifier(space.column)),
+        {"ids": list(item_ids)},
+    )
+
+
+def scan(stamp: Stamp, space: Space, after: str | None, limit: int) -> Statement:
+    """Place, id, version and origin of the next items of a side."""
+    beyond = "AND i.{key} > %(after)s::text::{type} " if after is not None else ""
+    return Statement(
+        sql.SQL(
+            "SELECT row_number() OVER (ORDER BY i.{key}) AS place, {id}, {version}, {origin} "
+            "FROM {items} i WHERE {side} " + beyond + "ORDER BY i.{key} LIMIT %(limit)s"
+        ).format(**_parts(stamp), side=stamp.searched_in(space)),
+        {"after": after, "limit": limit},
+        order="ORDER BY r.place",
+    )
+
+
+def count(stamp: Stamp, space: Space, origin: str | None) -> Statement:
+    """How many items a side holds."""
+    if stamp.counted:
+        made_by = "AND c.origin = %(origin)s" if origin is not None else ""
+        rows = sql.SQL(
+            "SELECT coalesce(sum(c.items), 0)::int8 FROM {counts} c "
+            "WHERE c.table_name = %(table)s AND c.space = {number} " + made_by
+        ).format(counts=stamp.counts, number=sql.Literal(space.number))
+    else:
+        made_by = "AND {origin} = %(origin)s" if origin is not None else ""
+        rows = sql.SQL("SELECT count(*) FROM {items} i WHERE {side} " + made_by).format(
+            **_parts(stamp), side=stamp.searched_in(space)
+        )
+    return Statement(rows, {"origin": origin})
+
+
+# Searching all sides at one moment ----------------------------------------------------------------
+
+_SAME_DIRECTION = 1e-6  # cosine distance: what rounding leaves of a vector brought to unit length
+_OPERATOR = {"cosine": "<=>", "dot": "<#>", "l2": "<->"}
+_SCORE = {"cosine": "1 - ({})", "dot": "-({})", "l2": "-({})"}
+
+
+def search(
+    stamp: Stamp,
+    queries: Mapping[Space, tuple[int, Binary]],
+    k: int,
+    where: Where | None,
+    *,
+    exact: bool,
+) -> Statement:
+    """Number of the space, number of the query (from 1), id and score of the best of each side."""
+    condition, values = where_condition(where, stamp.metadata_column)
+    sides = []
+    for space, (n, rows) in queries.items():
+        name = f"queries_{space.number}"
+        values[name] = rows
+        distance = sql.SQL("i.{} {} q.v").format(
+            sql.Identifier(space.column), stamp.operator(_OPERATOR[space.model.metric])
+        )
+        # One query is unpacked to a plain value: then the planner may use all processors for it.
+        source = (
+            "(SELECT 1::int8 AS n, ({}::{}[])[1] AS v)"
+            if n == 1
+            else "unnest({}::{}[]) WITH ORDINALITY"
+        )
+        sides.append(
+            sql.SQL(
+                "SELECT {number}::int4, q.n, b.id, b.score FROM {source} AS q {columns} "
+                "CROSS JOIN LATERAL (SELECT {id} AS id, {score} AS score FROM {items} i "
+                "WHERE {side}{condition} ORDER BY {nearest} LIMIT %(k)s) b"
+            ).format(
+                **_parts(stamp),
+                number=sql.Literal(space.number),
+                source=sql.SQL(source).format(sql.Placeholder(name), stamp.type_of(space.kind)),
+                columns=sql.SQL("" if n == 1 else "(v, n)"),
+                score=sql.SQL(_SCORE[space.model.metric]).format(distance),
+                side=stamp.searched_in(space),
+                condition=condition,
+                nearest=_nearest(stamp, space, distance, exact),
+            )
+        )
+    return Statement(sql.SQL(" UNION ALL ").join(sides), {**values, "k": k})
+
+
+def _nearest(stamp: Stamp, space: Space, distance: sql.Composable, exact: bool) -> sql.Composable:
+    if exact:
+        return sql.SQL("({}) + 0").format(distance)  # no index knows this expression
+    if space.indexed_by_halves:
+        return sql.SQL("i.{c}::{half}({d}) {operator} q.v::{half}({d})").format(
+            c=sql.Identifier(space.column),
+            d=sql.Literal(space.model.dimension),
+            half=stamp.type_of("halfvec"),
+            operator=stamp.operator(_OPERATOR[space.model.metric]),
+        )
+    return distance
+
+
+# Writing. Callers give ids sorted, so that writers do not deadlock --------------------------------
+
+_GIVEN = """, given AS (
+    SELECT g.* FROM (SELECT unnest(%(ids)s::text[])::{type} AS id{arrays}) g, stamp {all_there}
+), changed AS (
+    UPDATE {items} i SET {sets} FROM given g WHERE i.{key} = g.id
+    RETURNING {id} AS id, i.{version} AS version
+)"""
+
+_ALL_THERE = """WHERE cardinality(%(ids)s::text[]) =
+    (SELECT count(*) FROM {items} i WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]))"""
+
+_ADDED = """, added AS (
+    INSERT INTO {items} AS i ({key}, {columns})
+    SELECT g.id, {values} FROM given g WHERE g.id::text NOT IN (SELECT id FROM changed)
+    ON CONFLICT ({key}) DO UPDATE SET {excluded}
+    RETURNING {id} AS id, i.{version} AS version
+)"""
+
+# What is in an object and is no metadata to `hotfill.stores.filters.is_metadata`: it stays.
+_HIDDEN = """(SELECT coalesce(jsonb_object_agg(h.key, h.value), '{{}}') FROM jsonb_each(
+    CASE WHEN jsonb_typeof(i.{metadata}) = 'object' THEN i.{metadata} ELSE '{{}}' END
+) h WHERE h.key = '' OR h.key LIKE '\\_%%' OR h.key ~ '["\\\\]' OR CASE jsonb_typeof(h.value)
+    WHEN 'string' THEN false
+    WHEN 'boolean' THEN false
+    WHEN 'number' THEN abs(h.value::numeric) > CASE
+        WHEN h.value::text LIKE '%%.%%' THEN 1.7976931348623157e308 ELSE 9223372036854775807 END
+    ELSE true END
+)"""
+
+_MOVE = """, given AS (
+    SELECT g.* FROM (
+        SELECT unnest(%(ids)s::text[])::{type} AS id, unnest(%(versions)s::int8[]) AS version,
+            unnest(%(rows)s::{kind}[]) AS v
+    ) g, stamp
+), moved AS (
+    UPDATE {items} i SET {space_column} = {number}, {origin_column} = %(origin)s, {column} = {put}
+    FROM given g
+    WHERE i.{key} = g.id AND {version} = g.version AND {item} AND NOT (
+        {space} = {number} AND {origin} = %(own)s AND {origin} <> %(origin)s
+    )
+    RETURNING {id} AS id
+)"""
+
+_SET_METADATA = """, changed AS (
+    UPDATE {items} i SET {metadata} = {hidden} || g.content::jsonb
+    FROM (SELECT unnest(%(ids)s::text[])::{type} AS id, unnest(%(metadata)s::text[]) AS content) g,
+        stamp
+    WHERE i.{key} = g.id AND {item}
+)"""
+
+_DELETE = """, gone AS (
+    DELETE FROM {items} i USING (SELECT unnest(%(ids)s::text[])::{type} AS id) g, stamp
+    WHERE i.{key} = g.id AND {item} RETURNING 1
+)"""
+
+
+def upsert(
+    stamp: Stamp,
+    space: Space,
+    item_ids: Sequence[str],
+    vectors: Mapping[Space, Binary],
+    metadata: Sequence[str] | None,
+) -> Statement:
+    """Write items; rows are their ids and new versions.
+
+    vectors: in `space`, and kept ones. Where only the table gives out ids, nothing is written and
+    there are no rows unless all items are there.
+    """
+    columns: dict[str, sql.Composable] = {
+        VERSION: sql.SQL("nextval({})").format(stamp.versions),
+        SPACE: sql.Literal(space.number),
+        ORIGIN: sql.Literal(space.model.fingerprint),
+    }
+    arrays = []
+    values: dict[str, Any] = {"ids": list(item_ids)}
+    for each in stamp.spaces:
+        if each in vectors:
+            name = f"vectors_{each.number}"
+            values[name] = vectors[each]
+            arrays.append(_array(name, stamp.type_of(each.kind)))
+            columns[each.column] = sql.SQL("g.{}").format(sql.Identifier(name))
+        else:
+            columns[each.column] = sql.SQL("NULL")  # a kept vector of the earlier content
+    earlier: dict[str, sql.Composable] = dict.fromkeys(columns, sql.SQL(""))
+    if metadata is not None and stamp.metadata_column is not None:
+        values["metadata"] = list(metadata)
+        arrays.append(_array("metadata", sql.SQL("text")))
+        columns[stamp.metadata_column] = sql.SQL("g.metadata::jsonb")
+        earlier[stamp.metadata_column] = _hidden(stamp) + sql.SQL(" || ")
+    fixed = {name: sql.Identifier(name) for name in columns}
+    parts = {
+        **_parts(stamp),
+        "version": sql.Identifier(VERSION),
+        "arrays": sql.SQL("").join(sql.SQL(", ") + array for array in arrays),
+        "sets": _list(
+            sql.SQL("{} = {}{}").format(fixed[name], earlier[name], columns[name])
+            for name in columns
+        ),
+        "columns": _list(fixed.values()),
+        "values": _list(columns.values()),
+        "excluded": _list(
+            sql.SQL("{0} = {1}excluded.{0}").format(fixed[name], earlier[name]) for name in columns
+        ),
+    }
+    if stamp.ids_given_out:
+        there = sql.SQL(_ALL_THERE).format(**_parts(stamp))
+        steps = sql.SQL(_GIVEN).format(**parts, all_there=there)
+        return Statement(sql.SQL("SELECT * FROM changed"), values, steps)
+    steps = sql.SQL(_GIVEN + _ADDED).format(**parts, all_there=sql.SQL(""))
+    rows = sql.SQL("SELECT * FROM changed UNION ALL SELECT * FROM added")
+    return Statement(rows, values, steps)
+
+
+def move(
+    stamp: Stamp,
+    space: Space,
+    item_ids: Sequence[str],
+    vectors: Binary,
+    versions: Sequence[int],
+    origin: str,
+) -> Statement:
+    """Let items be searched elsewhere if their version is the expected one; rows are their ids."""
+    put: sql.Composable = sql.SQL("g.v")
+    if space.model.metric == "cosine":
+        # On the way back the vector is there already. People's own may have any length: it stays.
+        put = sql.SQL(
+            "CASE WHEN {side} <> {number} AND i.{column} {distance} g.v < {same} "
+            "THEN i.{column} ELSE g.v END"
+        ).format(
+            side=stamp.space_number,
+            number=sql.Literal(space.number),
+            column=sql.Identifier(space.column),
+            distance=stamp.operator(_OPERATOR["cosine"]),
+            same=sql.Literal(_SAME_DIRECTION),
+        )
+    steps = sql.SQL(_MOVE).format(
+        **_parts(stamp),
+        put=put,
+        kind=stamp.type_of(space.kind),
+        space_column=sql.Identifier(SPACE),
+        origin_column=sql.Identifier(ORIGIN),
+        column=sql.Identifier(space.column),
+        number=sql.Literal(space.number),
+    )
+    values = {
+        "ids": list(item_ids),
+        "versions": list(versions),
+        "rows": vectors,
+        "origin": origin,
+        "own": space.model.fingerprint,
+    }
+    return Statement(sql.SQL("SELECT id FROM moved"), values, steps)
+
+
+def set_metadata(stamp: Stamp, item_ids: Sequence[str], metadata: Sequence[str]) -> Statement:
+    """Replace metadata; no rows."""
+    steps = sql.SQL(_SET_METADATA).format(
+        **_parts(stamp),
+        metadata=sql.Identifier(stamp.metadata_column or ""),
+        hidden=_hidden(stamp),
+    )
+    values = {"ids": list(item_ids), "metadata": list(metadata)}
+    return Statement(sql.SQL("SELECT WHERE false"), values, steps)
+
+
+def delete(stamp: Stamp, item_ids: Sequence[str]) -> Statement:
+    """Delete items; the one row is how many there were."""
+    steps = sql.SQL(_DELETE).format(**_parts(stamp))
+    return Statement(sql.SQL("SELECT count(*) FROM gone"), {"ids": list(item_ids)}, steps)
+
+
+def _hidden(stamp: Stamp) -> sql.Composed:
+    return sql.SQL(_HIDDEN).format(metadata=sql.Identifier(stamp.metadata_column or ""))
+
+
+def _array(name: str, kind: sql.Composable) -> sql.Composable:
+    return sql.SQL("unnest({}::{}[]) AS {}").format(
+        sql.Placeholder(name), kind, sql.Identifier(name)
+    )
+
+
+def _list(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)

@@ -1,0 +1,298 @@
+"""The shard in use: which one it is, how many items its sides hold, how another takes its place."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from contextlib import contextmanager
+from operator import methodcaller
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.errors import StoreError
+from hotfill.stores.base import Hits
+from hotfill.stores.folder import Stamp, check_room, read_stamp, write_stamp
+from hotfill.stores.qdrant_edge.engine_process import build_indexes, copy_shard
+from hotfill.stores.qdrant_edge.shard import Shard
+from hotfill.stores.qdrant_points import SIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from typing import Any, TypeVar
+
+    from hotfill.stores.base import Where
+    from hotfill.types import ModelId, Vectors
+
+    T = TypeVar("T")
+
+SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
+_FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
+_CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
+_SHARD_NAME = re.compile(r"shard-(0|[1-9][0-9]*)")
+
+
+class LiveShard:
+    """A folder's shard in use, with its stamp and the counts of its sides.
+
+    lock: the gallery's. Writes need it, and `optimise` takes it for as long as it must. `search`
+        and `read` do without.
+    counts: items searched in each space; replaced, never changed. Never zero for a side that may
+        hold an item: a search that finds the count zero before and after it looked elsewhere has
+        missed nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stamp: Stamp,
+        lock: AbstractContextManager[object],
+        *,
+        exact: bool,
+        ef: int | None,
+    ) -> None:
+        """Open the shard that a stamp names; see that it fits; then remove other shards.
+
+        Others are what an `optimise` left that a crash cut short. Raises StoreError, and removes
+        nothing, when the stamp does not fit the folder.
+        """
+        self._folder, self._lock = folder, lock
+        self._exact, self._ef = exact, ef
+        self._stamp = stamp
+        self._optimising = Lock()
+        self._written: set[str] | None = None  # what to carry over to a shard being rebuilt
+        self._unflushed = 0  # items written since the engine's log was last shortened
+        self._torn = True  # whether a write may have stopped half-way: then count, do not trust
+        self.counts: Mapping[ModelId, int] = {}
+        self._finished: Mapping[ModelId, int] = {}  # counts as of the last write that is done
+        self.shard = Shard.load(shard_folder(folder, stamp), exact=exact, ef=ef)
+        try:
+            for model in stamp.spaces:
+                self.shard.check_space(model)
+            self.settle()
+        except BaseException:
+            self.shard.close()
+            raise
+        for path in _shards(folder):
+            if path.name != stamp.data:
+                shutil.rmtree(path, ignore_errors=True)
+
+    @property
+    def spaces(self) -> tuple[ModelId, ...]:
+        """The spaces, oldest first."""
+        return self._stamp.spaces
+
+    def add_space(self, model: ModelId) -> None:
+        """Add a named vector to the shard, then stamp the folder."""
+        self.shard.add_space(model)
+        self._restamp(Stamp((*self.spaces, model), self._stamp.data))
+        self._finished, self._torn = {}, True
+
+    def drop_space(self, model: ModelId) -> None:
+        """Stamp the folder without a space, then remove its vectors."""
+        remaining = tuple(space for space in self.spaces if space != model)
+        self._restamp(Stamp(remaining, self._stamp.data))
+        self._finished, self._torn = {}, True
+        self.shard.drop_space(model)
+
+    # Writing
+
+    def settle(self) -> None:
+        """Count the items of each side, if a write may have stopped half-way."""
+        if self._torn:
+            self.counts = {space: self.shard.count(space.fingerprint) for space in self.spaces}
+            self._finished, self._torn = self.counts, False
+
+    def before_write(self, n_bytes: int, n_items: int) -> None:
+        """See that a write has room, and that opening would not take long after it."""
+        check_room(self._folder, n_bytes)
+        self.settle()
+        self._unflushed += n_items
+        if self._unflushed > _FLUSHED_AFTER:
+            self.shard.flush()
+            self._unflushed = n_items
+
+    def write(
+        self,
+        item_ids: Sequence[str],
+        payloads: Sequence[dict[str, Any]],
+        space: ModelId,
+        rows: Vectors,
+        *,
+        before: Mapping[str, Any],
+    ) -> None:
+        """Write whole items of one side. before: the records of those that exist."""
+        self._note(item_ids)
+        with self._changing(arriving={space: len(item_ids)}, leaving=self.sides(before)):
+            self.shard.write(item_ids, payloads, space.fingerprint, rows)
+
+    def delete(self, there: Mapping[str, Any]) -> None:
+        """Remove items, given as records with their side."""
+        self._note(there)
+        with self._changing(arriving={}, leaving=self.sides(there)):
+            self.shard.delete(list(there))
+
+    @contextmanager
+    def _changing(
+        self, *, arriving: Mapping[ModelId, int], leaving: Mapping[str, ModelId]
+    ) -> Iterator[None]:
+        """Keep the counts during a write: up before it, down after it, unknown if it fails."""
+        self._torn = True
+        self._add(arriving, 1)
+        try:
+            yield
+        except BaseException:
+            self._finished = {}
+            raise
+        self._add(Counter(leaving.values()), -1)
+        self._finished, self._torn = self.counts, False
+
+    def overwrite_payload(self, item_id: str, content: dict[str, Any]) -> None:
+        """Replace everything that is stored with the vector of one existing item."""
+        self._note([item_id])
+        self.shard.overwrite_payload(item_id, content)
+
+    def sides(self, records: Mapping[str, Any]) -> dict[str, ModelId]:
+        """Tell where items, given as records with their side, are searched."""
+        spaces = {space.fingerprint: space for space in self.spaces}
+        return {item_id: spaces[record.payload[SIDE]] for item_id, record in records.items()}
+
+    def _add(self, changes: Mapping[ModelId, int], sign: int) -> None:
+        self.counts = {
+            space: count + sign * changes.get(space, 0) for space, count in self.counts.items()
+        }
+
+    def _note(self, item_ids: Iterable[str]) -> None:
+        """Remember what a shard that is being rebuilt does not have yet."""
+        if self._written is not None:
+            self._written.update(item_ids)
+
+    # Reading
+
+    def read(self, reading: Callable[[Shard], T]) -> T:
+        """Read from the shard in use, without the lock."""
+        while True:
+            shard = self.shard
+            try:
+                return reading(shard)
+            except StoreError:
+                if shard is self.shard:
+                    raise  # otherwise a rebuilt shard took its place
+
+    def count(self, space: ModelId) -> int:
+        """Count the items of a side as of the last write that is finished."""
+        known = self._finished.get(space)
+        if known is None:
+            with self._lock:
+                self.settle()
+                known = self.counts[space]
+        return known
+
+    def search(
+        self, queries: Mapping[ModelId, Vectors], k: int, where: Where | None
+    ) -> dict[ModelId, Hits]:
+        """Search all sides at one moment; sides without items are left out."""
+        while True:
+            counts = self.counts
+            filled = {space: rows for space, rows in queries.items() if counts.get(space)}
+            look = methodcaller("search", filled, k, where)
+            found: dict[ModelId, Hits] = self.read(look) if filled else {}
+            # A side that was empty may have taken items from one that was searched after that.
+            counts = self.counts
+            if all(space in filled or not counts.get(space) for space in queries):
+                break
+        n = max(map(len, queries.values()), default=0)
+        nothing = Hits(item_ids=((),) * n, scores=(np.empty(0, dtype=np.float32),) * n)
+        return {space: found.get(space, nothing) for space in queries}
+
+    # Upkeep
+
+    def optimise(self) -> None:
+        """Rebuild a large shard in a copy, and change over; compact a small one in place."""
+        with self._optimising:
+            with self._lock:
+                self.settle()
+                size = sum(4 * n * space.dimension for space, n in self.counts.items())
+                if size < SMALL_BYTES:
+                    self.shard.optimise()
+                    return
+                self.shard.flush()
+                number = int(self._stamp.data.rpartition("-")[2]) + 1
+                fresh, spaces = self._folder / shard_name(number), self.spaces
+                copy_shard(self._folder / self._stamp.data, fresh)
+                self._written = set()
+            try:
+                build_indexes(fresh)
+                self._change_over(fresh, spaces)
+            finally:
+                self._written = None
+                if read_stamp(self._folder).data != fresh.name:
+                    shutil.rmtree(fresh, ignore_errors=True)
+
+    def _change_over(self, fresh: Path, spaces: Sequence[ModelId]) -> None:
+        """Bring a rebuilt shard up to date, part by part, and put it in the place of the other."""
+        successor = Shard.load(fresh, exact=self._exact, ef=self._ef)
+        while True:
+            with self._lock:
+                self.settle()
+                written = self._written or set()
+                part = [written.pop() for _ in range(min(_CARRIED_AT_ONCE, len(written)))]
+                for model in self.spaces:
+                    successor.add_space(model)
+                successor.copy_items(part, self.shard)
+                if written:
+                    continue  # and let others have a turn
+                for model in spaces:
+                    if model not in self.spaces:
+                        successor.drop_space(model)
+                successor.flush()
+                before, left = self.shard, self._folder / self._stamp.data
+                self._restamp(Stamp(spaces=self.spaces, data=fresh.name))
+                self.shard, self._written = successor, None
+                before.close()
+            shutil.rmtree(left, ignore_errors=True)
+            return
+
+    def close(self) -> None:
+        """Flush and close the shard."""
+        self.shard.flush()
+        self.shard.close()
+
+    def _restamp(self, stamp: Stamp) -> None:
+        write_stamp(self._folder, stamp)
+        self._stamp = stamp
+
+
+def shard_name(number: int) -> str:
+    """Name the subfolder of a shard."""
+    return f"shard-{number}"
+
+
+def shard_folder(folder: Path, stamp: Stamp) -> Path:
+    """Return the subfolder that a stamp names. Raises StoreError unless it is a shard in there."""
+    if not isinstance(stamp.data, str) or not _SHARD_NAME.fullmatch(stamp.data):
+        raise StoreError(
+            f"the stamp of {folder} names {stamp.data!r} as its shard, and a shard is called "
+            "shard-0, shard-1, ...: restore spaces.json and the shard from the same backup"
+        )
+    path = folder / stamp.data
+    if not path.is_dir():
+        there = ", ".join(shard.name for shard in _shards(folder)) or "none"
+        raise StoreError(
+            f"the stamp of {folder} names {stamp.data}, which is not there (there: {there}): "
+            "restore spaces.json and the shard from the same backup; nothing was changed"
+        )
+    return path
+
+
+def _shards(folder: Path) -> list[Path]:
+    """List the shards in a folder; links lead elsewhere and are left alone."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if _SHARD_NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    )

@@ -1,0 +1,271 @@
+"""The state of one open upgrade, which its two halves share: the engine and the serving.
+
+Entering a phase is one method here: it records the phase, swaps the view that searches and writes
+follow, and returns when none follows the one before. So no caller can search by half of a switch.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import closing
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfill.errors import ConfigError, JournalError, ModelMismatchError
+from hotfill.files import folder_whole
+from hotfill.ranking import Fit
+from hotfill.upgrade.backfill import Progress
+from hotfill.upgrade.pairs import fitting_for
+from hotfill.upgrade.view import Before, Switch, View, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from hotfill.ranking import Scorer
+    from hotfill.stores.base import Gallery
+    from hotfill.types import Embedder, ModelId, Source, Vectors
+    from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.pairs import Fitting
+    from hotfill.upgrade.parts import Parts, Which
+    from hotfill.upgrade.phases import Phase, Step
+    from hotfill.upgrade.plan import Plan
+    from hotfill.upgrade.status import Status
+
+_KEPT = 5000  # latest searches
+_RECENT_SECONDS = 60.0  # what a limit on latency looks at
+
+POLL_SECONDS = 0.5
+"""How often the journal is asked for the phase, for upgrades that run in another process."""
+
+
+class SearchTimes:
+    """How long the searches of this process took lately, for limits on them. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._latest: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+
+    def searched(self, seconds: float) -> None:
+        """Note one search."""
+        self._latest.append((self._clock(), seconds))
+
+    def recent_milliseconds(self, percentile: float) -> float:
+        """Latency of the last minute; 0 when nobody searched."""
+        since = self._clock() - _RECENT_SECONDS
+        values = [seconds for at, seconds in tuple(self._latest) if at >= since]
+        return 1000 * float(np.percentile(values, percentile)) if values else 0.0
+
+
+class State:
+    """Gallery, journal, plan, fit and view of one upgrade.
+
+    plan: in force. stop: set it to end the work after the batches in hand. progress: of this
+    process. by: who gives the commands; noted where that matters. on_status: called about every
+    second while work goes on.
+    """
+
+    def __init__(self, parts: Parts, gallery: Gallery, journal: Journal, plan: Plan) -> None:
+        self.parts = parts
+        self.gallery = gallery
+        self.journal = journal
+        self.plan = plan
+        self.stop = threading.Event()
+        self.progress = Progress()
+        self.times = SearchTimes()
+        self.by = ""
+        self.on_status: Callable[[Status], None] = lambda status: None
+        self._changing = threading.Lock()
+        self._switch: Switch[View] | None = None  # a process that only moves items needs none
+        self._fit_number = 0
+        self._polled = self._known_at = 0.0
+
+    @property
+    def folder(self) -> Path:
+        """The upgrade's own folder."""
+        return self.parts.folder
+
+    @property
+    def probes(self) -> dict[str, Callable[[], float]]:
+        """Measurements by name, for `Plan.limits`: of this process's searches, and as given."""
+        own = {
+            f"search_p{percentile}_milliseconds": partial(
+                self.times.recent_milliseconds, percentile
+            )
+            for percentile in (50, 95, 99)
+        }
+        return {**own, **self.parts.probes}
+
+    @property
+    def fitting(self) -> Fitting:
+        """How the plan's maps are fitted."""
+        return fitting_for(self.plan)
+
+    @cached_property
+    def backfilling(self) -> tuple[Source, Embedder]:
+        """What new vectors are made of, and by. Raises ConfigError where one is missing."""
+        source, embedder = self.parts.backfilling(self.gallery)
+        if embedder.model_id != self.plan.new_model:
+            raise ModelMismatchError("[new] embedder", self.plan.new_model, embedder.model_id)
+        return source, embedder
+
+    def embedder(self, which: Which) -> Embedder | None:
+        """Return a model's embedder. Raises ModelMismatchError when it is not of that model."""
+        found = self.parts.embedder(which)
+        model = self.plan.old_model if which == "old" else self.plan.new_model
+        if found is not None and found.model_id != model:
+            raise ModelMismatchError(f"[{which}] embedder", model, found.model_id)
+        return found
+
+    def query_embedder(self, model: ModelId) -> Embedder | None:
+        """Return another embedder of a gallery model's queries; None where there is none.
+
+        Raises ModelMismatchError when it was trained to search another model's vectors (it tells
+        by `gallery_model`), ConfigError when its vectors have another dimension.
+        """
+        plan = self.plan
+        if model not in (plan.old_model, plan.new_model):
+            return None
+        found = self.parts.query_embedder("old" if model == plan.old_model else "new")
+        if found is not None:
+            meant = getattr(found, "gallery_model", model)
+            if meant != model:
+                raise ModelMismatchError("the gallery of the query model", meant, model)
+            if found.model_id.dimension != model.dimension:
+                raise ConfigError(
+                    f"queries for {model} need {model.dimension} dimensions; their embedder is "
+                    f"{found.model_id}"
+                )
+        return found
+
+    def query_embedders(self) -> dict[ModelId, Embedder]:
+        """Return the query embedders by the model of the gallery."""
+        models = (self.plan.old_model, self.plan.new_model)
+        found = {model: self.query_embedder(model) for model in models}
+        return {model: embedder for model, embedder in found.items() if embedder is not None}
+
+    # Phases and the view -----------------------------------------------------------------------
+
+    def enter(self, step: Step) -> Phase:
+        """Record the phase that a step leads to. Searches and writes follow it on return."""
+        phase = self.journal.advance(step)
+        with self._changing:
+            self._polled = self._known_at = time.monotonic()
+            self._follow(phase)
+        return phase
+
+    def use(self) -> AbstractContextManager[View]:
+        """Work with the view in force; it stays whole for the block. Polls now and then."""
+        return self._current().use()
+
+    @property
+    def view(self) -> View:
+        """What searches and writes follow now, as far as this process knows."""
+        return self._current().value
+
+    @property
+    def known_at(self) -> float:
+        """When the journal was last asked for the phase, on the monotonic clock."""
+        return self._known_at
+
+    def follow(self) -> None:
+        """Ask the journal for the phase now, and swap the view if it is another."""
+        with self._changing:
+            self._follow(self.journal.phase)
+
+    def keep_fit(self, fit: Fit, *, pairs: int) -> None:
+        """Save a fit and put it in force; searches rank by it on return. pairs: fitted on.
+
+        Its folder is written whole, and synced, before the journal names it, so that a kill in
+        between leaves the fit before in force.
+        """
+        last = self.journal.last("fit")
+        number = 1 if last is None else int(last.body["number"]) + 1
+        name = f"fit-{number}"
+        with folder_whole(self.folder / name) as place:
+            fit.save(place)
+        self.journal.record("fit", number=number, folder=name, pairs=pairs)
+        with self._changing:
+            self._follow_fit()
+
+    def load_fit(self) -> Fit:
+        """Read the fit in force."""
+        return self.fitting.load(fit_folder(self.folder, self.journal))
+
+    def _current(self) -> Switch[View]:
+        """Return the switch, polled: the phase and the fit may have changed elsewhere."""
+        if self._switch is None:
+            with self._changing:
+                if self._switch is None:
+                    self._polled = self._known_at = time.monotonic()
+                    self._fit_number = self._number_of_fit()
+                    self._switch = Switch(self._view(self.journal.phase))
+        now = time.monotonic()
+        if now - self._polled >= POLL_SECONDS:
+            self._polled = now
+            with self._changing:
+                self._follow(self.journal.phase)
+                self._known_at = now
+                self._follow_fit()
+        return self._switch
+
+    def _follow(self, phase: Phase) -> None:
+        if self._switch is not None and phase is not self._switch.value.phase:
+            self._fit_number = self._number_of_fit()
+            self._switch.swap(self._view(phase))
+
+    def _follow_fit(self) -> None:
+        number = self._number_of_fit()
+        if self._switch is not None and number != self._fit_number:
+            self._fit_number = number
+            self._switch.swap(self._view(self._switch.value.phase))
+
+    def _number_of_fit(self) -> int:
+        fit = self.journal.last("fit")
+        return fit.number if fit is not None else 0
+
+    def _view(self, phase: Phase) -> View:
+        plan, before = self.plan, None
+        if plan.older_models and self.parts.previous is not None:
+            before = Before(self.load_scorer_before, plan.older_models[-1])
+        return view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
+
+    def _load_scorer(self) -> Scorer:
+        return Fit.load(fit_folder(self.folder, self.journal)).scorer
+
+    def search_before(self, queries: Vectors, k: int) -> Sequence[Sequence[str]]:
+        """Search as before this upgrade: item ids per query of the old model, best first.
+
+        In a chain that is a search of all sides of the previous upgrade; without its parts nobody
+        can tell, and the lists are empty.
+        """
+        old = self.plan.old_model
+        if not self.plan.older_models:
+            return self.gallery.search({old: queries}, k)[old].item_ids
+        if self.parts.previous is None:
+            return [()] * len(queries)
+        prepared = self.load_scorer_before().prepare(queries)
+        found = self.gallery.search(prepared.vectors, prepared.depth(k))
+        ranked = prepared.rank(found, k, read=self.gallery.vectors)
+        return [each.item_ids for each in ranked]
+
+    def load_scorer_before(self) -> Scorer:
+        """In a chain, read what the sides of the previous upgrade are ranked by."""
+        previous = self.parts.previous
+        if previous is None:
+            raise ConfigError(f"{self.parts.name} supersedes no upgrade")
+        with closing(previous.look()) as journal:
+            return Fit.load(fit_folder(previous.folder, journal)).scorer
+
+
+def fit_folder(folder: Path, journal: Journal) -> Path:
+    """Tell the folder of the fit in force. Raises JournalError before there is one."""
+    last = journal.last("fit")
+    if last is None:
+        raise JournalError("nothing was fitted yet; `hotfill start` does it first of all")
+    return folder / str(last.body["folder"])

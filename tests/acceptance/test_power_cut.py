@@ -1,0 +1,67 @@
+"""A power cut loses work, never truth: after every sync of a run the same command ends it well."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from contextlib import redirect_stdout, suppress
+
+import numpy as np
+import pytest
+
+from hotfill.config import open_upgrade as opened
+from hotfill.errors import HotfillError
+from hotfill.upgrade.phases import Phase
+from tests.acceptance.truth.power import recorder
+from tests.acceptance.truth.world import World
+
+pytestmark = pytest.mark.skipif(recorder() is None, reason="records syncs by a C library")
+
+MOMENTS = 6  # of each step, drawn; besides its first and last sync
+
+
+@pytest.mark.parametrize("store", ["index-files", "qdrant-edge"])
+def test_whatever_had_reached_the_disk_the_same_command_leads_on(store, tmp_path):
+    random = np.random.default_rng(3)
+    world = World(store, tmp_path, random)
+    for step, phase in (
+        ("start", Phase.BACKFILLED),
+        ("cutover", Phase.CUT_OVER),
+        ("rollback", Phase.ROLLED_BACK),
+    ):
+        session = world.session(step, least=0)
+        session.finish()
+        assert session.ended is None, session.ended
+        assert world.phase is phase
+        syncs = world.disk.syncs
+        drawn = random.integers(0, syncs + 1, MOMENTS)
+        whole = tmp_path / f"after-{step}"
+        shutil.copytree(world.site, whole)
+        for moment in sorted({0, syncs, *(int(each) for each in drawn)}):
+            world.disk.cut_power(moment)
+            said = f"{store}, {step}, after sync {moment} of {syncs}"
+            _assert_right_or_refused(world, said)
+            _lead(world, step)
+            assert world.phase is phase, said
+            _assert_right(world, said)
+        shutil.rmtree(world.site)
+        whole.rename(world.site)
+
+
+def _assert_right_or_refused(world, said) -> None:
+    with suppress(HotfillError):  # then somebody is told, and nobody gets half of the gallery
+        _assert_right(world, said)
+
+
+def _assert_right(world, said) -> None:
+    with redirect_stdout(io.StringIO()), opened(world.path) as up:
+        found = up.search(np.ones(8, np.float32), 10_000).item_ids
+        assert len(found) == len(set(found)), said
+        assert not world.oracle.untouched - set(found), said
+
+
+def _lead(world, step) -> None:
+    with redirect_stdout(io.StringIO()), opened(world.path) as up:
+        if step == "cutover":
+            assert up.verify().passed
+        getattr(up, step)()

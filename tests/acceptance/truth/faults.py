@@ -1,0 +1,145 @@
+"""What may strike: each takes a world and the step that is to be led, and harms both."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+
+from tests.acceptance.truth.on_postgres import PostgresWorld
+from tests.acceptance.truth.power import recorder
+from tests.acceptance.truth.world import PATIENCE_SECONDS, World
+
+
+def _under_way(world: World, step: str, **settings):
+    """A session that has done something, but perhaps not all."""
+    session = world.session(step, **settings)
+    session.wait_for(int(world.random.integers(2, 150)))
+    return session
+
+
+def killed(world: World, step: str) -> None:
+    _under_way(world, step).kill()
+
+
+def stopped(world: World, step: str) -> None:
+    """As an operator does; then it ends within seconds."""
+    session = _under_way(world, step)
+    if session.process.is_alive():
+        session.send(signal.SIGTERM)
+    session.finish()
+
+
+def power_cut(world: World, step: str) -> None:
+    """Pages that no sync has brought to the disk are gone."""
+    began = time.monotonic()
+    _under_way(world, step).kill()
+    world.disk.cut_power(int(world.random.integers(world.disk.syncs + 1)))
+    world.oracle.doubt_since(began)
+
+
+def journal_deleted(world: World, step: str) -> None:
+    _under_way(world, step).kill()
+    world.delete_journal()
+
+
+def journal_restored(world: World, step: str) -> None:
+    """From a backup of any earlier moment; the store stays."""
+    _under_way(world, step).kill()
+    _, backup = world.backups[int(world.random.integers(len(world.backups)))]
+    world.delete_journal()
+    kept = backup / world.project.folder.name
+    for path in kept.glob("journal.sqlite*") if kept.exists() else ():
+        shutil.copy(path, world.project.folder / path.name)
+
+
+def store_restored(world: World, step: str) -> None:
+    """From a backup of any earlier moment; the journal stays."""
+    _under_way(world, step).kill()
+    at, backup = world.backups[int(world.random.integers(len(world.backups)))]
+    shutil.rmtree(world.site / "gallery")
+    shutil.copytree(backup / "gallery", world.site / "gallery")
+    world.oracle.doubt_since(at)
+
+
+def embedder_hangs(world: World, step: str) -> None:
+    """One call never returns; the process says so and ends."""
+    session = world.session(step, hangs_at=int(world.random.integers(1, 12)))
+    session.finish()
+
+
+def clock_steps(world: World, step: str) -> None:
+    """A process lives in another hour or month; then it is killed."""
+    away = float(world.random.choice([-3600, 3600, -30 * 86400, 30 * 86400]))
+    _under_way(world, step, clock_seconds=away).kill()
+
+
+def two_commands(world: World, step: str) -> None:
+    """Another process gives the same command; one of both is refused, or waits."""
+    session = _under_way(world, step)
+    second = world.session(step)
+    second.process.join(PATIENCE_SECONDS)
+    session.kill()
+    second.finish()
+
+
+def sessions_ended(world: PostgresWorld, step: str) -> None:
+    """Every connection to the server ends, the one with the leader's lock too."""
+    session = _under_way(world, step)
+    world.end_sessions()
+    session.finish()
+
+
+def leader_replaced(world: PostgresWorld, step: str) -> None:
+    """A process stands still, loses its lock, and wakes up when another has led since."""
+    session = _under_way(world, step)
+    if session.process.is_alive():
+        session.send(signal.SIGSTOP)
+        world.end_sessions()
+        world.session(step).finish()
+        session.send(signal.SIGCONT)
+    session.finish()
+
+
+def application_killed(world: PostgresWorld, step: str) -> None:
+    session = _under_way(world, step)
+    world.asking.kill()
+    world.keep_asking()
+    session.finish()
+
+
+def rows_without_triggers(world: PostgresWorld, step: str) -> None:
+    session = _under_way(world, step)
+    if str(world.phase) not in ("completed", "rolled_back", "aborted"):
+        world.load_in_bulk()
+    session.finish()
+
+
+KINDS = {
+    "killed": killed,
+    "stopped": stopped,
+    "power cut": power_cut,
+    "journal deleted": journal_deleted,
+    "journal restored": journal_restored,
+    "store restored": store_restored,
+    "embedder hangs": embedder_hangs,
+    "clock steps": clock_steps,
+    "two commands at once": two_commands,
+}
+
+
+ON_POSTGRES = {
+    "sessions ended": sessions_ended,
+    "leader replaced": leader_replaced,
+    "application killed": application_killed,
+    "rows without triggers": rows_without_triggers,
+}
+_FILES_ONLY = {"power cut", "journal restored", "store restored"}
+
+
+def kinds(store: str) -> dict[str, Callable[..., None]]:
+    """Those that may strike a store, and that this machine allows."""
+    if store == "postgres":
+        return {k: v for k, v in KINDS.items() if k not in _FILES_ONLY} | ON_POSTGRES
+    return {k: v for k, v in KINDS.items() if k != "power cut" or recorder() is not None}

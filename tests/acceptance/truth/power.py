@@ -1,0 +1,86 @@
+"""What is left after a power cut: only what had reached the disk.
+
+A library that is preloaded (`recorder.c`) keeps, after each sync of a process, the content of the
+synced file and all names. From that the folder as of any sync is put together again.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+_SOURCE = Path(__file__).with_name("recorder.c")
+
+
+@functools.cache
+def recorder() -> Path | None:
+    """Compile the library; None where there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    made = Path(tempfile.mkdtemp(prefix="hotfill-recorder-")) / "recorder.so"
+    words = [compiler, "-O1", "-shared", "-fPIC", "-o", str(made), str(_SOURCE), "-ldl"]
+    subprocess.run(words, check=True, capture_output=True)
+    return made
+
+
+class Disk:
+    """What has reached the disk of a folder. It is taken to be whole when this is made.
+
+    environment: for the processes that write to it; they need the recorder preloaded.
+    """
+
+    def __init__(self, root: Path, place: Path) -> None:
+        self._root = root.resolve()
+        self._base, self._kept = place / "base", place / "kept"
+        for each in (self._base, self._kept):
+            shutil.rmtree(each, ignore_errors=True)
+        self._kept.mkdir(parents=True)
+        shutil.copytree(self._root, self._base)
+        self._numbers = {
+            path.stat().st_ino: self._base / path.relative_to(self._root)
+            for path in self._root.rglob("*")
+            if path.is_file()
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"SYNC_ROOT": str(self._root), "SYNC_KEPT": str(self._kept)}
+
+    @property
+    def syncs(self) -> int:
+        """How many syncs there were."""
+        return len(self._whole())
+
+    def _whole(self) -> list[Path]:
+        # The last one may be half recorded: the process was killed over it.
+        return sorted(path for path in self._kept.iterdir() if (path / "names").exists())[:-1]
+
+    def cut_power(self, after: int | None = None) -> None:
+        """Put the folder back to what had reached the disk after so many syncs; by default all."""
+        contents = dict(self._numbers)
+        names: list[tuple[str, int, str]] | None = None
+        for moment in self._whole()[:after]:
+            lines = (moment / "names").read_text().splitlines()
+            names = [(kind, int(n), name) for kind, n, name in (i.split(" ", 2) for i in lines)]
+            there = {number for _, number, _ in names}
+            contents = {n: path for n, path in contents.items() if n in there}
+            contents |= {int(p.name): p for p in moment.iterdir() if p.name.isdigit()}
+        fresh = self._root.with_name(self._root.name + ".fresh")
+        if names is None:
+            shutil.copytree(self._base, fresh)
+        else:
+            fresh.mkdir()
+            for kind, number, name in sorted(names, key=lambda each: each[2]):
+                path = fresh / name.lstrip("/")
+                if kind == "d":
+                    path.mkdir(exist_ok=True)
+                elif number in contents:
+                    shutil.copyfile(contents[number], path)
+                else:
+                    path.touch()  # its name came along with another file's sync
+        shutil.rmtree(self._root)
+        fresh.rename(self._root)

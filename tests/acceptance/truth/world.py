@@ -1,0 +1,310 @@
+"""One gallery with its application, upgraded and struck until the upgrade has ended."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import closing, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+from hotfill import config
+from hotfill.config import open_upgrade as opened
+from hotfill.errors import HotfillError
+from hotfill.upgrade.phases import Phase
+from tests.acceptance.truth import application
+from tests.acceptance.truth.oracle import Judged, Oracle
+from tests.acceptance.truth.power import Disk, recorder
+from tests.acceptance.truth.shop import OLD, Shop, content, old_model, write_config
+
+ITEMS = 200
+PATIENCE_SECONDS = 120.0
+_STEPS = {
+    Phase.PLANNED: "start",
+    Phase.PREPARED: "start",
+    Phase.BACKFILLING: "start",
+    Phase.BACKFILLED: "cutover",
+    Phase.CUT_OVER: "complete",
+    Phase.ABORTING: "abort",
+    Phase.ROLLING_BACK: "rollback",
+}
+
+
+@functools.cache
+def _processes():
+    """Forks processes from one that has imported everything, and has the recorder preloaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.acceptance.truth.application", "hotfill.config"])
+    if (library := recorder()) is not None:
+        os.environ["LD_PRELOAD"] = str(library)
+    try:
+        first = context.Process(target=time.monotonic)
+        first.start()
+        first.join()
+    finally:
+        os.environ.pop("LD_PRELOAD", None)
+    return context
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one fault, until the next. silent: answers that pretended to be whole."""
+
+    store: str
+    kind: str
+    step: str
+    phase: str = ""
+    answers: int = 0
+    writes: int = 0
+    refused: int = 0
+    silent: int = 0
+    lost: int = 0
+    doubled: int = 0
+    resurrected: int = 0
+    stale: int = 0
+    foreign: int = 0
+    dead_end: bool = False
+    seconds: float = 0.0
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def faultless(self) -> bool:
+        return not (
+            self.silent
+            or self.lost
+            or self.doubled
+            or self.resurrected
+            or self.stale
+            or self.foreign
+            or self.dead_end
+        )
+
+    def count(self, judged: Judged, *, answer: bool) -> None:
+        self.silent += answer and not judged.faultless
+        for name in ("lost", "doubled", "resurrected", "stale"):
+            setattr(self, name, getattr(self, name) + getattr(judged, name))
+        self.said += judged.examples
+
+
+class Session:
+    """An application process. ended: why its step ended (None: well), once it has said so."""
+
+    def __init__(self, world: World, step: str | None, least: int, **settings) -> None:
+        self._world = world
+        self.step = step
+        self.messages = 0
+        self.ended: str | None = "it said nothing"
+        self._moved = threading.Condition()
+        reader, writer = multiprocessing.Pipe(duplex=False)
+        self.process = _processes().Process(
+            target=application.main,
+            args=(
+                str(world.path),
+                {item: world.oracle.newest(item) for item in world.oracle.item_ids},
+                int(world.random.integers(2**31)),
+                step,
+                least,
+                writer,
+                settings,
+            ),
+        )
+        self.process.start()
+        writer.close()
+        self._thread = threading.Thread(target=self._read, args=(reader,), daemon=True)
+        self._thread.start()
+
+    def _read(self, reader) -> None:
+        oracle, outcome = self._world.oracle, self._world.outcome
+        with closing(reader), suppress(EOFError, ConnectionResetError):
+            while True:
+                kind, *words = reader.recv()
+                with self._moved:
+                    self.messages += 1
+                    self._moved.notify_all()
+                if kind == "searched":
+                    outcome.answers += 1
+                    outcome.count(oracle.judge_answer(*words), answer=True)
+                elif kind == "begins":
+                    oracle.begin(*words)
+                elif kind == "wrote":
+                    outcome.writes += 1
+                    oracle.acknowledge(*words)
+                elif kind == "refused":
+                    outcome.refused += 1
+                elif kind == "failed":
+                    outcome.foreign += 1
+                    outcome.said.append(words[0])
+                elif kind == "ended":
+                    self.ended = words[0]
+                    if words[0] and words[0].startswith("foreign"):
+                        outcome.foreign += 1
+                        outcome.said.append(words[0])
+
+    def wait_for(self, messages: int) -> None:
+        """Wait until it has said so much, or has ended."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.messages < messages and self.process.is_alive():
+            assert time.monotonic() < deadline
+            with self._moved:
+                self._moved.wait(0.1)
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.finish()
+
+    def finish(self) -> None:
+        """Wait for its end, and for all that it said."""
+        self.process.join(PATIENCE_SECONDS)
+        if self.process.is_alive():
+            self._world.outcome.dead_end = True
+            self._world.outcome.said.append(f"{self.step} did not end")
+            self.process.kill()
+            self.process.join()
+        self._thread.join()
+
+
+class World:
+    """kinds: the faults that may strike, by name: each takes a session under way, and ends it."""
+
+    def __init__(self, store: str, folder: Path, random) -> None:
+        self.store, self.folder, self.random = store, folder, random
+        self.site = folder / "site"
+        self.site.mkdir(parents=True)
+        self.shop = Shop(folder)
+        self.oracle = Oracle()
+        self.outcome = Outcome(store, "none", "")
+        self.disk: Disk | None = None
+        self.backups: list[tuple[float, Path]] = []
+        self.path = self._configure()
+        self._fill()
+        self.back_up()
+
+    def _configure(self) -> Path:
+        store = {"kind": self.store, "path": "gallery", "exact": True}
+        return write_config(self.site, self.folder, store)
+
+    def _create(self):
+        if self.store == "index-files":
+            from hotfill.stores.index_files import IndexFilesGallery
+
+            return IndexFilesGallery.create(self.site / "gallery", OLD, exact=True)
+        if self.store == "lancedb":
+            from hotfill.stores.lancedb import LanceDBGallery
+
+            return LanceDBGallery.create(self.site / "gallery", OLD, exact=True)
+        from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+
+        return QdrantEdgeGallery.create(self.site / "gallery", OLD, exact=True)
+
+    def _fill(self) -> None:
+        ids = [f"item-{number:05}" for number in range(ITEMS)]
+        for item_id in ids:
+            self.shop.put(item_id, 1)
+            self.oracle.begin(item_id, 1, 0.0)
+            self.oracle.acknowledge(item_id, 1, 0.0)
+        with self._create() as gallery:
+            gallery.upsert(ids, old_model()([content(i, 1) for i in ids]), space=OLD)
+
+    # What a fault needs ----------------------------------------------------------------------
+
+    @property
+    def project(self):
+        return config.read(self.path)
+
+    def delete_journal(self) -> None:
+        for path in self.journal_files:
+            path.unlink()
+
+    @property
+    def journal_files(self) -> list[Path]:
+        return sorted(self.project.folder.glob("journal.sqlite*"))
+
+    @property
+    def phase(self) -> Phase:
+        with closing(self.project.look()) as journal:
+            return journal.phase
+
+    def back_up(self) -> None:
+        """Keep a copy of everything; nobody may be at work."""
+        place = self.folder / f"backup-{len(self.backups)}"
+        shutil.copytree(self.site, place)
+        self.backups.append((time.monotonic(), place))
+
+    def next_step(self) -> str | None:
+        """The command that leads on; None when the upgrade has ended."""
+        return _STEPS.get(self.phase)
+
+    # One fault after the other ---------------------------------------------------------------
+
+    def begin(self, kind: str, step: str) -> Outcome:
+        self.outcome = Outcome(self.store, kind, step)
+        return self.outcome
+
+    def session(self, step: str | None, least: int = 3, **settings) -> Session:
+        """Begin a process. What was there before is taken to have reached the disk by now."""
+        if recorder() is not None:
+            self.disk = Disk(self.site, self.folder / "disk")
+            settings["environment"] = self.disk.environment
+        return Session(self, step, least, **settings)
+
+    def close(self) -> None:
+        """End every process."""
+
+    def look(self) -> None:
+        """Search and write as the application does before anybody has repaired anything."""
+        self.session(None).finish()
+
+    def go_on(self, step: str) -> None:
+        """Give the command again until it has done its work, as a person would."""
+        before = None
+        for _ in range(6):
+            now = self.next_step()
+            if now is None or (before is not None and now != before):
+                return
+            before = now
+            session = self.session(now)
+            session.finish()
+            if session.ended is None:
+                return
+        self.outcome.dead_end = True
+        self.outcome.said.append(f"{step}: {session.ended}")
+
+    def examine(self) -> None:
+        """Look at every item."""
+        with redirect_stdout(StringIO()):
+            try:
+                with opened(self.path) as up:
+                    judged = self.oracle.judge_gallery(up.gallery, time.monotonic())
+            except HotfillError as error:
+                self.outcome.refused += 1
+                self.outcome.said.append(repr(error))
+                return
+        self.outcome.count(judged, answer=False)
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """A Markdown table: a row for each store and kind, and their sum."""
+    names = ("answers", "writes", "refused", "silent", "lost", "doubled", "resurrected", "stale")
+    names += ("foreign", "dead_end")
+    rows = [
+        "| store | fault | faults | " + " | ".join(names).replace("_", " ") + " |",
+        "|---|---|" + "---:|" * (len(names) + 1),
+    ]
+    for store, kind in [*sorted({(each.store, each.kind) for each in outcomes}), ("**all**", "")]:
+        some = [e for e in outcomes if not kind or (e.store, e.kind) == (store, kind)]
+        counts: Counter[str] = Counter()
+        for each in some:
+            counts.update({name: int(getattr(each, name)) for name in names})
+        cells = [store, kind, len(some), *(counts[name] for name in names)]
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(rows)

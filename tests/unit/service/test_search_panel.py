@@ -1,0 +1,94 @@
+"""The dashboard's search panel: each side by its own model, and what callers get."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from hotfill.service.web.search_panel import _shown
+from tests.unit.cli.models import NEW, OLD
+from tests.unit.cli.project import ITEMS, write_config
+from tests.unit.service.conftest import serving
+from tests.unit.service.test_access import bearing
+from tests.unit.service.test_dashboard import Outline, text_of
+
+
+def found(client, status=200, **asked):
+    answer = client.post("/try", json=asked)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def columns(html):
+    return [each["aria-label"] for each in Outline(html).all("section")]
+
+
+def test_before_the_upgrade_there_is_the_old_side_and_what_callers_get(untouched):
+    html = found(untouched, like="item-00003")
+    assert columns(html) == ["Old side", "Now"]
+    assert f"{OLD.name} alone, on its {ITEMS} items" in text_of(html)
+    assert html.count("<code>item-00003</code>") == 2
+
+
+def test_once_every_item_has_moved_there_is_no_old_side(client):
+    client.do("start")
+    html = found(client, like="item-00003")
+    assert columns(html) == ["Now", "New side"]
+    assert f"{NEW.name} alone" in text_of(html)
+
+
+def test_in_between_hits_are_marked_with_their_side(project):
+    write_config(project.parent, seconds_per_call=0.2)
+    with serving(project) as client:
+        client.ok("POST", "/upgrade/start", 202)
+        while client.upgrade()["moved"] == 0:
+            assert client.upgrade()["run"]["running"]
+        client.ok("POST", "/upgrade/pause")
+        html = found(client, like="item-00003")
+        assert columns(html) == ["Old side", "Now", "New side"]
+        old, now, new = html.split("<section")[1:]
+        assert "key new" not in old
+        assert "key old" not in new
+        assert "key new" in now
+        assert "key old" in now
+        client.ok("POST", "/upgrade/resume")
+
+
+def test_a_text_is_searched_as_the_embedder_reads_it(untouched):
+    html = found(untouched, text="1 2 3 4 5 6 7 8")
+    hits = untouched.search(content="1 2 3 4 5 6 7 8", k=8)["hits"]
+    assert [html.count(f"<code>{hit['item_id']}</code>") for hit in hits] == [2] * 8
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "give a text, or the id of an item"),
+        ({"text": "", "like": ""}, "give a text, or the id of an item"),
+        ({"like": "nobody"}, "no content of an item 'nobody'"),
+        ({"text": "no numbers"}, "the embedder of old"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(untouched, asked, said):
+    assert said in found(untouched, 422, **asked)
+
+
+def test_only_operators_see_contents(guarded):
+    for name, status in (("reader", 403), ("writer", 403), ("operator", 200)):
+        body = {"like": "item-00003"}
+        answer = guarded.post("/try", json=body, headers=bearing(name))
+        assert answer.status_code == status
+    assert guarded.post("/try", json=body).status_code == 401
+
+
+def test_contents_are_shown_as_text_or_as_a_small_picture():
+    assert _shown("x" * 400) == ("x" * 300 + "\N{HORIZONTAL ELLIPSIS}", "")
+    text, picture = _shown(Image.new("L", (400, 200), 120))
+    assert text == ""
+    drawn = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
+    assert drawn.size == (96, 48)
+    assert _shown(b"\x89PNG and more")[1].startswith("data:image/png;base64,")
+    assert _shown(b"no picture") == _shown([1.0, 2.0]) == _shown(None) == ("", "")

@@ -1,0 +1,87 @@
+"""One process at a time, and the one that has it is named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from hotfill.errors import StoreBusyError
+from hotfill.locks import FolderLock, ProcessLock, holder, locked
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from hotfill.locks import ProcessLock
+lock = ProcessLock(Path(sys.argv[1]))
+print("held" if lock.acquire() else "taken", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process that holds the lock of a folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_the_process_that_holds_a_folder_is_named(tmp_path, other):
+    with pytest.raises(StoreBusyError, match=f"is open in process {other.pid}") as caught:
+        FolderLock(tmp_path)
+    assert caught.value.pid == other.pid
+    assert caught.value.retryable
+    assert holder(tmp_path / "lock") == other.pid
+
+
+def test_a_killed_process_leaves_nothing_to_clean_up(tmp_path, other):
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert holder(tmp_path / "lock") is None
+    FolderLock(tmp_path).release()
+
+
+def test_waiting_ends_when_the_lock_is_let_go(tmp_path, other):
+    lock = ProcessLock(tmp_path / "lock")
+    assert not lock.acquire(wait_seconds=0.2)
+    threading.Timer(0.2, other.kill).start()
+    assert lock.acquire(wait_seconds=60)
+    assert holder(tmp_path / "lock") == os.getpid()
+    lock.release()
+    lock.release()
+    assert holder(tmp_path / "lock") is None
+
+
+def test_two_holders_in_one_process_exclude_each_other_and_any_thread_may_release(tmp_path):
+    first = FolderLock(tmp_path)
+    with pytest.raises(StoreBusyError, match=f"process {os.getpid()}"):
+        FolderLock(tmp_path)
+    thread = threading.Thread(target=first.release)
+    thread.start()
+    thread.join()
+    FolderLock(tmp_path).release()
+
+
+def test_a_block_that_fails_lets_the_folder_go(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path):
+        raise KeyError
+    with locked(tmp_path) as lock:
+        pass
+    with pytest.raises(StoreBusyError):
+        FolderLock(tmp_path)
+    lock.release()
+
+
+def test_asking_who_holds_a_lock_makes_no_file(tmp_path):
+    assert holder(tmp_path / "lock") is None
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,48 @@
+"""Which journal a configuration means, and which stores it suits."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotfill.upgrade.journal.section import JournalSection
+from hotfill.upgrade.journal.sqlite import SqliteJournal
+
+DSN = "dbname=shop"
+
+
+@pytest.mark.parametrize(
+    ("written", "store_dsn", "meant"),
+    [
+        (None, None, "sqlite"),
+        (None, DSN, "postgres"),
+        ("sqlite", DSN, "sqlite"),
+        ("postgres", None, "postgres"),
+    ],
+)
+def test_the_journal_is_where_the_store_is_unless_it_is_said(written, store_dsn, meant):
+    assert JournalSection(kind=written).kind_for(store_dsn) == meant
+
+
+def test_a_store_of_one_process_may_have_its_journal_in_a_file():
+    assert JournalSection().blockers(None, many_processes=False) == []
+    assert JournalSection(kind="sqlite").blockers(None, many_processes=False) == []
+
+
+def test_a_store_of_many_processes_needs_a_journal_that_all_of_them_see():
+    (why,) = JournalSection(kind="sqlite").blockers(DSN, many_processes=True)
+    assert '[journal] kind = "postgres"' in why
+    assert JournalSection().blockers(DSN, many_processes=True) == []
+    assert JournalSection(kind="postgres", dsn=DSN).blockers(None, many_processes=True) == []
+
+
+def test_a_server_without_postgresql_needs_the_word_that_one_machine_does_all():
+    (why,) = JournalSection().blockers(None, many_processes=True)
+    assert 'kind = "sqlite" if every process of this upgrade will run on this machine' in why
+    assert JournalSection(kind="sqlite").blockers(None, many_processes=True) == []
+
+
+def test_without_a_word_a_file_is_made_in_the_folder(tmp_path):
+    journal = JournalSection().opened(tmp_path / "upgrade", None)
+    assert isinstance(journal, SqliteJournal)
+    assert (tmp_path / "upgrade" / "journal.sqlite").exists()
+    journal.close()
