@@ -103,7 +103,7 @@ def unibct(
 
     anchors: `from_means` over the new training set, every new class included; they are used from
         the first step until they are refined. Anchors behind those of the labels
-        (`with_alternatives`) stay as they are.
+        (`with_alternatives`) stay unchanged.
     refresh_at: when the anchors are refined with the new model. The schedule (epochs 10 and 20 of
         35), propagation and temperature are the third-party code's. That code has no compatibility
         Term before its first refinement, while its learning rate is highest; ours starts at once.

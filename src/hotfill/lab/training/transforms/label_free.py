@@ -1,7 +1,7 @@
-"""The trained maps that need no labels, by name: what a rehearsal can try beside the closed forms.
+"""The trained maps that need no labels, by name: more maps for a rehearsal to try.
 
-Each is fitted from old vectors, new vectors, old model and new model. It stands beside its
-direction: "down" carries new queries to the old space, "up" carries old vectors to the new one.
+Each is fitted from old vectors, new vectors, old model and new model, by its direction: "down"
+carries new queries to the old space, "up" carries old vectors to the new one.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def train_metric_compatible(
         revision of its own: its vectors must never meet the new model's.
     chained: let psi read rho's vectors instead of the new model's, so that an embedder that ends
         in rho is all that serving sees. Without it psi's source is the new model, and a scorer is
-        given psi's output as `own_queries` [the paper's form, as far as it is known].
+        given psi's output as `old_queries` [the paper's form, as far as it is known].
     contrast: "joint" is the method; "independent", "old", "new" are its ablations. "new" moves
         nothing but rho.
     temperature: None for 0.1 on unit vectors, 1.0 on others.
