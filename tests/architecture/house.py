@@ -1,6 +1,6 @@
 """How the house stands, in figures: `make house` prints them, `test_house.py` holds them.
 
-    python -m tests.architecture.house
+python -m tests.architecture.house
 """
 
 from __future__ import annotations
