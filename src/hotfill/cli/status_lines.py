@@ -54,6 +54,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
             "slow: "
             + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
         )
+    lines += [f"warning: {each}" for each in status.warnings]
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines
@@ -128,4 +129,5 @@ def plan_lines(made: Plan) -> list[str]:
             f"time      about {duration(made.seconds_expected)}, "
             f"from embedding {made.sampled_items} items now"
         )
+    lines += [f"warning   {each}" for each in made.warnings]
     return [*lines, *(f"blocker   {each}" for each in made.blockers)]

@@ -214,7 +214,8 @@ class Plan(Decisions, GuardDecisions):
 
     What was found when the plan was made (zero or empty in a plan not yet measured):
     items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
-    `sampled_items` items. blockers: why it cannot start, one line each.
+    `sampled_items` items. blockers: why it cannot start, one line each. warnings: what does not
+    keep it from starting, one line each.
     """
 
     old_model: Model
@@ -230,6 +231,7 @@ class Plan(Decisions, GuardDecisions):
     seconds_expected: float = field(default=0.0, kw_only=True)
     sampled_items: int = field(default=0, kw_only=True)
     blockers: tuple[str, ...] = field(default=(), kw_only=True)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -287,6 +289,11 @@ class Plan(Decisions, GuardDecisions):
                 'queries = "both" belongs to searches of one old side with old vectors, which only '
                 f'strategy = "merge" has, and a chain has several; this is "{self.strategy}"'
             )
+        if self.refit and self.strategy == "prefill":
+            raise ConfigError(
+                'refit = true belongs to strategy = "merge": with "prefill" the vectors of one fit '
+                "stay in the index until they are re-embedded"
+            )
         if self.up and self.strategy != "prefill":
             raise ConfigError(
                 f'up = "{self.up}" carries old vectors to the new space, which only '
@@ -324,7 +331,14 @@ class Plan(Decisions, GuardDecisions):
 
     def decisions(self) -> dict[str, Any]:
         """Return what was decided, without what was found."""
-        found = {"items", "bytes_to_write", "seconds_expected", "sampled_items", "blockers"}
+        found = {
+            "items",
+            "bytes_to_write",
+            "seconds_expected",
+            "sampled_items",
+            "blockers",
+            "warnings",
+        }
         return {name: value for name, value in self.to_dict().items() if name not in found}
 
     def to_dict(self) -> dict[str, Any]:

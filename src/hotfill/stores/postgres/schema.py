@@ -466,9 +466,7 @@ def _build(connection: Connection, stamp: Stamp, space: Space) -> None:
             name=sql.Identifier(stamp.index(space)),
             items=stamp.items,
             column=column,
-            operators=sql.Identifier(
-                stamp.extension, f"{kind}_{_OPERATORS[space.model.metric]}_ops"
-            ),
+            operators=sql.Identifier(stamp.extension, f"{kind}_{_OPERATORS[space.comparison]}_ops"),
             side=stamp.searched_in(space, row=""),
         )
     )
