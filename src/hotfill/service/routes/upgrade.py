@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from hotfill.errors import InputError
-from hotfill.service.access import Caller, may_operate, may_read
+from hotfill.service.access import Requester, may_operate, may_read
 from hotfill.service.models import CompleteIn, Question, ResumeIn, StartIn, UpgradeStatus
 from hotfill.service.openapi import problems
 from hotfill.service.problems import problem
@@ -75,7 +75,7 @@ async def _confirmation(request: Request) -> Confirmation:
 
 
 Asked = Annotated[Confirmation, Depends(_confirmation)]
-Operator = Annotated[Caller, Depends(may_operate)]
+Operator = Annotated[Requester, Depends(may_operate)]
 _PROBLEMS = problems(400, 409, 413, 422)
 _STATUS: dict[str, Any] = {"response_model": UpgradeStatus, "responses": _PROBLEMS}
 
