@@ -63,14 +63,28 @@ class Plan:
 
 SEEN = Plan("seen", RECIPES)
 
+# On classes that no model saw a hidden layer hurts even an independent head; a linear one, wider
+# and with twice the noise, is above the raw features, and BCT meets its own criterion.
 UNSEEN = replace(
     SEEN,
     name="unseen",
+    recipes={
+        title: RECIPES[title]
+        for title in (
+            "independent",
+            OLD_HEAD_ONLY,
+            SYNTHESISED,
+            "unibct",
+            "unibct, alternatives",
+            "advbct",
+            "bounded",
+        )
+    },
     unseen=True,
     items=100,
     queries=20,
     gallery=60,
-    head=HeadPlan(dimension=128),
+    head=HeadPlan(dimension=128, hidden=0, noise=1.0),
 )
 
 # As in AdvBCT's and BCT's code: no scale, no margin. A head's rows and class means of unit vectors

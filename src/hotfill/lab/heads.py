@@ -52,8 +52,9 @@ class FeaturePreparation:
 class HeadPlan:
     """How a head is made and trained.
 
-    dimension: of the embedding. hidden: width of its inner layer. noise: added to every input, in
-    deviations of that coordinate; without any, heads over some thousand items learn them by heart
+    dimension: of the embedding. hidden: width of its inner layer; 0 = a linear head, which carries
+    over best to classes that nobody trained on. noise: added to every coordinate of the input, in
+    deviations over all of them; without any, heads over some thousand items learn them by heart
     and no recipe meets the criterion. score: of the classifier.
     """
 
@@ -218,6 +219,8 @@ def _up(recipe: Recipe) -> ResidualBranch | None:
 
 
 def _network(source: int, hidden: int, dimension: int) -> nn.Module:
+    if not hidden:
+        return nn.Sequential(nn.Linear(source, dimension, bias=False), nn.BatchNorm1d(dimension))
     return nn.Sequential(
         nn.Linear(source, hidden, bias=False),
         nn.BatchNorm1d(hidden),
