@@ -320,20 +320,25 @@ class Gallery(ABC):
         return self._recount()
 
     @final
-    def claim(self, owner: str) -> None:
+    def claim(self, owner: str, *, take_over: bool = False) -> None:
         """Say that the upgrade `owner` has the gallery, until `release`. Idempotent.
 
         owner: a non-empty text that no other upgrade has.
+        take_over: take it from another one. An operator's decision: that one's journal is lost.
         Raises StoreBusyError, naming the other one, while another has it. Stores that only one
         process opens at a time need no claim and let every owner pass.
         """
         self._check_open()
         if not owner:
             raise InputError("owner: expected a non-empty text, got ''")
-        if (now := self._owner_after(owner)) != owner:
+        if (now := self._owner_after(owner)) != owner and take_over:
+            self._release_from(now)
+            now = self._owner_after(owner)
+        if now != owner:
             raise StoreBusyError(
                 f"this gallery is being upgraded by {now}, not by {owner}: go on with that one's "
-                "configuration and journal, or release the gallery from it"
+                "configuration and journal; if they are lost, `hotfill adopt --take-over` gives "
+                "the gallery to this one"
             )
 
     @final
@@ -351,6 +356,15 @@ class Gallery(ABC):
         """
         self._check_open()
         return self._rehearse_writes(model)
+
+    @final
+    def rehearse_drop(self, model: ModelId) -> list[str]:
+        """Try whether room for vectors of a model could be given up, and return what prevents it.
+
+        Changes nothing. Items that are searched there are no matter: `drop_space` looks at them.
+        """
+        self._check_open()
+        return self._rehearse_drop(model) if model in self._spaces_with([model]) else []
 
     @final
     def remarks(self, model: ModelId | None = None) -> list[str]:
@@ -466,6 +480,9 @@ class Gallery(ABC):
         return
 
     def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return []
+
+    def _rehearse_drop(self, model: ModelId) -> list[str]:
         return []
 
     def _remarks(self, model: ModelId | None) -> list[str]:

@@ -155,12 +155,12 @@ def test_the_plan_says_where_the_store_cannot_keep_the_length(tmp_path):
 
     source = contents(300)
     up = imputing(tmp_path / "a", gallery=filled(source, Cosine(OLD)), source=source)
-    (warning,) = up.plan().warnings
-    assert "unit length" in warning
+    (note,) = up.plan().notes
+    assert "unit length" in note
     prefilled(up)
     lengths = np.linalg.norm(up.gallery.vectors(sorted(source), NEW).vectors, axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
-    assert imputing(tmp_path / "b").plan().warnings == ()
+    assert imputing(tmp_path / "b").plan().notes == ()
 
 
 def test_a_prefilled_upgrade_is_not_fitted_again(tmp_path):

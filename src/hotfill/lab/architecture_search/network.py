@@ -13,8 +13,8 @@ from hotfill.lab.architecture_search.space import (
     Architecture,
     Block,
     BlockLayers,
+    BlockPlace,
     Layer,
-    Place,
     SearchSpace,
     block_layers,
     network_layers,
@@ -189,7 +189,7 @@ class SuperNetwork(nn.Module):
 class _SharedBlock(nn.Module):
     """All operations of one place, at the largest width."""
 
-    def __init__(self, space: SearchSpace, place: Place) -> None:
+    def __init__(self, space: SearchSpace, place: BlockPlace) -> None:
         super().__init__()
         self.place, self.widest = place, space.widest()
         laid = {name: self._layers(Block(name, self.widest)) for name in space.operations}

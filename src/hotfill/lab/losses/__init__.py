@@ -14,7 +14,7 @@ from hotfill.lab.losses.head import Cosine, Dot, Head, Score
 from hotfill.lab.losses.pairs import UNLABELLED, PairedBatch
 from hotfill.lab.losses.recipe import Part, Recipe, Refresh
 from hotfill.lab.losses.recipes import TwoStages, discriminability
-from hotfill.lab.losses.references import NO_ANCHOR, Reference, References
+from hotfill.lab.losses.references import NO_ANCHOR, Reference, ReferencePair
 from hotfill.lab.losses.term import Term, Value
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "Part",
     "Recipe",
     "Reference",
-    "References",
+    "ReferencePair",
     "Refresh",
     "Score",
     "Term",

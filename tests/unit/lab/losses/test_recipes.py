@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from hotfill.errors import ConfigError, InputError
-from hotfill.lab.losses import Cosine, Head, PairedBatch, Part, Recipe, References, recipes, terms
-from hotfill.lab.losses.maps import IdentityMap, ResidualBranch, Slice
+from hotfill.lab.losses import (
+    Cosine,
+    Head,
+    PairedBatch,
+    Part,
+    Recipe,
+    ReferencePair,
+    recipes,
+    terms,
+)
+from hotfill.lab.losses.maps import ResidualBranch, SameSpace, Slice
 from hotfill.lab.losses.references import (
     from_head,
     from_means,
@@ -120,7 +129,10 @@ def test_unibct_keeps_to_the_plain_means_until_it_refines_them() -> None:
     unibct = build("unibct")
     means = unibct.references.old
     expected = terms.AnchorSoftmax("old", SCORE)(
-        PairedBatch(batch.new[:, :NARROW], label=batch.label), References(means), IdentityMap(), 0.0
+        PairedBatch(batch.new[:, :NARROW], label=batch.label),
+        ReferencePair(means),
+        SameSpace(),
+        0.0,
     )
     torch.testing.assert_close(unibct(batch, 0.0).parts["prototypes"].loss, expected.loss)
 
