@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -238,7 +239,10 @@ class State:
         plan, before = self.plan, None
         if plan.older_models and self.parts.previous is not None:
             before = Before(self.load_scorer_before, plan.older_models[-1])
-        return view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
+        view = view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
+        if view.scorer is None or plan.ranking == "raw":
+            return view
+        return replace(view, one_space=self.load_fit().one_space)
 
     def _load_scorer(self) -> Scorer:
         return Fit.load(fit_folder(self.folder, self.journal)).scorer
