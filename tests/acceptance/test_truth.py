@@ -14,7 +14,6 @@ KINDS = {
     "killed",
     "stopped",
     "power cut",
-    "store restored",
     "embedder hangs",
     "two commands at once",
 }

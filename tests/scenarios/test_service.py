@@ -67,7 +67,7 @@ class Searches:
                 thread.join()
 
     def wait(self, more):
-        """Wait until so many more were answered."""
+        """Wait until that number of further searches is answered."""
         until = len(self.answers) + more
         deadline = time.monotonic() + PATIENCE_SECONDS
         while len(self.answers) < until:

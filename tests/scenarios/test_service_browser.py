@@ -174,7 +174,7 @@ def test_it_can_be_used_by_keyboard_and_on_a_phone(page):
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "confirm-no"
     page.keyboard.press("Escape")
-    page.wait_for_timeout(1500)  # the sections are replaced meanwhile
+    page.wait_for_timeout(1500)  # in which sections are replaced
     assert page.evaluate("document.activeElement.id") == "do-abort"
     page.keyboard.press("Enter")
     page.locator("#confirm-yes").focus()

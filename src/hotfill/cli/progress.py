@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from hotfill.cli.arguments import user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import verbosity
-from hotfill.cli.status_lines import counts, duration, rate, status_lines
+from hotfill.cli.status_lines import counts, status_lines
+from hotfill.formatting import duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ class Bar:
         """Show the status."""
         pace = [counts(status)]
         if status.rate_per_second:
-            pace.append(rate(status.rate_per_second))
+            pace.append(f"{rate(status.rate_per_second)}/s")
         if status.eta_seconds is not None:
             pace.append(f"eta {duration(status.eta_seconds)}")
         pace += [f"held: {hold}" for hold in status.holds]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hotfill.formatting import duration, percent, rate, size
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -21,12 +23,12 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     Between them stands one of what the canaries showed, where there are any.
 
     backfilling 595,700/752,865 (79.1%)  embedded 1,204  written 1,200  visible 595,700  412/s
-    held: throttled search_p99=212 > 150   elapsed 2m55s (working 2m26s)   eta 1m17s   next: pause
+    held: throttled search_p99=212 > 150   elapsed 2 min 55 s (working 2 min 26 s)   next: pause
     """
     done = status.moved + status.skipped
     first = [str(status.phase)]
     if status.items:
-        first[0] += f" {done:,}/{status.items:,} ({_percent(status.share)})"
+        first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
     if status.running or status.embedded:
         first.append(counts(status))
     if status.dead_letters:
@@ -34,7 +36,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if status.accepted:
         first.append(f"accepted {status.accepted:,}")
     if status.rate_per_second:
-        first.append(rate(status.rate_per_second))
+        first.append(f"{rate(status.rate_per_second)}/s")
     second = []
     if status.holds:
         second.append("held: " + "; ".join(str(hold) for hold in status.holds))
@@ -78,30 +80,6 @@ def counts(status: Status) -> str:
     return f"embedded {status.embedded:,}  written {status.written:,}  visible {status.visible:,}"
 
 
-def rate(per_second: float) -> str:
-    """Items per second."""
-    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s"
-
-
-def duration(seconds: float) -> str:
-    """Say 3.2s, 2m55s, 1h04m or 3d02h."""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    if seconds < 60:
-        return f"{seconds:.0f}s"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if minutes < 60:
-        return f"{minutes}m{int(seconds % 60):02}s"
-    if hours < 24:
-        return f"{hours}h{minutes % 60:02}m"
-    return f"{days}d{hours % 24:02}h"
-
-
-def _percent(share: float) -> str:
-    # Never "100.0%" before all is done.
-    return f"{min(share, 0.999) if share < 1 else 1:.1%}"
-
-
 def coverage_lines(now: Current) -> list[str]:
     """Say to people which models cover how much of a gallery."""
     lines = []
@@ -143,18 +121,12 @@ def plan_lines(made: Plan) -> list[str]:
         f"strategy  {made.strategy}, order {order}, batches of {made.batch_size:,}, "
         f"cutover {made.cutover}",
         f"items     {made.items:,}, {made.old_model.dimension} to {made.new_model.dimension} "
-        f"dimensions, {_bytes(made.bytes_to_write)} to write",
+        f"dimensions, {size(made.bytes_to_write)} to write",
     ]
     if made.sampled_items:
         lines.append(
             f"time      about {duration(made.seconds_expected)}, "
             f"from embedding {made.sampled_items} items now"
         )
+    lines += [f"note      {each}" for each in made.notes]
     return [*lines, *(f"blocker   {each}" for each in made.blockers)]
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -18,18 +18,18 @@ _USUAL_CANARIES = 64  # items used as queries where [guard] or [gate] stand and 
 _PATHS = ("query_log", "up", "canary_queries")
 
 
-class _Section(BaseModel):
+class _FileSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FactorySection(_Section):
+class FactorySection(_FileSection):
     """Something made by the user's own code."""
 
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class ModelSection(_Section):
+class ModelSection(_FileSection):
     """A model: its embedder, or at least its id.
 
     encoder: a file of `hotfill binarize fit`: the model's vectors are codes of the embedder's.
@@ -45,7 +45,7 @@ class ModelSection(_Section):
     model: dict[str, Any] | None = None
 
 
-class Settings(_Section):
+class Settings(_FileSection):
     """The whole file. codes: the folder of the codes, where a model has an encoder.
 
     supersedes: the configuration file of an unfinished upgrade that this one takes over.

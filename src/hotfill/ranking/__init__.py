@@ -18,7 +18,7 @@ from hotfill.ranking.calibration import (
     fit_z_score,
     tail,
 )
-from hotfill.ranking.common_scale import Background, CommonScale, References
+from hotfill.ranking.common_scale import Background, CommonScale, ReferenceItems
 from hotfill.ranking.files import load_scorer, load_transform, save_scorer
 from hotfill.ranking.finish import Finish, FinishedEmbedder
 from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models, uncertainty
@@ -34,8 +34,8 @@ from hotfill.ranking.linear import (
 from hotfill.ranking.networks import ForwardMap, MlpMap, ResidualMap, ResidualMlp, join, joint_model
 from hotfill.ranking.one_space import OneSpace, fit_one_space, old_query_weight, scale_of
 from hotfill.ranking.rank_merge import RankedHits, SideHits, rank_merge, reciprocal_rank_fusion
-from hotfill.ranking.scorer import Prepared, Scorer, Side, compare
-from hotfill.ranking.transform import Affine, IdentityMap, StampedTransform, identity
+from hotfill.ranking.scorer import OldSide, Prepared, Scorer, compare
+from hotfill.ranking.transform import Affine, Identity, StampedTransform, identity
 
 __all__ = [
     "Affine",
@@ -49,21 +49,21 @@ __all__ = [
     "FinishedEmbedder",
     "Fit",
     "ForwardMap",
-    "IdentityMap",
+    "Identity",
     "Imputation",
     "Isotonic",
     "KernelBridge",
     "KernelMap",
     "MlpMap",
     "Moments",
+    "OldSide",
     "OneSpace",
     "Prepared",
     "RankedHits",
-    "References",
+    "ReferenceItems",
     "ResidualMap",
     "ResidualMlp",
     "Scorer",
-    "Side",
     "SideHits",
     "StampedTransform",
     "Tail",

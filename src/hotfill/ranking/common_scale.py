@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class References:
+class ReferenceItems:
     """Reference items of one imputation: row i of both is one item that it was not fitted on.
 
     own: (r, d) as the model makes them. imputed: (r, d). Both float32, as the index has them.
@@ -54,7 +54,7 @@ class CommonScale:
     """
 
     model: str
-    imputed: Mapping[str, References]
+    imputed: Mapping[str, ReferenceItems]
 
     def prepare(self, queries: Vectors) -> Background:
         """Measure the backgrounds of queries as the index is searched with them, (q, d)."""

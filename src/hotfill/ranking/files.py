@@ -13,8 +13,8 @@ from hotfill.ranking.finish import Finish
 from hotfill.ranking.impute import Imputation
 from hotfill.ranking.kernel import KernelBridge, KernelMap
 from hotfill.ranking.networks import ForwardMap, MlpMap, ResidualMap, ResidualMlp
-from hotfill.ranking.scorer import Scorer, Side
-from hotfill.ranking.transform import STAMP, Affine, IdentityMap, StampedTransform
+from hotfill.ranking.scorer import OldSide, Scorer
+from hotfill.ranking.transform import STAMP, Affine, Identity, StampedTransform
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TRANSFORMS: dict[str, type[StampedTransform]] = {
         Bridge,
         Finish,
         ForwardMap,
-        IdentityMap,
+        Identity,
         Imputation,
         KernelBridge,
         KernelMap,
@@ -135,7 +135,9 @@ def load_scorer(folder: str | Path, *, new_model: ModelId | None = None) -> Scor
     return scorer
 
 
-def _side(entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], place: Path) -> Side:
+def _side(
+    entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], place: Path
+) -> OldSide:
     prefix = f"{number}/calibration/"
     parameters = {
         name.removeprefix(prefix): array
@@ -155,7 +157,7 @@ def _side(entry: dict[str, Any], number: int, arrays: dict[str, np.ndarray], pla
                 f"{place}: transform {number} has fingerprint {transform.fingerprint}, the scorer "
                 f"was saved with {entry['transform']}; the folder mixes two versions"
             )
-    return Side(
+    return OldSide(
         ModelId.from_dict(entry["model"]),
         transform,
         CALIBRATIONS[entry["calibration"]](**parameters),

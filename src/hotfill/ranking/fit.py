@@ -20,7 +20,7 @@ from hotfill.ranking.kernel import KernelBridge, KernelMap, fit_kernel_bridge
 from hotfill.ranking.linear import fit_ridge
 from hotfill.ranking.networks import ForwardMap
 from hotfill.ranking.pairs import check_pairs, neighbours_kept
-from hotfill.ranking.scorer import Scorer, Side, compare
+from hotfill.ranking.scorer import OldSide, Scorer, compare
 from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, identity
 from hotfill.vectors import as_compared, check_vectors
 
@@ -119,7 +119,7 @@ def fit_models(
     old_vectors (n, old dimension), new_vectors (n, new dimension): row i of both is the same item,
         n >= 100; 2,000 or more serve well. Quality must not be measured on these items afterwards.
     transform: one of `BRIDGES`. `up` goes with it: the kernel map within a kernel bridge, or ridge.
-    old_query_weight: of an old item's score, what the old model's own query has to say; see `Side`.
+    old_query_weight: of an old item's score, what the old query says; see `OldSide`.
     seed: draws the reference items, 500 or a quarter of the pairs where there are fewer.
     Raises ShapeError, VectorError (NaN, zero, constant), InputError (too few pairs), ConfigError.
     """
@@ -171,7 +171,7 @@ def fit_chain(
         bridge = BRIDGES[transform](
             new_vectors[ordered[fitted]], table[fitted], new_model=new_model, old_model=model
         )
-        sides.append(Side(model, bridge, tail(), table[kept], old_query_weight))
+        sides.append(OldSide(model, bridge, tail(), table[kept], old_query_weight))
     scorer = Scorer(new_model, new_vectors[references], sides)
     newest, (rows, vectors) = list(old.items())[-1]
     if isinstance(bridge, KernelBridge):
@@ -213,7 +213,7 @@ def fit_compatible(old_model: ModelId, new_model: ModelId) -> Fit:
     """
     there, back = identity(old_model, new_model), identity(new_model, old_model)
     reference = np.empty((0, old_model.dimension), np.float32)
-    side = Side(old_model, back, Uncalibrated(), reference)
+    side = OldSide(old_model, back, Uncalibrated(), reference)
     return Fit(there, Scorer(new_model, reference, [side]))
 
 

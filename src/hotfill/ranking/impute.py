@@ -92,7 +92,7 @@ class Imputation(StampedTransform):
         turn = self._arrays["turn"]
         return float(np.linalg.norm(self._arrays["base"]) + np.linalg.norm(turn, 2))
 
-    def placed(self, place: Place, known: Known | None) -> Imputation:
+    def placed(self, place: Placement, known: Known | None) -> Imputation:
         """Return the same regression with other residuals, placed anew."""
         arrays = {n: a for n, a in self._arrays.items() if n.startswith("regression.")}
         return imputation(self, arrays, place, known)
@@ -130,7 +130,10 @@ class Imputation(StampedTransform):
 
 
 def imputation(
-    like: StampedTransform, regression: Mapping[str, np.ndarray], place: Place, known: Known | None
+    like: StampedTransform,
+    regression: Mapping[str, np.ndarray],
+    place: Placement,
+    known: Known | None,
 ) -> Imputation:
     """Build one between the spaces of another. regression: arrays as "regression.NAME"."""
     arrays = {**regression, "base": place.base, "turn": place.turn}
@@ -141,7 +144,7 @@ def imputation(
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class Placement:
     """Where unit predictions u stand: base + u turn. base (d,), turn (d, d), float32."""
 
     base: Vectors
@@ -151,7 +154,7 @@ class Place:
 
 def place_plain(
     whitening: Whitening, predicted: Vectors, new_reference: Vectors, queries: Vectors
-) -> Place:
+) -> Placement:
     """Find level and reach for an index of the new model's own vectors; see the module.
 
     predicted, new_reference: (r, d), row i of both is one reference item that the regression has
@@ -168,20 +171,20 @@ def place_plain(
     # A space about its mean has no direction that all queries share, and needs no level.
     shift = float(np.median(new_middle - reach * old_middle))
     level = shift / along if abs(along) > 1e-2 else 0.0
-    return Place(
+    return Placement(
         np.asarray(level * across, dtype=np.float32),
         np.asarray(reach * turn, dtype=np.float32),
         {"level": level, "reach": reach},
     )
 
 
-def place_whitened(predicted: Vectors, new_reference: Vectors, queries: Vectors) -> Place:
+def place_whitened(predicted: Vectors, new_reference: Vectors, queries: Vectors) -> Placement:
     """Find reach for an index of vectors of the whitened space, whose scores have middle 0."""
     _, new_rise = _seen(queries, new_reference)
     _, old_rise = _seen(queries, predicted)
     reach, dimension = float(np.median(new_rise / old_rise)), predicted.shape[1]
     turn = np.asarray(reach * np.eye(dimension), dtype=np.float32)
-    return Place(np.zeros(dimension, np.float32), turn, {"level": 0.0, "reach": reach})
+    return Placement(np.zeros(dimension, np.float32), turn, {"level": 0.0, "reach": reach})
 
 
 def _seen(queries: Vectors, reference: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

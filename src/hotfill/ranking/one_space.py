@@ -26,13 +26,13 @@ import numpy as np
 from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.files import load_stamped, save_stamped
 from hotfill.ranking.calibration import tail
-from hotfill.ranking.common_scale import CommonScale, OldQueryScores, References
+from hotfill.ranking.common_scale import CommonScale, OldQueryScores, ReferenceItems
 from hotfill.ranking.files import load_transform
 from hotfill.ranking.finish import Finish, FinishForm, fit_finish
 from hotfill.ranking.impute import (
     PLACING_QUERIES,
     Imputation,
-    Place,
+    Placement,
     known_pairs,
     place_plain,
     place_whitened,
@@ -106,7 +106,7 @@ class OneSpace:
     imputation: Imputation
     finish: Finish | None
     whitening: Whitening
-    references: References
+    references: ReferenceItems
     old_reference: Vectors
     known_old: Vectors
     known_residual: Vectors
@@ -245,7 +245,9 @@ class OneSpace:
         facts = {**place.facts, "moved": len(old), "lambda": float(known.weight[0])}
         made = self.imputation.placed(replace(place, facts=facts), known)
         imputed = _stored(predicted @ place.turn + place.base, stored_as)
-        return replace(self, imputation=made, references=References(self.references.own, imputed))
+        return replace(
+            self, imputation=made, references=ReferenceItems(self.references.own, imputed)
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write to a folder that exists; `one_space.safetensors` comes last."""
@@ -294,7 +296,7 @@ class OneSpace:
                 imputation=made,
                 finish=finish,
                 whitening=Whitening(arrays["whitening/mean"], arrays["whitening/matrix"]),
-                references=References(arrays["references/own"], arrays["references/imputed"]),
+                references=ReferenceItems(arrays["references/own"], arrays["references/imputed"]),
                 overfetch=int(stamp["overfetch"]),
                 raw_kept=float(stamp["raw_kept"]),
                 calibrated_kept=float(stamp["calibrated_kept"]),
@@ -399,7 +401,7 @@ def fit_one_space(
     arrays = {f"regression.{name}": array for name, array in regression.arrays.items()}
     facts: Facts = {**settings, "pairs": len(new_fit), **place.facts}
     base = Imputation(old_model, target, {**arrays, "base": place.base, "turn": place.turn}, facts)
-    references = References(
+    references = ReferenceItems(
         _stored(own, stored_as), _stored(predicted @ place.turn + place.base, stored_as)
     )
     some = slice(0, PAIRS_MOST)
@@ -476,7 +478,7 @@ def _place(
     predicted: Vectors,
     own: Vectors,
     queries: Vectors,
-) -> Place:
+) -> Placement:
     if finish is None:
         return place_plain(whitening, predicted, own, queries)
     return place_whitened(predicted, own, queries)
@@ -487,12 +489,12 @@ def _stored(vectors: np.ndarray, stored_as: Callable[[Vectors], Vectors] | None)
     return np.asarray(found, dtype=np.float32)
 
 
-def _nowhere(dimension: int) -> Place:
-    return Place(np.zeros(dimension, np.float32), np.eye(dimension, dtype=np.float32), {})
+def _nowhere(dimension: int) -> Placement:
+    return Placement(np.zeros(dimension, np.float32), np.eye(dimension, dtype=np.float32), {})
 
 
 def _trial(
-    references: References, queries: Vectors, own: Vectors, imputed: Vectors, seed: int
+    references: ReferenceItems, queries: Vectors, own: Vectors, imputed: Vectors, seed: int
 ) -> dict[str, Any]:
     """Try both rankings on the pairs, some of them moved: see `OneSpace`."""
     line = CommonScale("own", {"imputed": references}).prepare(queries).lines["imputed"]

@@ -42,7 +42,7 @@ Read: TypeAlias = "Callable[[Sequence[str], ModelId], Found]"
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
+class OldSide:
     """One old side of the gallery and how it is searched with a query of the new model.
 
     model: the old space.
@@ -73,7 +73,9 @@ class Scorer:
     sides: the old sides, oldest first; one for an upgrade, more for a chain of upgrades.
     """
 
-    def __init__(self, new_model: ModelId, new_reference: Vectors, sides: Sequence[Side]) -> None:
+    def __init__(
+        self, new_model: ModelId, new_reference: Vectors, sides: Sequence[OldSide]
+    ) -> None:
         self.new_model = new_model
         self.new_reference = _frozen_reference(new_reference, new_model)
         count = len(self.new_reference)
@@ -222,12 +224,12 @@ class Refined:
 class OldQueryView:
     """A side as its own model sees it: q queries embedded by it, of unit length, calibrated."""
 
-    side: Side
+    side: OldSide
     queries: Vectors
     calibrated: Calibrated
 
     @classmethod
-    def of(cls, side: Side, own: Checked, new_scores: Scores) -> OldQueryView:
+    def of(cls, side: OldSide, own: Checked, new_scores: Scores) -> OldQueryView:
         """Calibrate; new_scores: (q, r), the new side's scores of the reference items."""
         old_scores = compare_stored(own.rows, side.reference, side.model)
         return cls(side, own.rows, side.calibration.prepare(old_scores, new_scores))
@@ -256,7 +258,7 @@ def compare_stored(queries: Vectors, vectors: Vectors, model: ModelId) -> Scores
 _NONE = np.empty((0, 0), dtype=np.float32)
 
 
-def _checked_side(side: Side, new_model: ModelId, references: int) -> Side:
+def _checked_side(side: OldSide, new_model: ModelId, references: int) -> OldSide:
     """Refuse what does not belong to these models; give the side with its reference frozen."""
     if side.transform is not None:
         for what, expected, received in (
@@ -290,7 +292,7 @@ def _frozen_reference(vectors: Any, model: ModelId) -> Vectors:
 
 
 def _old_queries_of(
-    side: Side, count: int, old_queries: Mapping[ModelId, Vectors | Checked]
+    side: OldSide, count: int, old_queries: Mapping[ModelId, Vectors | Checked]
 ) -> Checked | None:
     """Find the queries embedded by the side's own model, where they count."""
     if side.transform is not None and not (side.old_query_weight and side.model in old_queries):
@@ -306,7 +308,7 @@ def _old_queries_of(
     return own
 
 
-def _searching_vectors(side: Side, new: Checked, own: Checked | None) -> Checked:
+def _searching_vectors(side: OldSide, new: Checked, own: Checked | None) -> Checked:
     """Make the vectors to search a side with.
 
     Two views of a query are one vector of old space, their sum, once both scatter the scores of the

@@ -183,7 +183,7 @@ def _fingerprint(transform: StampedTransform) -> str:
 
 
 @final
-class IdentityMap(StampedTransform):
+class Identity(StampedTransform):
     """x -> x, between two spaces of one dimension that are compared in the same way."""
 
     kind: ClassVar[str] = "identity"
@@ -206,9 +206,9 @@ class IdentityMap(StampedTransform):
         return rows
 
 
-def identity(source: ModelId, target: ModelId) -> IdentityMap:
+def identity(source: ModelId, target: ModelId) -> Identity:
     """Make the transform of the `compatible` strategy. Raises ShapeError where it cannot be one."""
-    return IdentityMap(source, target, {}, {"method": "identity"})
+    return Identity(source, target, {}, {"method": "identity"})
 
 
 @final

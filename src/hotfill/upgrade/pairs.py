@@ -15,8 +15,8 @@ from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
-    Caller,
     GivenUpError,
+    PatientCaller,
     embed_what_can_be,
     read_what_can_be,
 )
@@ -57,6 +57,7 @@ def paired_vectors(
     stop: threading.Event | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
     call_seconds: float = CALL_SECONDS,
+    enough: int | None = None,
 ) -> PairedVectors:
     """Read items' old vectors and embed their contents by the new model.
 
@@ -65,6 +66,7 @@ def paired_vectors(
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
     stop: set it to end with the pairs made so far. on_batch: told how many items are done.
     call_seconds: how long the source or an embedder may take for one batch.
+    enough: end after the batch that makes so many pairs.
     Raises what the source or an embedder raised when no item is at fault, or when all of many are;
     CallTimeoutError when one hangs.
     """
@@ -72,7 +74,7 @@ def paired_vectors(
     new: dict[str, Any] = {}
     failures: list[Exception] = []
     stop = stop or threading.Event()
-    with closing(Caller(call_seconds, stop)) as call, suppress(GivenUpError):
+    with closing(PatientCaller(call_seconds, stop)) as call, suppress(GivenUpError):
         for begin in range(0, len(item_ids), batch_size):
             if stop.is_set():
                 break
@@ -90,6 +92,8 @@ def paired_vectors(
             if not new and len(failures) >= _ALL_OF_MANY:
                 raise failures[0]
             on_batch(min(begin + batch_size, len(item_ids)))
+            if enough is not None and len(new) >= enough:
+                break
     return PairedVectors(
         tuple(new),
         _table([old[item_id] for item_id in new], old_model),
@@ -200,7 +204,7 @@ def chain_pairs(
     no item is at fault.
     """
     made: dict[str, Any] = {}
-    call = Caller(plan.embed_timeout_seconds, stop)
+    call = PatientCaller(plan.embed_timeout_seconds, stop)
 
     def embedded(embedder: Embedder, some: Sequence[str]) -> Mapping[str, Any]:
         contents = read_what_can_be(source, some, call, [])

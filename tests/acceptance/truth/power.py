@@ -30,15 +30,14 @@ def recorder() -> Path | None:
 class Disk:
     """What has reached the disk of a folder. It is taken to be whole when this is made.
 
-    environment: for the processes that write to it; they need the recorder preloaded.
+    place: an empty folder for the record. environment: for the processes that write to the folder;
+    they need the recorder preloaded.
     """
 
     def __init__(self, root: Path, place: Path) -> None:
         self._root = root.resolve()
         self._base, self._kept = place / "base", place / "kept"
-        for each in (self._base, self._kept):
-            shutil.rmtree(each, ignore_errors=True)
-        self._kept.mkdir(parents=True)
+        self._kept.mkdir()
         shutil.copytree(self._root, self._base)
         self._numbers = {
             path.stat().st_ino: self._base / path.relative_to(self._root)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -253,7 +254,8 @@ class World:
     def session(self, step: str | None, least: int = 3, **settings) -> Session:
         """Begin a process. What was there before is taken to have reached the disk by now."""
         if recorder() is not None:
-            self.disk = Disk(self.site, self.folder / "disk")
+            # A place of its own: processes that are being killed may still write to the last one.
+            self.disk = Disk(self.site, Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder)))
             settings["environment"] = self.disk.environment
         return Session(self, step, least, **settings)
 

@@ -9,7 +9,7 @@ import pytest
 
 from hotfill import ranking
 from hotfill.errors import InputError, ShapeError
-from hotfill.ranking import Scorer, Side, fit_models, tail
+from hotfill.ranking import OldSide, Scorer, fit_models, tail
 from hotfill.stores.base import Found, Hits
 from hotfill.types import ModelId
 
@@ -102,7 +102,9 @@ def test_one_search_by_the_summed_vector_finds_nearly_all_of_the_best(scorer, wo
 
 def test_without_old_queries_the_transform_speaks_alone(scorer, world) -> None:
     side = scorer.sides[0]
-    alone = Scorer(NEW, scorer.new_reference, [Side(OLD, side.transform, tail(), side.reference)])
+    alone = Scorer(
+        NEW, scorer.new_reference, [OldSide(OLD, side.transform, tail(), side.reference)]
+    )
     for one, other in zip(
         ranked(scorer, world, None, 10), ranked(alone, world, None, 10), strict=True
     ):
@@ -112,7 +114,9 @@ def test_without_old_queries_the_transform_speaks_alone(scorer, world) -> None:
 
 def test_old_queries_do_not_count_for_a_side_without_a_weight(scorer, world) -> None:
     side = scorer.sides[0]
-    alone = Scorer(NEW, scorer.new_reference, [Side(OLD, side.transform, tail(), side.reference)])
+    alone = Scorer(
+        NEW, scorer.new_reference, [OldSide(OLD, side.transform, tail(), side.reference)]
+    )
     own = {OLD: world["old"][740:]}
     assert [list(found.item_ids) for found in ranked(alone, world, own, 10)] == [
         list(found.item_ids) for found in ranked(alone, world, None, 10)
@@ -133,7 +137,7 @@ def test_the_weight_is_saved_and_loaded(scorer, world, tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_weight_outside_its_range_is_refused(scorer, share) -> None:
     side = scorer.sides[0]
-    wrong = Side(OLD, side.transform, tail(), side.reference, share)
+    wrong = OldSide(OLD, side.transform, tail(), side.reference, share)
     with pytest.raises(InputError, match="old_query_weight"):
         Scorer(NEW, scorer.new_reference, [wrong])
 

@@ -10,8 +10,8 @@ from hotfill import ranking
 from hotfill.errors import InputError, ModelMismatchError, ShapeError
 from hotfill.ranking import (
     Affine,
+    OldSide,
     Scorer,
-    Side,
     Uncalibrated,
     compare,
     fit_bridge,
@@ -84,7 +84,7 @@ def shelf(*models: ModelId, count: int = 40) -> Shelf:
 
 def scorer(calibration: ranking.Calibration | None = None) -> Scorer:
     calibration = calibration or tail()
-    return Scorer(NEW, REFERENCE[NEW], [Side(OLD, cut(NEW, OLD), calibration, REFERENCE[OLD])])
+    return Scorer(NEW, REFERENCE[NEW], [OldSide(OLD, cut(NEW, OLD), calibration, REFERENCE[OLD])])
 
 
 def test_a_merge_by_pieces_equals_the_merge_of_full_matrices() -> None:
@@ -117,7 +117,7 @@ def test_new_scores_stay_on_their_own_scale() -> None:
 
 def test_a_bridge_orders_its_hits_by_their_exact_scores() -> None:
     queries, gallery = unit(RNG.normal(size=(4, 6))), shelf(OLD, NEW)
-    side = Side(OLD, BRIDGE, tail(), REFERENCE[OLD])
+    side = OldSide(OLD, BRIDGE, tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(queries)
     assert prepared.depth(10) == 40
     hits = {OLD: gallery.search(dict(prepared.vectors), 40)[OLD]}
@@ -132,7 +132,7 @@ def test_a_bridge_orders_its_hits_by_their_exact_scores() -> None:
 
 def test_an_item_whose_vector_is_gone_stays_in_the_list() -> None:
     queries, gallery = unit(RNG.normal(size=(1, 6))), shelf(OLD)
-    side = Side(OLD, BRIDGE, tail(), REFERENCE[OLD])
+    side = OldSide(OLD, BRIDGE, tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(queries)
     hits = gallery.search({OLD: prepared.vectors[OLD]}, 10)
     gone = hits[OLD].item_ids[0][3]
@@ -141,14 +141,14 @@ def test_an_item_whose_vector_is_gone_stays_in_the_list() -> None:
 
 
 def test_without_refinement_one_search_of_depth_k_is_enough() -> None:
-    side = Side(OLD, BRIDGE, tail(), REFERENCE[OLD])
+    side = OldSide(OLD, BRIDGE, tail(), REFERENCE[OLD])
     prepared = Scorer(NEW, REFERENCE[NEW], [side]).prepare(REFERENCE[NEW][:1], refine=False)
     assert prepared.depth(10) == 10
     assert not prepared.refined
 
 
 def test_a_side_without_a_transform_takes_the_old_models_queries() -> None:
-    side = Side(
+    side = OldSide(
         OLD, None, fit_z_score(RNG.normal(size=(3, 9)), RNG.normal(size=(3, 9))), REFERENCE[OLD]
     )
     two = Scorer(NEW, REFERENCE[NEW], [side])
@@ -162,7 +162,7 @@ def test_a_side_without_a_transform_takes_the_old_models_queries() -> None:
 
 
 def test_a_chain_of_three_sides_is_merged_oldest_first() -> None:
-    sides = [Side(model, cut(NEW, model), tail(), REFERENCE[model]) for model in (OLD, MIDDLE)]
+    sides = [OldSide(model, cut(NEW, model), tail(), REFERENCE[model]) for model in (OLD, MIDDLE)]
     chain = Scorer(NEW, REFERENCE[NEW], sides)
     gallery = shelf(OLD, MIDDLE, NEW)
     prepared = chain.prepare(REFERENCE[NEW][:2])
@@ -183,13 +183,13 @@ def test_only_the_sides_that_were_searched_are_merged() -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(ModelMismatchError, match="target"):
-        Scorer(NEW, REFERENCE[NEW], [Side(OLD, cut(NEW, MIDDLE), tail(), REFERENCE[OLD])])
+        Scorer(NEW, REFERENCE[NEW], [OldSide(OLD, cut(NEW, MIDDLE), tail(), REFERENCE[OLD])])
     with pytest.raises(ModelMismatchError, match="source"):
-        Scorer(NEW, REFERENCE[NEW], [Side(OLD, cut(MIDDLE, OLD), tail(), REFERENCE[OLD])])
+        Scorer(NEW, REFERENCE[NEW], [OldSide(OLD, cut(MIDDLE, OLD), tail(), REFERENCE[OLD])])
     with pytest.raises(ShapeError, match="60 reference items"):
-        Scorer(NEW, REFERENCE[NEW], [Side(OLD, None, tail(), REFERENCE[OLD][:5])])
+        Scorer(NEW, REFERENCE[NEW], [OldSide(OLD, None, tail(), REFERENCE[OLD][:5])])
     with pytest.raises(InputError, match="twice"):
-        Scorer(NEW, REFERENCE[NEW], [Side(OLD, None, tail(), REFERENCE[OLD])] * 2)
+        Scorer(NEW, REFERENCE[NEW], [OldSide(OLD, None, tail(), REFERENCE[OLD])] * 2)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])

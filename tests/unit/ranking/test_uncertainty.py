@@ -68,7 +68,7 @@ def test_many_rows_give_the_same_as_few() -> None:
 
 
 def test_a_transform_without_doubts_and_wrong_vectors_are_refused() -> None:
-    with pytest.raises(ConfigError, match="IdentityMap has no measure of doubt"):
+    with pytest.raises(ConfigError, match="Identity has no measure of doubt"):
         uncertainty(identity(NEW, NEW), np.ones((2, 20)))
     with pytest.raises(ShapeError, match=r"\(n, 12\)"):
         uncertainty(straight(*pairs(100, 0)), np.ones((2, 20)))

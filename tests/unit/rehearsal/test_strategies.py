@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from hotfill.errors import ConfigError
-from hotfill.ranking import Scorer, Side, compare, tail
+from hotfill.ranking import OldSide, Scorer, compare, tail
 from hotfill.rehearsal.maps import fit_transform, pairs_of
 from hotfill.rehearsal.mixed_gallery import side_of_each
 from hotfill.rehearsal.orders import old_popularity
@@ -37,7 +37,7 @@ def test_a_merge_scores_as_the_scorer_does(sample, name) -> None:
     fitted = fit_transform(name, "down", sample, pairs)
     old, new = merge_down(sample, pairs, fitted, calibration="tail").sides(slice(3, 8))
 
-    side = Side(sample.old.model, fitted.transform, tail(), pairs.old_reference)
+    side = OldSide(sample.old.model, fitted.transform, tail(), pairs.old_reference)
     scorer = Scorer(sample.new.model, pairs.new_reference, [side])
     queries = sample.new.queries.read(slice(3, 8))
     prepared = scorer.prepare(queries)
@@ -67,7 +67,7 @@ def test_queries_of_both_models_score_as_the_scorer_does(sample) -> None:
     assert (both.queries, both.transform) == ("both", "kernel_bridge")
     old, new = both.sides(slice(3, 8))
 
-    side = Side(sample.old.model, fitted.transform, tail(), pairs.old_reference, 0.3)
+    side = OldSide(sample.old.model, fitted.transform, tail(), pairs.old_reference, 0.3)
     scorer = Scorer(sample.new.model, pairs.new_reference, [side])
     rows = slice(3, 8)
     own = {sample.old.model: sample.old.queries.read(rows)}
