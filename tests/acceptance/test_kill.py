@@ -45,7 +45,8 @@ def check_searches(path, source, embedded):
         if model == NEW:
             vectors = {NEW: new_model()(QUERIES)}
             if view.scorer is not None:
-                vectors = view.scorer.prepare(vectors[NEW]).vectors
+                prepared = view.scorer.prepare(vectors[NEW]).vectors
+                vectors = {space: each.rows for space, each in prepared.items()}
         else:
             vectors = {OLD: old_model()(QUERIES)}
         exact = {

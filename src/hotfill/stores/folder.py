@@ -44,7 +44,7 @@ def check_room(folder: Path, n_bytes: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FolderStamp:
     """What a store on disk says of itself.
 
     spaces: oldest first.
@@ -56,7 +56,7 @@ class Stamp:
     data: str
 
 
-def write_stamp(folder: Path, stamp: Stamp) -> None:
+def write_stamp(folder: Path, stamp: FolderStamp) -> None:
     """Replace the stamp in one step: after a crash the file is the old or the new one, whole."""
     content = {
         "format": _FORMAT,
@@ -66,7 +66,7 @@ def write_stamp(folder: Path, stamp: Stamp) -> None:
     write_whole(folder / _NAME, json.dumps(content, indent=2))
 
 
-def read_stamp(folder: Path) -> Stamp:
+def read_stamp(folder: Path) -> FolderStamp:
     """Read the stamp. Raises StoreError when there is no usable one."""
     try:
         content = json.loads((folder / _NAME).read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def read_stamp(folder: Path) -> Stamp:
                 f"{_FORMAT}: use the version that wrote it"
             )
         spaces = tuple(ModelId.from_dict(values) for values in content["spaces"])
-        return Stamp(spaces=spaces, data=content["data"])
+        return FolderStamp(spaces=spaces, data=content["data"])
     except FileNotFoundError as error:
         raise StoreError(
             f"{folder} is not a hotfill gallery: it has no {_NAME}; stamp it, or create a gallery"

@@ -33,7 +33,7 @@ class Existing:
     ids_file: Path | None = None
 
 
-class _Section(BaseModel, ABC):
+class _StoreSection(BaseModel, ABC):
     """What the sections of all stores have. exact: compare with every vector, use no index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +63,7 @@ class _Section(BaseModel, ABC):
         return None
 
 
-class QdrantEdgeSection(_Section):
+class QdrantEdgeSection(_StoreSection):
     """Qdrant Edge, embedded, in the folder `path`.
 
     ef: candidates that a search of the graph keeps; the engine's default when left out.
@@ -80,7 +80,7 @@ class QdrantEdgeSection(_Section):
         return QdrantEdgeGallery.open(folder / self.path, exact=self.exact, ef=self.ef)
 
 
-class LanceDBSection(_Section):
+class LanceDBSection(_StoreSection):
     """The `table` of the LanceDB database in the folder `path`."""
 
     kind: Literal["lancedb"] = "lancedb"
@@ -107,7 +107,7 @@ class LanceDBSection(_Section):
         )
 
 
-class IndexFilesSection(_Section):
+class IndexFilesSection(_StoreSection):
     """FAISS in memory, its truth in SQLite in the folder `path`.
 
     index: of large sides: `flat` is exact, `hnsw` a graph, `ivf` parts.
@@ -144,7 +144,7 @@ class IndexFilesSection(_Section):
         )
 
 
-class _ServerSection(_Section):
+class _ServerSection(_StoreSection):
     """What the sections of servers have. timeout_seconds: of one call; 0 for none.
 
     ef: candidates that a search of an index keeps; the server's default when left out.

@@ -200,7 +200,7 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
 def test_sides_that_fell_behind_the_truth_are_loaded_again(tmp_path, monkeypatch):
     with filled(tmp_path / "store", "flat") as gallery:
         with monkeypatch.context() as patch:
-            patch.setattr(sides.Side, "put", lambda *_: (_ for _ in ()).throw(MemoryError))
+            patch.setattr(sides.IndexedSide, "put", lambda *_: (_ for _ in ()).throw(MemoryError))
             with pytest.raises(MemoryError):
                 gallery.upsert(["fresh"], QUERIES[:1], space=OLD)
         assert gallery.search({OLD: QUERIES}, 1)[OLD].item_ids[0] == ("fresh",)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hotfill.errors import StoreError, StoreFullError
-from hotfill.stores.folder import Stamp, read_stamp, write_stamp
+from hotfill.stores.folder import FolderStamp, read_stamp, write_stamp
 from hotfill.stores.versions import LastingClock, VersionClock
 from hotfill.types import ModelId
 
@@ -50,8 +50,8 @@ def test_a_ceiling_that_could_not_be_kept_is_kept_before_the_next_version():
 
 
 def test_a_stamp_comes_back_as_written(tmp_path):
-    stamp = Stamp(spaces=(MODEL, ModelId("m", "2", 5, metric="l2")), data="shard-3")
-    write_stamp(tmp_path, Stamp(spaces=(), data="other"))
+    stamp = FolderStamp(spaces=(MODEL, ModelId("m", "2", 5, metric="l2")), data="shard-3")
+    write_stamp(tmp_path, FolderStamp(spaces=(), data="other"))
     write_stamp(tmp_path, stamp)
     assert read_stamp(tmp_path) == stamp
     assert [path.name for path in tmp_path.iterdir()] == ["spaces.json"]

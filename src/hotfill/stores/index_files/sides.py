@@ -32,7 +32,7 @@ _BUILT_FROM = 10_000  # items of a side; below, comparing with all of them is qu
 _GOOD_ENOUGH = 0.7  # share of a side that an index covers, and of an index that lives
 
 
-class Side:
+class IndexedSide:
     """The searched items of a space. Changing needs the store's turn to write."""
 
     def __init__(self, space: ModelId, built: Built | None = None) -> None:
@@ -125,7 +125,7 @@ class Sides:
                 for space, rows in queries.items()
             }
 
-    def get(self, space: ModelId) -> Side | None:
+    def get(self, space: ModelId) -> IndexedSide | None:
         """Return a side, if it is there."""
         return self._sides.get(space)
 
@@ -135,7 +135,7 @@ class Sides:
 
     def add(self, space: ModelId) -> None:
         """Make an empty side."""
-        self._change(partial(self._sides.update, {space: Side(space)}))
+        self._change(partial(self._sides.update, {space: IndexedSide(space)}))
 
     def drop(self, space: ModelId) -> None:
         """Forget a side."""
@@ -173,7 +173,7 @@ class Sides:
             with self._lock.writing():
                 self._sides, self.behind = fresh, False
 
-    def _load(self) -> dict[ModelId, Side]:
+    def _load(self) -> dict[ModelId, IndexedSide]:
         return {
             space: load_side(self._folder, self._truth, space, self._kind)
             for space in self._truth.spaces
@@ -186,17 +186,17 @@ class Sides:
             self.behind = False
 
 
-def load_side(folder: Path, truth: Truth, space: ModelId, kind: Kind) -> Side:
+def load_side(folder: Path, truth: Truth, space: ModelId, kind: Kind) -> IndexedSide:
     """Put a side into memory: the index that was built, repaired, or all vectors as rows."""
     numbers, ids, changed = truth.side(space)
     noted = truth.built(space)
-    side, since = Side(space), np.ones(len(ids), dtype=np.bool_)
+    side, since = IndexedSide(space), np.ones(len(ids), dtype=np.bool_)
     kept = None if kind == "flat" or noted is None else _read_index(folder / noted[0])
     if kept is not None and noted is not None:
         index, inside = kept
         names = dict(zip(numbers.tolist(), ids, strict=True))
         live = np.isin(inside, numbers[changed <= noted[1]])
-        side = Side(space, Built(index, [names.get(n, "") for n in inside.tolist()], live))
+        side = IndexedSide(space, Built(index, [names.get(n, "") for n in inside.tolist()], live))
         since = ~np.isin(numbers, inside[live])
     if since.all():
         for part, _, vectors in truth.searched_vectors(space):
@@ -223,7 +223,7 @@ def _read_index(path: Path) -> tuple[Any, NDArray[np.int64]] | None:
     return (index, numbers) if index.ntotal == len(numbers) else None
 
 
-def wants_index(side: Side, kind: Kind) -> bool:
+def wants_index(side: IndexedSide, kind: Kind) -> bool:
     """Tell whether an index should be built over a side."""
     return kind != "flat" and len(side) >= _BUILT_FROM and side.share_built < _GOOD_ENOUGH
 

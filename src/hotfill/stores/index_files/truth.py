@@ -52,7 +52,7 @@ COMMIT;
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TruthRow:
     """An item as the truth has it. number: never used twice."""
 
     number: int
@@ -189,12 +189,12 @@ class Truth:
 
     # Reading
 
-    def rows(self, item_ids: Sequence[str]) -> dict[str, Row]:
+    def rows(self, item_ids: Sequence[str]) -> dict[str, TruthRow]:
         """Read items; those that are not there are absent."""
         columns = "item_id, number, version, space, origin, metadata"
         models = {number: model for model, number in self._spaces.items()}
         return {
-            item_id: Row(number, version, models[space], origin, json.loads(metadata))
+            item_id: TruthRow(number, version, models[space], origin, json.loads(metadata))
             for item_id, number, version, space, origin, metadata in self._each(columns, item_ids)
         }
 

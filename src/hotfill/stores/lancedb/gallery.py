@@ -36,7 +36,7 @@ from hotfill.stores.lancedb.row_builder import (
     written_rows,
 )
 from hotfill.stores.lancedb.snapshot import Walk, search_side
-from hotfill.stores.lancedb.table import Table
+from hotfill.stores.lancedb.table import LanceTable
 from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from hotfill.locks import FolderLock
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.lancedb.snapshot import Snapshot
+    from hotfill.stores.lancedb.snapshot import TableSnapshot
     from hotfill.types import ModelId, Vectors
 
 
@@ -70,7 +70,7 @@ class LanceDBGallery(Gallery):
         self._exact = exact
         self._lock = RLock()  # held by writes; searches and reads look at one version
         self._walk, self._walk_lock = Walk(), Lock()
-        self._table = Table(folder, table, exact=exact)
+        self._table = LanceTable(folder, table, exact=exact)
         self._clock = LastingClock(self._seen.layout.ceiling, self._table.raise_ceiling)
 
     @classmethod
@@ -281,7 +281,7 @@ class LanceDBGallery(Gallery):
             self._folder_lock.release()
 
     @property
-    def _seen(self) -> Snapshot:
+    def _seen(self) -> TableSnapshot:
         return self._table.seen
 
     # Inside the lock

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Where
-    from hotfill.stores.lancedb.layout import Layout
+    from hotfill.stores.lancedb.layout import LanceLayout
     from hotfill.types import Metric, ModelId, Vectors
 
 
@@ -28,7 +28,7 @@ _AT_ONCE = 2_000  # ids in one condition
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class TableSnapshot:
     """One version of the table, open: whoever reads sees this moment from beginning to end.
 
     indexed: columns of vectors with an index that compares as their space does, and how many of
@@ -36,7 +36,7 @@ class Snapshot:
     """
 
     table: Any
-    layout: Layout
+    layout: LanceLayout
     indexed: Mapping[str, int]
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -142,7 +142,7 @@ def vector_array(vectors: Vectors, type_: Any) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, type_.list_size).cast(type_)
 
 
-def metadata_of(layout: Layout, rows: Any) -> list[dict[str, Any]]:
+def metadata_of(layout: LanceLayout, rows: Any) -> list[dict[str, Any]]:
     """Return the metadata of rows that were read."""
     content: list[dict[str, Any]] = [{} for _ in range(len(rows))]
     for key, value, place in _values(layout, rows):
@@ -150,7 +150,7 @@ def metadata_of(layout: Layout, rows: Any) -> list[dict[str, Any]]:
     return content
 
 
-def _values(layout: Layout, rows: Any) -> Iterator[tuple[str, Any, int]]:
+def _values(layout: LanceLayout, rows: Any) -> Iterator[tuple[str, Any, int]]:
     for key, kinds in layout.metadata.items():
         for path in kinds.values():
             for place, value in enumerate(values_at(rows, path)):
@@ -180,7 +180,7 @@ _DISTANCE = "_distance"
 
 
 def search_side(
-    snapshot: Snapshot,
+    snapshot: TableSnapshot,
     space: ModelId,
     queries: Vectors,
     k: int,
@@ -246,7 +246,7 @@ class Walk:
         self._ids: list[str] = []
         self._more = False  # whether ids follow after the last one
 
-    def page(self, snapshot: Snapshot, space: ModelId, after: str | None, limit: int) -> Page:
+    def page(self, snapshot: TableSnapshot, space: ModelId, after: str | None, limit: int) -> Page:
         """List the next items, in the order of ids."""
         layout = snapshot.layout
         if after is not None and layout.ids_are_numbers and not is_number(after):
@@ -271,7 +271,7 @@ class Walk:
             cursor=None if ended else self._after,
         )
 
-    def _look(self, snapshot: Snapshot, space: ModelId, after: str | None, n: int) -> None:
+    def _look(self, snapshot: TableSnapshot, space: ModelId, after: str | None, n: int) -> None:
         ordering = need("lancedb.query", "lancedb").ColumnOrdering
         layout = snapshot.layout
         condition = layout.side(space)

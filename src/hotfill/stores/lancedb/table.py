@@ -22,7 +22,7 @@ from hotfill.stores.lancedb.layout import (
     prepare,
     vector_field,
 )
-from hotfill.stores.lancedb.snapshot import DISTANCES, Snapshot
+from hotfill.stores.lancedb.snapshot import DISTANCES, TableSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotfill.stores.base import Metadata
-    from hotfill.stores.lancedb.layout import Layout
+    from hotfill.stores.lancedb.layout import LanceLayout
     from hotfill.types import ModelId
 
 
@@ -45,7 +45,7 @@ _DELETED_AT_ONCE = 2_000  # ids in one statement
 _EMPTY_IS_FINE = "null"  # the client looks into columns called "vector", and minds empty ones
 
 
-class Table:
+class LanceTable:
     """The table. All but `seen` needs the gallery's lock.
 
     seen: the newest version, for readers. It is replaced after each commit, never changed.
@@ -160,13 +160,13 @@ class Table:
     def _look(self) -> None:
         self.seen = self._newest(indexed=self.seen.indexed)
 
-    def _newest(self, *, indexed: Mapping[str, int] | None) -> Snapshot:
+    def _newest(self, *, indexed: Mapping[str, int] | None) -> TableSnapshot:
         """Open the table as it is now. indexed: the columns with an index, if that is known."""
         table = open_table(self._database, self._folder, self._name)
         layout = layout_of(table.schema, self._name)
         if indexed is None:
             indexed = indexed_columns(table, layout)
-        return Snapshot(table, layout, indexed)
+        return TableSnapshot(table, layout, indexed)
 
     def _check_prepared(self) -> None:
         if not self.seen.layout.prepared:
@@ -217,7 +217,7 @@ def build_indexes(table: Any, *, exact: bool) -> None:
                 table.create_index(column, config=kind)
 
 
-def indexed_columns(table: Any, layout: Layout) -> dict[str, int]:
+def indexed_columns(table: Any, layout: LanceLayout) -> dict[str, int]:
     """Return the columns of vectors with an index that compares as their space does.
 
     With each goes how many parts of it a search should look into. An adopted table may have an

@@ -16,7 +16,7 @@ from hotfill.stores.milvus.claim import Claim
 from hotfill.stores.milvus.items import Items
 from hotfill.stores.milvus.rows import where_expression
 from hotfill.stores.milvus.server import MOST_HITS, Server, look
-from hotfill.stores.milvus.stamp import Stamp
+from hotfill.stores.milvus.stamp import MilvusStamp
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Found, ItemState, Metadata, Page, Where
-    from hotfill.stores.milvus.stamp import Space
+    from hotfill.stores.milvus.stamp import SpaceFields
     from hotfill.types import ModelId, Vectors
 
 
@@ -49,7 +49,7 @@ class MilvusGallery(Gallery):
         """Use `create`, `adopt` or `open`."""
         self._server, self._claim, self._name = server, claim, name
         self._exact, self._fresh = exact, fresh
-        self._items = Items(server, claim, Stamp.from_json(claim.stamp, name))
+        self._items = Items(server, claim, MilvusStamp.from_json(claim.stamp, name))
         self._clock = VersionClock()
 
     @classmethod
@@ -158,7 +158,7 @@ class MilvusGallery(Gallery):
             raise
         return self
 
-    def _adopted(self, space: Space) -> None:
+    def _adopted(self, space: SpaceFields) -> None:
         stamp = self._stamp.with_adopted(space, self._name)
         if stamp != self._stamp:
             self._restamp(stamp)
@@ -353,7 +353,9 @@ class MilvusGallery(Gallery):
         with self._items.reading(None):
             return items.remarks(self._server, self._stamp)
 
-    def _search_side(self, space: Space, queries: Vectors, k: int, where: Where | None) -> Hits:
+    def _search_side(
+        self, space: SpaceFields, queries: Vectors, k: int, where: Where | None
+    ) -> Hits:
         condition = ""
         if where:
             condition = where_expression(where, adopted=space.adopted, lite=self._server.lite)
@@ -365,13 +367,13 @@ class MilvusGallery(Gallery):
 
     # Inside the lock
 
-    def _restamp(self, stamp: Stamp) -> None:
+    def _restamp(self, stamp: MilvusStamp) -> None:
         self._items.settle()
         self._claim.stamp = stamp.to_json()
         self._items.stamp = stamp
 
     @property
-    def _stamp(self) -> Stamp:
+    def _stamp(self) -> MilvusStamp:
         return self._items.stamp
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from hotfill.errors import InputError
 from hotfill.stores.base import Found, ItemState, Page
-from hotfill.stores.milvus.rows import Row, metadata_of, quoted, with_metadata
+from hotfill.stores.milvus.rows import MilvusRow, metadata_of, quoted, with_metadata
 from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS
 from hotfill.vectors import as_stored
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Metadata
     from hotfill.stores.milvus.claim import Claim
     from hotfill.stores.milvus.server import Server
-    from hotfill.stores.milvus.stamp import Space, Stamp
+    from hotfill.stores.milvus.stamp import MilvusStamp, SpaceFields
     from hotfill.types import ModelId, Vectors
 
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
@@ -47,7 +47,7 @@ class Items:
     searches: those on their way. torn: whether a write failed, and may have been done in part.
     """
 
-    def __init__(self, server: Server, claim: Claim, stamp: Stamp) -> None:
+    def __init__(self, server: Server, claim: Claim, stamp: MilvusStamp) -> None:
         self.stamp = stamp
         self.lock = RLock()
         self.searches = Searches()
@@ -82,9 +82,9 @@ class Items:
 
     def find(
         self, item_ids: Sequence[str], *, vectors: bool = False
-    ) -> dict[str, tuple[Space, Row]]:
+    ) -> dict[str, tuple[SpaceFields, MilvusRow]]:
         """Find items: the side each is on, and its row."""
-        found: dict[str, tuple[Space, Row]] = {}
+        found: dict[str, tuple[SpaceFields, MilvusRow]] = {}
         missing = [item_id for item_id in item_ids if len(item_id.encode()) <= ID_BYTES]
         for space in reversed(self.stamp.spaces):
             possible = [i for i in missing if not space.number_ids or is_number(i)]
@@ -95,7 +95,10 @@ class Items:
         return found
 
     def put(
-        self, target: Space, rows: Sequence[Row], before: Mapping[str, tuple[Space, Row]]
+        self,
+        target: SpaceFields,
+        rows: Sequence[MilvusRow],
+        before: Mapping[str, tuple[SpaceFields, MilvusRow]],
     ) -> None:
         """Write rows to a side; those on other sides, as `find` gave them, are to be removed."""
         if not rows:
@@ -109,7 +112,7 @@ class Items:
             if side != target:
                 self._pending.leaves(side, [row.item_id])
 
-    def remove(self, space: Space, item_ids: Sequence[str]) -> None:
+    def remove(self, space: SpaceFields, item_ids: Sequence[str]) -> None:
         """Remove rows from a side."""
         self._note(space, item_ids)
         self._server.remove(space, item_ids)
@@ -119,7 +122,7 @@ class Items:
         if len(self._pending):
             self._pending.settle()
 
-    def _note(self, space: Space, item_ids: Iterable[str]) -> None:
+    def _note(self, space: SpaceFields, item_ids: Iterable[str]) -> None:
         if not len(self._pending):
             self._pending_since = time.monotonic()
         self._pending.wrote(space, item_ids)
@@ -148,8 +151,8 @@ class Pending:
 
     def __init__(self, server: Server, searches: Searches) -> None:
         self._server, self._searches = server, searches
-        self._written: set[Space] = set()
-        self._leaving: dict[Space, dict[str, None]] = {}
+        self._written: set[SpaceFields] = set()
+        self._leaving: dict[SpaceFields, dict[str, None]] = {}
         self._items: set[str] = set()
 
     def __len__(self) -> int:
@@ -159,12 +162,12 @@ class Pending:
         """Tell whether any of these items is not settled."""
         return bool(self._items) and not self._items.isdisjoint(item_ids)
 
-    def wrote(self, space: Space, item_ids: Iterable[str]) -> None:
+    def wrote(self, space: SpaceFields, item_ids: Iterable[str]) -> None:
         """Note rows that were written or removed."""
         self._written.add(space)
         self._items.update(item_ids)
 
-    def leaves(self, space: Space, item_ids: Iterable[str]) -> None:
+    def leaves(self, space: SpaceFields, item_ids: Iterable[str]) -> None:
         """Note rows that are to be removed, because their items are on another side now."""
         self._leaving.setdefault(space, {}).update(dict.fromkeys(item_ids))
 
@@ -212,7 +215,7 @@ class Searches:
             self._changed.wait_for(lambda: all(number > last for number in self._running))
 
 
-def one_side_each(server: Server, stamp: Stamp, last_beat: float) -> int:
+def one_side_each(server: Server, stamp: MilvusStamp, last_beat: float) -> int:
     """Remove the earlier row of items that have two. Returns how many had.
 
     An acknowledged move wrote the row on the new side, so that it is the later one; nothing that
@@ -247,7 +250,7 @@ def one_side_each(server: Server, stamp: Stamp, last_beat: float) -> int:
 
 
 def states(
-    item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]]
+    item_ids: Sequence[str], there: Mapping[str, tuple[SpaceFields, MilvusRow]]
 ) -> list[ItemState | None]:
     """Tell the state of items, from their sides and rows."""
     return [
@@ -264,7 +267,9 @@ def states(
     ]
 
 
-def vectors(item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]], where: Space) -> Found:
+def vectors(
+    item_ids: Sequence[str], there: Mapping[str, tuple[SpaceFields, MilvusRow]], where: SpaceFields
+) -> Found:
     """Read vectors of one space, searched or kept: both are in the item's row."""
     found = {}
     for item_id, (side, row) in there.items():
@@ -288,7 +293,7 @@ def vectors(item_ids: Sequence[str], there: Mapping[str, tuple[Space, Row]], whe
     )
 
 
-def page(server: Server, where: Space, after: str | None, limit: int) -> Page:
+def page(server: Server, where: SpaceFields, after: str | None, limit: int) -> Page:
     """List the next items of a side, in the order of their keys."""
     rows = server.page(where, after, limit)
     full = len(rows) == min(limit, MOST_HITS)
@@ -300,7 +305,7 @@ def page(server: Server, where: Space, after: str | None, limit: int) -> Page:
     )
 
 
-def count(server: Server, where: Space, origin: str | None) -> int:
+def count(server: Server, where: SpaceFields, origin: str | None) -> int:
     """Count the items of a side, or those whose vectors a model or a transform made."""
     if origin is None:
         return server.count(where, "")
@@ -311,7 +316,7 @@ def count(server: Server, where: Space, origin: str | None) -> int:
     return server.count(where, f"{field} == {quoted(origin)}")
 
 
-def remarks(server: Server, stamp: Stamp) -> list[str]:
+def remarks(server: Server, stamp: MilvusStamp) -> list[str]:
     """Look at some vectors of an adopted collection: zeros, and lengths that nobody promised."""
     said = []
     for space in stamp.spaces[:1]:
@@ -335,7 +340,7 @@ def remarks(server: Server, stamp: Stamp) -> list[str]:
 # Rows to be written -------------------------------------------------------------------------------
 
 
-def check_possible(item_ids: Sequence[str], stamp: Stamp) -> None:
+def check_possible(item_ids: Sequence[str], stamp: MilvusStamp) -> None:
     """Raise InputError for ids that the gallery's collections cannot have as keys."""
     for item_id in item_ids:
         if len(item_id.encode()) > ID_BYTES:
@@ -346,7 +351,7 @@ def check_possible(item_ids: Sequence[str], stamp: Stamp) -> None:
             )
 
 
-def check_cursor(after: str | None, stamp: Stamp) -> None:
+def check_cursor(after: str | None, stamp: MilvusStamp) -> None:
     """Raise InputError unless a page can begin after an id."""
     if after is not None and stamp.spaces[0].number_ids and not is_number(after):
         raise InputError(f"after: the cursor of an earlier page, a whole number; got {after!r}")
@@ -360,9 +365,9 @@ def written(
     versions: NDArray[np.int64],
     *,
     space: ModelId,
-    stamp: Stamp,
-    before: Mapping[str, tuple[Space, Row]],
-) -> list[Row]:
+    stamp: MilvusStamp,
+    before: Mapping[str, tuple[SpaceFields, MilvusRow]],
+) -> list[MilvusRow]:
     """Make the rows of items with new content. Without metadata that of the rows before stays."""
     numbered = {str(stamp.space(model).number): vectors for model, vectors in kept.items()}
     made = []
@@ -372,16 +377,18 @@ def written(
             content = with_metadata(content, metadata[i])
         version = int(versions[i])
         others = {number: vectors[i].tobytes() for number, vectors in numbered.items()}
-        made.append(Row(item_id, version, space.fingerprint, version, content, others, rows[i]))
+        made.append(
+            MilvusRow(item_id, version, space.fingerprint, version, content, others, rows[i])
+        )
     return made
 
 
 def described(
     item_ids: Sequence[str],
     metadata: Sequence[Metadata],
-    space: Space,
-    there: Mapping[str, tuple[Space, Row]],
-) -> list[Row]:
+    space: SpaceFields,
+    there: Mapping[str, tuple[SpaceFields, MilvusRow]],
+) -> list[MilvusRow]:
     """Make the rows of the items on one side with other metadata."""
     return [
         replace(there[item_id][1], content=with_metadata(there[item_id][1].content, given))
@@ -395,11 +402,11 @@ def moved(
     rows: Vectors,
     versions: NDArray[np.int64],
     *,
-    target: Space,
+    target: SpaceFields,
     origin: str,
     now: int,
-    before: Mapping[str, tuple[Space, Row]],
-) -> list[Row]:
+    before: Mapping[str, tuple[SpaceFields, MilvusRow]],
+) -> list[MilvusRow]:
     """Make the rows of those items that may move to a side; the vectors before are kept in them.
 
     now: nanoseconds; a row counts from then on, and in any case later than the one before it.
@@ -423,7 +430,7 @@ def moved(
 
 
 def _as_it_was(
-    vector: NDArray[np.float32], earlier: bytes | None, target: Space
+    vector: NDArray[np.float32], earlier: bytes | None, target: SpaceFields
 ) -> NDArray[np.float32]:
     """Return the vector that an adopted collection had, of any length, where it is the same one."""
     if earlier is None or not target.adopted:

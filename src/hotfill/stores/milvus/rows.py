@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Scalar, Where
-    from hotfill.stores.milvus.stamp import Space
+    from hotfill.stores.milvus.stamp import SpaceFields
 
 
 _OWN = "hotfill_"
@@ -35,7 +35,7 @@ are dynamic fields with `hotfill_` before their names, and the metadata are the 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MilvusRow:
     """An item on a side.
 
     since: nanoseconds; when it came there. Where a crash left an item on two sides, the later
@@ -53,7 +53,7 @@ class Row:
     vector: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
 
 
-def to_stored(row: Row, space: Space) -> dict[str, Any]:
+def to_stored(row: MilvusRow, space: SpaceFields) -> dict[str, Any]:
     """Return what is written to the collection of a space."""
     assert row.vector is not None
     own = {
@@ -69,7 +69,7 @@ def to_stored(row: Row, space: Space) -> dict[str, Any]:
     return {**head, **own, "metadata": _with_texts(row.content)}
 
 
-def from_stored(stored: Mapping[str, Any], space: Space) -> Row:
+def from_stored(stored: Mapping[str, Any], space: SpaceFields) -> MilvusRow:
     """Read what stands in the collection of a space. A row that says nothing has version 0."""
     before = _OWN if space.adopted else ""
     content = (
@@ -82,7 +82,7 @@ def from_stored(stored: Mapping[str, Any], space: Space) -> Row:
         else _with_booleans(stored.get("metadata") or {})
     )
     kept = stored.get(f"{before}kept") or {}
-    return Row(
+    return MilvusRow(
         item_id=str(stored[space.key]),
         version=int(stored.get(f"{before}version") or 0),
         origin=stored.get(f"{before}origin") or space.model.fingerprint,

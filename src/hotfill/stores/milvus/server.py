@@ -20,13 +20,13 @@ from pymilvus.exceptions import MilvusException
 from hotfill.errors import HotfillError, StoreBusyError, StoreError, StoreFullError
 from hotfill.stores.failures import told
 from hotfill.stores.milvus.rows import FIELDS, among, from_stored, quoted, to_stored
-from hotfill.stores.milvus.stamp import Space
+from hotfill.stores.milvus.stamp import SpaceFields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hotfill.stores.failures import Sayings
-    from hotfill.stores.milvus.rows import Row
+    from hotfill.stores.milvus.rows import MilvusRow
     from hotfill.types import ModelId, Vectors
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class Server:
         except MissingCollectionError:
             return None
 
-    def create(self, space: Space, *, exact: bool) -> None:
+    def create(self, space: SpaceFields, *, exact: bool) -> None:
         """Make the collection of a space, empty, and load it. Replaces one that a crash left."""
         self.drop(space)
 
@@ -138,7 +138,7 @@ class Server:
         self.call("create a collection", make)
         self.load(space)
 
-    def load(self, space: Space) -> None:
+    def load(self, space: SpaceFields) -> None:
         """Let a collection be searched. Idempotent."""
         name = space.collection
         try:
@@ -154,27 +154,27 @@ class Server:
         except MissingCollectionError as error:
             raise StoreError(f"the collection {name!r} of the gallery is gone") from error
 
-    def drop(self, space: Space) -> None:
+    def drop(self, space: SpaceFields) -> None:
         """Remove the collection of a space. Idempotent."""
         if space.collection in self.names():
             self.call("drop a collection", lambda c: c.drop_collection(space.collection))
 
     # Rows
 
-    def write(self, space: Space, rows: Sequence[Row]) -> None:
+    def write(self, space: SpaceFields, rows: Sequence[MilvusRow]) -> None:
         """Write whole rows; durable when it returns, and soon to be seen."""
         for start in range(0, len(rows), _AT_ONCE):
             stored = [to_stored(row, space) for row in rows[start : start + _AT_ONCE]]
             self._data("write rows", space, partial(_upsert, space.collection, stored))
 
-    def remove(self, space: Space, item_ids: Sequence[str]) -> None:
+    def remove(self, space: SpaceFields, item_ids: Sequence[str]) -> None:
         """Remove rows; durable when it returns, and soon to be seen."""
         for condition in self._conditions(space, item_ids):
             self._data("remove rows", space, partial(_delete, space.collection, condition))
 
     def read(
-        self, space: Space, item_ids: Sequence[str], *, vectors: bool = False
-    ) -> dict[str, Row]:
+        self, space: SpaceFields, item_ids: Sequence[str], *, vectors: bool = False
+    ) -> dict[str, MilvusRow]:
         """Read the rows of items on a side; those that are not there are left out."""
         fields = self._fields(space, vectors)
         found = {}
@@ -185,7 +185,9 @@ class Server:
                 found[row.item_id] = row
         return found
 
-    def page(self, space: Space, after: str | None, limit: int, condition: str = "") -> list[Row]:
+    def page(
+        self, space: SpaceFields, after: str | None, limit: int, condition: str = ""
+    ) -> list[MilvusRow]:
         """Read rows of a side in the order of their keys."""
         parts = [condition] if condition else []
         if after is not None:
@@ -207,7 +209,7 @@ class Server:
         rows = [from_stored(one, space) for one in stored]
         return sorted(rows, key=lambda r: int(r.item_id)) if space.number_ids else rows
 
-    def count(self, space: Space, condition: str) -> int:
+    def count(self, space: SpaceFields, condition: str) -> int:
         """Count rows of a side."""
         ((n,),) = [
             list(dict(row).values())
@@ -220,7 +222,7 @@ class Server:
         return int(n)
 
     def search(
-        self, space: Space, queries: Vectors, k: int, condition: str
+        self, space: SpaceFields, queries: Vectors, k: int, condition: str
     ) -> list[list[tuple[str, float]]]:
         """Search a side: items and the server's distances, best first."""
         answers = self._data(
@@ -241,7 +243,7 @@ class Server:
             for hits in answers
         ]
 
-    def wait(self, space: Space) -> None:
+    def wait(self, space: SpaceFields) -> None:
         """Wait until every later read sees all that was written to a side until now."""
         if not self.lite:
             nobody = f"{space.key} == {0 if space.number_ids else quoted('')}"
@@ -254,7 +256,7 @@ class Server:
                 ),
             )  # fmt: skip
 
-    def flush(self, space: Space) -> None:
+    def flush(self, space: SpaceFields) -> None:
         """Let the server seal what it holds in memory, and index it."""
         self._data("flush", space, lambda c: c.flush(space.collection))
 
@@ -280,18 +282,18 @@ class Server:
         with translated(doing):
             return call(self._client)
 
-    def _data(self, doing: str, space: Space, call: Callable[[MilvusClient], T]) -> T:
+    def _data(self, doing: str, space: SpaceFields, call: Callable[[MilvusClient], T]) -> T:
         try:
             return self.call(f"{doing} (collection {space.collection!r})", call)
         except MissingCollectionError as error:
             raise StoreError(f"could not {doing}: {error}") from error
 
-    def _fields(self, space: Space, vectors: bool) -> list[str]:
+    def _fields(self, space: SpaceFields, vectors: bool) -> list[str]:
         if space.adopted:
             return ["*"]
         return [space.key, *FIELDS, *([space.vector] if vectors else [])]
 
-    def _conditions(self, space: Space, item_ids: Sequence[str]) -> Iterator[str]:
+    def _conditions(self, space: SpaceFields, item_ids: Sequence[str]) -> Iterator[str]:
         for start in range(0, len(item_ids), _AT_ONCE):
             part = item_ids[start : start + _AT_ONCE]
             yield among(space.key, [int(i) for i in part] if space.number_ids else part)
@@ -311,7 +313,7 @@ def _query(
     return list(client.query(collection, filter=condition, output_fields=fields))
 
 
-def look(server: Server, collection: str, model: ModelId, vector: str) -> Space:
+def look(server: Server, collection: str, model: ModelId, vector: str) -> SpaceFields:
     """Return the space that a collection is. Raises StoreError naming what does not fit."""
     description = server.describe(collection)
     if description is None:
@@ -345,7 +347,7 @@ def look(server: Server, collection: str, model: ModelId, vector: str) -> Space:
             f"collection {collection!r}: {vector!r} holds vectors with {dimension} numbers, those "
             f"of {model} have {model.dimension}"
         )
-    return Space(
+    return SpaceFields(
         model,
         1,
         collection,

@@ -13,7 +13,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SpaceFields:
     """The vectors of one model, in a collection of their own.
 
     number: of the space in its gallery; never used twice. Names its kept old vectors.
@@ -34,10 +34,10 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class MilvusStamp:
     """The spaces of a gallery, oldest first; next_number: of the space that comes next."""
 
-    spaces: tuple[Space, ...]
+    spaces: tuple[SpaceFields, ...]
     next_number: int
 
     @property
@@ -45,30 +45,30 @@ class Stamp:
         """The spaces' models, oldest first."""
         return tuple(space.model for space in self.spaces)
 
-    def space(self, model: ModelId) -> Space:
+    def space(self, model: ModelId) -> SpaceFields:
         """Find the space of a model that is known to be there."""
         return next(space for space in self.spaces if space.model == model)
 
-    def with_space(self, model: ModelId, gallery: str) -> Stamp:
+    def with_space(self, model: ModelId, gallery: str) -> MilvusStamp:
         """Return the stamp with one more space, in a collection of our own."""
-        fresh = Space(
+        fresh = SpaceFields(
             model,
             self.next_number,
             f"{gallery}_{self.next_number}_{model.fingerprint}",
             metric="L2" if model.metric == "l2" else "IP",  # cosine ones have unit length
         )
-        return Stamp((*self.spaces, fresh), self.next_number + 1)
+        return MilvusStamp((*self.spaces, fresh), self.next_number + 1)
 
-    def with_adopted(self, space: Space, gallery: str) -> Stamp:
+    def with_adopted(self, space: SpaceFields, gallery: str) -> MilvusStamp:
         """Return the stamp of an adopted collection. Raises StoreError if there was another."""
         if not self.spaces:
-            return Stamp((space,), 2)
+            return MilvusStamp((space,), 2)
         if space.model not in self.models:
             held = ", ".join(map(str, self.models))
             raise StoreError(f"{gallery} is stamped already: it holds {held}; open it")
         return self
 
-    def without_space(self, model: ModelId) -> Stamp:
+    def without_space(self, model: ModelId) -> MilvusStamp:
         """Return the stamp with one space less."""
         return replace(self, spaces=tuple(s for s in self.spaces if s.model != model))
 
@@ -78,7 +78,7 @@ class Stamp:
         return json.dumps({"format": _FORMAT, "spaces": spaces, "next_number": self.next_number})
 
     @classmethod
-    def from_json(cls, text: str | None, gallery: str) -> Stamp:
+    def from_json(cls, text: str | None, gallery: str) -> MilvusStamp:
         """Read; None of a new gallery. Raises StoreError when this hotfill cannot understand it."""
         if text is None:
             return cls((), 1)
@@ -90,7 +90,7 @@ class Stamp:
                     f"hotfill reads {_FORMAT}: use the version that wrote it"
                 )
             spaces = [
-                Space(**{**space, "model": ModelId.from_dict(space["model"])})
+                SpaceFields(**{**space, "model": ModelId.from_dict(space["model"])})
                 for space in values["spaces"]
             ]
             return cls(tuple(spaces), values["next_number"])

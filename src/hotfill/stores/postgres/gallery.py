@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.postgres.stamp import Space, Stamp
+    from hotfill.stores.postgres.stamp import PostgresStamp, SpaceColumns
     from hotfill.stores.postgres.statements import Statement
     from hotfill.stores.postgres.values import Binary
     from hotfill.types import ModelId, Vectors
@@ -183,7 +183,7 @@ class PostgresGallery(Gallery):
         documents = None if metadata is None else documents_of(metadata, self._table.stamp)
         order = in_order(item_ids)
 
-        def write(stamp: Stamp) -> Statement:
+        def write(stamp: PostgresStamp) -> Statement:
             return statements.upsert(
                 stamp,
                 stamp.space(space),
@@ -233,7 +233,7 @@ class PostgresGallery(Gallery):
         """Let items be searched in `space`, all of them in one transaction."""
         order = self._fitting(item_ids)
 
-        def write(stamp: Stamp) -> Statement:
+        def write(stamp: PostgresStamp) -> Statement:
             return statements.move(
                 stamp,
                 stamp.space(space),
@@ -256,7 +256,7 @@ class PostgresGallery(Gallery):
         """Search all sides in one statement."""
         n = len(next(iter(queries.values())))
 
-        def ask(stamp: Stamp) -> Statement:
+        def ask(stamp: PostgresStamp) -> Statement:
             asked = {
                 stamp.space(model): (n, self._array(rows, stamp.space(model)))
                 for model, rows in queries.items()
@@ -283,7 +283,7 @@ class PostgresGallery(Gallery):
         """Read searched or kept vectors. Of a cosine space, those of zeros are left out."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
 
-        def ask(stamp: Stamp) -> Statement:
+        def ask(stamp: PostgresStamp) -> Statement:
             return statements.vectors(stamp, stamp.space(space), wanted)
 
         stamp, rows = self._table.ask("read vectors", (space,), ask)
@@ -310,7 +310,7 @@ class PostgresGallery(Gallery):
                 f"got {after!r}"
             )
 
-        def ask(stamp: Stamp) -> Statement:
+        def ask(stamp: PostgresStamp) -> Statement:
             return statements.scan(stamp, stamp.space(space), after, limit)
 
         _, rows = self._table.ask("list items", (space,), ask)
@@ -324,7 +324,7 @@ class PostgresGallery(Gallery):
     def _count(self, space: ModelId, origin: str | None) -> int:
         """Count the items searched in `space`: add up a few rows that the database keeps."""
 
-        def ask(stamp: Stamp) -> Statement:
+        def ask(stamp: PostgresStamp) -> Statement:
             return statements.count(stamp, stamp.space(space), origin)
 
         _, ((n,),) = self._table.ask("count items", (space,), ask)
@@ -384,7 +384,7 @@ class PostgresGallery(Gallery):
                 "new rows with your own statements, hotfill sees them; nothing was written"
             )
 
-    def _array(self, rows: Vectors, space: Space) -> Binary:
+    def _array(self, rows: Vectors, space: SpaceColumns) -> Binary:
         return vector_array(rows, space.kind, self._types[space.kind])
 
     def _fitting(self, item_ids: Sequence[str]) -> NDArray[np.intp]:

@@ -17,7 +17,14 @@ from hotfill.errors import StoreError
 from hotfill.stores.postgres import schema as ddl
 from hotfill.stores.postgres import statements
 from hotfill.stores.postgres.connections import ours, translated
-from hotfill.stores.postgres.stamp import MOST_INDEXED, ORIGIN, SPACE, VERSION, Space, Stamp
+from hotfill.stores.postgres.stamp import (
+    MOST_INDEXED,
+    ORIGIN,
+    SPACE,
+    VERSION,
+    PostgresStamp,
+    SpaceColumns,
+)
 from hotfill.stores.postgres.values import ID_TYPES
 from hotfill.types import ModelId
 
@@ -59,7 +66,7 @@ def look(
     schema: str,
     table: str,
     half: bool,
-) -> Stamp:
+) -> PostgresStamp:
     """Return the stamp that fits a table. Raises StoreError naming what does not fit."""
     quoted = sql.Identifier(schema, table).as_string()
     id_column, vector_column, metadata_column = named.item_id, named.vector, named.metadata
@@ -102,13 +109,13 @@ def look(
             f"{quoted}: metadata needs a column of type jsonb; {metadata_column!r} is "
             f"{columns[metadata_column][0]}"
         )
-    return Stamp(
+    return PostgresStamp(
         schema=schema,
         table=table,
         id_column=id_column,
         id_type=id_type,
         metadata_column=metadata_column,
-        spaces=(Space(model, 1, vector_column, cast("Kind", kind)),),
+        spaces=(SpaceColumns(model, 1, vector_column, cast("Kind", kind)),),
         next_number=2,
         prepared=False,
         counted=False,
@@ -124,9 +131,9 @@ _ANY_MODEL = ModelId("hotfill-rehearsal", "1", 4)
 
 def rehearse(
     connections: Connections,
-    stamp: Stamp,
+    stamp: PostgresStamp,
     model: ModelId | None,
-    array: Callable[[Vectors, Space], Binary],
+    array: Callable[[Vectors, SpaceColumns], Binary],
 ) -> list[str]:
     """Do what an upgrade will do to a table, roll it back, and return what failed.
 
@@ -146,7 +153,7 @@ def rehearse(
     return rehearsal.problems
 
 
-def rehearse_drop(connections: Connections, stamp: Stamp, model: ModelId) -> list[str]:
+def rehearse_drop(connections: Connections, stamp: PostgresStamp, model: ModelId) -> list[str]:
     """Drop the column of a model, roll it back, and return what failed."""
     try:
         with (
@@ -166,7 +173,9 @@ def rehearse_drop(connections: Connections, stamp: Stamp, model: ModelId) -> lis
 class _Rehearsal:
     """One run through an upgrade, inside a transaction. problems: what failed."""
 
-    def __init__(self, stamp: Stamp, array: Callable[[Vectors, Space], Binary]) -> None:
+    def __init__(
+        self, stamp: PostgresStamp, array: Callable[[Vectors, SpaceColumns], Binary]
+    ) -> None:
         self.problems: list[str] = []
         self._stamp, self._array = stamp, array
 
@@ -240,7 +249,7 @@ class _Rehearsal:
     def _add_space(self, connection: Connection, model: ModelId) -> None:
         self._stamp = ddl.add_space(connection, self._stamp, model)
 
-    def _move(self, connection: Connection, side: Space, item_id: str) -> None:
+    def _move(self, connection: Connection, side: SpaceColumns, item_id: str) -> None:
         ((_, version, *_),) = self._run(connection, statements.get(self._stamp, [item_id]))
         self._run(
             connection,
@@ -260,7 +269,7 @@ class _Rehearsal:
             raise StoreError("no row was touched: a trigger, a rule or a policy prevents it")
         return rows
 
-    def _vector(self, space: Space) -> Binary:
+    def _vector(self, space: SpaceColumns) -> Binary:
         return self._array(np.ones((1, space.model.dimension), dtype=np.float32), space)
 
 
@@ -290,7 +299,7 @@ AND tgattr = ''::int2vector ORDER BY 1
 _SAMPLED = 1000  # rows whose lengths are compared with what the model promises
 
 
-def remarks(connections: Connections, stamp: Stamp, model: ModelId | None) -> list[str]:
+def remarks(connections: Connections, stamp: PostgresStamp, model: ModelId | None) -> list[str]:
     """Return what an operator should know of a table. Scans it once.
 
     model: of the vectors to come; None where that is not known.
@@ -317,7 +326,7 @@ def remarks(connections: Connections, stamp: Stamp, model: ModelId | None) -> li
     return said
 
 
-def _vectors_without_use(connection: Connection, stamp: Stamp) -> list[str]:
+def _vectors_without_use(connection: Connection, stamp: PostgresStamp) -> list[str]:
     """Count rows without a vector, zeros, and lengths that the model does not promise."""
     if not stamp.spaces or (stamp.prepared and len(stamp.spaces) > 1):
         return []  # during an upgrade each row has vectors of its own side only
@@ -359,7 +368,7 @@ def _vectors_without_use(connection: Connection, stamp: Stamp) -> list[str]:
     return said
 
 
-def _dependents(connection: Connection, stamp: Stamp) -> list[str]:
+def _dependents(connection: Connection, stamp: PostgresStamp) -> list[str]:
     """Name what keeps a column of vectors from being dropped."""
     said = []
     for space in stamp.spaces:
@@ -373,7 +382,7 @@ def _dependents(connection: Connection, stamp: Stamp) -> list[str]:
     return said
 
 
-def _rows_not_made_up(connection: Connection, stamp: Stamp) -> list[str]:
+def _rows_not_made_up(connection: Connection, stamp: PostgresStamp) -> list[str]:
     """Name what a new row needs and hotfill does not know."""
     table = f"{stamp.schema}.{stamp.table}"
     known = [stamp.id_column, VERSION, SPACE, ORIGIN, *(space.column for space in stamp.spaces)]
@@ -393,7 +402,7 @@ def _rows_not_made_up(connection: Connection, stamp: Stamp) -> list[str]:
     ]
 
 
-def _what_runs_too(connection: Connection, stamp: Stamp) -> list[str]:
+def _what_runs_too(connection: Connection, stamp: PostgresStamp) -> list[str]:
     """Name triggers that each move fires, and what a partitioned table has to do without."""
     table = stamp.items.as_string()
     said = []
@@ -412,7 +421,7 @@ def _what_runs_too(connection: Connection, stamp: Stamp) -> list[str]:
     return said
 
 
-def _without_index(connection: Connection, stamp: Stamp, model: ModelId) -> list[str]:
+def _without_index(connection: Connection, stamp: PostgresStamp, model: ModelId) -> list[str]:
     """Say what a search costs where vectors have too many dimensions for an index."""
     if model.dimension <= MOST_INDEXED:
         return []

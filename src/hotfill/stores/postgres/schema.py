@@ -23,7 +23,7 @@ from hotfill.stores.postgres.stamp import (
     ORIGIN,
     SPACE,
     VERSION,
-    Stamp,
+    PostgresStamp,
     check_prepared,
     counts,
     galleries,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hotfill.stores.postgres.connections import Connection, Connections
-    from hotfill.stores.postgres.stamp import Space
+    from hotfill.stores.postgres.stamp import SpaceColumns
     from hotfill.types import ModelId
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def alone(connections: Connections, doing: str, schema: str, work: Callable[[Con
     raise StoreError("the table is in use by others")  # not reached: the last try raises
 
 
-def read_stamp(connection: Connection, schema: str, table: str) -> Stamp | None:
+def read_stamp(connection: Connection, schema: str, table: str) -> PostgresStamp | None:
     """Read the stamp of a gallery; None where there is none."""
     there = connection.execute(
         "SELECT to_regclass(%s) IS NOT NULL", (galleries(schema).as_string(),)
@@ -104,7 +104,7 @@ def read_stamp(connection: Connection, schema: str, table: str) -> Stamp | None:
     revision, values, extension, given_out = row
     if extension is None:
         raise StoreError("the extension vector is no longer in this database: create it again")
-    stamp = Stamp.from_dict(schema, table, revision, values)
+    stamp = PostgresStamp.from_dict(schema, table, revision, values)
     return replace(stamp, extension=extension, ids_given_out=given_out)
 
 
@@ -139,7 +139,7 @@ def make_bookkeeping(connection: Connection, schema: str) -> str:
     return str(extension)
 
 
-def write_stamp(connection: Connection, stamp: Stamp) -> Stamp:
+def write_stamp(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
     """Write the stamp, with a new revision."""
     row = connection.execute(
         sql.SQL(
@@ -156,7 +156,7 @@ def write_stamp(connection: Connection, stamp: Stamp) -> Stamp:
     return replace(stamp, revision=_only(row))
 
 
-def create(connection: Connection, empty: Stamp, model: ModelId) -> Stamp:
+def create(connection: Connection, empty: PostgresStamp, model: ModelId) -> PostgresStamp:
     """Make an empty table, with ids in the order of their bytes, and stamp it."""
     extension = make_bookkeeping(connection, empty.schema)
     stamp = replace(empty, extension=extension).with_space(model)
@@ -174,7 +174,7 @@ def create(connection: Connection, empty: Stamp, model: ModelId) -> Stamp:
     return write_stamp(connection, _prepare(connection, stamp))
 
 
-def _prepare(connection: Connection, stamp: Stamp) -> Stamp:
+def _prepare(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
     """Add hotfill's columns and triggers. What is there already is searched in the first space."""
     connection.execute(
         sql.SQL(
@@ -190,7 +190,7 @@ def _prepare(connection: Connection, stamp: Stamp) -> Stamp:
     return prepared
 
 
-def _first_of(stamp: Stamp, space: Space) -> dict[str, sql.Composable]:
+def _first_of(stamp: PostgresStamp, space: SpaceColumns) -> dict[str, sql.Composable]:
     return {
         "items": stamp.items,
         "space": sql.Identifier(SPACE),
@@ -200,7 +200,7 @@ def _first_of(stamp: Stamp, space: Space) -> dict[str, sql.Composable]:
     }
 
 
-def _with_nullable_columns(connection: Connection, stamp: Stamp) -> Stamp:
+def _with_nullable_columns(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
     """Let vectors be NULL where they may not, and note which."""
     spaces = []
     for space in stamp.spaces:
@@ -214,7 +214,7 @@ def _with_nullable_columns(connection: Connection, stamp: Stamp) -> Stamp:
     return replace(stamp, spaces=tuple(spaces))
 
 
-def _with_not_null_columns(connection: Connection, stamp: Stamp) -> Stamp:
+def _with_not_null_columns(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
     """Require vectors again where the only space left is one that required them."""
     if [space.required for space in stamp.spaces] != [True]:
         return stamp
@@ -229,7 +229,9 @@ def _with_not_null_columns(connection: Connection, stamp: Stamp) -> Stamp:
     return stamp
 
 
-def _alter_column(connection: Connection, stamp: Stamp, space: Space, how: str) -> None:
+def _alter_column(
+    connection: Connection, stamp: PostgresStamp, space: SpaceColumns, how: str
+) -> None:
     connection.execute(
         sql.SQL("ALTER TABLE {} ALTER COLUMN {} " + how).format(
             stamp.items, sql.Identifier(space.column)
@@ -237,7 +239,7 @@ def _alter_column(connection: Connection, stamp: Stamp, space: Space, how: str) 
     )
 
 
-def _rows_in(connection: Connection, stamp: Stamp, space: Space) -> int:
+def _rows_in(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> int:
     """Count the rows searched in a space, whatever the kept counts say."""
     (n,) = connection.execute(
         sql.SQL("SELECT count(*) FROM {} i WHERE {}").format(stamp.items, stamp.searched_in(space))
@@ -245,13 +247,13 @@ def _rows_in(connection: Connection, stamp: Stamp, space: Space) -> int:
     return int(n)
 
 
-def _renew_functions(connection: Connection, stamp: Stamp) -> None:
+def _renew_functions(connection: Connection, stamp: PostgresStamp) -> None:
     """Make the triggers' functions fit the spaces."""
     for statement in functions(stamp):
         connection.execute(statement)
 
 
-def _add_column(connection: Connection, stamp: Stamp, space: Space) -> None:
+def _add_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
     """Make room for the vectors of a space."""
     connection.execute(
         sql.SQL("ALTER TABLE {items} ADD COLUMN {column} {kind}({dimension})").format(
@@ -263,7 +265,7 @@ def _add_column(connection: Connection, stamp: Stamp, space: Space) -> None:
     )
 
 
-def drop_column(connection: Connection, stamp: Stamp, space: Space) -> None:
+def drop_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
     """Remove the vectors of a space, and its index."""
     connection.execute(
         sql.SQL("ALTER TABLE {items} DROP COLUMN {column}").format(
@@ -272,7 +274,7 @@ def drop_column(connection: Connection, stamp: Stamp, space: Space) -> None:
     )
 
 
-def _recount(connection: Connection, stamp: Stamp) -> None:
+def _recount(connection: Connection, stamp: PostgresStamp) -> None:
     """Make the counts right, in one statement that sees one moment, while others go on writing.
 
     The triggers count from before that moment: what they counted until then is taken off again.
@@ -295,7 +297,7 @@ def _recount(connection: Connection, stamp: Stamp) -> None:
     )
 
 
-def claim(connection: Connection, stamp: Stamp, owner: str) -> str:
+def claim(connection: Connection, stamp: PostgresStamp, owner: str) -> str:
     """Note who has the gallery, unless somebody else does; return who has it then."""
     row = connection.execute(
         sql.SQL(
@@ -306,7 +308,7 @@ def claim(connection: Connection, stamp: Stamp, owner: str) -> str:
     return str(_only(row))
 
 
-def release(connection: Connection, stamp: Stamp, owner: str) -> None:
+def release(connection: Connection, stamp: PostgresStamp, owner: str) -> None:
     """Note that nobody has the gallery, if `owner` had it."""
     connection.execute(
         sql.SQL("UPDATE {} SET owner = NULL WHERE table_name = %s AND owner = %s").format(
@@ -316,7 +318,7 @@ def release(connection: Connection, stamp: Stamp, owner: str) -> None:
     )
 
 
-def add_up(connection: Connection, stamp: Stamp) -> None:
+def add_up(connection: Connection, stamp: PostgresStamp) -> None:
     """Replace many rows of counts by their sums; rows that others add up are left to them."""
     connection.execute(
         sql.SQL(
@@ -339,7 +341,7 @@ def _only(row: tuple[Any, ...] | None) -> Any:
 # Spaces: each function runs in one transaction, under `alone` ------------------------------------
 
 
-def add_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
+def add_space(connection: Connection, stamp: PostgresStamp, model: ModelId) -> PostgresStamp:
     """Add a column for a model's vectors; to an adopted table first hotfill's own columns.
 
     New content takes away vectors of the earlier one, so that no column of vectors can stay
@@ -356,7 +358,7 @@ def add_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
     return write_stamp(connection, stamp)
 
 
-def count_all(connection: Connection, stamp: Stamp) -> Stamp:
+def count_all(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
     """Count the rows, and let the kept counts say so; an unprepared table has none."""
     if not stamp.prepared:
         return stamp
@@ -364,7 +366,7 @@ def count_all(connection: Connection, stamp: Stamp) -> Stamp:
     return stamp if stamp.counted else write_stamp(connection, replace(stamp, counted=True))
 
 
-def drop_space(connection: Connection, stamp: Stamp, model: ModelId) -> Stamp:
+def drop_space(connection: Connection, stamp: PostgresStamp, model: ModelId) -> PostgresStamp:
     """Drop the column of an unsearched space.
 
     The rows themselves are looked at: what came with triggers switched off is in no count.
@@ -401,7 +403,7 @@ _BUILD_LOCK = 0x686F7467  # "hotg": one process at a time builds
 
 
 def optimise(
-    connection: Connection, stamp: Stamp, sizes: Mapping[ModelId, int], *, exact: bool
+    connection: Connection, stamp: PostgresStamp, sizes: Mapping[ModelId, int], *, exact: bool
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
 
@@ -432,7 +434,7 @@ def optimise(
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
 
 
-def _is_partitioned(connection: Connection, stamp: Stamp) -> bool:
+def _is_partitioned(connection: Connection, stamp: PostgresStamp) -> bool:
     """Tell whether the table is one whose indexes cannot be built while others write."""
     row = connection.execute(
         "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)",
@@ -441,7 +443,7 @@ def _is_partitioned(connection: Connection, stamp: Stamp) -> bool:
     return row == (True,)
 
 
-def _is_built(connection: Connection, stamp: Stamp, space: Space) -> bool | None:
+def _is_built(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> bool | None:
     """Tell whether the index is there; False when its making was cut short, None without one."""
     row = connection.execute(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
@@ -450,7 +452,7 @@ def _is_built(connection: Connection, stamp: Stamp, space: Space) -> bool | None
     return None if row is None else bool(row[0])
 
 
-def _build(connection: Connection, stamp: Stamp, space: Space) -> None:
+def _build(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
     column: sql.Composable = sql.Identifier(space.column)
     kind = space.kind
     if space.indexed_by_halves:

@@ -1,7 +1,7 @@
 """What a gallery in PostgreSQL is: which table, columns and models, and the names of its things.
 
-A `Stamp` is one row of JSON in the table `hotfill_galleries` of the items' schema. Conditions and
-columns call the table of items `i`.
+A `PostgresStamp` is one row of JSON in the table `hotfill_galleries` of the items' schema.
+Conditions and columns call the table of items `i`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SpaceColumns:
     """The vectors of one model.
 
     number: says in each row where it is searched; never reused.
@@ -53,7 +53,7 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class PostgresStamp:
     """A gallery, described.
 
     schema, table, id_column, id_type: where the items are. metadata_column: a jsonb column.
@@ -71,7 +71,7 @@ class Stamp:
     id_column: str
     id_type: str
     metadata_column: str | None
-    spaces: tuple[Space, ...]
+    spaces: tuple[SpaceColumns, ...]
     next_number: int
     prepared: bool
     counted: bool
@@ -90,23 +90,23 @@ class Stamp:
         """Eight characters of the table's name, for names that must be short."""
         return hashlib.sha256(self.table.encode()).hexdigest()[:8]
 
-    def space(self, model: ModelId) -> Space:
+    def space(self, model: ModelId) -> SpaceColumns:
         """Find the space of a model that is known to be there."""
         return next(space for space in self.spaces if space.model == model)
 
-    def numbered(self, number: int) -> Space | None:
+    def numbered(self, number: int) -> SpaceColumns | None:
         """Find a space by its number."""
         return next((space for space in self.spaces if space.number == number), None)
 
-    def with_space(self, model: ModelId) -> Stamp:
+    def with_space(self, model: ModelId) -> PostgresStamp:
         """Return the stamp with one more space."""
         number = self.next_number
-        fresh = Space(
+        fresh = SpaceColumns(
             model, number, f"hotfill_vector_{number}", "halfvec" if self.half else "vector"
         )
         return replace(self, spaces=(*self.spaces, fresh), next_number=number + 1)
 
-    def without_space(self, model: ModelId) -> Stamp:
+    def without_space(self, model: ModelId) -> PostgresStamp:
         """Return the stamp with one space less."""
         return replace(self, spaces=tuple(s for s in self.spaces if s.model != model))
 
@@ -134,7 +134,9 @@ class Stamp:
         }
 
     @classmethod
-    def from_dict(cls, schema: str, table: str, revision: int, values: dict[str, Any]) -> Stamp:
+    def from_dict(
+        cls, schema: str, table: str, revision: int, values: dict[str, Any]
+    ) -> PostgresStamp:
         """Read. Raises StoreError when this hotfill cannot understand it."""
         try:
             if values["format"] != FORMAT:
@@ -144,7 +146,7 @@ class Stamp:
                 )
             fields = {k: v for k, v in values.items() if k not in ("format", "spaces")}
             spaces = tuple(
-                Space(**{**space, "model": ModelId.from_dict(space["model"])})
+                SpaceColumns(**{**space, "model": ModelId.from_dict(space["model"])})
                 for space in values["spaces"]
             )
             return cls(schema, table, spaces=spaces, revision=revision, **fields)
@@ -183,7 +185,7 @@ class Stamp:
         """An operator of pgvector, wherever the extension is installed."""
         return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.extension), sql.SQL(sign))
 
-    def index(self, space: Space) -> str:
+    def index(self, space: SpaceColumns) -> str:
         """The bare name of the index of one side."""
         return f"hotfill_{self.hash}_{space.number}_hnsw"
 
@@ -213,7 +215,7 @@ class Stamp:
         """What made the searched vector."""
         return _column(ORIGIN) if self.prepared else sql.Literal(self.spaces[0].model.fingerprint)
 
-    def searched_in(self, space: Space, row: str = "i.") -> sql.Composable:
+    def searched_in(self, space: SpaceColumns, row: str = "i.") -> sql.Composable:
         """Match the items of one side. row: what to put before the names of columns.
 
         A row of an adopted table may have no vector yet; then it is no item.
@@ -240,7 +242,7 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def check_known(stamp: Stamp | None, schema: str, table: str) -> Stamp:
+def check_known(stamp: PostgresStamp | None, schema: str, table: str) -> PostgresStamp:
     """Return a stamp. Raises StoreError where there is none."""
     if stamp is None:
         raise StoreError(
@@ -249,7 +251,7 @@ def check_known(stamp: Stamp | None, schema: str, table: str) -> Stamp:
     return stamp
 
 
-def check_prepared(stamp: Stamp) -> None:
+def check_prepared(stamp: PostgresStamp) -> None:
     """Raise StoreError for an adopted table to which hotfill has added nothing yet."""
     if not stamp.prepared:
         raise StoreError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Where
     from hotfill.stores.postgres.connections import Connection
-    from hotfill.stores.postgres.stamp import Space, Stamp
+    from hotfill.stores.postgres.stamp import PostgresStamp, SpaceColumns
     from hotfill.stores.postgres.values import Binary
 
 
@@ -37,7 +37,7 @@ class Statement:
     steps: sql.Composable | None = None
     order: str = ""
 
-    def rows_by(self, connection: Connection, stamp: Stamp) -> list[tuple[Any, ...]] | None:
+    def rows_by(self, connection: Connection, stamp: PostgresStamp) -> list[tuple[Any, ...]] | None:
         """Run it and return its rows; None when the stamp is out of date.
 
         Raises StoreError when the table is no longer stamped.
@@ -51,7 +51,7 @@ class Statement:
         # A row without values stands for no row at all: the revision always comes.
         return [row[1:] for row in rows if len(row) > 1 and row[1] is not None]
 
-    def whole(self, stamp: Stamp) -> tuple[sql.Composed, dict[str, Any]]:
+    def whole(self, stamp: PostgresStamp) -> tuple[sql.Composed, dict[str, Any]]:
         """Return the text, which gives the revision and then the row, and the values."""
         text = sql.SQL(
             "WITH now AS MATERIALIZED "
@@ -67,7 +67,7 @@ class Statement:
         return text, {**self.values, "table": stamp.table, "revision": stamp.revision}
 
 
-def _parts(stamp: Stamp) -> dict[str, sql.Composable]:
+def _parts(stamp: PostgresStamp) -> dict[str, sql.Composable]:
     """Return what statements are put together from, by name."""
     return {
         "items": stamp.items,
@@ -84,7 +84,7 @@ def _parts(stamp: Stamp) -> dict[str, sql.Composable]:
 # Reading -----------------------------------------------------------------------------------------
 
 
-def get(stamp: Stamp, item_ids: Sequence[str]) -> Statement:
+def get(stamp: PostgresStamp, item_ids: Sequence[str]) -> Statement:
     """Id, version, number of the space, origin and metadata of items."""
     metadata = sql.Identifier(stamp.metadata_column) if stamp.metadata_column else None
     return Statement(
@@ -99,7 +99,7 @@ def get(stamp: Stamp, item_ids: Sequence[str]) -> Statement:
     )
 
 
-def vectors(stamp: Stamp, space: Space, item_ids: Sequence[str]) -> Statement:
+def vectors(stamp: PostgresStamp, space: SpaceColumns, item_ids: Sequence[str]) -> Statement:
     """Id, version and vector of items that have one in a space."""
     return Statement(
         sql.SQL(
@@ -110,7 +110,7 @@ def vectors(stamp: Stamp, space: Space, item_ids: Sequence[str]) -> Statement:
     )
 
 
-def scan(stamp: Stamp, space: Space, after: str | None, limit: int) -> Statement:
+def scan(stamp: PostgresStamp, space: SpaceColumns, after: str | None, limit: int) -> Statement:
     """Place, id, version and origin of the next items of a side."""
     beyond = "AND i.{key} > %(after)s::text::{type} " if after is not None else ""
     return Statement(
@@ -123,7 +123,7 @@ def scan(stamp: Stamp, space: Space, after: str | None, limit: int) -> Statement
     )
 
 
-def count(stamp: Stamp, space: Space, origin: str | None) -> Statement:
+def count(stamp: PostgresStamp, space: SpaceColumns, origin: str | None) -> Statement:
     """How many items a side holds."""
     if stamp.counted:
         made_by = "AND c.origin = %(origin)s" if origin is not None else ""
@@ -147,8 +147,8 @@ _SCORE = {"cosine": "1 - ({})", "dot": "-({})", "l2": "-({})"}
 
 
 def search(
-    stamp: Stamp,
-    queries: Mapping[Space, tuple[int, Binary]],
+    stamp: PostgresStamp,
+    queries: Mapping[SpaceColumns, tuple[int, Binary]],
     k: int,
     where: Where | None,
     *,
@@ -188,7 +188,9 @@ def search(
     return Statement(sql.SQL(" UNION ALL ").join(sides), {**values, "k": k})
 
 
-def _nearest(stamp: Stamp, space: Space, distance: sql.Composable, exact: bool) -> sql.Composable:
+def _nearest(
+    stamp: PostgresStamp, space: SpaceColumns, distance: sql.Composable, exact: bool
+) -> sql.Composable:
     if exact:
         return sql.SQL("({}) + 0").format(distance)  # no index knows this expression
     if space.indexed_by_halves:
@@ -259,10 +261,10 @@ _DELETE = """, gone AS (
 
 
 def upsert(
-    stamp: Stamp,
-    space: Space,
+    stamp: PostgresStamp,
+    space: SpaceColumns,
     item_ids: Sequence[str],
-    vectors: Mapping[Space, Binary],
+    vectors: Mapping[SpaceColumns, Binary],
     metadata: Sequence[str] | None,
 ) -> Statement:
     """Write items; rows are their ids and new versions.
@@ -316,8 +318,8 @@ def upsert(
 
 
 def move(
-    stamp: Stamp,
-    space: Space,
+    stamp: PostgresStamp,
+    space: SpaceColumns,
     item_ids: Sequence[str],
     vectors: Binary,
     versions: Sequence[int],
@@ -356,7 +358,9 @@ def move(
     return Statement(sql.SQL("SELECT id FROM moved"), values, steps)
 
 
-def set_metadata(stamp: Stamp, item_ids: Sequence[str], metadata: Sequence[str]) -> Statement:
+def set_metadata(
+    stamp: PostgresStamp, item_ids: Sequence[str], metadata: Sequence[str]
+) -> Statement:
     """Replace metadata; no rows."""
     steps = sql.SQL(_SET_METADATA).format(
         **_parts(stamp),
@@ -367,13 +371,13 @@ def set_metadata(stamp: Stamp, item_ids: Sequence[str], metadata: Sequence[str])
     return Statement(sql.SQL("SELECT WHERE false"), values, steps)
 
 
-def delete(stamp: Stamp, item_ids: Sequence[str]) -> Statement:
+def delete(stamp: PostgresStamp, item_ids: Sequence[str]) -> Statement:
     """Delete items; the one row is how many there were."""
     steps = sql.SQL(_DELETE).format(**_parts(stamp))
     return Statement(sql.SQL("SELECT count(*) FROM gone"), {"ids": list(item_ids)}, steps)
 
 
-def _hidden(stamp: Stamp) -> sql.Composed:
+def _hidden(stamp: PostgresStamp) -> sql.Composed:
     return sql.SQL(_HIDDEN).format(metadata=sql.Identifier(stamp.metadata_column or ""))
 
 

@@ -10,7 +10,7 @@ import psycopg
 from hotfill.errors import StoreError
 from hotfill.stores.base import check_space
 from hotfill.stores.postgres import inspector, schema
-from hotfill.stores.postgres.stamp import Stamp, check_known, check_prepared
+from hotfill.stores.postgres.stamp import PostgresStamp, check_known, check_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ class Table:
     stamp: as this process last saw it. Statements notice when it is out of date.
     """
 
-    def __init__(self, connections: Connections, stamp: Stamp) -> None:
+    def __init__(self, connections: Connections, stamp: PostgresStamp) -> None:
         """Use `create`, `adopt` or `open`."""
         self.connections = connections
         self.stamp = stamp
@@ -43,7 +43,7 @@ class Table:
         cls, connections: Connections, model: ModelId, *, schema_name: str, table: str, half: bool
     ) -> Self:
         """Make an empty table and stamp it."""
-        empty = Stamp(
+        empty = PostgresStamp(
             schema=schema_name,
             table=table,
             id_column="item_id",
@@ -76,7 +76,7 @@ class Table:
     ) -> Self:
         """Stamp a table that is there, without altering it."""
 
-        def make(connection: Connection) -> Stamp:
+        def make(connection: Connection) -> PostgresStamp:
             stamp = schema.read_stamp(connection, schema_name, table)
             if stamp is None:
                 fresh = inspector.look(
@@ -105,7 +105,7 @@ class Table:
         )
         return cls(connections, check_known(stamp, schema_name, table))
 
-    def reload(self) -> Stamp:
+    def reload(self) -> PostgresStamp:
         """Read the stamp again: another process may have changed it."""
         now = self.stamp
         fresh = self.connections.run(
@@ -114,16 +114,18 @@ class Table:
         self.stamp = check_known(fresh, now.schema, now.table)
         return self.stamp
 
-    def stamp_with(self, models: Iterable[ModelId]) -> Stamp:
+    def stamp_with(self, models: Iterable[ModelId]) -> PostgresStamp:
         """Return the stamp; a fresh one where the known one lacks any of these models."""
         stamp = self.stamp
         return stamp if all(model in stamp.models for model in models) else self.reload()
 
-    def alter(self, doing: str, change: Callable[[Connection, Stamp], Stamp]) -> Stamp:
+    def alter(
+        self, doing: str, change: Callable[[Connection, PostgresStamp], PostgresStamp]
+    ) -> PostgresStamp:
         """Change the stamp, and the table with it, in one transaction."""
         now = self.stamp
 
-        def work(connection: Connection) -> Stamp:
+        def work(connection: Connection) -> PostgresStamp:
             there = schema.read_stamp(connection, now.schema, now.table)
             return change(connection, check_known(there, now.schema, now.table))
 
@@ -131,8 +133,8 @@ class Table:
         return self.stamp
 
     def ask(
-        self, doing: str, models: tuple[ModelId, ...], build: Callable[[Stamp], Statement]
-    ) -> tuple[Stamp, list[tuple[Any, ...]]]:
+        self, doing: str, models: tuple[ModelId, ...], build: Callable[[PostgresStamp], Statement]
+    ) -> tuple[PostgresStamp, list[tuple[Any, ...]]]:
         """Run a statement built for the stamp in force; return that stamp and the rows.
 
         models: that the stamp must have.
@@ -148,11 +150,11 @@ class Table:
         raise StoreError(f"could not {doing}: the gallery's spaces keep changing", retryable=True)
 
     def write(
-        self, doing: str, models: tuple[ModelId, ...], build: Callable[[Stamp], Statement]
+        self, doing: str, models: tuple[ModelId, ...], build: Callable[[PostgresStamp], Statement]
     ) -> list[tuple[Any, ...]]:
         """Run a statement that writes, and return its rows. Raises StoreError if unprepared."""
 
-        def prepared(stamp: Stamp) -> Statement:
+        def prepared(stamp: PostgresStamp) -> Statement:
             check_prepared(stamp)
             return build(stamp)
 
@@ -164,7 +166,9 @@ class Table:
             self.connections.run("add up counts", lambda c: schema.add_up(c, self.stamp))
         return rows
 
-    def _rows(self, doing: str, statement: Statement, stamp: Stamp) -> list[tuple[Any, ...]] | None:
+    def _rows(
+        self, doing: str, statement: Statement, stamp: PostgresStamp
+    ) -> list[tuple[Any, ...]] | None:
         """Return the rows of a statement; None when the stamp was out of date."""
         try:
             return self.connections.run(doing, lambda c: statement.rows_by(c, stamp))

@@ -15,7 +15,7 @@ from psycopg import sql
 from hotfill.stores.postgres.stamp import ORIGIN, SPACE, VERSION
 
 if TYPE_CHECKING:
-    from hotfill.stores.postgres.stamp import Stamp
+    from hotfill.stores.postgres.stamp import PostgresStamp
 
 OWN_SESSION = {"hotfill.own": "on"}
 """The setting by which the database knows hotfill's sessions."""
@@ -52,7 +52,7 @@ END
 """
 
 
-def _count_function(stamp: Stamp, event: str) -> sql.Composed:
+def _count_function(stamp: PostgresStamp, event: str) -> sql.Composed:
     """Keep count after an event: insert, update, delete or truncate."""
     tables = {"insert": [("now", 1)], "update": [("now", 1), ("was", -1)], "delete": [("was", -1)]}
     changes = [
@@ -77,7 +77,7 @@ def _count_function(stamp: Stamp, event: str) -> sql.Composed:
     return _function(stamp, f"count_{event}", body)
 
 
-def _others_function(stamp: Stamp) -> sql.Composed:
+def _others_function(stamp: PostgresStamp) -> sql.Composed:
     """Put rows that others write in order: the newest vector they write is the searched one."""
     own = {
         "version": sql.Identifier(VERSION),
@@ -120,7 +120,7 @@ def _others_function(stamp: Stamp) -> sql.Composed:
     return _function(stamp, "others", body)
 
 
-def _function(stamp: Stamp, what: str, body: sql.Composable) -> sql.Composed:
+def _function(stamp: PostgresStamp, what: str, body: sql.Composable) -> sql.Composed:
     head = sql.SQL(_HEAD).format(
         function=stamp.function(what), extension=sql.Identifier(stamp.extension)
     )
@@ -135,13 +135,13 @@ _EVENTS = {
 }
 
 
-def functions(stamp: Stamp) -> list[sql.Composed]:
+def functions(stamp: PostgresStamp) -> list[sql.Composed]:
     """All functions, made anew whenever spaces come and go."""
     made = [_count_function(stamp, event) for event in _EVENTS]
     return [*made, _others_function(stamp)]
 
 
-def triggers(stamp: Stamp) -> list[sql.Composed]:
+def triggers(stamp: PostgresStamp) -> list[sql.Composed]:
     """All triggers, made once."""
     made = [
         sql.SQL(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Scalar, Where
-    from hotfill.stores.postgres.stamp import Kind, Stamp
+    from hotfill.stores.postgres.stamp import Kind, PostgresStamp
     from hotfill.types import Vectors
 
 _NUMBER = {"vector": ">f4", "halfvec": ">f2"}
@@ -111,7 +111,7 @@ def in_order(item_ids: Iterable[str]) -> NDArray[np.intp]:
 # Metadata: jsonb, which keeps the difference between 2 and 2.0 ------------------------------------
 
 
-def documents_of(metadata: Sequence[Metadata], stamp: Stamp) -> list[str]:
+def documents_of(metadata: Sequence[Metadata], stamp: PostgresStamp) -> list[str]:
     """Return a JSON object per item. Raises InputError where the table has no place for them."""
     if stamp.metadata_column is None and any(metadata):
         raise InputError(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from hotfill.stores.failures import Sayings
-    from hotfill.stores.qdrant.stamp import Space, Stamp
+    from hotfill.stores.qdrant.stamp import NamedVector, QdrantStamp
     from hotfill.types import Metric, ModelId, Vectors
 
     T = TypeVar("T")
@@ -86,7 +86,7 @@ class Collection:
 
     # The collection itself
 
-    def create(self, space: Space) -> None:
+    def create(self, space: NamedVector) -> None:
         """Make it, stamped with one space."""
         vectors = {
             space.vector: models.VectorParams(
@@ -110,7 +110,7 @@ class Collection:
             "read the collection's description", lambda c: c.get_collection(self.name)
         ).config
 
-    def read_stamp(self) -> Stamp | None:
+    def read_stamp(self) -> QdrantStamp | None:
         """Read what the collection says of itself."""
         return stamps.read(self.describe().metadata, self.name)
 
@@ -119,7 +119,7 @@ class Collection:
         merged = {key: value for one in entries for key, value in one.items()}
         self._call("stamp", lambda c: c.update_collection(self.name, metadata=merged))
 
-    def add_space(self, space: Space) -> None:
+    def add_space(self, space: NamedVector) -> None:
         """Make room for a model's vectors, then say so. Idempotent."""
         dense = models.DenseVectorConfig(
             size=space.model.dimension, distance=DISTANCES[space.model.metric]
@@ -133,7 +133,7 @@ class Collection:
         self._index(space)
         self.write_stamp(stamps.entry(space))
 
-    def drop_space(self, space: Space) -> None:
+    def drop_space(self, space: NamedVector) -> None:
         """Take a space out of the stamp, then remove its vectors."""
         self.write_stamp(stamps.no_entry(space))
         if space.vector:
@@ -142,7 +142,7 @@ class Collection:
             there = models.Filter(must=[models.HasVectorCondition(has_vector="")])
             self._call("remove vectors", lambda c: c.delete_vectors(self.name, [""], there))
 
-    def _index(self, space: Space) -> None:
+    def _index(self, space: NamedVector) -> None:
         """Let the server find points by what searches and moves ask for. Idempotent."""
         if self.local:
             return  # it has no such indexes
@@ -198,7 +198,9 @@ class Collection:
             lambda c: c.batch_update_points(self.name, operations, wait=True, ordering=_IN_ORDER),
         )
 
-    def page(self, space: Space, after: str | None, limit: int) -> tuple[list[Any], str | None]:
+    def page(
+        self, space: NamedVector, after: str | None, limit: int
+    ) -> tuple[list[Any], str | None]:
         """List some items of a side in the order of their points, and where to go on."""
         records, following = self._call(
             "list items",
@@ -225,8 +227,8 @@ class Collection:
         ).count
 
     def search(
-        self, queries: Mapping[Space, Vectors], k: int, where: models.Filter | None
-    ) -> dict[Space, list[dict[str, float]]]:
+        self, queries: Mapping[NamedVector, Vectors], k: int, where: models.Filter | None
+    ) -> dict[NamedVector, list[dict[str, float]]]:
         """Search sides in one request: for each query the best items with their scores."""
         requests = [
             models.QueryRequest(
@@ -250,7 +252,7 @@ class Collection:
             for space, rows in queries.items()
         }
 
-    def _scores(self, points: Sequence[Any], space: Space) -> dict[str, float]:
+    def _scores(self, points: Sequence[Any], space: NamedVector) -> dict[str, float]:
         sign = -1.0 if space.model.metric == "l2" else 1.0  # a distance: lower is better
         return {  # the cosine of a vector of zeros in an adopted collection is no number
             self.item(point): sign * point.score for point in points if math.isfinite(point.score)
@@ -300,9 +302,9 @@ def parts(n: int, numbers_per_item: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def new_space(model: ModelId, added: int) -> stamps.Space:
+def new_space(model: ModelId, added: int) -> stamps.NamedVector:
     """Return a space of our own making: its vector is called by the model's fingerprint."""
-    return stamps.Space(model, model.fingerprint, added)
+    return stamps.NamedVector(model, model.fingerprint, added)
 
 
 # Failures -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.stores.base import Where
-    from hotfill.stores.qdrant.stamp import Space
+    from hotfill.stores.qdrant.stamp import NamedVector
 
 _EXACT_IN_FLOAT64 = 2**53
 _MOST_NAMES = 5  # in a key with dots, to look for it in all ways: 16
@@ -78,24 +78,24 @@ def _ways(key: str) -> list[tuple[str, ...]]:
 _WORDS, _NESTED_WORDS = _Words(), _NestedWords()
 
 
-def searched_in(space: Space) -> models.Filter:
+def searched_in(space: NamedVector) -> models.Filter:
     """Match the items of a side."""
     here = _match(SIDE, space.side)
     unsaid = [_empty(SIDE)] if space.adopted else []
     return models.Filter(should=[here, *unsaid])
 
 
-def made_by_transform(space: Space, transform: str) -> models.Filter:
+def made_by_transform(space: NamedVector, transform: str) -> models.Filter:
     """Match items whose vector in a space a certain transform made."""
     return models.Filter(must=[_match(made_by(space.side), transform)])
 
 
-def made_by_model(space: Space) -> models.Filter:
+def made_by_model(space: NamedVector) -> models.Filter:
     """Match items whose vector in a space no transform made."""
     return models.Filter(must=[_empty(made_by(space.side))])
 
 
-def having(space: Space) -> models.Filter:
+def having(space: NamedVector) -> models.Filter:
     """Match points that have a vector in a space, searched or kept."""
     return models.Filter(must=[models.HasVectorCondition(has_vector=space.vector)])
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.qdrant.stamp import Space, Stamp
+    from hotfill.stores.qdrant.stamp import NamedVector, QdrantStamp
     from hotfill.types import ModelId, Vectors
 
 TIMEOUT_SECONDS = 60.0
@@ -58,7 +58,7 @@ class QdrantGallery(Gallery):
     docs/howto/qdrant.md says what holds with many processes, crashes and replicas, and why.
     """
 
-    def __init__(self, collection: Collection, stamp: Stamp) -> None:
+    def __init__(self, collection: Collection, stamp: QdrantStamp) -> None:
         """Use `create`, `adopt` or `open`."""
         self._collection = collection
         self._stamp = stamp
@@ -94,7 +94,7 @@ class QdrantGallery(Gallery):
         ) as opened:
             space = new_space(model, time.time_ns())
             opened.create(space)
-            return cls(opened, stamps.Stamp((space,), adopted=False))
+            return cls(opened, stamps.QdrantStamp((space,), adopted=False))
 
     @classmethod
     def adopt(
@@ -133,7 +133,7 @@ class QdrantGallery(Gallery):
             if stamp is None:
                 space = stamps.adopted_space(config, collection, model, vector, time.time_ns())
                 opened.write_stamp(stamps.heading(adopted=True), stamps.entry(space))
-                stamp = stamps.Stamp((space,), adopted=True)
+                stamp = stamps.QdrantStamp((space,), adopted=True)
             elif model not in stamp.models:
                 held = ", ".join(map(str, stamp.models)) or "nothing"
                 raise StoreError(
@@ -171,7 +171,12 @@ class QdrantGallery(Gallery):
     def capabilities(self) -> Capabilities:
         """Item by item. A server takes many processes; the local engine sees one moment."""
         local = self._collection.local
-        return Capabilities(atomic_move=False, snapshot_reads=local, many_processes=not local)
+        return Capabilities(
+            atomic_move=False,
+            snapshot_reads=local,
+            many_processes=not local,
+            free_length=True,
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:
@@ -181,16 +186,16 @@ class QdrantGallery(Gallery):
     def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
         return self._stamp_with(models).models
 
-    def _stamp_with(self, wanted: Iterable[ModelId]) -> Stamp:
+    def _stamp_with(self, wanted: Iterable[ModelId]) -> QdrantStamp:
         """Return the stamp, read again if a space is unknown: another process may have added it."""
         stamp = self._stamp
         return stamp if all(model in stamp.models for model in wanted) else self._reload()
 
-    def _reload(self) -> Stamp:
-        self._stamp = self._collection.read_stamp() or stamps.Stamp((), adopted=False)
+    def _reload(self) -> QdrantStamp:
+        self._stamp = self._collection.read_stamp() or stamps.QdrantStamp((), adopted=False)
         return self._stamp
 
-    def _known(self, model: ModelId) -> Space:
+    def _known(self, model: ModelId) -> NamedVector:
         stamp = self._stamp_with([model])
         check_space(stamp.models, model)
         return stamp.space(model)
@@ -379,10 +384,10 @@ def _connected(
 
 def _search_sides(
     collection: Collection,
-    queries: Mapping[Space, Vectors],
+    queries: Mapping[NamedVector, Vectors],
     k: int,
     where: models.Filter | None,
-) -> dict[Space, Hits]:
+) -> dict[NamedVector, Hits]:
     """Search sides, given oldest first.
 
     A server answers one request after another, and items may move between two. Read oldest first,

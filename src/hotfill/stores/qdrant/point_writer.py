@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Metadata
     from hotfill.stores.qdrant.collection import Collection
-    from hotfill.stores.qdrant.stamp import Space, Stamp
+    from hotfill.stores.qdrant.stamp import NamedVector, QdrantStamp
     from hotfill.types import Vectors
 
 _TRIES = 20
@@ -117,8 +117,8 @@ def delete(collection: Collection, item_ids: Sequence[str]) -> None:
 
 def move(
     collection: Collection,
-    stamp: Stamp,
-    space: Space,
+    stamp: QdrantStamp,
+    space: NamedVector,
     item_ids: Sequence[str],
     rows: Vectors,
     versions: Sequence[int],
@@ -153,7 +153,7 @@ def move(
 
 def _write(
     collection: Collection,
-    space: Space,
+    space: NamedVector,
     item_ids: list[str],
     rows: Vectors,
     versions: list[int],
@@ -177,7 +177,7 @@ def _write(
 
 def _steps(
     collection: Collection,
-    space: Space,
+    space: NamedVector,
     item_ids: Sequence[str],
     rows: Vectors,
     versions: Sequence[int],

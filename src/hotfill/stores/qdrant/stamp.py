@@ -22,7 +22,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class NamedVector:
     """The vectors of one model.
 
     vector: what the engine calls them; "" is its unnamed vector.
@@ -42,10 +42,10 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class QdrantStamp:
     """The spaces of a collection, oldest first. adopted: whether others made its points."""
 
-    spaces: tuple[Space, ...]
+    spaces: tuple[NamedVector, ...]
     adopted: bool
 
     @property
@@ -53,11 +53,11 @@ class Stamp:
         """The spaces' models, oldest first."""
         return tuple(space.model for space in self.spaces)
 
-    def space(self, model: ModelId) -> Space:
+    def space(self, model: ModelId) -> NamedVector:
         """Find the space of a model that is known to be there."""
         return next(space for space in self.spaces if space.model == model)
 
-    def searched(self, stored: Mapping[str, Any], side_key: str) -> Space | None:
+    def searched(self, stored: Mapping[str, Any], side_key: str) -> NamedVector | None:
         """Tell where the item with this payload is searched; None if in no space known here."""
         side = stored.get(side_key)
         return next(
@@ -70,7 +70,7 @@ def heading(*, adopted: bool) -> dict[str, Any]:
     return {_MARK: {"format": _FORMAT, "adopted": adopted}}
 
 
-def entry(space: Space) -> dict[str, Any]:
+def entry(space: NamedVector) -> dict[str, Any]:
     """Return the entry of a space."""
     values = {
         "model": space.model.to_dict(),
@@ -81,12 +81,12 @@ def entry(space: Space) -> dict[str, Any]:
     return {_SPACE + space.side: values}
 
 
-def no_entry(space: Space) -> dict[str, Any]:
+def no_entry(space: NamedVector) -> dict[str, Any]:
     """Return what takes the entry of a space away: entries cannot be removed, only emptied."""
     return {_SPACE + space.side: None}
 
 
-def read(metadata: Mapping[str, Any] | None, name: str) -> Stamp | None:
+def read(metadata: Mapping[str, Any] | None, name: str) -> QdrantStamp | None:
     """Read a collection's metadata; None when it is no gallery. Raises StoreError if unreadable."""
     mark = (metadata or {}).get(_MARK)
     if metadata is None or mark is None:
@@ -98,11 +98,11 @@ def read(metadata: Mapping[str, Any] | None, name: str) -> Stamp | None:
                 f"hotfill reads {_FORMAT}: use the version that wrote it"
             )
         spaces = [
-            Space(**{**values, "model": ModelId.from_dict(values["model"])})
+            NamedVector(**{**values, "model": ModelId.from_dict(values["model"])})
             for key, values in metadata.items()
             if key.startswith(_SPACE) and values is not None
         ]
-        return Stamp(
+        return QdrantStamp(
             spaces=tuple(sorted(spaces, key=lambda space: space.added)), adopted=mark["adopted"]
         )
     except (KeyError, TypeError, ConfigError) as error:
@@ -111,7 +111,7 @@ def read(metadata: Mapping[str, Any] | None, name: str) -> Stamp | None:
 
 def adopted_space(
     config: models.CollectionConfig, name: str, model: ModelId, vector: str, added: int
-) -> Space:
+) -> NamedVector:
     """Return the space that a vector of a collection is. Raises StoreError when it does not fit."""
     params = config.params.vectors
     known = params if isinstance(params, dict) else {} if params is None else {"": params}
@@ -139,4 +139,4 @@ def adopted_space(
             f"collection {name!r} compares {vector!r} by {found.distance.value}; vectors of "
             f"{model} are compared by {model.metric}"
         )
-    return Space(model, vector, added, adopted=True)
+    return NamedVector(model, vector, added, adopted=True)

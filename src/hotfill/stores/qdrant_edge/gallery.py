@@ -11,7 +11,7 @@ import numpy as np
 from hotfill.errors import StoreFullError
 from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
-from hotfill.stores.folder import Stamp, check_room, new_folder, read_stamp, write_stamp
+from hotfill.stores.folder import FolderStamp, check_room, new_folder, read_stamp, write_stamp
 from hotfill.stores.qdrant_edge.engine_process import check_opens
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
@@ -45,7 +45,7 @@ class QdrantEdgeGallery(Gallery):
     """
 
     def __init__(
-        self, folder: Path, stamp: Stamp, lock: FolderLock, *, exact: bool, ef: int | None
+        self, folder: Path, stamp: FolderStamp, lock: FolderLock, *, exact: bool, ef: int | None
     ) -> None:
         """Use `create` or `open`."""
         self._folder_lock = lock
@@ -75,7 +75,7 @@ class QdrantEdgeGallery(Gallery):
         folder = new_folder(path)
         with locked(folder) as lock:
             Shard.create(folder / shard_name(0), model)
-            stamp = Stamp(spaces=(model,), data=shard_name(0))
+            stamp = FolderStamp(spaces=(model,), data=shard_name(0))
             write_stamp(folder, stamp)  # last: a folder without it was never finished
             return cls(folder, stamp, lock, exact=exact, ef=ef)
 
@@ -102,7 +102,9 @@ class QdrantEdgeGallery(Gallery):
     @property
     def capabilities(self) -> Capabilities:
         """Item by item, one process; a search of several sides is one call of the engine."""
-        return Capabilities(atomic_move=False, snapshot_reads=True, many_processes=False)
+        return Capabilities(
+            atomic_move=False, snapshot_reads=True, many_processes=False, free_length=True
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hotfill.errors import StoreError
 from hotfill.stores.base import Hits
-from hotfill.stores.folder import Stamp, check_room, read_stamp, write_stamp
+from hotfill.stores.folder import FolderStamp, check_room, read_stamp, write_stamp
 from hotfill.stores.qdrant_edge.engine_process import build_indexes, copy_shard
 from hotfill.stores.qdrant_edge.shard import Shard
 from hotfill.stores.qdrant_points import SIDE
@@ -49,7 +49,7 @@ class LiveShard:
     def __init__(
         self,
         folder: Path,
-        stamp: Stamp,
+        stamp: FolderStamp,
         lock: AbstractContextManager[object],
         *,
         exact: bool,
@@ -89,13 +89,13 @@ class LiveShard:
     def add_space(self, model: ModelId) -> None:
         """Add a named vector to the shard, then stamp the folder."""
         self.shard.add_space(model)
-        self._restamp(Stamp((*self.spaces, model), self._stamp.data))
+        self._restamp(FolderStamp((*self.spaces, model), self._stamp.data))
         self._finished, self._torn = {}, True
 
     def drop_space(self, model: ModelId) -> None:
         """Stamp the folder without a space, then remove its vectors."""
         remaining = tuple(space for space in self.spaces if space != model)
-        self._restamp(Stamp(remaining, self._stamp.data))
+        self._restamp(FolderStamp(remaining, self._stamp.data))
         self._finished, self._torn = {}, True
         self.shard.drop_space(model)
 
@@ -251,7 +251,7 @@ class LiveShard:
                         successor.drop_space(model)
                 successor.flush()
                 before, left = self.shard, self._folder / self._stamp.data
-                self._restamp(Stamp(spaces=self.spaces, data=fresh.name))
+                self._restamp(FolderStamp(spaces=self.spaces, data=fresh.name))
                 self.shard, self._written = successor, None
                 before.close()
             shutil.rmtree(left, ignore_errors=True)
@@ -262,7 +262,7 @@ class LiveShard:
         self.shard.flush()
         self.shard.close()
 
-    def _restamp(self, stamp: Stamp) -> None:
+    def _restamp(self, stamp: FolderStamp) -> None:
         write_stamp(self._folder, stamp)
         self._stamp = stamp
 
@@ -272,7 +272,7 @@ def shard_name(number: int) -> str:
     return f"shard-{number}"
 
 
-def shard_folder(folder: Path, stamp: Stamp) -> Path:
+def shard_folder(folder: Path, stamp: FolderStamp) -> Path:
     """Return the subfolder that a stamp names. Raises StoreError unless it is a shard in there."""
     if not isinstance(stamp.data, str) or not _SHARD_NAME.fullmatch(stamp.data):
         raise StoreError(

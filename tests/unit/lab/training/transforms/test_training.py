@@ -56,7 +56,7 @@ def test_psi_searches_the_old_side_of_a_scorer(pairs, tmp_path) -> None:
     assert cosine(psi(new[90:]), old[90:]) > 0.8
     scorer = Scorer(NEW, new[:30], [OldSide(OLD, psi, tail(), old[:30])])
     prepared = scorer.prepare(new[90:])
-    np.testing.assert_array_equal(prepared.vectors[OLD], psi(new[90:]))
+    np.testing.assert_array_equal(prepared.vectors[OLD].rows, psi(new[90:]))
     psi.save(tmp_path / "psi.safetensors")
     back = load_transform(tmp_path / "psi.safetensors", source=NEW, target=OLD)
     np.testing.assert_array_equal(back(new), psi(new))
@@ -125,7 +125,7 @@ def test_a_chained_psi_reads_the_learned_space_and_so_fits_a_scorer(pairs, label
     assert psi.source == LEARNED
     queries = rho(pairs[1])
     scorer = Scorer(LEARNED, queries[:30], [OldSide(OLD, psi, tail(), pairs[0][:30])])
-    assert scorer.prepare(queries).vectors[OLD].shape == (120, 6)
+    assert scorer.prepare(queries).vectors[OLD].rows.shape == (120, 6)
 
 
 def test_pairs_of_items_and_vectors_alone_are_positives_too(pairs) -> None:
