@@ -19,7 +19,7 @@ BUSY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TableLayout:
     """What files of one kind hold.
 
     application: marks them, in SQLite's application_id. form: of the tables, in user_version.
@@ -46,7 +46,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
 
 
-def make_ready(db: sqlite3.Connection, layout: Layout) -> None:
+def make_ready(db: sqlite3.Connection, layout: TableLayout) -> None:
     """Make the tables of a new file, or see that a file that is there is of this kind.
 
     What is not is left as it is: raises OtherFormError, and DatabaseError for anything else.
@@ -110,7 +110,7 @@ class SqliteFile:
     def __init__(
         self,
         path: Path,
-        layout: Layout,
+        layout: TableLayout,
         translate: Callable[[sqlite3.Error, bool], Exception],
         *,
         checked: bool = False,
@@ -204,7 +204,7 @@ def _is_blank(db: sqlite3.Connection) -> bool:
     return _marks(db) == (0, 0) and not db.execute("SELECT 1 FROM sqlite_master").fetchone()
 
 
-def _check_marks(db: sqlite3.Connection, layout: Layout) -> None:
+def _check_marks(db: sqlite3.Connection, layout: TableLayout) -> None:
     application, form = _marks(db)
     if application != layout.application:
         raise sqlite3.DatabaseError("it is a database of another kind")

@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from hotfill.sqlite import Layout, OtherFormError, connect, log_ahead, make_ready, transaction
+from hotfill.sqlite import OtherFormError, TableLayout, connect, log_ahead, make_ready, transaction
 
-LAYOUT = Layout(application=7, form=2, tables="CREATE TABLE a (n); INSERT INTO a VALUES (1)")
+LAYOUT = TableLayout(application=7, form=2, tables="CREATE TABLE a (n); INSERT INTO a VALUES (1)")
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_many_who_open_a_new_file_at_once_make_it_once(tmp_path):
 @pytest.mark.parametrize(
     ("other", "error"),
     [
-        (Layout(application=7, form=3, tables="CREATE TABLE b (n)"), OtherFormError),
-        (Layout(application=8, form=2, tables="CREATE TABLE b (n)"), sqlite3.DatabaseError),
+        (TableLayout(application=7, form=3, tables="CREATE TABLE b (n)"), OtherFormError),
+        (TableLayout(application=8, form=2, tables="CREATE TABLE b (n)"), sqlite3.DatabaseError),
     ],
 )
 def test_a_file_of_another_kind_or_form_is_refused_and_left_as_it_is(tmp_path, other, error):

@@ -198,7 +198,7 @@ class Call:
 # Go no faster than a number of calls a minute -------------------------------------------------
 
 
-class CallRate:
+class RequestPace:
     """Spreads work evenly over time; several threads may share one.
 
     per_minute: how much is allowed, > 0; None for no limit. Work is charged when its size is known;
@@ -327,8 +327,8 @@ class HttpEmbedder:
         self._tries = tries
         self._longest_wait = longest_wait_seconds
         self._jitter = wait_random_exponential(first_wait_seconds, longest_wait_seconds)
-        self._request_pace = CallRate(requests_per_minute)
-        self._token_pace = CallRate(tokens_per_minute)
+        self._request_pace = RequestPace(requests_per_minute)
+        self._token_pace = RequestPace(tokens_per_minute)
         self._spend_cap = spend_cap
         self._client: httpx.Client = client.Client(
             timeout=timeout_seconds,

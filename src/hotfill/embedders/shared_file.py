@@ -11,10 +11,10 @@ from hotfill.sqlite import SqliteFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hotfill.sqlite import Layout
+    from hotfill.sqlite import TableLayout
 
 
-def shared_file(path: Path, what: str, layout: Layout) -> SqliteFile:
+def shared_file(path: Path, what: str, layout: TableLayout) -> SqliteFile:
     """Open a file, or make it; every commit reaches the disk.
 
     what: its word in messages. Raises ConfigError when the file is something else or is damaged.

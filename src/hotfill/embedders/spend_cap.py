@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from hotfill.embedders.shared_file import shared_file
 from hotfill.errors import ConfigError, EmbedError
-from hotfill.sqlite import Layout
+from hotfill.sqlite import TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PriceUnit: TypeAlias = Literal["tokens", "items"]
 
-_LAYOUT = Layout(
+_LAYOUT = TableLayout(
     application=0x68667370,  # "hfsp"
     form=0,
     tables="""

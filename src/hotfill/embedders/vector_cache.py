@@ -12,7 +12,7 @@ import numpy as np
 
 from hotfill.embedders.shared_file import shared_file
 from hotfill.errors import ConfigError
-from hotfill.sqlite import Layout
+from hotfill.sqlite import TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Precision: TypeAlias = Literal["float32", "float16"]
 
-_LAYOUT = Layout(
+_LAYOUT = TableLayout(
     application=0x68667663,  # "hfvc"
     form=0,
     tables="""

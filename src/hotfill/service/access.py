@@ -27,7 +27,7 @@ _MOST_SESSIONS = 1000  # open at once; beyond it the oldest end
 
 
 @dataclass(frozen=True, slots=True)
-class Requester:
+class Principal:
     """Whoever asks. name: of the token, or "local" where there are no tokens."""
 
     name: str
@@ -71,18 +71,18 @@ class Door:
         self.tokens = settings.tokens
         self.sessions = Sessions()
 
-    def caller(self, bearer: str | None, cookie: str | None) -> Requester | None:
+    def caller(self, bearer: str | None, cookie: str | None) -> Principal | None:
         """Return who it is; None when nobody known."""
         if not self.tokens:
-            return Requester("local", "operate")
+            return Principal("local", "operate")
         if bearer is not None:
             token = holder_of(bearer, self.tokens)
         else:
             token = self.sessions.holder(cookie) if cookie is not None else None
-        return Requester(token.name, token.role) if token else None
+        return Principal(token.name, token.role) if token else None
 
 
-async def _caller(request: Request) -> Requester | None:
+async def _caller(request: Request) -> Principal | None:
     door: Door = request.app.state.door
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = bearer.strip() if scheme.lower() == "bearer" else None
@@ -92,11 +92,11 @@ async def _caller(request: Request) -> Requester | None:
     return caller
 
 
-Known = Annotated[Requester | None, Depends(_caller)]
+Known = Annotated[Principal | None, Depends(_caller)]
 
 
-def _needs(role: Role) -> Callable[[Requester | None], Awaitable[Requester]]:
-    async def check(caller: Known) -> Requester:
+def _needs(role: Role) -> Callable[[Principal | None], Awaitable[Principal]]:
+    async def check(caller: Known) -> Principal:
         if caller is None:
             raise HTTPException(
                 401, "give a token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}

@@ -94,7 +94,7 @@ class HitOut(BaseModel):
     why: Why | None = None
 
 
-class FoundItems(BaseModel):
+class SearchAnswer(BaseModel):
     """What a search found, best first.
 
     query_model: fingerprint of what embedded the query. coverage: share of the items that were on

@@ -48,7 +48,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class UpgradeSnapshot:
     """Everything that the dashboard shows, of one moment.
 
     number: rises with every look. coverage: share of items on the new side, from 0 to 1.
@@ -118,7 +118,7 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join()
 
-    def refresh(self) -> Snapshot:
+    def refresh(self) -> UpgradeSnapshot:
         """Look now."""
         with self._looking:
             self.latest = self._look(self.latest.number + 1)
@@ -131,13 +131,13 @@ class Watch:
             except HotfillError as error:  # a full disk, a journal held by others: look again
                 _log.warning("the status could not be read: %s", error)
 
-    def _look(self, number: int) -> Snapshot:
+    def _look(self, number: int) -> UpgradeSnapshot:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         new_items = self._count(self._plan.new_model)
         if not self._rates or now - self._rates[-1].at >= EVERY_SECONDS / 2:
             self._note(now, status.embedded, status.written, new_items)
-        return Snapshot(
+        return UpgradeSnapshot(
             number=number,
             at=now,
             status=status,

@@ -20,8 +20,8 @@ from hotfill.errors import EmbedError, HotfillError
 from hotfill.retry import retry
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
-    Caller,
     GivenUpError,
+    PatientCaller,
     make_vectors,
     narrow,
     no_item_at_fault,
@@ -229,7 +229,9 @@ class Backfill:
         """Tell whether batches failed and were put back, after those ahead of them were read."""
         put_back = False
         closing = threading.Event()
-        read_call, make_call = (Caller(self.call_seconds, self.stop, closing) for _ in range(2))
+        read_call, make_call = (
+            PatientCaller(self.call_seconds, self.stop, closing) for _ in range(2)
+        )
         read = prefetched(self._loaded(work, closing, read_call))
         made = prefetched(self._made(work, read, make_call))
         try:
@@ -250,7 +252,9 @@ class Backfill:
 
     # Three hands, each in a thread of its own ------------------------------------------------
 
-    def _loaded(self, work: Work, closing: threading.Event, call: Caller) -> Generator[_Loaded]:
+    def _loaded(
+        self, work: Work, closing: threading.Event, call: PatientCaller
+    ) -> Generator[_Loaded]:
         while (seconds := self.pace()) is not None and not closing.is_set():
             self._gets_on()
             if seconds:
@@ -261,7 +265,7 @@ class Backfill:
                 return
             yield self._load(work, batch, call)
 
-    def _load(self, work: Work, batch: Batch, call: Caller) -> _Loaded:
+    def _load(self, work: Work, batch: Batch, call: PatientCaller) -> _Loaded:
         states = retry(self.gallery.get, batch.item_ids)
         to_do = [state for state in states if state is not None and work.needed(state)]
         contents: Mapping[str, Any] = {}
@@ -293,7 +297,9 @@ class Backfill:
             if after is not None and after.version == before.version
         ]
 
-    def _made(self, work: Work, batches: Iterable[_Loaded], call: Caller) -> Generator[_Loaded]:
+    def _made(
+        self, work: Work, batches: Iterable[_Loaded], call: PatientCaller
+    ) -> Generator[_Loaded]:
         name = f"what makes vectors of {work.target}"
         for loaded in batches:
             if loaded.item_ids:

@@ -50,7 +50,7 @@ class GivenUpError(Exception):
     """A call was still under way some seconds after the work was told to stop."""
 
 
-class Caller:
+class PatientCaller:
     """Makes one call at a time, in a thread of its own, and stops waiting when one hangs.
 
     limit_seconds: of one call. stops: events, any of which ends the waiting after `STOP_SECONDS`.
@@ -176,7 +176,7 @@ def narrow(item_ids: Sequence[str], error: Exception) -> list[list[str]]:
 
 
 def read_what_can_be(
-    source: Source, item_ids: Sequence[str], call: Caller, failures: list[Exception]
+    source: Source, item_ids: Sequence[str], call: PatientCaller, failures: list[Exception]
 ) -> dict[str, Any]:
     """Read contents, narrowing failures down to single items; each is added to the list."""
     read: dict[str, Any] = {}
@@ -189,7 +189,7 @@ def read_what_can_be(
 
 
 def embed_what_can_be(
-    embedder: Embedder, contents: Mapping[str, Any], call: Caller, failures: list[Exception]
+    embedder: Embedder, contents: Mapping[str, Any], call: PatientCaller, failures: list[Exception]
 ) -> dict[str, NDArray[np.float32]]:
     """Embed items, narrowing failures down to single ones; each failure is added to the list."""
     made: dict[str, NDArray[np.float32]] = {}

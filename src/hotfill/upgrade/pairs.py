@@ -15,8 +15,8 @@ from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
-    Caller,
     GivenUpError,
+    PatientCaller,
     embed_what_can_be,
     read_what_can_be,
 )
@@ -72,7 +72,7 @@ def paired_vectors(
     new: dict[str, Any] = {}
     failures: list[Exception] = []
     stop = stop or threading.Event()
-    with closing(Caller(call_seconds, stop)) as call, suppress(GivenUpError):
+    with closing(PatientCaller(call_seconds, stop)) as call, suppress(GivenUpError):
         for begin in range(0, len(item_ids), batch_size):
             if stop.is_set():
                 break
@@ -200,7 +200,7 @@ def chain_pairs(
     no item is at fault.
     """
     made: dict[str, Any] = {}
-    call = Caller(plan.embed_timeout_seconds, stop)
+    call = PatientCaller(plan.embed_timeout_seconds, stop)
 
     def embedded(embedder: Embedder, some: Sequence[str]) -> Mapping[str, Any]:
         contents = read_what_can_be(source, some, call, [])

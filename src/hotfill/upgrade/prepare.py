@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.formatting import size
-from hotfill.upgrade.caller import Caller, embed_what_can_be, read_what_can_be
+from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
@@ -110,7 +110,7 @@ def _time_sample(
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     failures: list[Exception] = []
-    with closing(Caller(draft.embed_timeout_seconds)) as call:
+    with closing(PatientCaller(draft.embed_timeout_seconds)) as call:
         first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
         embed_what_can_be(embedder, first, call, failures)
         began = time.perf_counter()

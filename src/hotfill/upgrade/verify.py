@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.upgrade.backfill import is_reembedded
-from hotfill.upgrade.caller import Caller, read_contents
+from hotfill.upgrade.caller import PatientCaller, read_contents
 from hotfill.upgrade.leftover import dead_items, left_over, still_dead
 from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.phases import Hold
@@ -136,7 +136,7 @@ def _similarities(
     """Cosines between stored and fresh vectors; items edited since they were read are left out."""
     found: dict[str, float] = {}
     space = plan.new_model
-    with closing(Caller(plan.embed_timeout_seconds)) as call:
+    with closing(PatientCaller(plan.embed_timeout_seconds)) as call:
         for begin in range(0, len(item_ids), plan.batch_size):
             some = item_ids[begin : begin + plan.batch_size]
             before = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hotfill.embedders import HttpEmbedder, SpendCap
-from hotfill.embedders.http import CallRate, from_options, retry_after_seconds
+from hotfill.embedders.http import RequestPace, from_options, retry_after_seconds
 from hotfill.errors import ConfigError, EmbedError, ShapeError
 from hotfill.types import Embedder, ModelId
 from tests.unit.embedders.server import (
@@ -341,7 +341,7 @@ def test_a_cap_that_makes_no_sense_is_refused(tmp_path, settings) -> None:
 
 
 def test_the_pace_is_kept() -> None:
-    pace = CallRate(per_minute=60 / 0.05)
+    pace = RequestPace(per_minute=60 / 0.05)
     began = time.monotonic()
     for _ in range(4):
         pace.wait(1)

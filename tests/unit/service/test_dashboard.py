@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from hotfill.service.measures import Composition, Latency, RecentLatency
-from hotfill.service.snapshot import Rates, Snapshot
+from hotfill.service.snapshot import Rates, UpgradeSnapshot
 from hotfill.service.step_runner import Run
 from hotfill.service.web import charts, phase_text
 from hotfill.service.web.actions import actions
@@ -71,7 +71,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         "dead_letters": (),
         "verified": verified,
     }
-    return Snapshot(**{**values, **changes})
+    return UpgradeSnapshot(**{**values, **changes})
 
 
 def measured(coverage, **figures):

@@ -211,6 +211,8 @@ def upgrade(folder: Path, n: int = 100, **changes: Any) -> Small:
     up.source, up.exchangeable, up.fitting = source, embedder, fitting
     if on_phase is not None:
         up.on_phase = on_phase
+    if journal is not None:
+        _ = up.journal  # the one given; else looking would open it, and close it afterwards
     return up
 
 

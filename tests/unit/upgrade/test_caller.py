@@ -18,7 +18,7 @@ from hotfill.errors import (
 )
 from hotfill.upgrade import caller
 from hotfill.upgrade.backfill import Backfill, embed_work
-from hotfill.upgrade.caller import Caller, GivenUpError, read_what_can_be
+from hotfill.upgrade.caller import GivenUpError, PatientCaller, read_what_can_be
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import (
@@ -68,7 +68,7 @@ class Hangs(Projection):
 
 
 def test_a_call_returns_and_raises_what_it_returns_and_raises():
-    with closing(Caller()) as call:
+    with closing(PatientCaller()) as call:
         assert call("x", divmod, 7, 2) == (3, 1)
         with pytest.raises(ZeroDivisionError):
             call("x", divmod, 7, 0)
@@ -76,12 +76,12 @@ def test_a_call_returns_and_raises_what_it_returns_and_raises():
 
 
 def test_calls_are_made_in_one_thread_as_long_as_they_return():
-    with closing(Caller()) as call:
+    with closing(PatientCaller()) as call:
         assert len({call("x", threading.get_ident) for _ in range(5)}) == 1
 
 
 def test_a_call_that_hangs_is_named_and_the_next_one_is_made(hang):
-    with closing(Caller(0.2)) as call:
+    with closing(PatientCaller(0.2)) as call:
         with pytest.raises(CallTimeoutError, match=r"the embedder has not returned for 0\.2 s"):
             call("the embedder", hang)
         assert call("x", int, "5") == 5
@@ -91,7 +91,7 @@ def test_a_call_is_given_up_some_time_after_the_work_was_told_to_stop(hang, monk
     monkeypatch.setattr(caller, "STOP_SECONDS", 0.2)
     stop = threading.Event()
     stop.set()
-    with closing(Caller(60, stop)) as call:
+    with closing(PatientCaller(60, stop)) as call:
         assert call("x", int, "5") == 5  # what returns in time is waited for
         with pytest.raises(GivenUpError):
             call("x", hang)
@@ -242,7 +242,7 @@ def test_reading_what_can_be_leaves_out_what_cannot():
     source = contents(20)
     failures = []
     broken = {"item-00003", "item-00011"}
-    with closing(Caller()) as call:
+    with closing(PatientCaller()) as call:
         read = read_what_can_be(RaisesFor(source, broken), sorted(source), call, failures)
     assert set(read) == set(source) - broken
     assert len(failures) >= 2

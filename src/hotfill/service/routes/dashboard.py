@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from hotfill.service.access import COOKIE, SESSION_SECONDS, Known, Requester, may_operate, may_read
+from hotfill.service.access import COOKIE, SESSION_SECONDS, Known, Principal, may_operate, may_read
 from hotfill.service.models import TryIn
 from hotfill.service.routes import Served, StrictJson
 from hotfill.service.tokens import allows, holder_of
@@ -50,7 +50,7 @@ def dashboard(request: Request, caller: Known, service: Served) -> HTMLResponse:
 
 @router.get("/events", response_class=EventSourceResponse)
 async def events(
-    request: Request, caller: Annotated[Requester, Depends(may_read)], service: Served
+    request: Request, caller: Annotated[Principal, Depends(may_read)], service: Served
 ) -> AsyncIterator[ServerSentEvent]:
     """Send the sections that changed, as long as the browser listens."""
     may_operate = allows(caller.role, "operate")

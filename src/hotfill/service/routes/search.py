@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from hotfill.errors import InputError
 from hotfill.service.access import may_read
-from hotfill.service.models import Bounds, FoundItems, Models, Query
+from hotfill.service.models import Bounds, Models, Query, SearchAnswer
 from hotfill.service.openapi import JSON_QUERY, problems
 from hotfill.service.routes import Served
 
@@ -28,7 +28,7 @@ router = APIRouter(tags=["search"])
 @router.post(
     "/search",
     dependencies=[Depends(may_read)],
-    response_model=FoundItems,
+    response_model=SearchAnswer,
     responses=problems(400, 409, 413, 422, 502, 503),
     openapi_extra=JSON_QUERY,
 )
@@ -85,7 +85,7 @@ def _where(query: Query) -> Where | None:
 
 
 def _plain(found: SearchResult, service: GalleryService, explain: bool) -> dict[str, Any]:
-    """Return what was found as plain values, as `FoundItems` describes it."""
+    """Return what was found as plain values, as `SearchAnswer` describes it."""
     hits: list[dict[str, Any]] = [
         {"item_id": hit.item_id, "score": hit.score} for hit in found.hits
     ]

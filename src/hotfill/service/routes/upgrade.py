@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from hotfill.errors import InputError
-from hotfill.service.access import Requester, may_operate, may_read
+from hotfill.service.access import Principal, may_operate, may_read
 from hotfill.service.models import CompleteIn, Question, ResumeIn, StartIn, UpgradeStatus
 from hotfill.service.openapi import problems
 from hotfill.service.problems import problem
@@ -29,7 +29,7 @@ from hotfill.upgrade.phases import Step, advance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.snapshot import UpgradeSnapshot
 
 router = APIRouter(prefix="/upgrade", tags=["upgrade"], route_class=StrictJson)
 
@@ -75,7 +75,7 @@ async def _confirmation(request: Request) -> Confirmation:
 
 
 Asked = Annotated[Confirmation, Depends(_confirmation)]
-Operator = Annotated[Requester, Depends(may_operate)]
+Operator = Annotated[Principal, Depends(may_operate)]
 _PROBLEMS = problems(400, 409, 413, 422)
 _STATUS: dict[str, Any] = {"response_model": UpgradeStatus, "responses": _PROBLEMS}
 
@@ -181,5 +181,5 @@ def complete(
     return _out(service.watch.refresh())
 
 
-def _out(seen: Snapshot) -> dict[str, Any]:
+def _out(seen: UpgradeSnapshot) -> dict[str, Any]:
     return {**asdict(seen.status), "share": seen.status.share, "run": seen.run}

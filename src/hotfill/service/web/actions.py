@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
-    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.snapshot import UpgradeSnapshot
 
 _LABELS = {
     "start": "Start",
@@ -48,7 +48,7 @@ class Action:
     accept_gate: bool = False
 
 
-def actions(seen: Snapshot, now: float, verification_lasts_seconds: float) -> list[Action]:
+def actions(seen: UpgradeSnapshot, now: float, verification_lasts_seconds: float) -> list[Action]:
     """List what can be done now, the best first."""
     working = seen.run is not None and seen.run.running
     if working and seen.run is not None and seen.run.step != "start":
@@ -77,13 +77,13 @@ def actions(seen: Snapshot, now: float, verification_lasts_seconds: float) -> li
     return found
 
 
-def is_verified(seen: Snapshot, now: float, lasts_seconds: float) -> bool:
+def is_verified(seen: UpgradeSnapshot, now: float, lasts_seconds: float) -> bool:
     """Tell whether a cutover would be allowed by the last verification."""
     verified = seen.verified
     return verified is not None and verified.body["passed"] and now - verified.at < lasts_seconds
 
 
-def _best(seen: Snapshot, steps: list[str], now: float, lasts_seconds: float) -> str | None:
+def _best(seen: UpgradeSnapshot, steps: list[str], now: float, lasts_seconds: float) -> str | None:
     if seen.status.phase is Phase.BACKFILLED:
         return "cutover" if is_verified(seen, now, lasts_seconds) else "verify"
     if seen.status.phase in (Phase.ABORTING, Phase.ROLLING_BACK):
@@ -92,7 +92,7 @@ def _best(seen: Snapshot, steps: list[str], now: float, lasts_seconds: float) ->
     return next((step for step in ("resume", "start") if step in steps), None)
 
 
-def _label(step: str, seen: Snapshot) -> str:
+def _label(step: str, seen: UpgradeSnapshot) -> str:
     if step == "start" and seen.status.phase is not Phase.PLANNED:
         return "Continue"
     if (step, seen.status.phase) in (

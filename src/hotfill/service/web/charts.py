@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotfill.service.measures import Composition, RecentLatency
-    from hotfill.service.snapshot import Rates, Snapshot
+    from hotfill.service.snapshot import Rates, UpgradeSnapshot
     from hotfill.service.web.quality import Rehearsed
     from hotfill.upgrade.journal.base import Fact
 
@@ -113,7 +113,7 @@ def canary_plot(quality: Sequence[Fact]) -> Markup:
     return _framed(f"Canaries: {said}", lines, ("1", "0.5", "0"))
 
 
-def rehearsed_plot(rehearsed: Rehearsed, seen: Snapshot) -> Markup:
+def rehearsed_plot(rehearsed: Rehearsed, seen: UpgradeSnapshot) -> Markup:
     """Draw the rehearsed curve between both models, and mark where the upgrade is."""
     values = [rehearsed.old, rehearsed.new, *(value for _, value in rehearsed.points)]
     low, high = min(values), max(values)

@@ -12,7 +12,7 @@ from hotfill.service.web.actions import actions, is_verified
 from hotfill.service.web.templates import render
 
 if TYPE_CHECKING:
-    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.snapshot import UpgradeSnapshot
     from hotfill.service.web.quality import Rehearsed
     from hotfill.upgrade.plan import Plan
 
@@ -31,7 +31,7 @@ TITLES = (
 
 
 def page(
-    seen: Snapshot,
+    seen: UpgradeSnapshot,
     plan: Plan,
     rehearsed: Rehearsed | None,
     *,
@@ -52,7 +52,7 @@ def page(
 
 
 def sections(
-    seen: Snapshot, plan: Plan, rehearsed: Rehearsed | None = None, *, may_operate: bool
+    seen: UpgradeSnapshot, plan: Plan, rehearsed: Rehearsed | None = None, *, may_operate: bool
 ) -> dict[str, str]:
     """Render every section by its name, and `announcement` as plain text."""
     lasts = plan.verification_lasts_seconds
@@ -119,7 +119,7 @@ def sections(
     return {**rendered, "announcement": phase_text.announcement(seen)}
 
 
-def _working(seen: Snapshot) -> str:
+def _working(seen: UpgradeSnapshot) -> str:
     """Say whether work goes on just now."""
     if seen.run is None or not seen.run.running:
         return ""

@@ -10,7 +10,7 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.view import NEW_ONLY
 
 if TYPE_CHECKING:
-    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.snapshot import UpgradeSnapshot
     from hotfill.upgrade.journal.base import Fact
 
 _SEARCHES_TO_COMPARE = 50  # of each kind; fewer say little about a median
@@ -93,12 +93,12 @@ def name_of(phase: Phase) -> str:
     return _NAMES[phase]
 
 
-def sentence(seen: Snapshot) -> str:
+def sentence(seen: UpgradeSnapshot) -> str:
     """Say what is going on."""
     return _SENTENCES[seen.status.phase]
 
 
-def next_sentence(seen: Snapshot, verified: bool) -> str:
+def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
     """Say what is best done next."""
     status, run = seen.status, seen.run
     if run is not None and run.running and run.step != "start":
@@ -139,13 +139,13 @@ def next_sentence(seen: Snapshot, verified: bool) -> str:
             return ""
 
 
-def time_left(seen: Snapshot) -> str:
+def time_left(seen: UpgradeSnapshot) -> str:
     """Say how long it will take; a dash while nothing is known of it."""
     left = seen.status.eta_seconds
     return "\N{EN DASH}" if left is None else f"about {duration(left)}"
 
 
-def cost_sentence(seen: Snapshot) -> str:
+def cost_sentence(seen: UpgradeSnapshot) -> str:
     """Say what searching both sides costs, once that is known and more than a fifth."""
     medians = {
         each.sides: each.p50_seconds
@@ -163,7 +163,7 @@ def cost_sentence(seen: Snapshot) -> str:
     )
 
 
-def announcement(seen: Snapshot) -> str:
+def announcement(seen: UpgradeSnapshot) -> str:
     """Say what a listener must hear: it changes rarely, not with every item."""
     status = seen.status
     parts = [name_of(status.phase)]

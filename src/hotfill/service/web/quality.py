@@ -14,7 +14,7 @@ from hotfill.upgrade.view import OLD_ONLY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hotfill.service.snapshot import Snapshot
+    from hotfill.service.snapshot import UpgradeSnapshot
 
 CANARY_WORDS = {
     "agreement": "Agreement with the new model",
@@ -39,7 +39,7 @@ class Figure:
     accepted: bool
 
 
-def figures(seen: Snapshot) -> list[Figure]:
+def figures(seen: UpgradeSnapshot) -> list[Figure]:
     """List what the newest measurement found; nothing before the first."""
     if not seen.quality:
         return []
@@ -110,7 +110,7 @@ def read_rehearsed(path: Path) -> Rehearsed:
         ) from error
 
 
-def expected_now(rehearsed: Rehearsed, seen: Snapshot) -> float:
+def expected_now(rehearsed: Rehearsed, seen: UpgradeSnapshot) -> float:
     """Say what was rehearsed for this moment: of the old model alone while only it searches."""
     if seen.status.phase in OLD_ONLY:
         return rehearsed.old

@@ -27,7 +27,7 @@ _PICTURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg"}  # by their first bytes
 
 
 @dataclass(frozen=True, slots=True)
-class HitRow:
+class ShownHit:
     """One hit. side: "old" or "new". text, picture: its content, as far as it can be shown.
 
     picture: a data URI.
@@ -46,7 +46,7 @@ class Column:
 
     title: str
     about: str
-    rows: tuple[HitRow, ...]
+    rows: tuple[ShownHit, ...]
 
 
 def search_panel(up: Upgrade, text: str | None, like: str | None, k: int) -> str:
@@ -61,7 +61,7 @@ def search_panel(up: Upgrade, text: str | None, like: str | None, k: int) -> str
     plan = up.plan_in_force
     hits = up.search([content], k)[0].hits
     rows = tuple(
-        HitRow(hit.item_id, hit.score, "new" if hit.model == plan.new_model else "old")
+        ShownHit(hit.item_id, hit.score, "new" if hit.model == plan.new_model else "old")
         for hit in hits
     )
     place = 1 if columns and columns[0].title == "Old side" else 0
@@ -114,7 +114,7 @@ def _side(up: Upgrade, which: Which, content: Any, k: int) -> Column | None:
     return Column(
         f"{which.capitalize()} side",
         f"{model.name} alone, on its {items:,} items",
-        tuple(HitRow(item_id, score, which) for item_id, score in rows),
+        tuple(ShownHit(item_id, score, which) for item_id, score in rows),
     )
 
 
@@ -132,7 +132,7 @@ def _query(embedder: Embedder, model: ModelId, content: Any) -> Vectors:
 
 def _with_contents(column: Column, contents: Mapping[str, Any]) -> Column:
     rows = tuple(
-        HitRow(row.item_id, row.score, row.side, *_shown(contents.get(row.item_id)))
+        ShownHit(row.item_id, row.score, row.side, *_shown(contents.get(row.item_id)))
         for row in column.rows
     )
     return Column(column.title, column.about, rows)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import JournalCorruptError, JournalError, StoreFullError
-from hotfill.sqlite import Layout, OtherFormError, SqliteFile
+from hotfill.sqlite import OtherFormError, SqliteFile, TableLayout
 from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally, WorkerLeases
 from hotfill.upgrade.journal.lock import lost_the_lead, running_lock
 from hotfill.upgrade.phases import Hold, Phase, advance
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.phases import HoldKind, Step
 
 
-_LAYOUT = Layout(
+_LAYOUT = TableLayout(
     application=0x686F7466,  # "hotf"
     form=2,
     tables="""
