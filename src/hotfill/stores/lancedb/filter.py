@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hotfill.stores.base import Scalar, Where
-    from hotfill.stores.lancedb.layout import TableLayout
+    from hotfill.stores.lancedb.layout import LanceLayout
 
 _NEVER = "false"
 
 
-def where_sql(layout: TableLayout, where: Where) -> list[str]:
+def where_sql(layout: LanceLayout, where: Where) -> list[str]:
     """Translate a checked filter: conditions that must all hold."""
     return [_condition(layout, key, wanted) for key, wanted in where.items()]
 
 
-def ids_sql(layout: TableLayout, item_ids: Iterable[str]) -> str:
+def ids_sql(layout: LanceLayout, item_ids: Iterable[str]) -> str:
     """Return the condition that a row is one of these items."""
     if layout.ids_are_numbers:
         literals = [item_id for item_id in item_ids if is_number(item_id)]
@@ -33,7 +33,7 @@ def ids_sql(layout: TableLayout, item_ids: Iterable[str]) -> str:
     return f"{quoted(layout.item_id)} IN ({', '.join(literals)})" if literals else _NEVER
 
 
-def after_sql(layout: TableLayout, item_id: str) -> str:
+def after_sql(layout: LanceLayout, item_id: str) -> str:
     """Return the condition that a row comes after an item in the order of ids."""
     literal = item_id if layout.ids_are_numbers else text(item_id)
     return f"{quoted(layout.item_id)} > {literal}"
@@ -53,7 +53,7 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _condition(layout: TableLayout, key: str, wanted: Scalar | Sequence[Scalar] | Range) -> str:
+def _condition(layout: LanceLayout, key: str, wanted: Scalar | Sequence[Scalar] | Range) -> str:
     if key not in layout.metadata:
         _check_no_other_column(layout, key)
     columns = {
@@ -74,7 +74,7 @@ def _condition(layout: TableLayout, key: str, wanted: Scalar | Sequence[Scalar] 
     )
 
 
-def _check_no_other_column(layout: TableLayout, key: str) -> None:
+def _check_no_other_column(layout: LanceLayout, key: str) -> None:
     """Raise InputError for a key that is a column, and not one of metadata.
 
     It would match nothing, and nobody would know why.
@@ -88,7 +88,7 @@ def _check_no_other_column(layout: TableLayout, key: str) -> None:
         )
 
 
-def _comparable(layout: TableLayout, path: Sequence[str]) -> str:
+def _comparable(layout: LanceLayout, path: Sequence[str]) -> str:
     """Return a column or field widened to the type of the literals it is compared with."""
     name, kind = ".".join(map(quoted, path)), type_at(layout, path)
     if pa.types.is_integer(kind) and not pa.types.is_int64(kind):

@@ -53,7 +53,7 @@ LARGEST: Mapping[str, float] = {"flag": 1, "whole": 2**63 - 1, "real": sys.float
 
 
 @dataclass(frozen=True, slots=True)
-class TableLayout:
+class LanceLayout:
     """What the columns of one version of a table mean.
 
     columns: of the vectors, per space, oldest first. metadata: per key and kind, the column, and in
@@ -115,7 +115,7 @@ class TableLayout:
         return list(dict.fromkeys(names))
 
 
-def layout_of(schema: Any, table: str) -> TableLayout:
+def layout_of(schema: Any, table: str) -> LanceLayout:
     """Read a schema. Raises StoreError when the table carries no stamp."""
     stamped: list[tuple[int, ModelId, str]] = []
     item_id, ceiling = None, 0
@@ -136,7 +136,7 @@ def layout_of(schema: Any, table: str) -> TableLayout:
     if item_id is None or not stamped:
         raise StoreError(f"the table {table} is not a hotfill gallery: stamp it, or create one")
     columns = {model: name for _, model, name in sorted(stamped, key=lambda each: each[0])}
-    return TableLayout(
+    return LanceLayout(
         schema=schema,
         item_id=item_id,
         columns=columns,
@@ -186,7 +186,7 @@ def stamp(model: ModelId, number: int) -> dict[str, str]:
     return {MODEL_NOTE: json.dumps(model.to_dict()), NUMBER_NOTE: str(number)}
 
 
-def missing_columns(layout: TableLayout, metadata: Sequence[Metadata]) -> list[Any]:
+def missing_columns(layout: LanceLayout, metadata: Sequence[Metadata]) -> list[Any]:
     """Return the columns that these values need and the table lacks."""
     taken = {name.lower() for name in layout.schema.names}
     needed = dict.fromkeys((key, kind_of(value)) for row in metadata for key, value in row.items())
@@ -224,7 +224,7 @@ def kind_of_type(type_: Any) -> str | None:
     return "flag" if pa.types.is_boolean(type_) else None
 
 
-def type_at(layout: TableLayout, path: Sequence[str]) -> Any:
+def type_at(layout: LanceLayout, path: Sequence[str]) -> Any:
     """Return the type of a column, or of a field of structs in it."""
     type_ = layout.schema.field(path[0]).type
     for name in path[1:]:
@@ -276,7 +276,7 @@ def stamp_table(
         table.update_field_metadata({"path": vector_column, "metadata": stamp(model, 1)})
 
 
-def prepare(table: Any, layout: TableLayout) -> None:
+def prepare(table: Any, layout: LanceLayout) -> None:
     """Add hotfill's columns to a table as it was found.
 
     A crash may cut this anywhere: the last column tells that all is done. Idempotent.

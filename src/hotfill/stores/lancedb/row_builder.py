@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Scalar
-    from hotfill.stores.lancedb.layout import TableLayout
+    from hotfill.stores.lancedb.layout import LanceLayout
     from hotfill.types import ModelId, Vectors
 
 
 def written_rows(
-    layout: TableLayout,
+    layout: LanceLayout,
     item_ids: Sequence[str],
     before: Any,
     places: Mapping[str, int],
@@ -74,7 +74,7 @@ def replaced(rows: Any, columns: Mapping[str, Any]) -> Any:
 
 
 def moved_columns(
-    layout: TableLayout, n: int, space: ModelId, origin: str, vectors: Vectors
+    layout: LanceLayout, n: int, space: ModelId, origin: str, vectors: Vectors
 ) -> dict[str, Any]:
     """Return the columns that a move changes: the earlier vector stays, in the column it is in."""
     name = layout.columns[space]
@@ -86,7 +86,7 @@ def moved_columns(
 
 
 def metadata_columns(
-    layout: TableLayout, metadata: Sequence[Metadata], before: Any
+    layout: LanceLayout, metadata: Sequence[Metadata], before: Any
 ) -> dict[str, Any]:
     """Return the columns of metadata for rows that have this metadata.
 

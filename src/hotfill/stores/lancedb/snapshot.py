@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Where
-    from hotfill.stores.lancedb.layout import TableLayout
+    from hotfill.stores.lancedb.layout import LanceLayout
     from hotfill.types import Metric, ModelId, Vectors
 
 
@@ -36,7 +36,7 @@ class TableSnapshot:
     """
 
     table: Any
-    layout: TableLayout
+    layout: LanceLayout
     indexed: Mapping[str, int]
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -142,7 +142,7 @@ def vector_array(vectors: Vectors, type_: Any) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, type_.list_size).cast(type_)
 
 
-def metadata_of(layout: TableLayout, rows: Any) -> list[dict[str, Any]]:
+def metadata_of(layout: LanceLayout, rows: Any) -> list[dict[str, Any]]:
     """Return the metadata of rows that were read."""
     content: list[dict[str, Any]] = [{} for _ in range(len(rows))]
     for key, value, place in _values(layout, rows):
@@ -150,7 +150,7 @@ def metadata_of(layout: TableLayout, rows: Any) -> list[dict[str, Any]]:
     return content
 
 
-def _values(layout: TableLayout, rows: Any) -> Iterator[tuple[str, Any, int]]:
+def _values(layout: LanceLayout, rows: Any) -> Iterator[tuple[str, Any, int]]:
     for key, kinds in layout.metadata.items():
         for path in kinds.values():
             for place, value in enumerate(values_at(rows, path)):

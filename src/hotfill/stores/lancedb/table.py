@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotfill.stores.base import Metadata
-    from hotfill.stores.lancedb.layout import TableLayout
+    from hotfill.stores.lancedb.layout import LanceLayout
     from hotfill.types import ModelId
 
 
@@ -217,7 +217,7 @@ def build_indexes(table: Any, *, exact: bool) -> None:
                 table.create_index(column, config=kind)
 
 
-def indexed_columns(table: Any, layout: TableLayout) -> dict[str, int]:
+def indexed_columns(table: Any, layout: LanceLayout) -> dict[str, int]:
     """Return the columns of vectors with an index that compares as their space does.
 
     With each goes how many parts of it a search should look into. An adopted table may have an
