@@ -33,6 +33,7 @@ QUERIES = list(contents(3, seed=77).values())
 def no_waiting(monkeypatch):
     monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(watch, "EVERY_SHARE", 0.2)
+    monkeypatch.setattr(watch, "_LEAST_REST", 0)
     monkeypatch.setattr(state, "POLL_SECONDS", 0.0)
 
 

@@ -53,6 +53,7 @@ def noise(rows):
 def world(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(watch, "EVERY_SHARE", 0.1)
+    monkeypatch.setattr(watch, "_LEAST_REST", 0)
     pictures, labels = (part[: QUERIES + ITEMS] for part in load_digits(return_X_y=True))
     mean = pictures.mean(axis=0)
     axes = np.linalg.svd(pictures - mean, full_matrices=False)[2][:16]

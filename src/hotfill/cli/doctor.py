@@ -13,7 +13,14 @@ from hotfill._version import __version__
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.exit_codes import ExitCode, exit_code
 from hotfill.cli.output import reporting
-from hotfill.errors import ConfigError, HotfillError, SourceError, StoreBusyError, StoreFullError
+from hotfill.errors import (
+    ConfigError,
+    HotfillError,
+    SourceError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +93,8 @@ def check_up(path: Path) -> list[Finding]:
                 _looked("store", lambda it: _store(it, gallery), project),
                 _looked("content", lambda it: _content(it, gallery), project),
                 _looked("free space", lambda it: _space(it, gallery), project),
+                _looked("writes", lambda it: _writes(it, gallery), project),
+                *(Finding("note", said) for said in gallery.remarks(project.model("new"))),
             ]
     except StoreBusyError as error:
         pid = holder(project.folder / "running")
@@ -189,6 +198,13 @@ def _space(project: Project, gallery: Gallery) -> str:
     if needed > free:
         raise StoreFullError(f"{text}: make room first")
     return text
+
+
+def _writes(project: Project, gallery: Gallery) -> str:
+    """Try what the upgrade will write; everything is undone."""
+    if problems := gallery.rehearse_writes(project.model("new")):
+        raise StoreError("; ".join(problems))
+    return "what an upgrade writes was tried, and undone"
 
 
 def _listed(names: list[str]) -> str:

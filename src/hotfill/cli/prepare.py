@@ -31,6 +31,10 @@ def adopt(
         Path | None,
         typer.Option("--ids-file", help="Its ids in the order added: .txt, .npy or .jsonl."),
     ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Take the gallery from an upgrade whose journal is lost."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Adopt a table or index as the gallery.
@@ -39,11 +43,21 @@ def adopt(
     `start` adds columns to it. Idempotent. In LanceDB all columns of texts, numbers and booleans
     can be filtered by. The vectors of an index file are copied into the gallery's folder; the file
     itself stays as it is.
+
+    With --take-over a gallery that another upgrade has is given to this one, and nothing else is
+    done: for when that one's journal is lost.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
+        from hotfill.config import open_upgrade, read
         from hotfill.stores.section import Existing
 
+        if take_over:
+            with open_upgrade(config) as up:
+                up.take_over()
+                status = up.status()
+            report.add({"taken_over": True}, ["this upgrade has the gallery now"])
+            report.next(status.next_steps)
+            return
         project = read(config)
         model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)

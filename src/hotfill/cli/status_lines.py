@@ -128,4 +128,5 @@ def plan_lines(made: Plan) -> list[str]:
             f"time      about {duration(made.seconds_expected)}, "
             f"from embedding {made.sampled_items} items now"
         )
+    lines += [f"note      {each}" for each in made.notes]
     return [*lines, *(f"blocker   {each}" for each in made.blockers)]

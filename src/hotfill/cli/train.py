@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
+from hotfill.errors import ConfigError
 
 
 def train(
@@ -32,6 +34,12 @@ def train(
     ] = None,
     side: Annotated[int, typer.Option(help="Pictures of a folder are read at this size.")] = 32,
     channels: Annotated[int, typer.Option(help="1 for grey pictures, 3 for colour.")] = 3,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the recipe, as NAME=VALUE: weight=2, old_head_only=true; repeatable."
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 30,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
@@ -54,6 +62,7 @@ def train(
             side=side,
             channels=channels,
             settings=TrainingSettings(epochs=epochs, seed=seed, device=device),
+            options=dict(map(_option, option or [])),
             show_progress=not as_json,
         )
         model = None if trained.model is None else str(trained.model)
@@ -61,3 +70,13 @@ def train(
             {"recipe": recipe, "finished": trained.outcome.finished, "model": model},
             [f"model: {model}" if model else "not finished; the same command goes on"],
         )
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"--option: expected NAME=VALUE with a number, true or false, got {text!r}"
+        ) from error

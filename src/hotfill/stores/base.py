@@ -43,7 +43,7 @@ from hotfill.stores.filters import (
 )
 from hotfill.stores.records import Capabilities, Found, Hits, ItemState, Page
 from hotfill.ties import tied, tolerance
-from hotfill.vectors import checked
+from hotfill.vectors import Checked, check_vectors, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hotfill.types import ModelId, Vectors
-    from hotfill.vectors import Checked
 
 __all__ = [
     "Capabilities",
@@ -79,7 +78,8 @@ class Gallery(ABC):
 
     The methods to implement get ids as a list of different non-empty texts; vectors as float32
     (n, dimension), C-contiguous, finite, none all zero, of unit length where the space compares by
-    the cosine; known spaces. Where another thread may drop a space between this check and the
+    the cosine, but for those that a transform made where `capabilities.free_length` is true; known
+    spaces. Where another thread may drop a space between this check and the
     store's own lock, the store calls `check_space` again inside it.
     """
 
@@ -191,7 +191,8 @@ class Gallery(ABC):
 
         vectors: float32 (n, space.dimension) of the content at `expected_versions`, int64 (n,).
         origin: what made the vectors; the model of `space` unless a transform's fingerprint is
-            given. A vector that a transform made never replaces one that the model made.
+            given. A vector that a transform made never replaces one that the model made, and keeps
+            its length where the store can (`Capabilities.free_length`).
         Returns bool (n,): False where the item is gone, was written since, or is searched in
         `space` by the model's own vector and a transform's was offered. Idempotent.
         Raises as `upsert`.
@@ -199,7 +200,12 @@ class Gallery(ABC):
         self._check_open()
         self._check_spaces([space])
         check_ids(item_ids)
-        rows = checked(vectors, space, item_ids=item_ids).rows
+        origin = origin or space.fingerprint
+        if origin == space.fingerprint or not self.capabilities.free_length:
+            rows = checked(vectors, space, item_ids=item_ids).rows
+        else:
+            given = vectors.rows if isinstance(vectors, Checked) else vectors
+            rows = check_vectors(given, space.dimension, item_ids=item_ids)
         versions = np.asarray(expected_versions)
         whole = not versions.size or versions.dtype.kind in "iu"
         if versions.shape != (len(item_ids),) or not whole:
@@ -210,7 +216,7 @@ class Gallery(ABC):
         if not len(item_ids):
             return np.empty(0, dtype=np.bool_)
         versions = versions.astype(np.int64)
-        return self._move(list(item_ids), rows, space, versions, origin or space.fingerprint)
+        return self._move(list(item_ids), rows, space, versions, origin)
 
     # Reading
 
@@ -263,7 +269,8 @@ class Gallery(ABC):
     def vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         """Read vectors of items in a space, searched or kept; items without one are left out.
 
-        Those of a cosine space come back with unit length, however they were given.
+        The model's own vectors of a cosine space come back with unit length, however they were
+        given; the length of those that a transform made is not promised.
         """
         self._check_open()
         self._check_spaces([space])
@@ -313,20 +320,25 @@ class Gallery(ABC):
         return self._recount()
 
     @final
-    def claim(self, owner: str) -> None:
+    def claim(self, owner: str, *, take_over: bool = False) -> None:
         """Say that the upgrade `owner` has the gallery, until `release`. Idempotent.
 
         owner: a non-empty text that no other upgrade has.
+        take_over: take it from another one. An operator's decision: that one's journal is lost.
         Raises StoreBusyError, naming the other one, while another has it. Stores that only one
         process opens at a time need no claim and let every owner pass.
         """
         self._check_open()
         if not owner:
             raise InputError("owner: expected a non-empty text, got ''")
-        if (now := self._owner_after(owner)) != owner:
+        if (now := self._owner_after(owner)) != owner and take_over:
+            self._release_from(now)
+            now = self._owner_after(owner)
+        if now != owner:
             raise StoreBusyError(
                 f"this gallery is being upgraded by {now}, not by {owner}: go on with that one's "
-                "configuration and journal, or release the gallery from it"
+                "configuration and journal; if they are lost, `hotfill adopt --take-over` gives "
+                "the gallery to this one"
             )
 
     @final
@@ -344,6 +356,15 @@ class Gallery(ABC):
         """
         self._check_open()
         return self._rehearse_writes(model)
+
+    @final
+    def rehearse_drop(self, model: ModelId) -> list[str]:
+        """Try whether room for vectors of a model could be given up, and return what prevents it.
+
+        Changes nothing. Items that are searched there are no matter: `drop_space` looks at them.
+        """
+        self._check_open()
+        return self._rehearse_drop(model) if model in self._spaces_with([model]) else []
 
     @final
     def remarks(self, model: ModelId | None = None) -> list[str]:
@@ -459,6 +480,9 @@ class Gallery(ABC):
         return
 
     def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return []
+
+    def _rehearse_drop(self, model: ModelId) -> list[str]:
         return []
 
     def _remarks(self, model: ModelId | None) -> list[str]:

@@ -24,6 +24,9 @@ class Capabilities:
     atomic_move: a whole batch moves in one transaction, not only item by item.
     snapshot_reads: one search over several sides sees one moment by itself.
     many_processes: several processes may open the store at once.
+    free_length: a vector that a transform made keeps its length in a cosine space that is made for
+        it (`Gallery.add_space`), and is compared by the inner product; without this it is brought
+        to unit length like all others.
     most_hits: the most that a search can find for one query; None for any number.
     optimise_while_moving: `optimise` may be called during a backfill. False where the indexes that
         it builds make moves slow: then it is called once, at the end.
@@ -33,6 +36,7 @@ class Capabilities:
     snapshot_reads: bool
     many_processes: bool
     optimise_while_moving: bool = True
+    free_length: bool = False
     most_hits: int | None = None
 
 

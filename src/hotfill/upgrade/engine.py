@@ -6,7 +6,7 @@ Every step records what it did after doing it, and everything it does twice is h
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HeldError, HotfillError, UpgradeBusyError
@@ -26,6 +26,7 @@ from hotfill.upgrade.pace import Pace, Tidying, give_notice
 from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
 from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
 from hotfill.upgrade.refit import Refit
+from hotfill.upgrade.state import owner_of
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from hotfill.upgrade.state import State
 
 _POLL_SECONDS = 0.2
+
+_UNCLAIMED = ENDED | {Phase.PLANNED, Phase.SUPERSEDED}
+"""Phases in which an upgrade has nothing in the store that another one could spoil."""
 
 _HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "throttled")
 
@@ -73,9 +77,12 @@ class Engine:
             advance(self.journal.phase, Step.START)
             if self.journal.phase is Phase.SUPERSEDED:
                 check_no_unknown_items(self.gallery, self.plan)  # of the upgrade that took over
+                self.gallery.claim(self.state.owner)
                 self.state.enter(Step.START)
             if self.journal.phase is Phase.PLANNED:
                 control.take_over(self.state.parts, self.journal)
+                self._claim_fresh()
+            self.gallery.recount()  # rows may have come in behind the store's back
             agree_on_plan(self.gallery, self.journal, self.plan, self.state.by)
             if retry_dead_letters:
                 self.journal.retry(self.plan.batch_size)
@@ -139,6 +146,7 @@ class Engine:
             advance(self.journal.phase, Step.COMPLETE)
             self._embed_left_over(self._embed_work(), self.journal.phase)
             self._part_with_accepted(delete_accepted)
+            self._check_droppable()
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self.state.enter(Step.COMPLETE)
             for space in self._others():
@@ -163,6 +171,12 @@ class Engine:
             self.journal.mark_deleted(some)
             self.gallery.delete(some)
         return len(item_ids)
+
+    def _check_droppable(self) -> None:
+        """See that the old vectors can go, before the phase says that they have gone."""
+        found = [why for space in self._others() for why in self.gallery.rehearse_drop(space)]
+        if found:
+            raise HeldError("complete", found)
 
     def _part_with_accepted(self, delete_accepted: bool) -> None:
         """See that nothing is only found by the vectors that are about to go."""
@@ -298,6 +312,7 @@ class Engine:
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
+        self.gallery.recount()
         resolve_letters(self.gallery, self.journal, self.plan)
         report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
         self.journal.record("verified", **report.to_dict())
@@ -367,7 +382,10 @@ class Engine:
 
     @contextmanager
     def _running(self, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Be the only process that leads, and say so; what a dead one had leased is free again."""
+        """Be the only process that leads, and say so; what a dead one had leased is free again.
+
+        The store is claimed from the first step to the last, so that no second upgrade begins.
+        """
         with (
             self.journal.coordinating(wait_seconds),
             Heartbeat(
@@ -378,7 +396,23 @@ class Engine:
                 self.state.on_status,
             ),
         ):
-            yield
+            if self.journal.phase not in _UNCLAIMED:
+                self.gallery.claim(self.state.owner)
+            try:
+                yield
+            finally:
+                if self.journal.phase in _UNCLAIMED:
+                    with suppress(HotfillError):  # the store may be what has failed
+                        self.gallery.release(self.state.owner)
+
+    def _claim_fresh(self) -> None:
+        """Claim the store for an upgrade that begins; in a chain from the one before."""
+        previous = self.state.parts.previous
+        if previous is not None:
+            with closing(previous.look()) as theirs:
+                before = owner_of(previous.plan_in_force(theirs), theirs)
+            self.gallery.release(before)
+        self.gallery.claim(self.state.owner)
 
     def _others(self) -> list[ModelId]:
         return [space for space in self.gallery.spaces if space != self.plan.new_model]

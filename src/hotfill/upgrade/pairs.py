@@ -57,6 +57,7 @@ def paired_vectors(
     stop: threading.Event | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
     call_seconds: float = CALL_SECONDS,
+    enough: int | None = None,
 ) -> PairedVectors:
     """Read items' old vectors and embed their contents by the new model.
 
@@ -65,6 +66,7 @@ def paired_vectors(
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
     stop: set it to end with the pairs made so far. on_batch: told how many items are done.
     call_seconds: how long the source or an embedder may take for one batch.
+    enough: end after the batch that makes so many pairs.
     Raises what the source or an embedder raised when no item is at fault, or when all of many are;
     CallTimeoutError when one hangs.
     """
@@ -90,6 +92,8 @@ def paired_vectors(
             if not new and len(failures) >= _ALL_OF_MANY:
                 raise failures[0]
             on_batch(min(begin + batch_size, len(item_ids)))
+            if enough is not None and len(new) >= enough:
+                break
     return PairedVectors(
         tuple(new),
         _table([old[item_id] for item_id in new], old_model),

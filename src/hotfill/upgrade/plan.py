@@ -214,7 +214,8 @@ class Plan(Decisions, GuardDecisions):
 
     What was found when the plan was made (zero or empty in a plan not yet measured):
     items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
-    `sampled_items` items. blockers: why it cannot start, one line each.
+    `sampled_items` items. blockers: why it cannot start, one line each. notes: what an operator
+    should know of the store, one line each.
     """
 
     old_model: Model
@@ -230,6 +231,7 @@ class Plan(Decisions, GuardDecisions):
     seconds_expected: float = field(default=0.0, kw_only=True)
     sampled_items: int = field(default=0, kw_only=True)
     blockers: tuple[str, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -324,7 +326,14 @@ class Plan(Decisions, GuardDecisions):
 
     def decisions(self) -> dict[str, Any]:
         """Return what was decided, without what was found."""
-        found = {"items", "bytes_to_write", "seconds_expected", "sampled_items", "blockers"}
+        found = {
+            "items",
+            "bytes_to_write",
+            "seconds_expected",
+            "sampled_items",
+            "blockers",
+            "notes",
+        }
         return {name: value for name, value in self.to_dict().items() if name not in found}
 
     def to_dict(self) -> dict[str, Any]:

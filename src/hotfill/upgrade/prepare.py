@@ -7,13 +7,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.formatting import size
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
-from hotfill.upgrade.pairs import chain_pairs, paired_vectors, sample_of_all_sides
+from hotfill.upgrade.pairs import PairedVectors, chain_pairs, paired_vectors, sample_of_all_sides
 from hotfill.upgrade.plan import BINDING, Plan
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
+_MOST_DRAWN = 4  # times the items to fit on, where many of those drawn make no pair
 
 
 def make_plan(
@@ -59,6 +62,7 @@ def make_plan(
         blockers.append(f"the plan's old model is {old}, but the store holds {held}")
     else:
         blockers += _unknown_items(gallery, draft)
+        blockers += gallery.rehearse_writes(new)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -84,6 +88,7 @@ def make_plan(
         seconds_expected=seconds * items / draft.duty_cycle,
         sampled_items=sampled,
         blockers=tuple(blockers),
+        notes=tuple(gallery.remarks(new)),
     )
 
 
@@ -199,23 +204,39 @@ def prepare(state: State) -> bool:
 
 
 def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
-    """Sample items and their pairs: ids, how many pairs, and what fits them."""
+    """Sample items and their pairs: ids, how many pairs, and what fits them.
+
+    Some items make no pair: their stored vector is of zeros, say. Others are drawn in their stead.
+    """
     plan, gallery = state.plan, state.gallery
     size = 0 if plan.strategy == "compatible" else plan.fit_items
-    # All sides: after a lost journal some items have moved, and keep an old vector.
-    sample = sample_ids(gallery, gallery.spaces, size, plan.seed)
     source, embedder = state.backfilling
-    found = paired_vectors(
-        gallery,
-        sample,
-        plan.old_model,
-        source,
-        embedder,
-        plan.batch_size,
-        stop=state.stop,
-        call_seconds=plan.embed_timeout_seconds,
-    )
-    return sample, len(found.item_ids), lambda: state.fitting.fit(found.old, found.new)
+    tried: dict[str, None] = {}
+    found: list[PairedVectors] = []
+    pairs, wanted = 0, size
+    while True:
+        # All sides: after a lost journal some items have moved, and keep an old vector.
+        drawn = sample_ids(gallery, gallery.spaces, wanted, plan.seed)
+        more = paired_vectors(
+            gallery,
+            [item_id for item_id in drawn if item_id not in tried],
+            plan.old_model,
+            source,
+            embedder,
+            plan.batch_size,
+            stop=state.stop,
+            call_seconds=plan.embed_timeout_seconds,
+            enough=None if not tried else size - pairs,
+        )
+        tried |= dict.fromkeys(drawn)
+        found.append(more)
+        pairs += len(more.item_ids)
+        if pairs >= size or len(drawn) < wanted or wanted >= _MOST_DRAWN * size or not pairs:
+            break
+        wanted *= 2
+    old = np.concatenate([each.old for each in found])
+    new = np.concatenate([each.new for each in found])
+    return list(tried), pairs, lambda: state.fitting.fit(old, new)
 
 
 def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:

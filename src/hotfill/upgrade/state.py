@@ -91,6 +91,11 @@ class State:
         return self.parts.folder
 
     @property
+    def owner(self) -> str:
+        """What this upgrade claims the store by, wherever it runs."""
+        return owner_of(self.plan, self.journal)
+
+    @property
     def probes(self) -> dict[str, Callable[[], float]]:
         """Measurements by name, for `Plan.limits`: of this process's searches, and as given."""
         own = {
@@ -261,6 +266,11 @@ class State:
             raise ConfigError(f"{self.parts.name} supersedes no upgrade")
         with closing(previous.look()) as journal:
             return Fit.load(fit_folder(previous.folder, journal)).scorer
+
+
+def owner_of(plan: Plan, journal: Journal) -> str:
+    """Name an upgrade for its claim on the store: its journal is what no other upgrade has."""
+    return f"{plan.new_model} (journal {journal.identity})"
 
 
 def fit_folder(folder: Path, journal: Journal) -> Path:

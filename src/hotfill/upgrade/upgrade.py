@@ -24,7 +24,7 @@ from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import Phase, Step, advance
 from hotfill.upgrade.prepare import make_plan
 from hotfill.upgrade.serving import Serving
-from hotfill.upgrade.state import State
+from hotfill.upgrade.state import State, owner_of
 from hotfill.upgrade.status import Current, Status, current_of, current_recorded, take_status
 from hotfill.upgrade.worker import Worker
 
@@ -389,6 +389,13 @@ class Upgrade:
         when one is no dead letter.
         """
         return Engine(self._state_in_force()).delete_dead_letters(item_ids)
+
+    def take_over(self) -> None:
+        """Take the gallery from an upgrade whose journal is lost. An operator's decision.
+
+        Only for that: of two upgrades that both go on, each would undo what the other does.
+        """
+        self.gallery.claim(owner_of(self.plan_in_force, self.journal), take_over=True)
 
     def pause(self, by: str = "") -> None:
         """Hold all work until `resume`, in whichever process it runs. by: shown to everybody."""

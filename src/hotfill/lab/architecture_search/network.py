@@ -13,7 +13,7 @@ from hotfill.lab.architecture_search.space import (
     Architecture,
     Block,
     BlockLayers,
-    BlockPosition,
+    BlockPlace,
     Layer,
     SearchSpace,
     block_layers,
@@ -189,7 +189,7 @@ class SuperNetwork(nn.Module):
 class _SharedBlock(nn.Module):
     """All operations of one place, at the largest width."""
 
-    def __init__(self, space: SearchSpace, place: BlockPosition) -> None:
+    def __init__(self, space: SearchSpace, place: BlockPlace) -> None:
         super().__init__()
         self.place, self.widest = place, space.widest()
         laid = {name: self._layers(Block(name, self.widest)) for name in space.operations}

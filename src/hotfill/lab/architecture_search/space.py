@@ -286,7 +286,7 @@ def network_layers(space: SearchSpace, architecture: Architecture) -> NetworkLay
 
 
 @dataclass(frozen=True, slots=True)
-class BlockPosition:
+class BlockPlace:
     """Where a block stands. inputs, outputs: channels. stride: 2 where the size is halved."""
 
     inputs: int
@@ -294,17 +294,17 @@ class BlockPosition:
     stride: int
 
 
-def places(space: SearchSpace) -> tuple[BlockPosition, ...]:
+def places(space: SearchSpace) -> tuple[BlockPlace, ...]:
     """The place of every block."""
     found, inputs = [], space.stem
     for stage in space.stages:
         for number in range(stage.blocks):
-            found.append(BlockPosition(inputs, stage.channels, 2 if number == 0 else 1))
+            found.append(BlockPlace(inputs, stage.channels, 2 if number == 0 else 1))
             inputs = stage.channels
     return tuple(found)
 
 
-def block_layers(block: Block, place: BlockPosition) -> BlockLayers:
+def block_layers(block: Block, place: BlockPlace) -> BlockLayers:
     """Lay out one block at its place."""
     inputs = place.inputs if place.stride == 2 else place.inputs // 2
     middle = max(1, int(place.outputs // 2 * block.width))

@@ -14,7 +14,7 @@ from hotfill.lab.losses.head import Cosine, Dot, Head, Score
 from hotfill.lab.losses.pairs import UNLABELLED, PairedBatch
 from hotfill.lab.losses.recipe import Part, Recipe, Refresh
 from hotfill.lab.losses.recipes import TwoStages, discriminability
-from hotfill.lab.losses.references import NO_ANCHOR, Reference, TrainingReferences
+from hotfill.lab.losses.references import NO_ANCHOR, Reference, ReferencePair
 from hotfill.lab.losses.term import Term, Value
 
 __all__ = [
@@ -27,10 +27,10 @@ __all__ = [
     "Part",
     "Recipe",
     "Reference",
+    "ReferencePair",
     "Refresh",
     "Score",
     "Term",
-    "TrainingReferences",
     "TwoStages",
     "Value",
     "asymmetric",

@@ -25,7 +25,7 @@ class SpaceMap(nn.Module, ABC):
 
 
 @final
-class Unchanged(SpaceMap):
+class SameSpace(SpaceMap):
     """Returns what it gets."""
 
     def forward(self, vectors: Tensor) -> Tensor:

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from hotfill.errors import ConfigError
 from hotfill.lab.losses.head import Head
-from hotfill.lab.losses.maps import SpaceMap, Unchanged
+from hotfill.lab.losses.maps import SameSpace, SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import Reference, TrainingReferences
+from hotfill.lab.losses.references import Reference, ReferencePair
 from hotfill.lab.losses.term import Term, Value, nothing
 
 Weight: TypeAlias = float | Callable[[float], float]
 """A number, or a function of progress (0 to 1)."""
 
-Weigher: TypeAlias = Callable[[PairedBatch, TrainingReferences], Tensor]
+Weigher: TypeAlias = Callable[[PairedBatch, ReferencePair], Tensor]
 """Gives each item of a batch its own weight, (n,) >= 0, without gradient."""
 
 
@@ -88,8 +88,8 @@ class Recipe(nn.Module):
         self.name, self.parts, self.refresh = name, tuple(parts), refresh
         self.head = head
         self.terms = nn.ModuleList([part.term for part in parts])
-        self.maps = nn.ModuleDict({"down": down or Unchanged(), "up": up or Unchanged()})
-        self._stay = Unchanged()
+        self.maps = nn.ModuleDict({"down": down or SameSpace(), "up": up or SameSpace()})
+        self._stay = SameSpace()
         self._anchors = None if anchors is None else _Held(anchors)
 
     @property
@@ -98,9 +98,9 @@ class Recipe(nn.Module):
         return frozenset().union(*(part.term.needs for part in self.parts))
 
     @property
-    def references(self) -> TrainingReferences:
+    def references(self) -> ReferencePair:
         """The current anchors of both spaces."""
-        return TrainingReferences(
+        return ReferencePair(
             old=None if self._anchors is None else self._anchors.reference(),
             new=None if self.head is None else self.head.reference(),
         )

@@ -21,7 +21,7 @@ from hotfill.lab.losses.head import Head, Score
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
 from hotfill.lab.losses.recipe import Part, Recipe, Refresh, Weigher
-from hotfill.lab.losses.references import Reference, TrainingReferences, refined
+from hotfill.lab.losses.references import Reference, ReferencePair, refined
 from hotfill.lab.losses.terms import (
     Adversarial,
     AnchorAlignment,
@@ -37,7 +37,7 @@ from hotfill.lab.losses.terms import (
 
 
 def discriminability(
-    pairs: PairedBatch, references: TrainingReferences, *, temperature: float = 0.1
+    pairs: PairedBatch, references: ReferencePair, *, temperature: float = 0.1
 ) -> Tensor:
     """The probability that the old embedding itself gives its class: (n,), 0 to 1.
 
@@ -369,7 +369,7 @@ def dmu(
     """
     keep = partial(discriminability, temperature=temperature)
 
-    def renew(pairs: PairedBatch, references: TrainingReferences) -> Tensor:
+    def renew(pairs: PairedBatch, references: ReferencePair) -> Tensor:
         return 2.0 - keep(pairs, references)
 
     influence = AnchorSoftmax("old", score or head.score)

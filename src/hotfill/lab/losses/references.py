@@ -106,7 +106,7 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingReferences:
+class ReferencePair:
     """The anchors of both spaces; either may be absent."""
 
     old: Reference | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hotfill.errors import ShapeError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss.
 

@@ -85,8 +85,13 @@ class CodedGallery(Gallery):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Those of the inner store, but for one process."""
-        return replace(self._inner.capabilities, snapshot_reads=True, many_processes=False)
+        """Those of the inner store, but for one process, and codes of one length."""
+        return replace(
+            self._inner.capabilities,
+            snapshot_reads=True,
+            many_processes=False,
+            free_length=False,
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:

@@ -362,6 +362,9 @@ class PostgresGallery(Gallery):
     def _rehearse_writes(self, model: ModelId | None) -> list[str]:
         return inspector.rehearse(self._table.connections, self._table.reload(), model, self._array)
 
+    def _rehearse_drop(self, model: ModelId) -> list[str]:
+        return inspector.rehearse_drop(self._table.connections, self._table.stamp, model)
+
     def _remarks(self, model: ModelId | None) -> list[str]:
         return inspector.remarks(self._table.connections, self._table.reload(), model)
 

@@ -153,6 +153,23 @@ def rehearse(
     return rehearsal.problems
 
 
+def rehearse_drop(connections: Connections, stamp: PostgresStamp, model: ModelId) -> list[str]:
+    """Drop the column of a model, roll it back, and return what failed."""
+    try:
+        with (
+            translated(f"drop the vectors of {model}"),
+            connections.apart() as connection,
+            connections.transaction(connection),
+        ):
+            ddl.drop_column(connection, stamp, stamp.space(model))
+            raise psycopg.Rollback
+    except StoreError as error:
+        if error.retryable:
+            raise
+        return [str(error)]
+    return []
+
+
 class _Rehearsal:
     """One run through an upgrade, inside a transaction. problems: what failed."""
 

@@ -265,7 +265,7 @@ def _add_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumn
     )
 
 
-def _drop_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
+def drop_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
     """Remove the vectors of a space, and its index."""
     connection.execute(
         sql.SQL("ALTER TABLE {items} DROP COLUMN {column}").format(
@@ -381,7 +381,7 @@ def drop_space(connection: Connection, stamp: PostgresStamp, model: ModelId) -> 
     check_unsearched(model, _rows_in(connection, stamp, space))
     fewer = stamp.without_space(model)
     _renew_functions(connection, fewer)
-    _drop_column(connection, stamp, space)
+    drop_column(connection, stamp, space)
     fewer = _with_not_null_columns(connection, fewer)
     if fewer.spaces:  # where rows are searched that come with triggers switched off
         first = fewer.spaces[0]

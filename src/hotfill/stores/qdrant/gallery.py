@@ -171,7 +171,12 @@ class QdrantGallery(Gallery):
     def capabilities(self) -> Capabilities:
         """Item by item. A server takes many processes; the local engine sees one moment."""
         local = self._collection.local
-        return Capabilities(atomic_move=False, snapshot_reads=local, many_processes=not local)
+        return Capabilities(
+            atomic_move=False,
+            snapshot_reads=local,
+            many_processes=not local,
+            free_length=True,
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:

@@ -102,7 +102,9 @@ class QdrantEdgeGallery(Gallery):
     @property
     def capabilities(self) -> Capabilities:
         """Item by item, one process; a search of several sides is one call of the engine."""
-        return Capabilities(atomic_move=False, snapshot_reads=True, many_processes=False)
+        return Capabilities(
+            atomic_move=False, snapshot_reads=True, many_processes=False, free_length=True
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:

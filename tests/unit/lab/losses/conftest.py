@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hotfill.lab.losses import PairedBatch, Reference, TrainingReferences
+from hotfill.lab.losses import PairedBatch, Reference, ReferencePair
 
 NEW, OLD, ITEMS, CLASSES = 5, 5, 12, 4
 
@@ -41,10 +41,10 @@ def anchors() -> Reference:
 
 
 @pytest.fixture
-def references(anchors: Reference) -> TrainingReferences:
+def references(anchors: Reference) -> ReferencePair:
     head = torch.randn(CLASSES, NEW, dtype=torch.float64, requires_grad=True)
     rows = torch.arange(CLASSES)
-    return TrainingReferences(
+    return ReferencePair(
         anchors, Reference(head, torch.ones(CLASSES, dtype=torch.bool), rows, space="new")
     )
 

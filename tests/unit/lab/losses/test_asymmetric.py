@@ -11,13 +11,13 @@ import torch
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.losses import Cosine, Head, PairedBatch, TrainingReferences, asymmetric, terms
+from hotfill.lab.losses import Cosine, Head, PairedBatch, ReferencePair, asymmetric, terms
 from hotfill.lab.losses.asymmetric import product_centroids
-from hotfill.lab.losses.maps import Slice, Unchanged
+from hotfill.lab.losses.maps import SameSpace, Slice
 from tests.unit.lab.losses import oracles
 
-HERE = Unchanged()
-NONE = TrainingReferences()
+HERE = SameSpace()
+NONE = ReferencePair()
 PARTS = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 ALL = [

@@ -9,10 +9,10 @@ import torch
 from pytorch_metric_learning.losses import TripletMarginLoss
 
 from hotfill.errors import ConfigError, InputError, ShapeError
-from hotfill.lab.losses import Cosine, Dot, PairedBatch, TrainingReferences, terms
-from hotfill.lab.losses.maps import Slice, Unchanged
+from hotfill.lab.losses import Cosine, Dot, PairedBatch, ReferencePair, terms
+from hotfill.lab.losses.maps import SameSpace, Slice
 
-HERE = Unchanged()
+HERE = SameSpace()
 
 EVERY_TERM = [
     terms.AnchorSoftmax("old", Cosine(5.0, 0.1)),
@@ -38,7 +38,7 @@ def named(term) -> str:
     return type(term).__name__
 
 
-def check(term, pairs: PairedBatch, references: TrainingReferences) -> float:
+def check(term, pairs: PairedBatch, references: ReferencePair) -> float:
     """Every term gives a finite scalar that can be differentiated into finite gradients."""
     pairs = replace(pairs, new=pairs.new.detach().clone().requires_grad_())
     up = torch.nn.Linear(5, 5).double()  # so that a term asked by old vectors has a graph too

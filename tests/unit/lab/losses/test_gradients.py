@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from hotfill.lab.losses import Cosine, Head, PairedBatch, recipes, terms
-from hotfill.lab.losses.maps import ResidualBranch, Unchanged
+from hotfill.lab.losses.maps import ResidualBranch, SameSpace
 from hotfill.lab.losses.references import from_means
 from hotfill.lab.losses.terms.adversarial import reverse_gradient
 
-HERE = Unchanged()
+HERE = SameSpace()
 
 
 def gradient(term, pairs, references, progress=0.5, map_=HERE):

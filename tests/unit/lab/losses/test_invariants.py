@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, linear, normalize
 
-from hotfill.lab.losses import Cosine, Dot, Head, PairedBatch, TrainingReferences, recipes, terms
-from hotfill.lab.losses.maps import Unchanged
+from hotfill.lab.losses import Cosine, Dot, Head, PairedBatch, ReferencePair, recipes, terms
+from hotfill.lab.losses.maps import SameSpace
 from hotfill.lab.losses.references import from_head, from_means, perturbed, refined, simplex
 from tests.unit.lab.losses import oracles
 
-HERE = Unchanged()
+HERE = SameSpace()
 
 OLD_ANCHORED = [
     terms.AnchorSoftmax("old", Cosine(5.0)),
@@ -117,7 +117,7 @@ def test_a_boundary_leaves_alone_who_is_inside(term) -> None:
     old = normalize(centre[label] + 0.3 * torch.randn(20, 6))
     anchors = from_means(old, label, 4, normalise=True)
     new = centre.new_tensor(anchors.vectors.numpy())[label].requires_grad_()
-    value = term(PairedBatch(new, old, label), TrainingReferences(old=anchors), HERE, 0.0)
+    value = term(PairedBatch(new, old, label), ReferencePair(old=anchors), HERE, 0.0)
     assert value.loss.item() == 0.0
     value.loss.backward()
     assert not new.grad.any()

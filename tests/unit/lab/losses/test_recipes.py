@@ -14,11 +14,11 @@ from hotfill.lab.losses import (
     PairedBatch,
     Part,
     Recipe,
-    TrainingReferences,
+    ReferencePair,
     recipes,
     terms,
 )
-from hotfill.lab.losses.maps import ResidualBranch, Slice, Unchanged
+from hotfill.lab.losses.maps import ResidualBranch, SameSpace, Slice
 from hotfill.lab.losses.references import (
     from_head,
     from_means,
@@ -130,8 +130,8 @@ def test_unibct_keeps_to_the_plain_means_until_it_refines_them() -> None:
     means = unibct.references.old
     expected = terms.AnchorSoftmax("old", SCORE)(
         PairedBatch(batch.new[:, :NARROW], label=batch.label),
-        TrainingReferences(means),
-        Unchanged(),
+        ReferencePair(means),
+        SameSpace(),
         0.0,
     )
     torch.testing.assert_close(unibct(batch, 0.0).parts["prototypes"].loss, expected.loss)

@@ -11,10 +11,10 @@ from pytorch_metric_learning.losses import NTXentLoss, TripletMarginLoss
 from pytorch_metric_learning.reducers import PerAnchorReducer
 
 from hotfill.lab.losses import Cosine, Dot, PairedBatch, Reference, terms
-from hotfill.lab.losses.maps import ResidualBranch, Slice, Unchanged
+from hotfill.lab.losses.maps import ResidualBranch, SameSpace, Slice
 from tests.unit.lab.losses import oracles
 
-HERE = Unchanged()
+HERE = SameSpace()
 
 
 def loss(term, pairs, references, map_=HERE, progress=0.5) -> float:

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from hotfill.cli.app import app
 from hotfill.errors import ConfigError, InputError
 from hotfill.lab.training import RECIPE_NAMES, ModelFile, OldVectors, read_arrays, train_compatible
 from hotfill.lab.training.items import embed
@@ -133,3 +135,23 @@ def test_what_is_missing_is_named(data, settings, tmp_path) -> None:
         train_compatible(
             "ract", data, tmp_path / "c", old=tmp_path / "some.safetensors", settings=settings
         )
+
+
+def test_the_command_takes_the_options_of_a_recipe(data, old_model, tmp_path) -> None:
+    words = ["train", "bct", f"--data={data}", f"--old={old_model}", "--epochs=2", "--json"]
+
+    def run(folder, *options):
+        given = [word for option in options for word in ("--option", option)]
+        return CliRunner().invoke(app, [*words, f"--out={tmp_path / folder}", *given])
+
+    assert run("plain").exit_code == 0
+    assert run("published", "old_head_only=true", "weight=2").exit_code == 0
+    plain, published = (
+        next(ModelFile.read(tmp_path / name / "model.safetensors").model.parameters())
+        for name in ("plain", "published")
+    )
+    assert not torch.equal(plain, published)
+    for wrong, said in (("weight", "expected NAME=VALUE"), ("wieght=2", "wieght")):
+        refused = run("refused", wrong)
+        assert refused.exit_code == 2
+        assert said in refused.stdout + refused.stderr

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 _NEW, _OLD = 0, 1
@@ -48,7 +48,7 @@ class Adversarial(Term):
         )
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         new, old = map_(pairs.new), pairs.embeddings("old")

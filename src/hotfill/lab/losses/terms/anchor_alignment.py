@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing
 
 
@@ -23,7 +23,7 @@ class AnchorAlignment(Term):
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; `active` counts classes. See Term."""
         head, reference = references.of("new"), references.of("old")

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from hotfill.lab.losses.head import Score, logits
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch, Side
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, nothing, weighted_mean
 
 
@@ -32,7 +32,7 @@ class AnchorSoftmax(Term):
         self.anchors, self.score, self.asks = anchors, score, asks
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         reference = references.of(self.anchors)

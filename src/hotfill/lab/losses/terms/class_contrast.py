@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from hotfill.errors import ConfigError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch, companions, opposites
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -35,7 +35,7 @@ class ClassContrast(Term):
         self.temperature = temperature
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))

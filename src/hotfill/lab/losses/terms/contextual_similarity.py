@@ -9,7 +9,7 @@ from torch.nn.functional import kl_div, log_softmax, normalize
 from hotfill.errors import ConfigError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -45,7 +45,7 @@ class ContextualSimilarity(Term):
         self.gallery_temperature, self.query_temperature = gallery_temperature, query_temperature
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from hotfill.errors import ConfigError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing
 
 _FLOOR = 0.1  # added to the gallery model's difference, so that small ones do not explode
@@ -52,7 +52,7 @@ class DifferentialSimilarity(Term):
         self.feature, self.wrong, self.right = feature, wrong, right
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from hotfill.errors import ConfigError, InputError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -39,7 +39,7 @@ class ElasticBoundary(Term):
         self.elastic = nn.Parameter(torch.empty(anchors).uniform_(-1.0, 1.0))
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term. Raises InputError when anchors have no radius."""
         reference = references.of("old")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing
 
 
@@ -27,7 +27,7 @@ class MetricLoss(Term):
         self.loss = loss
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; `active` counts labelled items. See Term."""
         new, old = map_(pairs.new), pairs.embeddings("old")

@@ -11,7 +11,7 @@ from hotfill.errors import ConfigError, InputError
 from hotfill.lab.losses.head import Cosine, logits
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -37,7 +37,7 @@ class MixedSoftmax(Term):
         self.score, self.share = score, share
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term. Raises InputError when anchors have no radius."""
         head, anchors = references.of("new"), references.of("old")

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch, Side
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -29,7 +29,7 @@ class Regression(Term):
         self.asks = asks
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         asking = map_(pairs.embeddings(self.asks))

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -35,7 +35,7 @@ class RelationalRegression(Term):
         self.across, self.within = across, within
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         new = normalize(map_(pairs.new))

@@ -11,7 +11,7 @@ from torch.nn.functional import kl_div, log_softmax, normalize
 from hotfill.errors import ConfigError, ShapeError
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
-from hotfill.lab.losses.references import TrainingReferences
+from hotfill.lab.losses.references import ReferencePair
 from hotfill.lab.losses.term import Term, Value, check_same_space, nothing, weighted_mean
 
 
@@ -41,7 +41,7 @@ class StructureSimilarity(Term):
         self.sharpness = sharpness
 
     def forward(
-        self, pairs: PairedBatch, references: TrainingReferences, map_: SpaceMap, progress: float
+        self, pairs: PairedBatch, references: ReferencePair, map_: SpaceMap, progress: float
     ) -> Value:
         """Compute the loss; see Term."""
         new, old = map_(pairs.new), pairs.embeddings("old")
