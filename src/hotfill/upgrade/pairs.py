@@ -68,7 +68,7 @@ def paired_vectors(
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
     stop: set it to end with the pairs made so far. on_batch: told how many items are done.
     call_seconds: how long the source or an embedder may take for one batch.
-    enough: end after the batch that makes so many pairs.
+    enough: end after the batch that makes this many pairs.
     Raises what the source or an embedder raised when no item is at fault, or when all of many are;
     CallTimeoutError when one hangs.
     """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
 from hotfill.ranking.one_space import rho_enough
+from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.journal.base import WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
@@ -111,6 +112,8 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     started = journal.last("started")
     ended = journal.last("backfilled")
     holds = journal.holds()
+    if (astray := astray_noted(journal)) is not None:
+        holds = (*holds, Hold("error", astray.body["said"], astray.at))
     running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat)
     rate = float(beat.get("rate_per_second", 0.0)) if running else 0.0
     share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
@@ -140,7 +143,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         eta_seconds=tally.left / rate if known else None,
         running=running,
         pid=beat.get("pid") if running else None,
-        next_steps=_next(phase, holds),
+        next_steps=_next(phase, holds, astray.body["mend"] if astray is not None else ""),
         quality=measured.body if measured else None,
         gate=gate,
         older_models=tuple(str(model) for model in plan.older_models),
@@ -163,8 +166,10 @@ def _warnings(rho: float, *, by_items: bool) -> tuple[str, ...]:
     )
 
 
-def _next(phase: Phase, holds: tuple[Hold, ...]) -> tuple[str, ...]:
+def _next(phase: Phase, holds: tuple[Hold, ...], mend: str) -> tuple[str, ...]:
     steps = next_steps(phase)
+    if mend:
+        steps = (mend, *(step for step in steps if step != mend))
     kinds = {hold.kind for hold in holds}
     waits = [name for kind, name in _ENDS_A_HOLD.items() if kind in kinds]
     if not waits:

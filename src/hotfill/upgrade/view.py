@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hotfill.ranking import OneSpace, Scorer
     from hotfill.types import ModelId
+    from hotfill.upgrade.astray import Astray
 
 
 OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
@@ -57,6 +58,8 @@ class View:
     kept_model: whose vectors are written too, for the way back; None when none are.
     scorer: ranks the sides together; None when one side is searched.
     one_space: ranks the new side by itself, where hits are ranked by their origin; else None.
+    astray: how the store differs from what the phase says; None, nearly always. Without a scorer
+        each of its sides is searched by a query of its own model.
     """
 
     phase: Phase
@@ -65,6 +68,7 @@ class View:
     kept_model: ModelId | None
     scorer: Scorer | None
     one_space: OneSpace | None = None
+    astray: Astray | None = None
 
 
 def view_of(
