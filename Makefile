@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,ray,docs,dev
+EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,ray,docs,dev,dev-servers,dev-web
 
-.PHONY: demo test test-slow check format house docs bench clean
+.PHONY: demo test test-slow check lock format house docs bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -15,8 +15,8 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,plot]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+$(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo  ## upgrade a live gallery of real drawings, killed once on the way
@@ -33,6 +33,10 @@ check: $(VENV)/.dev  ## formatting, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+lock: $(VENV)/.dev  ## write down the versions that are installed
+	@(sed '/^[^#]/d' requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//') > requirements.new
+	@mv requirements.new requirements.lock
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -36,10 +36,7 @@ def collected(*hidden: str) -> int:
     "hidden",
     [
         pytest.param(sorted(EXTRAS), id="all"),
-        pytest.param(["torch", "pytorch_metric_learning"], id="train"),
-        pytest.param(
-            ["psycopg", "psycopg_pool", "qdrant_edge", "pymilvus", "lancedb"], id="stores"
-        ),
+        pytest.param(["torch", "psycopg", "qdrant_edge", "pymilvus", "lancedb"], id="some"),
     ],
 )
 def test_without_an_extra_the_rest_of_the_suite_is_collected(hidden):

@@ -16,6 +16,7 @@ from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.leftover import (
     dead_items,
+    imputed_by_others,
     items_to_revert,
     left_over,
     resolve_letters,
@@ -227,6 +228,11 @@ class Engine:
         fit = self.state.load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
+            self.journal.add_work(
+                "prefill",
+                imputed_by_others(self.gallery, plan.new_model, fit.up.fingerprint),
+                plan.batch_size,
+            )
             self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
         embed = self._embed_work()
         refit = Refit(self.state)

@@ -115,7 +115,7 @@ class State:
     @property
     def fitting(self) -> Fitting:
         """How the plan's maps are fitted."""
-        return fitting_for(self.plan)
+        return fitting_for(self.plan, free_length=self.gallery.capabilities.free_length)
 
     @cached_property
     def backfilling(self) -> tuple[Source, Embedder]:
@@ -213,7 +213,7 @@ class State:
         name = f"fit-{number}"
         with folder_whole(self.folder / name) as place:
             fit.save(place)
-        self.journal.record("fit", number=number, folder=name, pairs=pairs)
+        self.journal.record("fit", number=number, folder=name, pairs=pairs, **fit.facts)
         with self._changing:
             self._follow_fit()
 

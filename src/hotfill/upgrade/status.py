@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
+from hotfill.ranking.one_space import rho_enough
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.journal.base import WorkerLeases
@@ -48,8 +49,10 @@ class Status:
     quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
         and without canaries. gate: required values by metric. gate_accepted: metrics that somebody
         waived. older_models: in a chain, those before the old one. accepted: dead letters that
-        somebody accepted, not counted in dead_letters. workers: who has batches in hand, the
-        leading process too, whoever has had its oldest the longest first.
+        somebody accepted, not counted in dead_letters. rho: how well scores of imputed vectors
+        follow the true ones, -1 to 1 (see `hotfill.ranking.one_space`); None where nothing is
+        imputed. warnings: what to know of the fit, a sentence each. workers: who has batches in
+        hand, the leading process too, whoever has had its oldest the longest first.
     """
 
     phase: Phase
@@ -77,6 +80,8 @@ class Status:
     older_models: tuple[str, ...] = ()
     accepted: int = 0
     workers: tuple[WorkerLeases, ...] = ()
+    rho: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -93,6 +98,7 @@ class Status:
             "next_steps": list(self.next_steps),
             "gate_accepted": list(self.gate_accepted),
             "older_models": list(self.older_models),
+            "warnings": list(self.warnings),
             "workers": [asdict(each) for each in self.workers],
         }
 
@@ -113,6 +119,9 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
     known = phase is Phase.BACKFILLING and rate > 0 and share >= _ETA_FROM_SHARE and not holds
     measured = journal.last("quality")
+    fitted = journal.last("fit")
+    fit = {} if fitted is None else fitted.body
+    rho = fit.get("rho")
     gate = gate_in_force(journal) if journal.last("plan") else dict(plan.gate)
     until = ended.at if ended and phase is not Phase.BACKFILLING else now
     return Status(
@@ -141,6 +150,19 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         gate_accepted=tuple(sorted(accepted_metrics(journal))) if gate else (),
         accepted=len(journal.dead_letters(accepted=True)),
         workers=journal.workers(),
+        rho=rho,
+        warnings=() if rho is None else _warnings(rho, by_items=bool(fit["rho_by_items"])),
+    )
+
+
+def _warnings(rho: float, *, by_items: bool) -> tuple[str, ...]:
+    enough = rho_enough(by_items)
+    if rho >= enough:
+        return ()
+    return (
+        f"rho {rho:.2f} is below {enough:.2f}: the map loses what the old model knows of queries, "
+        "so that searches may begin below the old model; abort, and upgrade with "
+        'strategy = "merge" and queries = "both"',
     )
 
 
