@@ -27,6 +27,7 @@ from benchmarks.compatible_heads.run import (
 from benchmarks.page import line, main
 from benchmarks.page import table as as_table
 
+SEEDS = 3  # of a full run; fewer stand in brackets
 RESULTS = Path(__file__).parent / "results"
 TITLES = {
     "seen": "classes that the models know",
@@ -71,12 +72,12 @@ def _cell(rows: Rows, split: str, recipe: str) -> str:
     if not found:
         return "-"
     gained = [gain(row) for row in found]
-    ahead = f"{np.mean(gained):+.3f} ± {np.std(gained):.3f}"
+    ahead = _spread(gained, "+.3f", ".3f")
     if np.mean(gained) > 0:
         ahead = f"**{ahead}**"
-    p_1 = mean(row["p_1"] for row in found)
-    score = "-" if p_1 is None else f"{p_1:.1f} ± {np.std([row['p_1'] for row in found]):.1f}"
-    return f"{ahead}, {score}"
+    undefined = mean(row["p_1"] for row in found) is None
+    score = "-" if undefined else _spread([row["p_1"] for row in found], ".1f", ".1f")
+    return f"{ahead}, {score}" + ("" if len(found) >= SEEDS else f" ({len(found)})")
 
 
 def _differences(rows: Rows) -> str:
@@ -95,8 +96,9 @@ def _each(values: list[float]) -> str:
     return f"{np.mean(values):+.1f} [{' '.join(f'{value:+.1f}' for value in values)}]"
 
 
-def _spread(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+def _spread(values: list[float], figure: str = ".3f", deviation: str = ".3f") -> str:
+    apart = f" ± {np.std(values):{deviation}}" if len(values) > 1 else ""
+    return f"{np.mean(values):{figure}}{apart}"
 
 
 if __name__ == "__main__":

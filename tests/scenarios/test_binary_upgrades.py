@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hotfill.binary import BinaryEmbedder, BinaryEncoder, CodeFormat, GridCodec
 from hotfill.lab.binary import fit_compatible_start, fit_start, old_code_values
 from hotfill.ranking import compare
-from hotfill.rehearsal.comparison import rehearse
+from hotfill.rehearsal.comparison import RehearsalSettings, rehearse
+from hotfill.rehearsal.sample import EmbeddedBy
 from hotfill.stores.base import Gallery
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.memory import MemoryGallery
@@ -214,13 +215,11 @@ def test_an_upgrade_with_codes_on_a_side_goes_from_start_to_complete(
 @pytest.mark.parametrize("pair_of", [float_to_binary, binary_to_binary, binary_to_float])
 def test_such_upgrades_can_be_rehearsed(pair_of: Callable[[], Pair]) -> None:
     pair = pair_of()
+    asked = range(ITEMS, ITEMS + ASKED)
     rehearsal = rehearse(
-        pair.old(range(ITEMS)),
-        pair.new(range(ITEMS)),
-        queries_old=pair.old(range(ITEMS, ITEMS + ASKED)),
-        queries_new=pair.new(range(ITEMS, ITEMS + ASKED)),
-        fit=200,
-        points=3,
+        EmbeddedBy(pair.old(range(ITEMS)), pair.old(asked)),
+        EmbeddedBy(pair.new(range(ITEMS)), pair.new(asked)),
+        settings=RehearsalSettings(fit=200, points=3),
     )
     measured = {curve.strategy for curve in rehearsal.curves}
     assert {"merge", "prefill"} <= measured

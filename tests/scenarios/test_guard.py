@@ -116,7 +116,7 @@ def test_a_bad_model_is_held_before_anything_moved_and_an_abort_brings_the_old_g
     queries = [source["digit-0500"], source["digit-0700"]]
     found_before = [found.hits for found in up.search(queries, 10)]
     up.start(background=True)
-    while not any(hold.kind == "gate" for hold in up.status().holds):
+    while len([hold for hold in up.status().holds if hold.kind == "gate"]) < 2:
         assert up.status().phase is not Phase.BACKFILLED
     held = {hold.about: hold for hold in up.status().holds}
     assert set(held) == {"flips", "old_overlap"}

@@ -54,6 +54,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
             "slow: "
             + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
         )
+    lines += [f"warning: {each}" for each in status.warnings]
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines

@@ -19,6 +19,7 @@ from hotfill.ranking.files import load_scorer, load_transform, save_scorer
 from hotfill.ranking.kernel import KernelBridge, KernelMap, fit_kernel_bridge
 from hotfill.ranking.linear import fit_ridge
 from hotfill.ranking.networks import ForwardMap
+from hotfill.ranking.one_space import OneSpace
 from hotfill.ranking.pairs import check_pairs, neighbours_kept
 from hotfill.ranking.scorer import OldSide, Scorer, compare
 from hotfill.ranking.transform import BATCH_ROWS, StampedTransform, identity
@@ -48,11 +49,27 @@ BRIDGES: Mapping[str, Callable[..., Bridge | KernelBridge]] = MappingProxyType(
 class Fit:
     """The `up` map of old vectors to the new space, and the scorer of searches in both.
 
-    The two were fitted together, and their files are only worth something together.
+    They were fitted together, and their files are only worth something together.
+
+    one_space: what `up` is part of where old vectors are imputed among new ones; else None.
     """
 
     up: Transform
     scorer: Scorer
+    one_space: OneSpace | None = None
+
+    @property
+    def facts(self) -> dict[str, float | bool]:
+        """What is known of the fit, for reports: empty, or of the imputation; see `OneSpace`."""
+        one = self.one_space
+        if one is None:
+            return {}
+        return {
+            "rho": one.rho,
+            "rho_by_items": one.by_items,
+            "raw_kept": one.raw_kept,
+            "calibrated_kept": one.calibrated_kept,
+        }
 
     def uncertainty(self, old_vectors: Vectors) -> NDArray[np.float32]:
         """Return how doubtful the old side's scores are, (n,); see `uncertainty`.
@@ -79,7 +96,9 @@ class Fit:
     def save(self, folder: str | Path) -> None:
         """Write to a folder that exists."""
         there = self.scorer.sides[-1].transform
-        if not (isinstance(there, KernelBridge) and there.kernel is self.up):  # else it is in there
+        if self.one_space is not None:
+            self.one_space.save(folder)
+        elif not (isinstance(there, KernelBridge) and there.kernel is self.up):  # else it is in it
             if not isinstance(self.up, StampedTransform):
                 raise ConfigError(f"{type(self.up).__name__} cannot be kept in a file")
             self.up.save(Path(folder) / _UP)
@@ -89,6 +108,9 @@ class Fit:
     def load(cls, folder: str | Path) -> Fit:
         """Read what `save` wrote. Raises InputError when it is damaged, FileNotFoundError."""
         scorer = load_scorer(Path(folder) / _SCORER)
+        if OneSpace.is_in(folder):
+            one = OneSpace.load(folder)
+            return cls(one.imputation, scorer, one)
         there, up = scorer.sides[-1].transform, Path(folder) / _UP
         if isinstance(there, KernelBridge) and not up.exists():
             return cls(there.kernel, scorer)

@@ -150,8 +150,7 @@ class OneSpace:
     @property
     def old_query_weight(self) -> float:
         """What the old model's own query should have of every score: 0 where rho is enough."""
-        enough = RHO_ENOUGH_BY_ITEMS if self.by_items else RHO_ENOUGH
-        return 0.0 if self.rho >= enough else old_query_weight(self.rho)
+        return 0.0 if self.rho >= rho_enough(self.by_items) else old_query_weight(self.rho)
 
     @property
     def ranking(self) -> RankingName:
@@ -273,6 +272,11 @@ class OneSpace:
         }
         save_stamped(place / _FILE, _KEY, stamp, arrays)
 
+    @staticmethod
+    def is_in(folder: str | Path) -> bool:
+        """Tell whether `save` wrote to a folder."""
+        return (Path(folder) / _FILE).exists()
+
     @classmethod
     def load(cls, folder: str | Path) -> OneSpace:
         """Read what `save` wrote.
@@ -325,6 +329,11 @@ def scale_of(*spaces: OneSpace) -> CommonScale:
             f"expected fits into one space, got {', '.join(map(str, models)) or 'none'}"
         )
     return CommonScale(models.pop().fingerprint, {one.origin: one.references for one in spaces})
+
+
+def rho_enough(by_items: bool) -> float:
+    """Return the rho from which on one encoder is enough. by_items: see `OneSpace`."""
+    return RHO_ENOUGH_BY_ITEMS if by_items else RHO_ENOUGH
 
 
 def old_query_weight(rho: float) -> float:

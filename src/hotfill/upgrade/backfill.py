@@ -391,7 +391,11 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
 
 
 def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
-    """Carry old vectors into the new space: cheap, no content is read, no model runs."""
+    """Carry old vectors into the new space: cheap, no content is read, no model runs.
+
+    Those that another map carried there are carried anew, so that no search mixes two maps.
+    """
+    made = (up.target.fingerprint, up.fingerprint)
 
     def load(item_ids: Sequence[str]) -> Mapping[str, Any]:
         found = gallery.vectors(item_ids, old_model)
@@ -401,7 +405,9 @@ def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
         stage="prefill",
         target=up.target,
         origin=up.fingerprint,
-        needed=lambda state: state.space == old_model,
+        needed=lambda state: (
+            state.space == old_model or (state.space == up.target and state.origin not in made)
+        ),
         load=load,
         make=lambda rows: up(np.stack(rows)),
         absent="this item has no old vector",

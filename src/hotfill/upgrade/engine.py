@@ -16,6 +16,7 @@ from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.leftover import (
     dead_items,
+    imputed_by_others,
     items_to_revert,
     left_over,
     resolve_letters,
@@ -91,6 +92,8 @@ class Engine:
             if self.journal.phase is Phase.PLANNED and prepare(self.state):
                 self.state.enter(Step.START)
                 self._fire("on_prepared")
+            if self.journal.phase in (Phase.PREPARED, Phase.BACKFILLING):
+                self.gallery.add_space(self.plan.new_model)  # a store from a backup may lack it
             if self.journal.phase is Phase.PREPARED:
                 self._begin_backfill()
             if (
@@ -144,13 +147,16 @@ class Engine:
         """
         with self._running():
             advance(self.journal.phase, Step.COMPLETE)
+            # Once completed, other spaces may be of the next upgrade.
+            again = self.journal.phase is Phase.COMPLETED
             self._embed_left_over(self._embed_work(), self.journal.phase)
             self._part_with_accepted(delete_accepted)
             self._check_droppable()
             # Writers keep an old vector as long as there is a way back, so they are told first.
             self.state.enter(Step.COMPLETE)
             for space in self._others():
-                self.gallery.drop_space(space)
+                if not again or space in self.plan.old_models:
+                    self.gallery.drop_space(space)
             self.gallery.optimise()
             self._fire("on_completed")
         return self.status()
@@ -222,6 +228,11 @@ class Engine:
         fit = self.state.load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
+            self.journal.add_work(
+                "prefill",
+                imputed_by_others(self.gallery, plan.new_model, fit.up.fingerprint),
+                plan.batch_size,
+            )
             self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
         embed = self._embed_work()
         refit = Refit(self.state)
@@ -252,6 +263,8 @@ class Engine:
 
     def _embed_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
+        check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
+        self.gallery.add_space(self.plan.new_model)  # a store from a backup may lack it
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
 
@@ -360,6 +373,11 @@ class Engine:
                 why = f"{dead[0]!r} for one: {errors[dead[0]]}; fix it and say {step} again"
                 raise HeldError(step, [f"{len(dead)} items cannot go back, {why}"])
             self.state.enter(Step.FINISH_REVERT)
+        elif self.plan.new_model in self.gallery.spaces:
+            # Ended, and yet somebody has written here since, or the store is from a backup.
+            self.gallery.add_space(self.plan.old_model)
+            for target in self.plan.old_models:
+                self._revert_to(target)
         self.gallery.drop_space(self.plan.new_model)
 
     def _revert_to(self, target: ModelId) -> None:
@@ -401,9 +419,10 @@ class Engine:
             try:
                 yield
             finally:
-                if self.journal.phase in _UNCLAIMED:
-                    with suppress(HotfillError):  # the store may be what has failed
+                with suppress(HotfillError):  # the store may be what has failed
+                    if self.journal.phase in _UNCLAIMED:
                         self.gallery.release(self.state.owner)
+                    self.state.look()
 
     def _claim_fresh(self) -> None:
         """Claim the store for an upgrade that begins; in a chain from the one before."""

@@ -98,6 +98,26 @@ def sweep(gallery: Gallery, journal: Journal, plan: Plan) -> int:
     return journal.add_work("embed", pages, plan.batch_size)
 
 
+def imputed_by_others(
+    gallery: Gallery, new_model: ModelId, origin: str
+) -> Iterator[tuple[list[str], list[float]]]:
+    """Read the items whose vector came into the new space by another map than `origin`, by pages.
+
+    After a lost journal the maps are fitted anew, and the store still has vectors of the lost ones.
+    """
+    own = sum(gallery.count(new_model, origin=each) for each in (new_model.fingerprint, origin))
+    if gallery.count(new_model) == own:
+        return
+    for page in pages_of(gallery, new_model):
+        others = [
+            item_id
+            for item_id, made_by in zip(page.item_ids, page.origins, strict=True)
+            if made_by not in (new_model.fingerprint, origin)
+        ]
+        if others:
+            yield others, [0.0] * len(others)
+
+
 def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: ModelId) -> int:
     """Make batches of what goes back from the new side to an old one, unless there are some.
 

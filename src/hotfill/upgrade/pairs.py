@@ -12,6 +12,7 @@ import numpy as np
 from hotfill.errors import ConfigError
 from hotfill.ranking.files import load_transform
 from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
+from hotfill.ranking.one_space import fit_one_space
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.ranking.one_space import MapName
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.plan import Plan
@@ -66,7 +68,7 @@ def paired_vectors(
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
     stop: set it to end with the pairs made so far. on_batch: told how many items are done.
     call_seconds: how long the source or an embedder may take for one batch.
-    enough: end after the batch that makes so many pairs.
+    enough: end after the batch that makes this many pairs.
     Raises what the source or an embedder raised when no item is at fault, or when all of many are;
     CallTimeoutError when one hangs.
     """
@@ -136,8 +138,8 @@ class Fitting:
     fit_chain: Callable[[ChainPairs], Fit] | None = None
 
 
-def fitting_for(plan: Plan) -> Fitting:
-    """Choose how to fit for a plan's strategy."""
+def fitting_for(plan: Plan, *, free_length: bool) -> Fitting:
+    """Choose how to fit for a plan's strategy. free_length: whether the store keeps lengths."""
     old, new = plan.old_model, plan.new_model
     if plan.strategy == "compatible":
         return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
@@ -152,12 +154,29 @@ def fitting_for(plan: Plan) -> Fitting:
             old_query_weight=OLD_QUERY_WEIGHT if plan.queries == "both" else 0.0,
         )
         given = given_map(plan)
-        return found if given is None else replace(found, up=given)
+        if given is not None:
+            return replace(found, up=given)
+        if plan.strategy != "prefill" or not can_be_imputed(new, free_length=free_length):
+            return found
+        form: MapName = "kernel" if plan.transform == "kernel_bridge" else "ridge"
+        one = fit_one_space(first, second, old, new, map=form, seed=plan.seed)
+        return replace(found, up=one.imputation, one_space=one)
 
     def fit_sides(pairs: ChainPairs) -> Fit:
         return fit_chain(pairs.new, pairs.old, new_model=new, transform=plan.transform)
 
     return Fitting(fit_pairs, Fit.load, fit_sides)
+
+
+def can_be_imputed(model: ModelId, *, free_length: bool) -> bool:
+    """Tell whether old vectors can stand among a model's own, placed by their length.
+
+    free_length: whether the store keeps it in a cosine space. Where this is False, `prefill` maps
+    them to unit length, which bends them.
+    """
+    return (model.metric == "cosine" and free_length) or (
+        model.metric == "dot" and model.normalised
+    )
 
 
 def given_map(plan: Plan) -> Transform | None:

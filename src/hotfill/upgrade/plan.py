@@ -215,7 +215,7 @@ class Plan(Decisions, GuardDecisions):
     What was found when the plan was made (zero or empty in a plan not yet measured):
     items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
     `sampled_items` items. blockers: why it cannot start, one line each. notes: what an operator
-    should know of the store, one line each.
+    should know of the store and of the way, one line each.
     """
 
     old_model: Model
@@ -288,6 +288,11 @@ class Plan(Decisions, GuardDecisions):
             raise ConfigError(
                 'queries = "both" belongs to searches of one old side with old vectors, which only '
                 f'strategy = "merge" has, and a chain has several; this is "{self.strategy}"'
+            )
+        if self.refit and self.strategy == "prefill":
+            raise ConfigError(
+                'refit = true belongs to strategy = "merge": with "prefill" the vectors of one fit '
+                "stay in the index until they are re-embedded"
             )
         if self.up and self.strategy != "prefill":
             raise ConfigError(

@@ -15,7 +15,13 @@ from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_c
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
-from hotfill.upgrade.pairs import PairedVectors, chain_pairs, paired_vectors, sample_of_all_sides
+from hotfill.upgrade.pairs import (
+    PairedVectors,
+    can_be_imputed,
+    chain_pairs,
+    paired_vectors,
+    sample_of_all_sides,
+)
 from hotfill.upgrade.plan import BINDING, Plan
 
 if TYPE_CHECKING:
@@ -70,6 +76,13 @@ def make_plan(
     if blockers:
         return replace(draft, items=items, blockers=tuple(blockers))
 
+    notes = []
+    free = gallery.capabilities.free_length
+    if draft.strategy == "prefill" and not draft.up and not can_be_imputed(new, free_length=free):
+        notes.append(
+            "this store or new model has no place for vectors of a length of their own, so old "
+            "vectors are mapped to unit length, which finds less than where they are placed"
+        )
     sampled, seconds = 0, 0.0
     try:
         sampled, seconds = _time_sample(gallery, draft, source, embedder)
@@ -88,7 +101,7 @@ def make_plan(
         seconds_expected=seconds * items / draft.duty_cycle,
         sampled_items=sampled,
         blockers=tuple(blockers),
-        notes=tuple(gallery.remarks(new)),
+        notes=(*gallery.remarks(new), *notes),
     )
 
 

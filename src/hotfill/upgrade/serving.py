@@ -10,6 +10,7 @@ from hotfill.checks import check_ids
 from hotfill.errors import (
     ConfigError,
     EmbedError,
+    HeldError,
     HotfillError,
     InputError,
     ModelMismatchError,
@@ -62,6 +63,13 @@ class Serving:
             return []
 
         def search(view: View) -> list[SearchResult]:
+            if sides := _searched_alone(view):
+                return self._search_alone(
+                    view,
+                    {side: self._own_queries(view, side, contents) for side in sides},
+                    k,
+                    where,
+                )
             queries = self._embed_queries(view.query_model, contents)
             own = {space: self._embed_queries(space, contents) for space in self._asked_too(view)}
             return self._search(view, queries, k, where, own)
@@ -87,6 +95,11 @@ class Serving:
         """
 
         def search(view: View) -> list[SearchResult]:
+            if sides := _searched_alone(view):
+                every = {**(other_queries or {}), query_model: queries}
+                return self._search_alone(
+                    view, {side: self._given_queries(view, side, every) for side in sides}, k, where
+                )
             encoder = self._encoder(view.query_model)
             if query_model not in (encoder, view.query_model):
                 raise ModelMismatchError("the query", encoder, query_model)
@@ -121,6 +134,9 @@ class Serving:
             return
 
         def write(view: View) -> None:
+            if view.astray is not None and view.write_model in view.astray.lacking:
+                raise HeldError("write items", [str(view.astray)])
+            self._await_notice(view)
             vectors = self._embed(view.write_model, contents, "write items")
             kept = {}
             if view.kept_model is not None and self._embedder(view.kept_model) is not None:
@@ -169,24 +185,37 @@ class Serving:
         state = self._state
         with state.use() as view:
             known_at = state.known_at
+            mismatch: ModelMismatchError | None = None
+            if view.astray is not None and view.astray.unknown:
+                raise HeldError("search or write", [str(view.astray)])
             if view.phase is Phase.SUPERSEDED:
                 self._check_not_taken_over()
             try:
                 done = act(view)
-            except ModelMismatchError:
+            except ModelMismatchError as error:
                 # An upgrade in another process may have entered a phase, and dropped a space,
                 # since the journal was last asked.
-                if self._journal.phase is view.phase:
-                    raise
+                mismatch = error
             else:
                 # It may also have begun to move items, but not sooner than it gave notice.
                 if time.monotonic() - known_at < NOTICE_SECONDS:
                     return done
                 if self._journal.phase is view.phase:
                     return done
-        state.follow()
+        changed = state.follow()
+        if mismatch is not None and not changed:
+            raise mismatch
         with state.use() as view:
             return act(view)
+
+    def _await_notice(self, view: View) -> None:
+        """Write to the other side only when every process that searches can know of the phase.
+
+        Until then some of them search one side, and would miss an item that was there for years.
+        """
+        if view.phase in _WRITES_CHANGE_SIDES and self._gallery.capabilities.many_processes:
+            left = self._state.learned_at + NOTICE_SECONDS - time.monotonic()
+            time.sleep(max(0.0, left))
 
     def _check_not_taken_over(self) -> None:
         """Rather refuse than miss the items that a third model has."""
@@ -237,6 +266,51 @@ class Serving:
             )
             for ranked in prepared.rank(found, k, read=self._gallery.vectors)
         ]
+
+    def _search_alone(
+        self,
+        view: View,
+        queries: Mapping[ModelId, Vectors | Checked],
+        k: int,
+        where: Where | None,
+    ) -> list[SearchResult]:
+        """Search sides each by its own model's queries, where no fit makes them comparable.
+
+        Their scores mean nothing to each other, so the lists are interleaved, rank by rank.
+        """
+        found = self._gallery.search(queries, k, where=where)
+        results = []
+        for row in range(min(len(hits.item_ids) for hits in found.values())):
+            # Found on two sides while it moved: the newer one counts.
+            newest = {item: side for side, hits in found.items() for item in hits.item_ids[row]}
+            ranked = sorted(
+                (
+                    (rank, place, Hit(item, 1 / (1 + rank), float(score), side))
+                    for place, (side, hits) in enumerate(found.items())
+                    for rank, (item, score) in enumerate(
+                        zip(hits.item_ids[row], hits.scores[row].tolist(), strict=True)
+                    )
+                    if newest[item] == side
+                ),
+                key=lambda each: each[:2],
+            )
+            hits_of_row = tuple(hit for _, _, hit in ranked[:k])
+            results.append(SearchResult(hits_of_row, self._encoder(view.query_model), view.phase))
+        return results
+
+    def _own_queries(self, view: View, side: ModelId, contents: Sequence[Any]) -> Checked:
+        try:
+            return self._embed_queries(side, contents)
+        except ConfigError as error:
+            raise HeldError("search", [f"{error}: {view.astray}"]) from error
+
+    def _given_queries(
+        self, view: View, side: ModelId, given: Mapping[ModelId, Vectors]
+    ) -> Vectors:
+        for model in (side, self._encoder(side)):
+            if model in given:
+                return given[model]
+        raise HeldError("search", [f"vectors of {side} are needed, too: {view.astray}"])
 
     def _all_moved(self, view: View) -> bool:
         """Tell whether the old sides are empty: then there is nothing to merge.
@@ -292,6 +366,17 @@ class Serving:
             return None
         with self._loading:  # a model may take long to load: once is enough
             return self._state.embedder("old" if model == plan.old_model else "new")
+
+
+_WRITES_CHANGE_SIDES = frozenset({Phase.PREPARED, Phase.ROLLING_BACK})
+"""In these a write goes to a side that the phase before did not search."""
+
+
+def _searched_alone(view: View) -> tuple[ModelId, ...]:
+    """Name sides to be searched each by its own model's queries; none where all is well."""
+    if view.astray is None or view.scorer is not None or len(view.astray.sides) < 2:
+        return ()
+    return view.astray.sides
 
 
 # What Python code raises when the content is not what it reads; all else is the model's trouble.

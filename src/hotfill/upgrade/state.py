@@ -9,15 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.errors import ConfigError, JournalError, ModelMismatchError
+from hotfill.errors import ConfigError, HotfillError, JournalError, ModelMismatchError
 from hotfill.files import folder_whole
 from hotfill.ranking import Fit
+from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.view import Before, Switch, View, view_of
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from hotfill.ranking import Scorer
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Vectors
+    from hotfill.upgrade.astray import Astray
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.pairs import Fitting
     from hotfill.upgrade.parts import Parts, Which
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _KEPT = 5000  # latest searches
+_LOOKING_SHARE = 20  # times as long as a look at the store took, until the next one
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
 
 POLL_SECONDS = 0.5
@@ -83,7 +87,9 @@ class State:
         self._changing = threading.Lock()
         self._switch: Switch[View] | None = None  # a process that only moves items needs none
         self._fit_number = 0
-        self._polled = self._known_at = 0.0
+        self._polled = self._known_at = self._learned_at = 0.0
+        self._look_again = 0.0
+        self._astray: Astray | None = None
 
     @property
     def folder(self) -> Path:
@@ -109,7 +115,7 @@ class State:
     @property
     def fitting(self) -> Fitting:
         """How the plan's maps are fitted."""
-        return fitting_for(self.plan)
+        return fitting_for(self.plan, free_length=self.gallery.capabilities.free_length)
 
     @cached_property
     def backfilling(self) -> tuple[Source, Embedder]:
@@ -164,6 +170,13 @@ class State:
             self._follow(phase)
         return phase
 
+    def look(self) -> None:
+        """Compare the phase with the store, and note what is astray."""
+        with self._changing:
+            self._look()
+            if self._switch is not None:
+                self._follow(self.journal.phase)
+
     def use(self) -> AbstractContextManager[View]:
         """Work with the view in force; it stays whole for the block. Polls now and then."""
         return self._current().use()
@@ -178,10 +191,16 @@ class State:
         """When the journal was last asked for the phase, on the monotonic clock."""
         return self._known_at
 
-    def follow(self) -> None:
-        """Ask the journal for the phase now, and swap the view if it is another."""
-        with self._changing:
-            self._follow(self.journal.phase)
+    @property
+    def learned_at(self) -> float:
+        """When this process learned of the phase in force, on the monotonic clock."""
+        return self._learned_at
+
+    def follow(self) -> bool:
+        """Ask journal and store how things are now; tell whether the view is another since."""
+        before = self.view
+        self.look()
+        return self.view is not before
 
     def keep_fit(self, fit: Fit, *, pairs: int) -> None:
         """Save a fit and put it in force; searches rank by it on return. pairs: fitted on.
@@ -194,7 +213,7 @@ class State:
         name = f"fit-{number}"
         with folder_whole(self.folder / name) as place:
             fit.save(place)
-        self.journal.record("fit", number=number, folder=name, pairs=pairs)
+        self.journal.record("fit", number=number, folder=name, pairs=pairs, **fit.facts)
         with self._changing:
             self._follow_fit()
 
@@ -209,20 +228,41 @@ class State:
                 if self._switch is None:
                     self._polled = self._known_at = time.monotonic()
                     self._fit_number = self._number_of_fit()
+                    self._look()
+                    self._learned_at = time.monotonic()
                     self._switch = Switch(self._view(self.journal.phase))
         now = time.monotonic()
         if now - self._polled >= POLL_SECONDS:
             self._polled = now
             with self._changing:
+                if now >= self._look_again:
+                    self._look()
                 self._follow(self.journal.phase)
                 self._known_at = now
                 self._follow_fit()
         return self._switch
 
     def _follow(self, phase: Phase) -> None:
-        if self._switch is not None and phase is not self._switch.value.phase:
-            self._fit_number = self._number_of_fit()
-            self._switch.swap(self._view(phase))
+        if self._switch is None:
+            return
+        if (now := self._switch.value).phase is not phase:
+            self._learned_at = time.monotonic()
+            self._look()
+        elif now.astray == self._astray:
+            return
+        self._fit_number = self._number_of_fit()
+        self._switch.swap(self._view(phase))
+
+    def _look(self) -> None:
+        """Compare the phase with the store; not again soon where that takes long."""
+        began = time.monotonic()
+        self._astray = find_astray(
+            self.gallery, self.journal, self.plan, chained=self.parts.previous is not None
+        )
+        with suppress(HotfillError):  # a full disk must not keep anybody from searching
+            note_astray(self.journal, self._astray)
+        took = time.monotonic() - began
+        self._look_again = time.monotonic() + max(POLL_SECONDS, _LOOKING_SHARE * took)
 
     def _follow_fit(self) -> None:
         number = self._number_of_fit()
@@ -238,7 +278,22 @@ class State:
         plan, before = self.plan, None
         if plan.older_models and self.parts.previous is not None:
             before = Before(self.load_scorer_before, plan.older_models[-1])
-        return view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
+        view = view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
+        if self._astray is None or self._astray.phase is not phase:
+            return view
+        return self._view_of_all(view, self._astray)
+
+    def _view_of_all(self, view: View, astray: Astray) -> View:
+        """Widen a view to all sides that hold items; ranked together where a fit is at hand."""
+        kept = None if view.kept_model in astray.lacking else view.kept_model
+        view = replace(view, kept_model=kept, astray=astray)
+        if len(astray.sides) == 1:
+            return replace(view, query_model=astray.sides[0], scorer=None)
+        with suppress(HotfillError):  # there may be no fit, or none of these sides
+            scorer = self._load_scorer()
+            if {*astray.sides} == {*scorer.spaces}:
+                return replace(view, query_model=self.plan.new_model, scorer=scorer)
+        return replace(view, scorer=None)
 
     def _load_scorer(self) -> Scorer:
         return Fit.load(fit_folder(self.folder, self.journal)).scorer

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
+from hotfill.ranking.one_space import rho_enough
+from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.journal.base import WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
@@ -47,8 +49,10 @@ class Status:
     quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
         and without canaries. gate: required values by metric. gate_accepted: metrics that somebody
         waived. older_models: in a chain, those before the old one. accepted: dead letters that
-        somebody accepted, not counted in dead_letters. workers: who has batches in hand, the
-        leading process too, whoever has had its oldest the longest first.
+        somebody accepted, not counted in dead_letters. rho: how well scores of imputed vectors
+        follow the true ones, -1 to 1 (see `hotfill.ranking.one_space`); None where nothing is
+        imputed. warnings: what to know of the fit, a sentence each. workers: who has batches in
+        hand, the leading process too, whoever has had its oldest the longest first.
     """
 
     phase: Phase
@@ -76,6 +80,8 @@ class Status:
     older_models: tuple[str, ...] = ()
     accepted: int = 0
     workers: tuple[WorkerLeases, ...] = ()
+    rho: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -92,6 +98,7 @@ class Status:
             "next_steps": list(self.next_steps),
             "gate_accepted": list(self.gate_accepted),
             "older_models": list(self.older_models),
+            "warnings": list(self.warnings),
             "workers": [asdict(each) for each in self.workers],
         }
 
@@ -105,11 +112,16 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     started = journal.last("started")
     ended = journal.last("backfilled")
     holds = journal.holds()
+    if (astray := astray_noted(journal)) is not None:
+        holds = (*holds, Hold("error", astray.body["said"], astray.at))
     running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat)
     rate = float(beat.get("rate_per_second", 0.0)) if running else 0.0
     share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
     known = phase is Phase.BACKFILLING and rate > 0 and share >= _ETA_FROM_SHARE and not holds
     measured = journal.last("quality")
+    fitted = journal.last("fit")
+    fit = {} if fitted is None else fitted.body
+    rho = fit.get("rho")
     gate = gate_in_force(journal) if journal.last("plan") else dict(plan.gate)
     until = ended.at if ended and phase is not Phase.BACKFILLING else now
     return Status(
@@ -131,18 +143,33 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         eta_seconds=tally.left / rate if known else None,
         running=running,
         pid=beat.get("pid") if running else None,
-        next_steps=_next(phase, holds),
+        next_steps=_next(phase, holds, astray.body["mend"] if astray is not None else ""),
         quality=measured.body if measured else None,
         gate=gate,
         older_models=tuple(str(model) for model in plan.older_models),
         gate_accepted=tuple(sorted(accepted_metrics(journal))) if gate else (),
         accepted=len(journal.dead_letters(accepted=True)),
         workers=journal.workers(),
+        rho=rho,
+        warnings=() if rho is None else _warnings(rho, by_items=bool(fit["rho_by_items"])),
     )
 
 
-def _next(phase: Phase, holds: tuple[Hold, ...]) -> tuple[str, ...]:
+def _warnings(rho: float, *, by_items: bool) -> tuple[str, ...]:
+    enough = rho_enough(by_items)
+    if rho >= enough:
+        return ()
+    return (
+        f"rho {rho:.2f} is below {enough:.2f}: the map loses what the old model knows of queries, "
+        "so that searches may begin below the old model; abort, and upgrade with "
+        'strategy = "merge" and queries = "both"',
+    )
+
+
+def _next(phase: Phase, holds: tuple[Hold, ...], mend: str) -> tuple[str, ...]:
     steps = next_steps(phase)
+    if mend:
+        steps = (mend, *(step for step in steps if step != mend))
     kinds = {hold.kind for hold in holds}
     waits = [name for kind, name in _ENDS_A_HOLD.items() if kind in kinds]
     if not waits:

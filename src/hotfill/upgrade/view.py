@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hotfill.ranking import Scorer
     from hotfill.types import ModelId
+    from hotfill.upgrade.astray import Astray
 
 
 OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
@@ -56,6 +57,8 @@ class View:
     query_model: embeds the queries. write_model: its side takes writes.
     kept_model: whose vectors are written too, for the way back; None when none are.
     scorer: ranks the sides together; None when one side is searched.
+    astray: how the store differs from what the phase says; None, nearly always. Without a scorer
+        each of its sides is searched by a query of its own model.
     """
 
     phase: Phase
@@ -63,6 +66,7 @@ class View:
     write_model: ModelId
     kept_model: ModelId | None
     scorer: Scorer | None
+    astray: Astray | None = None
 
 
 def view_of(

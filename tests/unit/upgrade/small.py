@@ -81,6 +81,10 @@ class LeastSquares:
     def up(self):
         return self
 
+    @property
+    def facts(self):
+        return {}
+
     def uncertainty(self, old_vectors):
         return np.abs(old_vectors[:, 0])
 

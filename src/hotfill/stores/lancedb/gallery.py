@@ -141,7 +141,9 @@ class LanceDBGallery(Gallery):
     @property
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, one process."""
-        return Capabilities(atomic_move=True, snapshot_reads=True, many_processes=False)
+        return Capabilities(
+            atomic_move=True, snapshot_reads=True, many_processes=False, free_length=True
+        )
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from hotfill.errors import StoreError
 from hotfill.extras import need
 from hotfill.stores.lancedb.client import translated
-from hotfill.types import ModelId
+from hotfill.types import Metric, ModelId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,6 +93,15 @@ class LanceLayout:
     def model(self, fingerprint: str) -> ModelId:
         """The space with a fingerprint."""
         return self._models[fingerprint]
+
+    def comparison(self, space: ModelId) -> Metric:
+        """Tell what the engine compares a side by.
+
+        hotfill fills its own columns with vectors of unit length, which the inner product ranks as
+        the cosine does, and imputed ones by their length, too.
+        """
+        ours = space.metric == "cosine" and self.columns[space] == _own_column(space)
+        return "dot" if ours else space.metric
 
     def side(self, space: ModelId) -> str:
         """The condition that a row is an item searched in `space`."""
@@ -172,10 +181,14 @@ def new_schema(model: ModelId) -> Any:
     )
 
 
+def _own_column(model: ModelId) -> str:
+    return f"vector_{model.fingerprint}"
+
+
 def vector_field(model: ModelId, number: int) -> Any:
     """Return the column for the vectors of a space, stamped."""
     return pa.field(
-        f"vector_{model.fingerprint}",
+        _own_column(model),
         pa.list_(pa.float32(), model.dimension),
         metadata=stamp(model, number),
     )

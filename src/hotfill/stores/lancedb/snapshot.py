@@ -175,7 +175,6 @@ def is_shown(value: Any) -> bool:
 
 # Searches ----------------------------------------------------------------------------------------
 
-DISTANCES: dict[Metric, str] = {"cosine": "cosine", "dot": "dot", "l2": "l2"}
 _DISTANCE = "_distance"
 
 
@@ -196,7 +195,7 @@ def search_side(
     conditions = [layout.side(space), *(where_sql(layout, where) if where else ())]
     with translated("search"):
         query = snapshot.table.search(queries, vector_column_name=column)
-        query = query.distance_type(DISTANCES[space.metric]).limit(k)
+        query = query.distance_type(layout.comparison(space)).limit(k)
         query = query.where(" AND ".join(f"({each})" for each in conditions), prefilter=True)
         query = query.select([layout.item_id, _DISTANCE])
         if exact or column not in snapshot.indexed:

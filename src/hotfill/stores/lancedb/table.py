@@ -22,7 +22,7 @@ from hotfill.stores.lancedb.layout import (
     prepare,
     vector_field,
 )
-from hotfill.stores.lancedb.snapshot import DISTANCES, TableSnapshot
+from hotfill.stores.lancedb.snapshot import TableSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -213,7 +213,7 @@ def build_indexes(table: Any, *, exact: bool) -> None:
         for space, column in layout.columns.items():
             wanted = not exact and layout.prepared and column not in there
             if wanted and table.count_rows(layout.side(space)) >= INDEXED_FROM:
-                kind = kinds.IvfFlat(distance_type=DISTANCES[space.metric])
+                kind = kinds.IvfFlat(distance_type=layout.comparison(space))
                 table.create_index(column, config=kind)
 
 
@@ -230,7 +230,7 @@ def indexed_columns(table: Any, layout: LanceLayout) -> dict[str, int]:
             (column, *_) = index.columns
             if column in spaces:
                 about = table.index_stats(index.name)
-                if about is not None and about.distance_type == DISTANCES[spaces[column].metric]:
+                if about is not None and about.distance_type == layout.comparison(spaces[column]):
                     parts = int(about.num_indexed_rows**0.5)  # as many as the engine makes
                     fitting[column] = max(_LEAST_LOOKED_INTO, parts // _LOOKED_INTO)
     return fitting

@@ -146,6 +146,7 @@ class PostgresGallery(Gallery):
             snapshot_reads=True,
             many_processes=True,
             optimise_while_moving=False,
+            free_length=True,
         )
 
     @property

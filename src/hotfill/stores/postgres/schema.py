@@ -468,9 +468,7 @@ def _build(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) ->
             name=sql.Identifier(stamp.index(space)),
             items=stamp.items,
             column=column,
-            operators=sql.Identifier(
-                stamp.extension, f"{kind}_{_OPERATORS[space.model.metric]}_ops"
-            ),
+            operators=sql.Identifier(stamp.extension, f"{kind}_{_OPERATORS[space.comparison]}_ops"),
             side=stamp.searched_in(space, row=""),
         )
     )

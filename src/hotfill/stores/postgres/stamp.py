@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from psycopg import sql
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.types import ModelId
+from hotfill.types import Metric, ModelId
 
 Kind: TypeAlias = Literal["vector", "halfvec"]
 """The two kinds of column: 32 or 16 bits for a number."""
@@ -40,6 +40,16 @@ class SpaceColumns:
     column: str
     kind: Kind
     required: bool = False
+
+    @property
+    def comparison(self) -> Metric:
+        """What the database compares by: hotfill fills its own columns with unit vectors.
+
+        By the inner product these are ranked as by the cosine, and imputed ones by their length,
+        too. The first space may be a column that others fill.
+        """
+        ours = self.number > 1 and self.model.metric == "cosine"
+        return "dot" if ours else self.model.metric
 
     @property
     def indexed_by_halves(self) -> bool:

@@ -161,7 +161,7 @@ def search(
         name = f"queries_{space.number}"
         values[name] = rows
         distance = sql.SQL("i.{} {} q.v").format(
-            sql.Identifier(space.column), stamp.operator(_OPERATOR[space.model.metric])
+            sql.Identifier(space.column), stamp.operator(_OPERATOR[space.comparison])
         )
         # One query is unpacked to a plain value: then the planner may use all processors for it.
         source = (
@@ -179,7 +179,7 @@ def search(
                 number=sql.Literal(space.number),
                 source=sql.SQL(source).format(sql.Placeholder(name), stamp.type_of(space.kind)),
                 columns=sql.SQL("" if n == 1 else "(v, n)"),
-                score=sql.SQL(_SCORE[space.model.metric]).format(distance),
+                score=sql.SQL(_SCORE[space.comparison]).format(distance),
                 side=stamp.searched_in(space),
                 condition=condition,
                 nearest=_nearest(stamp, space, distance, exact),
@@ -198,7 +198,7 @@ def _nearest(
             c=sql.Identifier(space.column),
             d=sql.Literal(space.model.dimension),
             half=stamp.type_of("halfvec"),
-            operator=stamp.operator(_OPERATOR[space.model.metric]),
+            operator=stamp.operator(_OPERATOR[space.comparison]),
         )
     return distance
 
@@ -327,7 +327,7 @@ def move(
 ) -> Statement:
     """Let items be searched elsewhere if their version is the expected one; rows are their ids."""
     put: sql.Composable = sql.SQL("g.v")
-    if space.model.metric == "cosine":
+    if space.comparison == "cosine":
         # On the way back the vector is there already. People's own may have any length: it stays.
         put = sql.SQL(
             "CASE WHEN {side} <> {number} AND i.{column} {distance} g.v < {same} "

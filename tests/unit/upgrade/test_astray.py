@@ -1,0 +1,195 @@
+"""Journal and store disagree: searches find everything or say what mends it, and it is mended."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from hotfill.errors import HeldError
+from hotfill.stores.memory import MemoryGallery
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.phases import Phase
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, half_done, upgrade
+
+ITEMS = 120
+THIRD = ModelId("third", "1", 5)
+
+
+@pytest.fixture
+def source():
+    return contents(ITEMS)
+
+
+@pytest.fixture(params=["memory", "qdrant_edge"])
+def gallery(request, source, tmp_path):
+    if request.param == "memory":
+        yield filled(source, MemoryGallery(OLD))
+        return
+    with QdrantEdgeGallery.create(tmp_path / "gallery", OLD, exact=True) as made:
+        yield filled(source, made)
+
+
+def project(tmp_path, source, gallery, **changes):
+    """The upgrade with a real fit, as a process that has just started has it."""
+    given = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110, **changes}
+    return upgrade(tmp_path / "upgrade", source=source, gallery=gallery, **given)
+
+
+def lose_journal(tmp_path):
+    shutil.rmtree(tmp_path / "upgrade")
+
+
+def found_of(up):
+    return {*up.search(next(iter(up.source.values())), ITEMS).item_ids}
+
+
+def finish(up):
+    """Take it to the cutover by the commands that the status names."""
+    up.start()
+    assert up.verify().passed
+    up.cutover()
+
+
+def assert_mended(up, source):
+    up.state.look()
+    assert not up.status().holds
+    assert found_of(up) == {*source}
+
+
+@pytest.mark.parametrize("moved", [None, "all"])
+def test_a_journal_deleted_on_the_way_leaves_searches_whole(tmp_path, source, gallery, moved):
+    before = project(tmp_path, source, gallery)
+    finish(before) if moved else half_done(before)
+    before.journal.close()
+    lose_journal(tmp_path)
+    up = project(tmp_path, source, gallery)
+    assert found_of(up) == {*source}
+    status = up.status()
+    assert status.phase is Phase.PLANNED
+    assert "does not search; `hotfill start` mends it" in str(status.holds[0])
+    finish(up)
+    assert_mended(up, source)
+
+
+def test_without_the_old_embedder_a_search_is_refused_with_the_command(tmp_path, source, gallery):
+    before = project(tmp_path, source, gallery)
+    half_done(before)
+    before.journal.close()
+    lose_journal(tmp_path)
+    up = project(tmp_path, source, gallery, old_embedder=None)
+    with pytest.raises(HeldError, match="`hotfill start` mends it"):
+        found_of(up)
+    with pytest.raises(HeldError, match="`hotfill start` mends it"):
+        up.search_vectors(Projection(NEW)([source["item-00000"]]), NEW, 3)
+    finish(up)
+    assert_mended(up, source)
+
+
+def test_vectors_of_both_models_search_both_sides(tmp_path, source, gallery):
+    before = project(tmp_path, source, gallery)
+    half_done(before)
+    before.journal.close()
+    lose_journal(tmp_path)
+    up = project(tmp_path, source, gallery, old_embedder=None)
+    for item_id in ("item-00003", sorted(source)[-1]):
+        rows = [source[item_id]]
+        (result,) = up.search_vectors(
+            Projection(OLD)(rows), OLD, ITEMS, other_queries={NEW: Projection(NEW)(rows)}
+        )
+        assert {*result.item_ids} == {*source}
+        assert item_id in result.item_ids[:2]
+        scores = [hit.score for hit in result.hits]
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("mend", ["cutover", "complete"])
+def test_a_store_from_an_older_backup_is_searched_whole(tmp_path, source, gallery, mend):
+    up = project(tmp_path, source, gallery)
+    finish(up)
+    backup = {item: up.gallery.vectors([item], OLD).vectors[0] for item in sorted(source)[:70]}
+    if mend == "complete":
+        up.complete()
+        gallery.add_space(OLD)
+    versions = np.array([state.version for state in gallery.get([*backup])])
+    gallery.move([*backup], np.array([*backup.values()]), space=OLD, expected_versions=versions)
+    up.close()
+    up = project(tmp_path, source, gallery)
+    assert found_of(up) == {*source}
+    status = up.status()
+    assert status.next_steps[0] == mend
+    assert f"70 items are on the side of {OLD}" in str(status.holds[0])
+    getattr(up, mend)()
+    assert_mended(up, source)
+    assert gallery.count(NEW) == ITEMS
+
+
+def test_a_store_from_before_the_start_is_searched_by_the_old_model(tmp_path, source):
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    finish(up)
+    up.close()
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    assert found_of(up) == {*source}
+    with pytest.raises(HeldError, match="`hotfill cutover` mends it"):
+        up.upsert(["item-00001"], [source["item-00001"]])
+    up.cutover()
+    assert_mended(up, source)
+    assert up.gallery.count(NEW) == ITEMS
+
+
+def test_an_item_that_somebody_put_to_the_old_side_after_the_cutover_is_found(
+    tmp_path, source, gallery
+):
+    up = project(tmp_path, source, gallery)
+    finish(up)
+    assert found_of(up) == {*source}
+    late = ["item-00007"]
+    gallery.upsert(late, Projection(OLD)([source[late[0]]]), space=OLD)
+    up.state.look()  # as every poll does
+    assert found_of(up) == {*source}
+    assert up.status().next_steps == ("cutover", "rollback", "complete")
+    up.cutover()
+    assert_mended(up, source)
+
+
+@pytest.mark.parametrize("back", ["abort", "rollback"])
+def test_items_on_the_new_side_after_the_way_back_are_found_and_go_back(
+    tmp_path, source, gallery, back
+):
+    up = project(tmp_path, source, gallery)
+    up.start() if back == "abort" else finish(up)
+    getattr(up, back)()
+    gallery.add_space(NEW)
+    late = ["item-00007", "item-00008"]
+    gallery.upsert(late, Projection(NEW)([source[item] for item in late]), space=NEW)
+    up.state.look()
+    assert found_of(up) == {*source}
+    assert up.status().next_steps == (back,)
+    getattr(up, back)()
+    assert_mended(up, source)
+    assert gallery.spaces == (OLD,)
+
+
+def test_items_of_a_later_upgrade_are_never_passed_over(tmp_path, source, gallery):
+    up = project(tmp_path, source, gallery)
+    finish(up)
+    up.complete()
+    gallery.add_space(THIRD)
+    gallery.upsert(["item-00007"], Projection(THIRD)([source["item-00007"]]), space=THIRD)
+    up.state.look()
+    with pytest.raises(HeldError, match="serve by the configuration of the upgrade to third"):
+        found_of(up)
+    with pytest.raises(Exception, match="1 items are searched by third"):
+        up.complete()
+    assert gallery.count(THIRD) == 1
+
+
+def test_where_journal_and_store_agree_nothing_is_noted(tmp_path, source, gallery):
+    up = project(tmp_path, source, gallery)
+    for step in ("start", "verify", "cutover", "complete"):
+        getattr(up, step)()
+        assert found_of(up) == {*source}
+        assert up.view.astray is None
+    assert up.journal.last("astray") is None

@@ -1,0 +1,140 @@
+"""Upgrades of a PostgreSQL table that others use too: who has it, and what hangs on it."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from hotfill.errors import HeldError, StoreBusyError
+from hotfill.stores.postgres import PostgresGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.phases import Phase
+from tests import postgres
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, upgrade
+
+OTHER = ModelId("other", "1", 6)
+
+
+@pytest.fixture
+def table():
+    """A schema of its own with a gallery of 60 items, and its contents."""
+    schema, source = postgres.fresh_schema(), contents(60)
+    with PostgresGallery.create(postgres.server().dsn, OLD, schema=schema, exact=True) as made:
+        filled(source, made)
+    return schema, source
+
+
+@pytest.fixture
+def opened(table):
+    """Opens the gallery as one more process would."""
+    made = []
+
+    def open_():
+        made.append(PostgresGallery.open(postgres.server().dsn, schema=table[0], exact=True))
+        return made[-1]
+
+    yield open_
+    for gallery in made:
+        gallery.close()
+
+
+def of(folder, table, gallery, **changes):
+    return upgrade(folder, source=table[1], gallery=gallery, **changes)
+
+
+def ask(statement: str, schema: str) -> None:
+    with psycopg.connect(postgres.server().dsn) as connection:
+        connection.execute(statement.format(schema=schema))
+
+
+def test_a_second_upgrade_is_refused_with_the_name_of_the_first(table, opened, tmp_path):
+    first = of(tmp_path / "first", table, opened())
+    first.start()
+    second = of(tmp_path / "second", table, opened(), new_embedder=Projection(OTHER))
+    with pytest.raises(StoreBusyError, match=rf"upgraded by new.*{first.journal.identity}"):
+        second.start()
+    assert second.phase is Phase.PLANNED
+    assert OTHER not in second.gallery.spaces
+    first.abort()
+    second.start()
+    assert second.gallery.count(OTHER) == 60
+
+
+def test_a_lost_journal_is_replaced_once_the_operator_says_so(table, opened, tmp_path):
+    of(tmp_path / "lost", table, opened()).start()
+    anew = of(tmp_path / "anew", table, opened())
+    with pytest.raises(StoreBusyError, match="adopt --take-over"):
+        anew.start()
+    anew.take_over()
+    anew.start()
+    assert anew.verify().passed
+    assert anew.cutover().phase is Phase.CUT_OVER
+
+
+def test_an_upgrade_that_could_not_begin_keeps_nobody_out(table, opened, tmp_path):
+    first = of(tmp_path / "first", table, opened(), new_embedder=_Broken())
+    with pytest.raises(Exception, match="broken"):
+        first.start()
+    second = of(tmp_path / "second", table, opened(), new_embedder=Projection(OTHER))
+    assert second.start().phase is Phase.BACKFILLED
+
+
+class _Broken:
+    model_id = NEW
+
+    def __call__(self, contents):
+        raise RuntimeError("broken")
+
+
+def test_complete_is_refused_as_long_as_a_view_needs_the_old_vectors(table, opened, tmp_path):
+    up = of(tmp_path, table, opened())
+    up.start()
+    up.verify()
+    up.cutover()
+    ask("CREATE VIEW {schema}.shown AS SELECT * FROM {schema}.items", table[0])
+    with pytest.raises(HeldError, match="shown"):
+        up.complete()
+    assert up.phase is Phase.CUT_OVER
+    ask("DROP VIEW {schema}.shown", table[0])
+    assert up.complete().phase is Phase.COMPLETED
+    assert up.gallery.spaces == (NEW,)
+
+
+def test_a_plan_names_the_view_that_will_be_in_the_way(table, opened, tmp_path):
+    ask("CREATE VIEW {schema}.shown AS SELECT * FROM {schema}.items", table[0])
+    made = of(tmp_path, table, opened()).plan()
+    assert [note for note in made.notes if "shown" in note]
+    assert made.blockers == ()
+
+
+def test_a_plan_is_blocked_by_a_table_that_refuses_writes(table, opened, tmp_path):
+    ask("ALTER TABLE {schema}.items ADD CHECK (false) NOT VALID", table[0])
+    made = of(tmp_path, table, opened()).plan()
+    assert [line for line in made.blockers if "check constraint" in line]
+
+
+def test_rows_that_came_past_the_triggers_are_counted_by_start(table, opened, tmp_path):
+    up = of(tmp_path, table, opened())
+    up.start()
+    up.source["late"] = next(iter(up.source.values()))
+    with psycopg.connect(postgres.server().dsn) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            f"INSERT INTO {table[0]}.items (item_id, hotfill_vector_1, hotfill_space, "
+            "hotfill_origin, hotfill_version) VALUES ('late', '[1, 0, 0, 0]', 1, %s, 1)",
+            (OLD.fingerprint,),
+        )
+    up.start()
+    assert (up.gallery.count(OLD), up.gallery.count(NEW)) == (0, 61)
+    assert up.verify().passed
+
+
+def test_other_items_are_drawn_for_those_whose_stored_vector_is_of_no_use(table, opened, tmp_path):
+    ask(
+        "UPDATE {schema}.items SET hotfill_vector_1 = '[0, 0, 0, 0]' WHERE item_id < 'item-00020'",
+        table[0],
+    )
+    up = of(tmp_path, table, opened(), fit_items=30)
+    up.start()
+    assert int(up.journal.last("fit").body["pairs"]) >= 30
+    assert up.gallery.count(NEW) == 60
