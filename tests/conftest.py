@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
@@ -59,17 +60,27 @@ EXTRAS = {
 
 
 class WithoutExtras:
-    """Skips a module or folder that imports an extra's package which is not installed."""
+    """Skips what imports an extra's package that is not installed: a folder, a module, a test."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector):
         report = yield
         call = getattr(report, "call", None)
         missing = missing_extra(call.excinfo.value) if call is not None and call.excinfo else None
-        if report.outcome == "failed" and missing:
-            report.outcome = "skipped"
-            report.longrepr = (str(collector.path), 0, f"Skipped: {missing} is not installed")
-        return report
+        return skipped(report, collector.path, missing)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        missing = missing_extra(call.excinfo.value) if call.excinfo else None
+        return skipped(report, item.path, missing)
+
+
+def skipped(report, path, missing):
+    if report.outcome == "failed" and missing:
+        report.outcome = "skipped"
+        report.longrepr = (str(path), 0, f"Skipped: {missing} is not installed")
+    return report
 
 
 def pytest_configure(config):
@@ -82,6 +93,6 @@ def missing_extra(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, ModuleNotFoundError):
             package = (error.name or "").partition(".")[0]
-            return package if package in EXTRAS else None
+            return package if package in EXTRAS and find_spec(package) is None else None
         error = getattr(error, "cause", None) or error.__cause__
     return None

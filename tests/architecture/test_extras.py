@@ -36,7 +36,11 @@ def collected(*hidden: str) -> int:
     "hidden",
     [
         pytest.param(sorted(EXTRAS), id="all"),
-        pytest.param(["torch", "psycopg", "qdrant_edge", "pymilvus", "lancedb"], id="some"),
+        pytest.param(
+            ["torch", "psycopg", "qdrant_edge", "pymilvus", "lancedb"],
+            id="some",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_without_an_extra_the_rest_of_the_suite_is_collected(hidden):

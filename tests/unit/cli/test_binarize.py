@@ -28,6 +28,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_fit_apply_evaluate_and_search_follow_one_another(run):
+    pytest.importorskip("torch")
     fitted = run("fit", "vectors.npy", "encoder.st", "--name", "m", "--bits", "4", "--json")
     assert fitted.exit_code == 0, fitted.stderr
     assert json.loads(fitted.stdout)["space"]["dimension"] == 24
