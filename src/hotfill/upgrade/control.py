@@ -30,9 +30,12 @@ def pause(journal: Journal, by: str) -> None:
 
 
 def resume(journal: Journal) -> bool:
-    """End all pauses, and holds by errors: they were resolved. Tells whether there was one."""
+    """End all pauses, and holds by errors: they were resolved. Tells whether there was one.
+
+    A throttle ends, too; the process at work measures again, and holds again if it must.
+    """
     _not_ended(journal, "resume")
-    was = [journal.release("paused"), journal.release("error")]
+    was = [journal.release("paused"), journal.release("error"), journal.release("throttled")]
     if any(was):
         journal.record("resumed")
     return any(was)

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 _ETA_FROM_SHARE = 0.01  # an estimate of time left means nothing before this share is done
 _ENDS_A_HOLD = {"paused": "resume", "gate": "resume --accept-gate"}
+_ENDS_A_HOLD_OF_THE_CUTOVER = {
+    "postponed": "unpostpone",
+    "error": "resume",
+    "throttled": "resume",
+}
 _SILENT_SECONDS = 10.0  # a running process beats every second
 
 
@@ -111,7 +116,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     tally = journal.tally("embed")
     started = journal.last("started")
     ended = journal.last("backfilled")
-    holds = journal.holds()
+    holds = own = journal.holds()
     if (astray := astray_noted(journal)) is not None:
         holds = (*holds, Hold("error", astray.body["said"], astray.at))
     running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat)
@@ -143,7 +148,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         eta_seconds=tally.left / rate if known else None,
         running=running,
         pid=beat.get("pid") if running else None,
-        next_steps=_next(phase, holds, astray.body["mend"] if astray is not None else ""),
+        next_steps=_next(phase, own, astray.body["mend"] if astray is not None else ""),
         quality=measured.body if measured else None,
         gate=gate,
         older_models=tuple(str(model) for model in plan.older_models),
@@ -171,7 +176,10 @@ def _next(phase: Phase, holds: tuple[Hold, ...], mend: str) -> tuple[str, ...]:
     if mend:
         steps = (mend, *(step for step in steps if step != mend))
     kinds = {hold.kind for hold in holds}
-    waits = [name for kind, name in _ENDS_A_HOLD.items() if kind in kinds]
+    ends = dict(_ENDS_A_HOLD)
+    if phase is Phase.BACKFILLED:  # nothing but the cutover is held there, and by these, too
+        ends |= _ENDS_A_HOLD_OF_THE_CUTOVER
+    waits = dict.fromkeys(name for kind, name in ends.items() if kind in kinds)
     if not waits:
         return steps
     return (*waits, *(step for step in steps if step not in ("start", "pause")))
