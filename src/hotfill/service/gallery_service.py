@@ -19,8 +19,8 @@ from hotfill.service.snapshot import Watch
 from hotfill.service.step_runner import StepRunner
 from hotfill.service.web.quality import Rehearsed, read_rehearsed
 from hotfill.upgrade.parts import WHICH
+from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY
 from hotfill.upgrade.upgrade import Upgrade
-from hotfill.upgrade.view import NEW_ONLY, OLD_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ModelMismatchError
-from hotfill.upgrade.phases import WAY_BACK_OPEN, Phase
-from hotfill.upgrade.view import NEW_ONLY, OLD_ONLY
+from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, WAY_BACK_OPEN, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -93,6 +93,12 @@ _COMMANDS = (Step.START, Step.VERIFY, Step.CUTOVER, Step.ROLLBACK, Step.COMPLETE
 ENDED = frozenset({Phase.COMPLETED, Phase.ABORTED, Phase.ROLLED_BACK})
 """Nothing leads on from these."""
 
+OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
+"""Phases in which only the old side is searched."""
+
+NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
+"""Phases in which only the new side is searched."""
+
 WAY_BACK_OPEN = frozenset(
     {Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED, Phase.SUPERSEDED, Phase.CUT_OVER}
 )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hotfill.errors import HotfillError
-from hotfill.upgrade.phases import WAY_BACK_OPEN, Phase
+from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, WAY_BACK_OPEN, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId
     from hotfill.upgrade.astray import Astray
 
-
-OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
-"""Phases in which only the old side is searched."""
-
-NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
-"""Phases in which only the new side is searched."""
 
 _GOING_BACK = frozenset({Phase.ABORTING, Phase.ROLLING_BACK})
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hotfill.formatting import count, duration
-from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.view import NEW_ONLY
+from hotfill.upgrade.phases import NEW_ONLY, Phase
 
 if TYPE_CHECKING:
     from hotfill.service.snapshot import UpgradeSnapshot

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import ConfigError
-from hotfill.upgrade.view import OLD_ONLY
+from hotfill.upgrade.phases import OLD_ONLY
 
 if TYPE_CHECKING:
     from pathlib import Path
