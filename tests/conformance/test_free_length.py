@@ -37,3 +37,15 @@ def test_the_models_own_vectors_have_unit_length_however_they_were_given(store, 
     given = np.array([[3, 4, 0, 0]], np.float32)
     gallery.move(["a"], given, space=COSINE, expected_versions=versions)
     np.testing.assert_allclose(gallery.vectors(["a"], COSINE).vectors, given / 5, atol=1e-6)
+
+
+def test_hits_tell_what_made_their_vectors(store, rows):
+    gallery = store.gallery(OLD, COSINE)
+    versions = gallery.upsert(["a", "b", "c"], rows(3, OLD), space=OLD)
+    gallery.move(["a"], rows(1, COSINE), space=COSINE, expected_versions=versions[:1], origin=UP)
+    gallery.move(["b"], rows(1, COSINE), space=COSINE, expected_versions=versions[1:2])
+    found = gallery.search({OLD: rows(2, OLD), COSINE: rows(2, COSINE)}, 3, origins=True)
+    made_by = {"a": UP, "b": COSINE.fingerprint, "c": OLD.fingerprint}
+    for hits in found.values():
+        expected = tuple(tuple(made_by[each] for each in ids) for ids in hits.item_ids)
+        assert hits.origins == expected

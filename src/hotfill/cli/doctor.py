@@ -15,6 +15,7 @@ from hotfill.cli.exit_codes import ExitCode, exit_code
 from hotfill.cli.output import reporting
 from hotfill.errors import (
     ConfigError,
+    HeldError,
     HotfillError,
     SourceError,
     StoreBusyError,
@@ -94,7 +95,9 @@ def check_up(path: Path) -> list[Finding]:
                 _looked("content", lambda it: _content(it, gallery), project),
                 _looked("free space", lambda it: _space(it, gallery), project),
                 _looked("writes", lambda it: _writes(it, gallery), project),
-                *(Finding("note", said) for said in gallery.remarks(project.model("new"))),
+                _looked("counts", lambda it: _counts(gallery), project),
+                _looked("phase", lambda it: _agreement(it, gallery), project),
+                *_notes(project, gallery),
             ]
     except StoreBusyError as error:
         pid = holder(project.folder / "running")
@@ -205,6 +208,47 @@ def _writes(project: Project, gallery: Gallery) -> str:
     if problems := gallery.rehearse_writes(project.model("new")):
         raise StoreError("; ".join(problems))
     return "what an upgrade writes was tried, and undone"
+
+
+def _notes(project: Project, gallery: Gallery) -> list[Finding]:
+    try:
+        said = gallery.remarks(project.model("new"))
+    except HotfillError as error:
+        return [Finding("notes", problem=str(error), code=exit_code(error))]
+    return [Finding("note", line) for line in said]
+
+
+def _counts(gallery: Gallery) -> str:
+    """Compare the sums that the store keeps with its rows; reads the ids of all items."""
+    from hotfill.upgrade.order import pages_of
+
+    wrong = []
+    for space in gallery.spaces:
+        for _ in range(_LOOKED_AT):  # others may write while it is counted
+            kept = gallery.count(space)
+            there = sum(len(page.item_ids) for page in pages_of(gallery, space))
+            if there in (kept, gallery.count(space)):
+                break
+        else:
+            wrong.append(f"{there:,} items of {space} are there, and {kept:,} are counted")
+    if wrong:
+        raise StoreError(
+            f"{'; '.join(wrong)}: rows came in behind the store's back; `hotfill start`, or "
+            "`hotfill verify` where all is re-embedded, counts anew"
+        )
+    return "as many items as the store counts"
+
+
+def _agreement(project: Project, gallery: Gallery) -> str:
+    """Compare the phase with where the items are."""
+    from hotfill.upgrade.astray import find_astray
+
+    with closing(project.look()) as journal:
+        plan, chained = project.plan_in_force(journal), project.previous is not None
+        found = find_astray(gallery, journal, plan, chained=chained)
+    if found is not None:
+        raise HeldError("rely on the journal", [str(found)])
+    return "the items are where the phase looks for them"
 
 
 def _listed(names: list[str]) -> str:

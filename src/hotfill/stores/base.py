@@ -227,11 +227,13 @@ class Gallery(ABC):
         k: int,
         *,
         where: Where | None = None,
+        origins: bool = False,
     ) -> dict[ModelId, Hits]:
         """Find the k best items of each side asked for.
 
         queries: per space float32 (q, dimension), the same number of rows for each.
         where: see `hotfill.stores.filters`, which also says how long a filter may be.
+        origins: whether `Hits.origins` is needed; most stores read it in the same search.
         Raises ModelMismatchError for an unknown space, ShapeError, VectorError, InputError (k < 1).
 
         An item that moves between two sides during the call is in at least one result; where it
@@ -256,7 +258,10 @@ class Gallery(ABC):
             )
         if not any(counts):
             return {space: Hits((), ()) for space in ready}
-        return self._ranked(ready, k, where or None, k + MOST_TIED if most is None else most)
+        found = self._ranked(ready, k, where or None, k + MOST_TIED if most is None else most)
+        if not origins:
+            return found
+        return {space: self._with_origins(space, hits) for space, hits in found.items()}
 
     @final
     def get(self, item_ids: Sequence[str]) -> list[ItemState | None]:
@@ -524,47 +529,73 @@ class Gallery(ABC):
         self, space: ModelId, queries: Vectors, hits: Hits, k: int, where: Where | None, most: int
     ) -> Hits:
         """Ask for more where the k-th hit and the last one found are equal."""
-        lists = list(zip(hits.item_ids, hits.scores, strict=True))
+        ids, scores = list(hits.item_ids), list(hits.scores)
+        made_by = None if hits.origins is None else list(hits.origins)
         depth = min(k + 1, most)
         while depth < most:
             open_ended = [
                 row
-                for row, (_, scores) in enumerate(lists)
-                if len(scores) >= depth
-                and scores[k - 1] - scores[-1] <= tolerance(scores, space.metric)
+                for row, each in enumerate(scores)
+                if len(each) >= depth and each[k - 1] - each[-1] <= tolerance(each, space.metric)
             ]
             if not open_ended:
                 break
             depth = min(8 * depth, most)
             deeper = self._search({space: queries[open_ended]}, depth, where)[space]
             for place, row in enumerate(open_ended):
-                lists[row] = (deeper.item_ids[place], deeper.scores[place])
-        return Hits(tuple(ids for ids, _ in lists), tuple(scores for _, scores in lists))
+                ids[row], scores[row] = deeper.item_ids[place], deeper.scores[place]
+                if made_by is not None and deeper.origins is not None:
+                    made_by[row] = deeper.origins[place]
+        return Hits(tuple(ids), tuple(scores), None if made_by is None else tuple(made_by))
 
     def _in_order(self, space: ModelId, hits: Hits, k: int) -> Hits:
         runs = [tied(scores, tolerance(scores, space.metric)) for scores in hits.scores]
         if not any(runs):
-            return Hits(
-                tuple(ids[:k] for ids in hits.item_ids), tuple(row[:k] for row in hits.scores)
-            )
+            return _cut(hits, k)
         names = {
             item_id
             for ids, some in zip(hits.item_ids, runs, strict=True)
             for run in some
             for item_id in ids[run]
         }
-        imputed = {
-            state.item_id: state.origin != space.fingerprint
-            for state in self._get(sorted(names))
+        told = hits if hits.origins is not None else self._with_origins(space, hits, names)
+        assert told.origins is not None
+        item_ids, origins = [], []
+        for ids, made_by, some in zip(hits.item_ids, told.origins, runs, strict=True):
+            row = list(zip(ids, made_by, strict=True))
+            for run in some:
+                row[run] = sorted(row[run], key=lambda hit: (hit[1] != space.fingerprint, hit[0]))
+            item_ids.append(tuple(item_id for item_id, _ in row))
+            origins.append(tuple(made for _, made in row))
+        known = None if hits.origins is None else tuple(origins)
+        return _cut(Hits(tuple(item_ids), hits.scores, known), k)
+
+    def _with_origins(self, space: ModelId, hits: Hits, names: Iterable[str] | None = None) -> Hits:
+        """Read what made the hits' vectors, unless it is known. names: of which; None for all.
+
+        Where an item is gone or elsewhere by now, and of all others, it is taken for the model's.
+        """
+        if hits.origins is not None:
+            return hits
+        if names is None:
+            names = {item_id for ids in hits.item_ids for item_id in ids}
+        wanted = sorted(names)
+        made_by = {
+            state.item_id: state.origin
+            for state in (self._get(wanted) if wanted else ())
             if state is not None and state.space == space
         }
-        ordered = []
-        for ids, some in zip(hits.item_ids, runs, strict=True):
-            row = list(ids)
-            for run in some:
-                row[run] = sorted(row[run], key=lambda name: (imputed.get(name, False), name))
-            ordered.append(tuple(row[:k]))
-        return Hits(tuple(ordered), tuple(scores[:k] for scores in hits.scores))
+        own = space.fingerprint
+        origins = tuple(tuple(made_by.get(each, own) for each in ids) for ids in hits.item_ids)
+        return Hits(hits.item_ids, hits.scores, origins)
+
+
+def _cut(hits: Hits, k: int) -> Hits:
+    return Hits(
+        tuple(ids[:k] for ids in hits.item_ids),
+        tuple(scores[:k] for scores in hits.scores),
+        None if hits.origins is None else tuple(made_by[:k] for made_by in hits.origins),
+    )
 
 
 def check_space(spaces: Sequence[ModelId], model: ModelId) -> None:

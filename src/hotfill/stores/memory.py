@@ -158,9 +158,11 @@ class MemoryGallery(Gallery):
             ids, rows = [ids[i] for i in passing], rows[passing]
         scores = _scores(queries, rows, space.metric)
         orders = [best(row, k) for row in scores]
+        item_ids = tuple(tuple(ids[i] for i in order) for order in orders)
         return Hits(
-            item_ids=tuple(tuple(ids[i] for i in order) for order in orders),
+            item_ids=item_ids,
             scores=tuple(row[order] for row, order in zip(scores, orders, strict=True)),
+            origins=tuple(tuple(self._items[name].origin for name in some) for some in item_ids),
         )
 
     def _get(self, item_ids: list[str]) -> list[ItemState | None]:

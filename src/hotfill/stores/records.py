@@ -111,7 +111,10 @@ class Hits:
 
     scores: float32, higher is better: cosine, inner product or negative Euclidean distance,
     as the space's metric says. Lists are shorter than k where the side holds fewer items.
+    origins: what made each vector, as in `ItemState`; None where that was not asked for and the
+    store does not read it anyway.
     """
 
     item_ids: tuple[tuple[str, ...], ...]
     scores: tuple[NDArray[np.float32], ...]
+    origins: tuple[tuple[str, ...], ...] | None = None

@@ -94,6 +94,8 @@ def find_astray(gallery: Gallery, journal: Journal, plan: Plan, *, chained: bool
 
 
 def _compare(gallery: Gallery, phase: Phase, plan: Plan, chained: bool) -> Astray | None:
+    if phase is Phase.SUPERSEDED:
+        return None  # items of the upgrade that took over are where they belong
     known = (*plan.old_models, plan.new_model)
     if phase in OLD_ONLY:
         searched = plan.old_models if chained else (plan.old_model,)

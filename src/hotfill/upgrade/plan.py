@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from hotfill.errors import ConfigError, PlanError
+from hotfill.ranking.one_space import RankingName
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Hold
 from hotfill.validation import explained
@@ -136,6 +137,9 @@ class Decisions:
         Use `both` where queries are of another kind than the items.
     old_query_weight: with `both`, the share of an old item's score, in (0, 1), that the query
         embedded by the old model decides.
+    ranking: for `prefill`, how the hits of one index become a list. `raw` takes them as the plain
+        search gives them; `calibrated` searches some times more and puts imputed vectors and the
+        new model's own on one scale, by the query's background.
     up: a file with a trained map from the old space to the new one, for `prefill`; by default one
         is fitted.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
@@ -160,6 +164,7 @@ class Decisions:
     transform: TransformName = "kernel_bridge"
     queries: Queries = "new"
     old_query_weight: Annotated[float, Strict(), Field(gt=0, lt=1)] = 1 / 3
+    ranking: RankingName = "raw"
     up: str = ""
     order: OrderName = "random"
     seed: Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)] = 0
@@ -293,6 +298,11 @@ class Plan(Decisions, GuardDecisions):
             raise ConfigError(
                 'refit = true belongs to strategy = "merge": with "prefill" the vectors of one fit '
                 "stay in the index until they are re-embedded"
+            )
+        if self.ranking == "calibrated" and (self.strategy != "prefill" or self.up):
+            raise ConfigError(
+                'ranking = "calibrated" belongs to strategy = "prefill" with the map that it fits; '
+                f'this is "{self.strategy}"' + (f' with up = "{self.up}"' if self.up else "")
             )
         if self.up and self.strategy != "prefill":
             raise ConfigError(

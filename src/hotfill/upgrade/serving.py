@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotfill.checks import check_ids
@@ -25,6 +26,7 @@ from hotfill.vectors import checked
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hotfill.ranking import OneSpace
     from hotfill.stores.base import Metadata, Where
     from hotfill.types import Embedder, ModelId, Vectors
     from hotfill.upgrade.state import State
@@ -245,6 +247,8 @@ class Serving:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
         if view.scorer is None or self._all_moved(view):
+            if view.one_space is not None:
+                return self._search_by_origin(view, view.one_space, queries, k, where)
             return self._search_one_side(view, queries, k, where)
         prepared = view.scorer.prepare(queries, other_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
@@ -342,6 +346,41 @@ class Serving:
                 view.phase,
             )
             for item_ids, scores in zip(hits.item_ids, hits.scores, strict=True)
+        ]
+
+    def _search_by_origin(
+        self,
+        view: View,
+        one_space: OneSpace,
+        queries: Vectors | Checked,
+        k: int,
+        where: Where | None,
+    ) -> list[SearchResult]:
+        """Search the new side, and put its hits on one scale by what made their vectors."""
+        model = view.query_model
+        ready = checked(queries, model, what="queries")
+        most = self._gallery.capabilities.most_hits
+        deep = k * one_space.overfetch
+        hits = self._gallery.search(
+            {model: ready}, max(k, min(deep, most or deep)), where=where, origins=True
+        )[model]
+        known = {model.fingerprint, one_space.origin}
+        if not known.issuperset(chain.from_iterable(hits.origins or ())):
+            # `start` is about to impute these vectors anew; a scale for them there is not.
+            return self._search_one_side(view, ready, k, where)
+        ranked = one_space.scale.prepare(ready.compared).rank(hits, hits.origins or (), k)
+        return [
+            SearchResult(
+                tuple(
+                    Hit(item_id, score, raw, model)
+                    for item_id, score, raw in zip(
+                        each.item_ids, each.scores.tolist(), each.raw_scores.tolist(), strict=True
+                    )
+                ),
+                self._encoder(model),
+                view.phase,
+            )
+            for each in ranked
         ]
 
     def _encoder(self, space: ModelId) -> ModelId:

@@ -279,9 +279,11 @@ class State:
         if plan.older_models and self.parts.previous is not None:
             before = Before(self.load_scorer_before, plan.older_models[-1])
         view = view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
-        if self._astray is None or self._astray.phase is not phase:
+        if self._astray is not None and self._astray.phase is phase:
+            return self._view_of_all(view, self._astray)
+        if view.scorer is None or plan.ranking == "raw":
             return view
-        return self._view_of_all(view, self._astray)
+        return replace(view, one_space=self.load_fit().one_space)
 
     def _view_of_all(self, view: View, astray: Astray) -> View:
         """Widen a view to all sides that hold items; ranked together where a fit is at hand."""

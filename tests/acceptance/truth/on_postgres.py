@@ -8,6 +8,7 @@ import time
 import psycopg
 from psycopg import sql
 
+import hotfill
 from hotfill.stores.postgres import PostgresGallery
 from tests.acceptance.truth.shop import OLD, content, old_model, write_config
 from tests.acceptance.truth.world import Outcome, Session, World
@@ -69,6 +70,8 @@ class PostgresWorld(World):
 
     def delete_journal(self) -> None:
         self._ask(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(self._journal))
+        with hotfill.open(self.path) as up:  # the table is still of the upgrade that is lost
+            up.take_over()
 
     def end_sessions(self) -> None:
         """All of them, the leading process's lock among them."""

@@ -38,6 +38,7 @@ class ByCodes:
 
     def __init__(self, encoder: BinaryEncoder) -> None:
         self.up = Binarisation(encoder)
+        self.facts: dict[str, float] = {}
 
     def uncertainty(self, old_vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.zeros(len(old_vectors))

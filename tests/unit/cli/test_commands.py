@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
 
+import hotfill
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.plan import Plan
 from tests.acceptance.processes import started, wait_for
@@ -235,6 +237,18 @@ def test_doctor_is_content_with_a_sound_project(shell):
     assert findings["content"] == "read for the first 3 items"
     assert findings["store"] == f"stamped with {OLD} with {ITEMS} items"
     assert all(line.startswith(("ok ", "next:")) for line in shell("doctor").stdout.splitlines())
+
+
+def test_doctor_and_status_name_the_command_where_the_journal_was_lost(started):
+    shutil.rmtree(started.config.parent / "upgrade.upgrade")
+    assert re.search(r"problem  phase .*`hotfill start` mends it", started("doctor", code=4).stdout)
+    with hotfill.open(started.config) as up:
+        assert len(up.search(next(iter(contents(1).values())), ITEMS).item_ids) == ITEMS
+    assert started.json("status")["next_steps"][0] == "start"
+    assert re.search(r"held: error .*`hotfill start` mends it", started("status").stdout)
+    started("start")
+    assert started.json("doctor")["healthy"]
+    assert not started.json("status")["holds"]
 
 
 def test_doctor_names_each_problem_with_its_remedy(shell):

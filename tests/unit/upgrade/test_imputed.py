@@ -18,6 +18,7 @@ from tests.unit.upgrade.small import (
     assert_reembedded,
     contents,
     filled,
+    half_done,
     upgrade,
 )
 
@@ -166,3 +167,48 @@ def test_the_plan_says_where_the_store_cannot_keep_the_length(tmp_path):
 def test_a_prefilled_upgrade_is_not_fitted_again(tmp_path):
     with pytest.raises(ConfigError, match="refit"):
         imputing(tmp_path, refit=True).start()
+
+
+def half_embedded(up: Small) -> Small:
+    """Run an upgrade until all old vectors are imputed and about half are re-embedded."""
+    half_done(up)
+    assert 0 < up.gallery.count(NEW, origin=NEW.fingerprint) < len(up.source)
+    return up
+
+
+def test_calibrated_hits_are_ranked_on_the_scale_of_the_models_own_vectors(tmp_path):
+    up = half_embedded(imputing(tmp_path, ranking="calibrated", batch_size=8))
+    found = up.search_vectors(queries(), NEW, 10)
+    one = up.state.load_fit().one_space
+    ids = sorted(up.source)
+    vectors = up.gallery.vectors(ids, NEW).vectors
+    made_by = [state.origin for state in up.gallery.get(ids)]
+    background = one.scale.prepare(queries())
+    for number, (query, hits) in enumerate(zip(queries(), found, strict=True)):
+        raw = vectors @ query
+        near = np.argsort(-raw)[: 10 * one.overfetch]
+        scores = background.scores(number, raw[near], [made_by[row] for row in near])
+        expected = [ids[near[row]] for row in np.argsort(-scores)[:10]]
+        assert list(hits.item_ids) == expected
+    raw_order = up.gallery.search({NEW: queries()}, 10)[NEW].item_ids
+    assert raw_order != tuple(hits.item_ids for hits in found)
+
+
+def test_calibrated_searches_find_vectors_of_another_fit_by_the_plain_search(tmp_path):
+    up = half_embedded(imputing(tmp_path, ranking="calibrated", batch_size=8))
+    (state,) = up.gallery.get(["item-00003"])
+    vector = up.gallery.vectors(["item-00003"], OLD).vectors
+    up.gallery.upsert(["item-00003"], vector, space=OLD)
+    (state,) = up.gallery.get(["item-00003"])
+    made = up.state.load_fit().up(vector)
+    up.gallery.move(
+        ["item-00003"], made, space=NEW, expected_versions=np.array([state.version]), origin="lost"
+    )
+    found = up.search_vectors(queries(), NEW, 300)
+    plain = up.gallery.search({NEW: queries()}, 300)[NEW]
+    assert tuple(each.item_ids for each in found) == plain.item_ids
+
+
+def test_calibrated_ranking_is_for_imputed_vectors_only(tmp_path):
+    with pytest.raises(ConfigError, match="calibrated"):
+        imputing(tmp_path, strategy="merge", ranking="calibrated").start()

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 import pytest
 
+import hotfill
+from hotfill.cli.doctor import check_up
+from hotfill.config import read
 from hotfill.errors import HeldError, StoreBusyError
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
 from tests import postgres
+from tests.acceptance.postgres_project import make_project
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, upgrade
 
+ITEMS = 120
 OTHER = ModelId("other", "1", 6)
 
 
 @pytest.fixture
 def table():
-    """A schema of its own with a gallery of 60 items, and its contents."""
-    schema, source = postgres.fresh_schema(), contents(60)
+    """A schema of its own with a gallery of 120 items, and its contents."""
+    schema, source = postgres.fresh_schema(), contents(ITEMS)
     with PostgresGallery.create(postgres.server().dsn, OLD, schema=schema, exact=True) as made:
         filled(source, made)
     return schema, source
@@ -57,7 +64,7 @@ def test_a_second_upgrade_is_refused_with_the_name_of_the_first(table, opened, t
     assert OTHER not in second.gallery.spaces
     first.abort()
     second.start()
-    assert second.gallery.count(OTHER) == 60
+    assert second.gallery.count(OTHER) == ITEMS
 
 
 def test_a_lost_journal_is_replaced_once_the_operator_says_so(table, opened, tmp_path):
@@ -113,6 +120,33 @@ def test_a_plan_is_blocked_by_a_table_that_refuses_writes(table, opened, tmp_pat
     assert [line for line in made.blockers if "check constraint" in line]
 
 
+@pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.ROLLING_BACK])
+def test_an_item_written_as_a_phase_begins_is_missed_by_no_search_elsewhere(
+    table, opened, tmp_path, phase
+):
+    """The other process has just asked for the phase, and knows of the one before."""
+    given = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
+    leading = of(tmp_path, table, opened(), **given)
+    elsewhere = of(tmp_path, table, opened(), **given)
+    query, written, missed = table[1]["item-00000"], "item-00003", []
+
+    def begun(entered):
+        if entered is phase:
+            elsewhere.state._polled = elsewhere.state._known_at = time.monotonic()
+            leading.upsert([written], [table[1][written]])
+            missed.extend(written not in elsewhere.search(query, ITEMS).item_ids for _ in range(50))
+
+    leading.on_phase = begun
+    assert written in elsewhere.search(query, ITEMS).item_ids
+    leading.start()
+    if phase is Phase.ROLLING_BACK:
+        leading.verify()
+        leading.cutover()
+        elsewhere.state.follow()
+        leading.rollback()
+    assert missed == [False] * 50
+
+
 def test_rows_that_came_past_the_triggers_are_counted_by_start(table, opened, tmp_path):
     up = of(tmp_path, table, opened())
     up.start()
@@ -125,7 +159,7 @@ def test_rows_that_came_past_the_triggers_are_counted_by_start(table, opened, tm
             (OLD.fingerprint,),
         )
     up.start()
-    assert (up.gallery.count(OLD), up.gallery.count(NEW)) == (0, 61)
+    assert (up.gallery.count(OLD), up.gallery.count(NEW)) == (0, ITEMS + 1)
     assert up.verify().passed
 
 
@@ -137,4 +171,19 @@ def test_other_items_are_drawn_for_those_whose_stored_vector_is_of_no_use(table,
     up = of(tmp_path, table, opened(), fit_items=30)
     up.start()
     assert int(up.journal.last("fit").body["pairs"]) >= 30
-    assert up.gallery.count(NEW) == 60
+    assert up.gallery.count(NEW) == ITEMS
+
+
+def test_doctor_compares_the_kept_sums_with_the_rows(tmp_path):
+    path = make_project(tmp_path, ITEMS)
+    settings = read(path).settings.store
+    with psycopg.connect(settings.dsn) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(f"DELETE FROM {settings.table} WHERE item_id = 'item-00003'")
+    (finding,) = [each for each in check_up(path) if each.what == "counts"]
+    assert "119 items of old@1" in finding.problem
+    assert "and 120 are counted" in finding.problem
+    with hotfill.open(path) as up:
+        up.start()
+    (finding,) = [each for each in check_up(path) if each.what == "counts"]
+    assert finding.problem is None

@@ -197,17 +197,20 @@ def search_side(
         query = snapshot.table.search(queries, vector_column_name=column)
         query = query.distance_type(layout.comparison(space)).limit(k)
         query = query.where(" AND ".join(f"({each})" for each in conditions), prefilter=True)
-        query = query.select([layout.item_id, _DISTANCE])
+        query = query.select([layout.item_id, *([ORIGIN] if layout.prepared else ()), _DISTANCE])
         if exact or column not in snapshot.indexed:
             query = query.bypass_vector_index()
         else:
             query = query.nprobes(snapshot.indexed[column])
-        return _hits(query.to_arrow(), layout.item_id, len(queries), space.metric)
+        return _hits(query.to_arrow(), layout, len(queries), space)
 
 
-def _hits(rows: Any, item_id: str, n_queries: int, metric: Metric) -> Hits:
-    ids = np.array([str(each) for each in rows.column(item_id).to_pylist()], dtype=object)
-    scores = _scores(rows.column(_DISTANCE).to_numpy(), metric)
+def _hits(rows: Any, layout: LanceLayout, n_queries: int, space: ModelId) -> Hits:
+    ids = np.array([str(each) for each in rows.column(layout.item_id).to_pylist()], dtype=object)
+    origins = np.full(len(ids), space.fingerprint, dtype=object)
+    if layout.prepared:
+        origins = np.array(rows.column(ORIGIN).to_pylist(), dtype=object)
+    scores = _scores(rows.column(_DISTANCE).to_numpy(), space.metric)
     numbers = np.zeros(len(ids), dtype=np.int64)
     if "query_index" in rows.column_names:
         numbers = rows.column("query_index").to_numpy()
@@ -219,6 +222,7 @@ def _hits(rows: Any, item_id: str, n_queries: int, metric: Metric) -> Hits:
     return Hits(
         item_ids=tuple(tuple(ids[there].tolist()) for there in lists),
         scores=tuple(scores[there] for there in lists),
+        origins=tuple(tuple(origins[there].tolist()) for there in lists),
     )
 
 

@@ -429,13 +429,14 @@ def _hits_of(rows: Sequence[tuple[Any, ...]], number: int, n_queries: int) -> Hi
     The order of rows is not relied on: an index gives them nearly sorted, and parts of one
     statement may run at once.
     """
-    found: list[list[tuple[float, str]]] = [[] for _ in range(n_queries)]
-    for side, query, item_id, score in rows:
+    found: list[list[tuple[float, str, str]]] = [[] for _ in range(n_queries)]
+    for side, query, item_id, score, origin in rows:
         if side == number and np.isfinite(score):  # the cosine of a zero vector is no number
-            found[query - 1].append((-score, item_id))
+            found[query - 1].append((-score, item_id, origin))
     for each in found:
         each.sort(key=lambda hit: hit[0])
     return Hits(
-        item_ids=tuple(tuple(item_id for _, item_id in each) for each in found),
-        scores=tuple(np.array([-score for score, _ in each], dtype=np.float32) for each in found),
+        item_ids=tuple(tuple(item_id for _, item_id, _ in each) for each in found),
+        scores=tuple(np.array([-score for score, *_ in each], np.float32) for each in found),
+        origins=tuple(tuple(origin for _, _, origin in each) for each in found),
     )

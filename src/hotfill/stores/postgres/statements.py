@@ -154,7 +154,7 @@ def search(
     *,
     exact: bool,
 ) -> Statement:
-    """Number of the space, number of the query (from 1), id and score of the best of each side."""
+    """Number of the space, number of the query (from 1), id, score and origin of the best."""
     condition, values = where_condition(where, stamp.metadata_column)
     sides = []
     for space, (n, rows) in queries.items():
@@ -171,8 +171,9 @@ def search(
         )
         sides.append(
             sql.SQL(
-                "SELECT {number}::int4, q.n, b.id, b.score FROM {source} AS q {columns} "
-                "CROSS JOIN LATERAL (SELECT {id} AS id, {score} AS score FROM {items} i "
+                "SELECT {number}::int4, q.n, b.id, b.score, b.origin FROM {source} AS q {columns} "
+                "CROSS JOIN LATERAL (SELECT {id} AS id, {score} AS score, "
+                "{origin} AS origin FROM {items} i "
                 "WHERE {side}{condition} ORDER BY {nearest} LIMIT %(k)s) b"
             ).format(
                 **_parts(stamp),

@@ -219,7 +219,7 @@ class Shard:
                     limit=k,
                     query=client.Query.Nearest(row, using=space.fingerprint),
                     filter=condition,
-                    with_payload=[ID],
+                    with_payload=[ID, made_by(space.fingerprint)],
                     params=self._params,
                 )
                 for space, rows in queries.items()
@@ -232,7 +232,7 @@ class Shard:
                     answers = iter(self._engine.query_batch(client.QueryBatchRequest(requests)))
             for space, rows in queries.items():
                 lists[space].extend(next(answers) for _ in rows[part])
-        return {space: _hits(found, negate=space.metric == "l2") for space, found in lists.items()}
+        return {space: _hits(found, space) for space, found in lists.items()}
 
     # Upkeep
 
@@ -268,12 +268,17 @@ def _parts(n: int, at_once: int = _POINTS_AT_ONCE) -> Iterator[slice]:
     return (slice(start, start + at_once) for start in range(0, n, at_once))
 
 
-def _hits(lists: Sequence[Sequence[Any]], *, negate: bool) -> Hits:
-    sign = np.float32(-1 if negate else 1)  # the engine gives a distance, lower is better
+def _hits(lists: Sequence[Sequence[Any]], space: ModelId) -> Hits:
+    # Of l2 the engine gives a distance, lower is better.
+    sign = np.float32(-1 if space.metric == "l2" else 1)
+    own, key = space.fingerprint, made_by(space.fingerprint)
     return Hits(
         item_ids=tuple([tuple([point.payload[ID] for point in points]) for points in lists]),
         scores=tuple(
             [sign * np.array([point.score for point in points], np.float32) for points in lists]
+        ),
+        origins=tuple(
+            [tuple([point.payload.get(key, own) for point in points]) for points in lists]
         ),
     )
 
