@@ -41,7 +41,7 @@ from hotfill.types import Metric, ModelId
 from hotfill.vectors import as_promised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import httpx
     from numpy.typing import NDArray
@@ -202,27 +202,33 @@ class RequestPace:
     """Spreads work evenly over time; several threads may share one.
 
     per_minute: how much is allowed, > 0; None for no limit. Work is charged when its size is known;
-    who comes next waits until it has been worked off.
+    who comes next waits until it has been worked off. clock, sleep: in seconds.
     """
 
-    def __init__(self, per_minute: float | None) -> None:
+    def __init__(
+        self,
+        per_minute: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._seconds_each = 60.0 / per_minute if per_minute else 0.0
+        self._clock, self._sleep = clock, sleep
         self._free_at = 0.0
         self._lock = threading.Lock()
 
     def wait(self, amount: float = 0.0) -> None:
         """Wait for one's turn, and charge what is known of the work already."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             turn = max(now, self._free_at)
             self._free_at = turn + amount * self._seconds_each
         if turn > now:
-            time.sleep(turn - now)
+            self._sleep(turn - now)
 
     def charge(self, amount: float) -> None:
         """Charge work whose size became known afterwards."""
         with self._lock:
-            self._free_at = max(time.monotonic(), self._free_at) + amount * self._seconds_each
+            self._free_at = max(self._clock(), self._free_at) + amount * self._seconds_each
 
 
 _ASK_AGAIN = {408, 409, 425, 429}  # and every 5xx

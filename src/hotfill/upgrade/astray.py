@@ -2,7 +2,7 @@
 
 A journal may be deleted or restored from a backup, a store too, and a process may have stood still
 while others went on. Then items are on a side that the phase does not search, or a side that it
-searches is gone. What is astray is searched all the same, said in the status, and mended by one
+searches is gone. What is astray is searched all the same, said in the status, and fixed by one
 command.
 """
 

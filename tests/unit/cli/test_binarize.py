@@ -66,6 +66,7 @@ def test_an_encoder_is_fitted_on_the_vectors_of_a_gallery(run, shell):
 
 
 def test_people_get_lines(run):
+    pytest.importorskip("torch")
     run("fit", "vectors.npy", "encoder.st", "--name", "m", "--bytes", "6")
     assert "codes in" in run("apply", "encoder.st", "vectors.npy", "codes.bin").stdout
     assert run("search", "encoder.st", "codes.bin", "vectors.npy").stdout.startswith("0  ")
