@@ -90,9 +90,11 @@ def pytest_configure(config):
 
 def missing_extra(error: BaseException | None) -> str | None:
     """Return the name of the extra's package for want of which something was not imported."""
-    while error is not None:
+    seen: set[int] = set()  # a chain of causes may be a circle
+    while isinstance(error, BaseException) and id(error) not in seen:
         if isinstance(error, ModuleNotFoundError):
             package = (error.name or "").partition(".")[0]
             return package if package in EXTRAS and find_spec(package) is None else None
+        seen.add(id(error))
         error = getattr(error, "cause", None) or error.__cause__
     return None
