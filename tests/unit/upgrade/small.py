@@ -14,6 +14,7 @@ from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId, Vectors
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.parts import Model
+from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import State
 from hotfill.upgrade.upgrade import Upgrade
 
@@ -226,10 +227,13 @@ def half_done(up: Small) -> None:
 
     class Stopping:
         model_id = embedder.model_id
+        embedded = 0  # counted here: the journal hears of a batch only when it has been written
 
         def __call__(self, contents: Any) -> Vectors:
-            if up.journal.tally("embed").moved > items // 2:
-                up.stop()
+            if up.phase is Phase.BACKFILLING:  # before that a sample is fitted
+                self.embedded += len(contents)
+                if self.embedded > items // 2:
+                    up.stop()
             return embedder(contents)
 
     up.new_embedder = Stopping()
