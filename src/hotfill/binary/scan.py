@@ -123,7 +123,10 @@ class Scanner:
         self, rows: Vectors, k: int, probes: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         parameters = self._faiss.SearchParametersIVF(nprobe=min(probes, self._index.nlist))
-        distances, slots = self._index.search(rows, k, params=parameters)
+        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, takes `params` from
+        # every index of the process, and leaves the method that has it under this name.
+        search = getattr(self._index, "search_numpy", self._index.search)
+        distances, slots = search(rows, k, params=parameters)
         return distances, slots
 
     def _widen(self, levels: NDArray[Any]) -> Vectors:

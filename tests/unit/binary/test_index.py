@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -294,3 +296,19 @@ class Changes(RuleBasedStateMachine):
 
 Changes.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
 TestChanges = Changes.TestCase
+
+
+def test_searches_go_on_after_somebody_imported_the_torch_side_of_faiss() -> None:
+    """It exchanges the methods of all of FAISS, so in a process of its own."""
+    pytest.importorskip("torch")
+    said = (
+        "import numpy as np, faiss.contrib.torch_utils\n"
+        "from hotfill.binary.scan import Scanner\n"
+        "from hotfill.binary.codes import CodeFormat\n"
+        "levels = np.eye(5, dtype=np.uint8)\n"
+        "scanner = Scanner(CodeFormat(5, 1), levels.mean(axis=0, dtype=np.float32)[None])\n"
+        "scanner.add(np.arange(5), levels)\n"
+        "print(scanner.search_codes(levels, 1, 1)[1].ravel())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[0] == "[0 1 2 3 4]", done.stderr
