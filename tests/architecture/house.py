@@ -34,6 +34,18 @@ AIMS = {
 }
 """The highest figure wanted of each."""
 
+REASONS = {
+    "source_lines": (
+        "what has come since the aim was set: one-space ranking, dead letters, claims, "
+        "trials of writing in plan and doctor, compatible heads, `compare`, the search panel"
+    ),
+    "files_of_a_query_on_postgresql": (
+        "measured while both sides are searched and merged, the longest way there is: the face, "
+        "the serving, its view and scorer, the store and what checks and ties its hits"
+    ),
+}
+"""Why a figure may be above its aim."""
+
 
 @cache
 def sources() -> dict[str, str]:
@@ -167,7 +179,8 @@ def main() -> None:
     found = figures(with_postgresql=True)
     for name, value in found.items():
         met = "met" if value <= AIMS[name] else "missed"
-        print(f"{re.sub('_', ' ', name):38} {value:>9,}   aim <= {AIMS[name]:,}: {met}")
+        reason = f" ({REASONS.get(name, 'no reason')})" if value > AIMS[name] else ""
+        print(f"{re.sub('_', ' ', name):38} {value:>9,}   aim <= {AIMS[name]:,}: {met}{reason}")
     print("small modules:", ", ".join(small_modules_with_one_importer()) or "none")
     print("class names:", ", ".join(class_names_standing_twice()) or "none")
     print("a query:", ", ".join(files_of_a_query_on_postgresql()))
