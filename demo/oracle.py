@@ -73,8 +73,7 @@ class Oracle:
                 vectors = self.vectors[model]
                 features = refined.bridge.gallery_features(vectors)
                 comparable = refined.calibrated(0, features @ refined.features[0])
-                searching = prepared.vectors[model][0]
-                searching = searching / np.linalg.norm(searching)
+                searching = prepared.vectors[model].compared[0]
                 sides[model] = _Side(vectors, searching, comparable, prepared.depth(K))
         return sides
 

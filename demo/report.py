@@ -28,6 +28,7 @@ _TRAFFIC = (
     "edits",
     "deletes",
     "failed_writes",
+    "broken_threads",
 )
 _NAMES = {
     "naive_merge": "naive merge",
@@ -48,17 +49,21 @@ _BAD = (
     "failed_searches",
     "wrong_searches",
     "failed_writes",
+    "broken_threads",
+    "backfilling_unsearched",
 )
 
 
 def write_report(target: Path, folder: Path, outcome: dict[str, Any], curves: Curves) -> bool:
     """Write everything to `target` and print the table. Tells whether all went well."""
     tallies = [json.loads(path.read_text()) for path in sorted(folder.glob("tally-*.json"))]
+    latencies = _latencies(tallies)
     report = {
         **outcome,
         **{name: sum(tally[name] for tally in tallies) for name in _TRAFFIC},
         "faults": [fault for tally in tallies for fault in tally["faults"]][:20],
-        "latency_milliseconds": _latencies(tallies),
+        "latency_milliseconds": latencies,
+        "backfilling_unsearched": "backfilling" not in latencies,
         **_figures(*curves),
     }
     (target / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -158,7 +163,10 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             f"failed {report['failed_writes']}",
         ),
         *(
-            (f"search latency, {phase}", f"p50 {each['p50']:.1f} ms, p95 {each['p95']:.1f} ms")
+            (
+                f"{each['searches']:,} searches, {phase}",
+                f"p50 {each['p50']:.1f} ms, p95 {each['p95']:.1f} ms",
+            )
             for phase, each in latency.items()
         ),
         ("kills (SIGKILL)", str(report["kills"])),

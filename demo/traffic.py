@@ -37,6 +37,7 @@ class Tally:
     edits: int = 0
     deletes: int = 0
     failed_writes: int = 0
+    broken_threads: int = 0
     latencies: dict[str, list[float]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -104,8 +105,13 @@ class Traffic:
         self.tally.save(self._path)
 
     def _repeat(self, work: Callable[[], None], pause_seconds: float) -> None:
-        while not self._stop.wait(pause_seconds):
-            work()
+        try:
+            while not self._stop.wait(pause_seconds):
+                work()
+        except Exception as error:  # a check that cannot be made must not look like one passed
+            self.tally.broken_threads += 1
+            self.tally.faults.append(f"{type(error).__name__}: {error}")
+            raise
 
     def _search(self) -> None:
         query = self._random.choice(self._queries)
