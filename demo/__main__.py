@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -24,6 +25,9 @@ from demo.models import old
 from demo.report import write_report
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.phases import Phase
+
+if TYPE_CHECKING:
+    from hotfill.types import Vectors
 
 REPORT = Path("demo-report")
 KILL_AT = 0.45  # share of the backfill done when the process is killed
@@ -86,7 +90,7 @@ def main() -> int:
     return 0 if good else 1
 
 
-def fill(folder: Path, application: Application, old_vectors: object) -> None:
+def fill(folder: Path, application: Application, old_vectors: Vectors) -> None:
     """Write the first items as the old model sees them."""
     model = old().model_id
     ids = application.fill()

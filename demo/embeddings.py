@@ -19,7 +19,7 @@ def write_embeddings(folder: Path, application: Application) -> dict[ModelId, Ve
     """Embed all evaluation drawings by both models and keep the result in a folder."""
     images = application.drawings.images
     old, new = models.old(), models.new()
-    made = {old.model_id: old(images), new.model_id: new(images)}
+    made = {old.model_id: old([*images]), new.model_id: new([*images])}
     np.savez(folder / "embeddings.npz", old=made[old.model_id], new=made[new.model_id])
     return made
 

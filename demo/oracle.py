@@ -56,7 +56,7 @@ class Oracle:
         sides = self._sides(result, query)
         for hit in result.hits:
             if hit.item_id in steady:
-                exact = float(sides[hit.model].raw(steady[hit.item_id]))
+                exact = sides[hit.model].raw(steady[hit.item_id])
                 if abs(exact - hit.raw_score) > _TOLERANCE:
                     faults.append(f"{hit.item_id} scored {hit.raw_score:.4f}, exact {exact:.4f}")
         return faults + _missing(result, sides, steady)
@@ -91,15 +91,16 @@ class _Side:
     comparable: NDArray[np.float32]
     depth: int
 
-    def raw(self, drawing: int) -> np.float32:
+    def raw(self, drawing: int) -> float:
         """Score a drawing as the store does."""
-        return self.vectors[drawing] @ self.query
+        return float(self.vectors[drawing] @ self.query)
 
     def must_beat(self, bound: float, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell which drawings would be looked at and score above a bound, if they are here."""
         raw = self.vectors[rows] @ self.query
         last = np.sort(raw)[-min(self.depth, len(raw))]
-        return (raw >= last) & (self.comparable[rows] > bound)
+        better: NDArray[np.bool_] = (raw >= last) & (self.comparable[rows] > bound)
+        return better
 
 
 def _missing(
