@@ -91,7 +91,10 @@ class Built:
         selector = faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
         # What is passed by counts as looked at, so more has to be looked at.
         params = self._params(selector, min(_MOST_WIDENING, len(live) / n), max(k, ef or 0))
-        scores, places = self._index.search(queries, min(k, n), params=params)
+        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, takes `params` from
+        # every index of the process, and leaves the method that has it under this name.
+        search = getattr(self._index, "search_numpy", self._index.search)
+        scores, places = search(queries, min(k, n), params=params)
         if metric == "l2":
             scores = -np.sqrt(np.maximum(scores, 0))
         return [
