@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -410,3 +412,14 @@ def test_a_turn_ends_with_an_error_too():
             raise KeyError
     with turns.writing():
         pass
+
+
+def test_searches_go_on_after_somebody_imported_the_torch_side_of_faiss():
+    """It exchanges the methods of all of FAISS, so in a process of its own."""
+    pytest.importorskip("torch")
+    run = (
+        "import faiss.contrib.torch_utils, pytest, sys; "
+        f"sys.exit(pytest.main(['-q', {__file__!r}, '-k', 'finds_nearly_all']))"
+    )
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
