@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,13 @@ from hotfill.upgrade.state import fit_folder
 
 if TYPE_CHECKING:
     from demo.application import Application
+    from hotfill.ranking import Scorer
+
+
+@cache
+def scorer_of(fit: Path) -> Scorer:
+    """Load the scorer of a fit, once: it checks every search of both sides."""
+    return Fit.load(fit).scorer
 
 
 def main(folder: Path, seed: int) -> None:
@@ -26,7 +34,7 @@ def main(folder: Path, seed: int) -> None:
     with hotfill.open(folder / "upgrade.toml") as up:
         application = cast("Application", up.parts.source())
         oracle = Oracle(
-            read_embeddings(folder), lambda: Fit.load(fit_folder(up.folder, up.journal)).scorer
+            read_embeddings(folder), lambda: scorer_of(fit_folder(up.folder, up.journal))
         )
         traffic = Traffic(up, application, oracle, folder / f"tally-{seed}.json", seed)
         traffic.catch_up()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -30,6 +29,7 @@ from benchmarks.compatible_heads.experiment import (
     Experiment,
     Plan,
 )
+from benchmarks.rows import read_rows, write_rows
 
 HERE = Path(__file__).resolve().parent
 BENCHMARK = "compatible_heads"
@@ -59,16 +59,11 @@ def run_plan(plan: Plan, task: Task, seeds: list[int], results: Path | None) -> 
     whole = json.loads(json.dumps(asdict(plan)))
     # Another recipe or split leaves the rows that are there valid; other options of one do not.
     identity = {name: part for name, part in whole.items() if name not in ("recipes", "splits")}
-    rows: Rows = []
-    if results is not None and results.exists():
-        found = json.loads(results.read_text(encoding="utf-8"))
-        if found["plan"] != identity:
-            raise SystemExit(f"{results} is of another plan; move it away to measure anew")
-        rows = [
-            row
-            for row in found["rows"]
-            if [row["name"], row["options"]] == whole["recipes"].get(row["recipe"])
-        ]
+    rows = [
+        row
+        for row in read_rows(results, identity)
+        if [row["name"], row["options"]] == whole["recipes"].get(row["recipe"])
+    ]
     for seed in seeds:
         for kind in plan.splits:
             done = {row["recipe"] for row in rows if (row["split"], row["seed"]) == (kind, seed)}
@@ -82,22 +77,8 @@ def run_plan(plan: Plan, task: Task, seeds: list[int], results: Path | None) -> 
                 rows.append(row | {"name": name, "options": dict(options)})
                 print(summary(row), file=sys.stderr, flush=True)
                 if results is not None:
-                    write(results, identity, rows)
+                    write_rows(results, BENCHMARK, identity, rows, torch, np)
     return rows
-
-
-def write(results: Path, identity: dict[str, Any], rows: Rows) -> None:
-    machine = {
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    content = {"benchmark": BENCHMARK, **machine, "plan": identity, "rows": rows}
-    results.parent.mkdir(parents=True, exist_ok=True)
-    draft = results.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(results)
 
 
 def summary(row: dict[str, Any]) -> str:

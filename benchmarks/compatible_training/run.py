@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from benchmarks.compatible_training.data import Task, cifar100, omniglot
 from benchmarks.compatible_training.experiment import Experiment, OutOfTimeError, Plan
 from benchmarks.compatible_training.measure import mean_of
 from benchmarks.compatible_training.plans import CIFAR100, LONGER, OMNIGLOT, QUICK, RESNET18
+from benchmarks.rows import read_rows, write_rows
 
 HERE = Path(__file__).resolve().parent
 BENCHMARK = "compatible_training"
@@ -44,16 +44,11 @@ def run_plan(
         for name, part in everything.items()
         if name not in ("recipes", "splits", "options")
     }
-    rows: list[dict[str, Any]] = []
-    if results is not None and results.exists():
-        found = json.loads(results.read_text(encoding="utf-8"))
-        if found["plan"] != identity:
-            raise SystemExit(f"{results} is of another plan; move it away to measure anew")
-        rows = [
-            row
-            for row in found["rows"]
-            if row["options"] == everything["options"].get(row["recipe"], {})
-        ]
+    rows = [
+        row
+        for row in read_rows(results, identity)
+        if row["options"] == everything["options"].get(row["recipe"], {})
+    ]
     for seed in seeds:
         for kind in plan.splits:
             done = {row["recipe"] for row in rows if (row["split"], row["seed"]) == (kind, seed)}
@@ -66,7 +61,7 @@ def run_plan(
                     rows.append(row)
                     print(summary(row), file=sys.stderr, flush=True)
                     if results is not None:
-                        write(results, identity, rows)
+                        write_rows(results, BENCHMARK, identity, rows, torch, np)
             except OutOfTimeError:
                 return rows, False
     return rows, True
@@ -75,20 +70,6 @@ def run_plan(
 def some_of(splits: tuple[str, ...], wanted: str | None) -> tuple[str, ...]:
     """Keep the splits named, in the plan's order."""
     return splits if wanted is None else tuple(s for s in splits if s in wanted.split(","))
-
-
-def write(results: Path, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    machine = {
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-    content = {"benchmark": BENCHMARK, **machine, "plan": identity, "rows": rows}
-    results.parent.mkdir(parents=True, exist_ok=True)
-    draft = results.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(results)
 
 
 def summary(row: dict[str, Any]) -> str:

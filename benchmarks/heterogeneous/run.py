@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -23,6 +22,7 @@ import torch
 from benchmarks.compatible_training.data import Task, cifar100, omniglot
 from benchmarks.heterogeneous.experiment import Experiment, Row
 from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT, QUICK, Plan, on_a_gpu
+from benchmarks.rows import read_rows, write_rows
 from hotfill.lab.architecture_search.evolution import search_picture
 
 HERE = Path(__file__).resolve().parent
@@ -43,12 +43,7 @@ def run_plan(
 ) -> list[Row]:
     """Run what is missing in the results file. Rows are written as they come."""
     identity = json.loads(json.dumps(asdict(plan)))
-    rows: list[Row] = []
-    if results is not None and results.exists():
-        found = json.loads(results.read_text(encoding="utf-8"))
-        if found["plan"] != identity:
-            raise SystemExit(f"{results} is of another plan; move it away to measure anew")
-        rows = found["rows"]
+    rows: list[Row] = read_rows(results, identity)
     for seed in seeds:
         done = {str(row["system"]) for row in rows if row["seed"] == seed}
         compared = plan if seed == 0 else replace(plan, distillations=())
@@ -57,25 +52,10 @@ def run_plan(
             rows.append(row)
             print(summary(row), file=sys.stderr, flush=True)
             if results is not None:
-                write(results, identity, rows)
+                write_rows(results, BENCHMARK, identity, rows, torch, onnxruntime, np)
         if results is not None and seed == seeds[0]:
             search_picture(experiment.history(), results.with_suffix(".svg"))
     return rows
-
-
-def write(results: Path, identity: dict[str, Any], rows: list[Row]) -> None:
-    machine = {
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "numpy": np.__version__,
-    }
-    content = {"benchmark": BENCHMARK, **machine, "plan": identity, "rows": rows}
-    results.parent.mkdir(parents=True, exist_ok=True)
-    draft = results.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(results)
 
 
 def summary(row: Row) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.binary.codes import CodeFormat, Levels
-from hotfill.extras import need
+from hotfill.extras import faiss_search, need
 from hotfill.vectors import unit
 
 if TYPE_CHECKING:
@@ -123,11 +123,7 @@ class Scanner:
         self, rows: Vectors, k: int, probes: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         parameters = self._faiss.SearchParametersIVF(nprobe=min(probes, self._index.nlist))
-        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, takes `params` from
-        # every index of the process, and leaves the method that has it under this name.
-        search = getattr(self._index, "search_numpy", self._index.search)
-        distances, slots = search(rows, k, params=parameters)
-        return distances, slots
+        return faiss_search(self._index, rows, k, parameters)
 
     def _widen(self, levels: NDArray[Any]) -> Vectors:
         rows = np.zeros((len(levels), self._width), np.float32)

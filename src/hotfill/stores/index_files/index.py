@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from hotfill.extras import need
+from hotfill.extras import faiss_search, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,10 +91,7 @@ class Built:
         selector = faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
         # What is passed by counts as looked at, so more has to be looked at.
         params = self._params(selector, min(_MOST_WIDENING, len(live) / n), max(k, ef or 0))
-        # faiss.contrib.torch_utils, which pytorch-metric-learning imports, takes `params` from
-        # every index of the process, and leaves the method that has it under this name.
-        search = getattr(self._index, "search_numpy", self._index.search)
-        scores, places = search(queries, min(k, n), params=params)
+        scores, places = faiss_search(self._index, queries, min(k, n), params)
         if metric == "l2":
             scores = -np.sqrt(np.maximum(scores, 0))
         return [
