@@ -99,9 +99,8 @@ class GalleryService:
                 model = known[next(iter(vectors))]
                 vector = vectors[model.fingerprint]
             others = {}
-            if (
-                self.plan.queries == "both"
-            ):  # else nobody looks at them, so they are not even decoded
+            # Otherwise nobody looks at them, so they are not even decoded.
+            if self.plan.queries == "both":
                 others = {
                     known[name]: _row(each)
                     for name, each in vectors.items()

@@ -210,9 +210,8 @@ class Engine:
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
         order = order_of(self.plan, self.gallery, fit.uncertainty)
         self.journal.add_work("embed", self._ranked(self._others(), order), size)
-        give_notice(
-            self.gallery, self.state.stop
-        )  # of `prepared`: workers begin with the next phase
+        # Of `prepared`: workers begin with the next phase.
+        give_notice(self.gallery, self.state.stop)
         self.state.enter(Step.BEGIN_BACKFILL)
 
     def _ranked(
@@ -280,9 +279,8 @@ class Engine:
         self._run(work, after_batch)
         while self._may_work(phase) and self.journal.tally(work.stage).left > 0:
             after_batch(0)
-            self.state.stop.wait(
-                _POLL_SECONDS
-            )  # a batch of a worker that died comes back in a while
+            # A batch of a worker that died comes back in a while.
+            self.state.stop.wait(_POLL_SECONDS)
             self._run(work, after_batch)
 
     def _run(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
@@ -312,9 +310,8 @@ class Engine:
         except UpgradeBusyError:
             raise  # another process leads: a hold of this one would be in its way
         except Exception as error:
-            with suppress(
-                HotfillError
-            ):  # on a full disk the journal may fail too: that error counts
+            # On a full disk the journal may fail too: the error before counts.
+            with suppress(HotfillError):
                 self.journal.hold(hold_of_error(error, time.time()))
             self._fire("on_failed")
             raise
