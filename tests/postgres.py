@@ -54,8 +54,7 @@ class Server:
         if os.geteuid() == 0:
             shutil.chown(self.folder, _USER)
             if not self._may_run():  # the packages lie where only root may look
-                self._programs = self.folder / "programs"
-                shutil.copytree(_PROGRAMS, self._programs)
+                self._programs = self._copied()
         self.folder.chmod(0o711)
         self._run(
             "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
@@ -115,6 +114,14 @@ class Server:
     @property
     def _data(self) -> Path:
         return self.folder / "data"
+
+    def _copied(self) -> Path:
+        """Copy the programs, and what they load: libraries in a folder beside their package."""
+        package = _PROGRAMS.parent
+        for each in (_PROGRAMS, package.with_name(f"{package.name}.libs")):
+            if each.exists():
+                shutil.copytree(each, self.folder / each.relative_to(package.parent))
+        return self.folder / _PROGRAMS.relative_to(package.parent)
 
     def _may_run(self) -> bool:
         try:
