@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("hotfill.cli")
+_log.addHandler(logging.NullHandler())  # what it logs is said to people, too: not twice
 _verbosity = 0
 
 

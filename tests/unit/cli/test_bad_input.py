@@ -202,3 +202,11 @@ def test_an_unforeseen_error_shows_its_traceback_and_ends_with_one(shell):
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "RuntimeError: a mistake of the user" in done.stderr
+
+
+def test_an_error_is_said_once(tmp_path):
+    """In a process of its own: where pytest listens to the logs, nobody else prints them."""
+    run = [sys.executable, "-m", "hotfill.cli", "status", "nothing.toml"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == "error: there is no configuration file nothing.toml\n"
+    assert (done.stdout, done.returncode) == ("", 2)
