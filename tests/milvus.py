@@ -44,7 +44,6 @@ def server() -> str:
         child.stdin.close()
         child.wait(60)
         child.stdout.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(end)
     port = child.stdout.readline().strip()
@@ -84,6 +83,7 @@ def main(folder: str) -> None:
     with started:
         print(started.listen_port, flush=True)
         sys.stdin.read()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _template(usual: str, place: Path, client: int) -> str:

@@ -36,11 +36,13 @@ _SETTINGS = {
     "autovacuum_naptime": "5s",
 }
 # Ends the server when this process ends, however it ends: then its end of the pipe is closed.
+# Nobody is left then to start it again, so its files go too, unless it was told to keep them.
 _WATCHED = """
 "$@" & server=$!
-read -r line
+read -r keep
 kill -INT $server
 wait $server
+[ "$keep" ] || rm -rf "$PWD"
 """
 _PATIENCE_SECONDS = 60.0
 
@@ -103,8 +105,8 @@ class Server:
 
     def stop(self) -> None:
         """End it, cutting all connections. Idempotent."""
-        self._process.stdin.close()
-        self._process.wait(_PATIENCE_SECONDS)
+        if self._process.poll() is None:
+            self._process.communicate(b"keep\n", _PATIENCE_SECONDS)
 
     def remove(self) -> None:
         """End it and remove its files."""
@@ -120,7 +122,9 @@ class Server:
         package = _PROGRAMS.parent
         for each in (_PROGRAMS, package.with_name(f"{package.name}.libs")):
             if each.exists():
-                shutil.copytree(each, self.folder / each.relative_to(package.parent))
+                copy = shutil.copytree(each, self.folder / each.relative_to(package.parent))
+                for folder, _, _ in os.walk(copy):
+                    shutil.chown(folder, _USER)  # who may remove it
         return self.folder / _PROGRAMS.relative_to(package.parent)
 
     def _may_run(self) -> bool:

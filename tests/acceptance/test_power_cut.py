@@ -12,7 +12,7 @@ import pytest
 from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
 from hotfill.upgrade.phases import Phase
-from tests.acceptance.truth.power import recorder
+from tests.acceptance.truth.power import copy_tree, recorder
 from tests.acceptance.truth.world import World
 
 pytestmark = pytest.mark.skipif(recorder() is None, reason="records syncs by a C library")
@@ -36,7 +36,7 @@ def test_whatever_had_reached_the_disk_the_same_command_leads_on(store, tmp_path
         syncs = world.disk.syncs
         drawn = random.integers(0, syncs + 1, MOMENTS)
         whole = tmp_path / f"after-{step}"
-        shutil.copytree(world.site, whole)
+        copy_tree(world.site, whole)
         for moment in sorted({0, syncs, *(int(each) for each in drawn)}):
             world.disk.cut_power(moment)
             said = f"{store}, {step}, after sync {moment} of {syncs}"

@@ -6,6 +6,7 @@ synced file and all names. From that the folder as of any sync is put together a
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import subprocess
@@ -21,24 +22,41 @@ def recorder() -> Path | None:
     compiler = shutil.which("cc")
     if compiler is None:
         return None
-    made = Path(tempfile.mkdtemp(prefix="hotfill-recorder-")) / "recorder.so"
+    folder = tempfile.mkdtemp(prefix="hotfill-recorder-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = Path(folder) / "recorder.so"
     words = [compiler, "-O1", "-shared", "-fPIC", "-o", str(made), str(_SOURCE), "-ldl"]
     subprocess.run(words, check=True, capture_output=True)
     return made
 
 
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder; blocks of zeros become holes, since stores preallocate their files."""
+    shutil.copytree(source, target, copy_function=_copy_file)
+
+
+def _copy_file(source: str | Path, target: str | Path) -> None:
+    with open(source, "rb") as read, open(target, "wb") as written:
+        while block := read.read(1 << 16):
+            if block.count(0) == len(block):
+                written.seek(len(block), 1)
+            else:
+                written.write(block)
+        written.truncate()
+
+
 class Disk:
     """What has reached the disk of a folder. It is taken to be whole when this is made.
 
-    place: an empty folder for the record. environment: for the processes that write to the folder;
-    they need the recorder preloaded.
+    place: an empty folder for the record, removed by `forget`. environment: for the processes that
+    write to the folder; they need the recorder preloaded.
     """
 
     def __init__(self, root: Path, place: Path) -> None:
-        self._root = root.resolve()
+        self._root, self._place = root.resolve(), place
         self._base, self._kept = place / "base", place / "kept"
         self._kept.mkdir()
-        shutil.copytree(self._root, self._base)
+        copy_tree(self._root, self._base)
         self._numbers = {
             path.stat().st_ino: self._base / path.relative_to(self._root)
             for path in self._root.rglob("*")
@@ -70,7 +88,7 @@ class Disk:
             contents |= {int(p.name): p for p in moment.iterdir() if p.name.isdigit()}
         fresh = self._root.with_name(self._root.name + ".fresh")
         if names is None:
-            shutil.copytree(self._base, fresh)
+            copy_tree(self._base, fresh)
         else:
             fresh.mkdir()
             for kind, number, name in sorted(names, key=lambda each: each[2]):
@@ -78,8 +96,12 @@ class Disk:
                 if kind == "d":
                     path.mkdir(exist_ok=True)
                 elif number in contents:
-                    shutil.copyfile(contents[number], path)
+                    _copy_file(contents[number], path)
                 else:
                     path.touch()  # its name came along with another file's sync
         shutil.rmtree(self._root)
         fresh.rename(self._root)
+
+    def forget(self) -> None:
+        """Remove the record."""
+        shutil.rmtree(self._place)

@@ -28,16 +28,19 @@ static int note_name(const char *path, const struct stat *at, int kind, struct F
     return 0;
 }
 
+/* Stores preallocate: blocks of zeros become holes, or a record of seconds would fill a disk. */
 static void copy(int from, const char *to) {
+    static const char zeros[1 << 16];
     char block[1 << 16];
     off_t place = 0;
     ssize_t got;
     int out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (out < 0) abort();
     while ((got = pread(from, block, sizeof block, place)) > 0) {
-        if (pwrite(out, block, got, place) != got) abort();
+        if (memcmp(block, zeros, got) && pwrite(out, block, got, place) != got) abort();
         place += got;
     }
+    if (ftruncate(out, place)) abort();
     close(out);
 }
 

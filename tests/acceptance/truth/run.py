@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import numpy as np
@@ -36,6 +37,8 @@ def campaign(store, faults, seed, folder, told=print, only=None) -> list[Outcome
             told(f"{len(outcomes)} {outcome}")
             outcomes.append(outcome)
         world.close()
+        if all(outcome.faultless for outcome in outcomes):
+            shutil.rmtree(world.folder)  # otherwise somebody wants to look
     return outcomes
 
 

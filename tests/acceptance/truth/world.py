@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -22,7 +21,7 @@ from hotfill.errors import HotfillError
 from hotfill.upgrade.phases import Phase
 from tests.acceptance.truth import application
 from tests.acceptance.truth.oracle import Judged, Oracle
-from tests.acceptance.truth.power import Disk, recorder
+from tests.acceptance.truth.power import Disk, copy_tree, recorder
 from tests.acceptance.truth.shop import OLD, Shop, content, old_model, write_config
 
 ITEMS = 200
@@ -184,7 +183,7 @@ class World:
         self.shop = Shop(folder)
         self.oracle = Oracle()
         self.outcome = Outcome(store, "none", "")
-        self.disk: Disk | None = None
+        self._disks: list[Disk] = []
         self.backups: list[tuple[float, Path]] = []
         self.path = self._configure()
         self._fill()
@@ -238,7 +237,7 @@ class World:
     def back_up(self) -> None:
         """Keep a copy of everything; nobody may be at work."""
         place = self.folder / f"backup-{len(self.backups)}"
-        shutil.copytree(self.site, place)
+        copy_tree(self.site, place)
         self.backups.append((time.monotonic(), place))
 
     def next_step(self) -> str | None:
@@ -255,9 +254,18 @@ class World:
         """Begin a process. What was there before is taken to have reached the disk by now."""
         if recorder() is not None:
             # A place of its own: processes that are being killed may still write to the last one.
-            self.disk = Disk(self.site, Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder)))
+            place = Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder))
+            self._disks.append(Disk(self.site, place))
             settings["environment"] = self.disk.environment
+            for old in self._disks[:-2]:
+                old.forget()
+            del self._disks[:-2]
         return Session(self, step, least, **settings)
+
+    @property
+    def disk(self) -> Disk:
+        """What has reached the disk since the last session began."""
+        return self._disks[-1]
 
     def close(self) -> None:
         """End every process."""
