@@ -23,8 +23,17 @@ def compare(
     unseen_classes: Annotated[
         bool, typer.Option(help="Search classes that no head was trained on.")
     ] = False,
+    measure: Annotated[
+        str, typer.Option(help="AP, nDCG@k, R@k or Success@k, as ir-measures names them.")
+    ] = "AP",
     csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
     latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw quality over the share embedded anew: .svg, .pdf.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="A folder for TREC run files and judgements.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare recipes and maps on your own embeddings; differences with a paired bootstrap."""
@@ -51,8 +60,12 @@ def compare(
             seeds=seeds,
             unseen_classes=unseen_classes,
             plan=plan,
+            by=measure,
+            runs=runs,
         )
         for path, text in ((csv, found.csv()), (latex, found.latex())):
             if path is not None:
                 path.write_text(text, encoding="utf-8")
+        if plot is not None:
+            found.plot(plot)
         report.add(found.to_dict(), found.text().splitlines())

@@ -9,39 +9,53 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.errors import ConfigError, InputError, ShapeError
+from hotfill.extras import need
 from hotfill.lab.heads import FeaturePreparation, HeadPlan, OldSpace, train_head
 from hotfill.lab.losses import Part, Recipe
 from hotfill.lab.losses.terms import AnchorSoftmax, MetricLoss
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, RECIPE_NAMES, Ingredients
-from hotfill.metrics import advbct_scores, average_precision, rank_scores, same_label
+from hotfill.metrics import BackfillCurve, advbct_scores, rank_scores, same_label
+from hotfill.metrics.trec import Measure, measure, write_qrels, write_run
 from hotfill.ranking.linear import fit_procrustes, fit_ridge
+from hotfill.rehearsal.report import COLOURS, STYLES
 from hotfill.types import ModelId, Vectors
 from hotfill.vectors import check_vectors
 
 MAPS: Mapping[str, Callable[..., Any]] = {"ridge": fit_ridge, "procrustes": fit_procrustes}
 """Maps that need no training of a head: old vectors are carried to the new features' space."""
 
+SHARES = tuple(number / 10 for number in range(11))
+"""Of the gallery that are embedded anew, at which a curve is measured."""
+
+_FORMS = ("svg", "pdf", "png")
+_FILE_NAME = re.compile(r"[\w+-]+")
 _LEAST = 4  # items of a class: two to train on, one query, one to be found
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One recipe or map over all seeds. Every figure is an average precision, 0 to 1.
+    """One recipe or map over all seeds. Every figure is of the measure compared by, 0 to 1.
 
-    new_to_old, new_to_new: (queries,) by query, the seeds one after the other.
+    new_to_old, new_to_new: (queries,) by query, the seeds one after the other: new queries in the
+        old gallery, upgraded where the recipe or map does that, and in the new one.
+    partly: (len(SHARES), queries), the same queries in a gallery of which that share, drawn at
+        random, is embedded anew.
     """
 
     name: str
     new_to_old: NDArray[np.float64]
     new_to_new: NDArray[np.float64]
+    partly: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class Comparison:
 
     old, reference: (queries,), old queries in the old gallery, and an independent head in its own.
     seeds: (queries,), which seed's each query is. rows: the recipes and maps, as they were named.
-    samples: of the bootstrap.
+    samples: of the bootstrap. measure: what the figures are, by its name in `ir-measures`.
     """
 
     old: NDArray[np.float64]
@@ -68,6 +82,7 @@ class Comparison:
     seeds: NDArray[np.int64]
     rows: tuple[Compared, ...]
     samples: int = 1000
+    measure: str = "AP"
 
     def difference(self, name: str, baseline: str = "old") -> Difference:
         """Compare one row with another, or with the old system, query by query.
@@ -104,6 +119,64 @@ class Comparison:
             )
         return cells
 
+    def matrix(self, name: str) -> NDArray[np.float64]:
+        """Return the compatibility matrix of a row, (2, 2): queries by gallery, the old one first.
+
+        Old queries in a new gallery are NaN: nobody asks them. Raises InputError.
+        """
+        row = self._row(name)
+        return np.array(
+            [[self.old.mean(), math.nan], [row.new_to_old.mean(), row.new_to_new.mean()]]
+        )
+
+    def curve(self, name: str) -> BackfillCurve:
+        """Return how a row's quality rises while the gallery is embedded anew. Raises InputError.
+
+        old, new: of the old system, and of the row itself when all is done.
+        """
+        row = self._row(name)
+        values = tuple(float(value) for value in row.partly.mean(axis=1))
+        return BackfillCurve(SHARES, values, float(self.old.mean()), values[-1])
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the curves to a file; its ending (.svg, .pdf, .png) says how.
+
+        Needs matplotlib (extra `plot`). Raises MissingExtraError, InputError for another ending.
+        """
+        need("matplotlib", "plot")
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        form = Path(path).suffix.removeprefix(".")
+        if form not in _FORMS:
+            raise InputError(f"{path}: expected a file ending in .{', .'.join(_FORMS)}")
+        figure = Figure(figsize=(7.0, 4.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        for number, row in enumerate(self.rows):
+            axes.plot(
+                [100 * share for share in SHARES],
+                row.partly.mean(axis=1),
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=STYLES[(number + number // len(COLOURS)) % len(STYLES)],
+                label=row.name,
+            )
+        for value, text in ((self.old, "old system"), (self.reference, "independent new system")):
+            axes.axhline(value.mean(), color="0.6", linewidth=1, zorder=0)
+            axes.annotate(
+                text, (100, value.mean()), color="0.4", fontsize=8, ha="right", va="bottom"
+            )
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("gallery embedded anew (%)")
+        axes.set_ylabel(self.measure)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.grid(axis="y", color="0.9", linewidth=0.6)
+        axes.legend(frameon=False, fontsize=8)
+        # A date would make every picture another file.
+        dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}
+        figure.savefig(path, metadata=dateless[form], dpi=150)
+
     def p_1(self, name: str) -> float:
         """Return AdvBCT's P_1, averaged over the seeds; NaN where it is undefined."""
         row = self._row(name)
@@ -139,6 +212,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: means, intervals, and every query's figures."""
         return {
+            "measure": self.measure,
             "old": round(float(self.old.mean()), 6),
             "reference": round(float(self.reference.mean()), 6),
             "rows": [
@@ -148,6 +222,7 @@ class Comparison:
                     "new_to_new": round(float(row.new_to_new.mean()), 6),
                     "gain": _plain(self.difference(row.name)),
                     "p_1": None if math.isnan(self.p_1(row.name)) else round(self.p_1(row.name), 3),
+                    "partly": [round(float(value), 6) for value in row.partly.mean(axis=1)],
                     "queries": [round(float(value), 6) for value in row.new_to_old],
                 }
                 for row in self.rows
@@ -180,6 +255,8 @@ def compare(
     unseen_classes: bool = False,
     plan: HeadPlan | None = None,
     samples: int = 1000,
+    by: str = "AP",
+    runs: str | Path | None = None,
 ) -> Comparison:
     """Train a head by each recipe, fit each map, and search the old embeddings with both.
 
@@ -193,35 +270,41 @@ def compare(
         trained on, and the rest are queries and gallery, half each. unseen_classes: train on four
         fifths of the classes instead, and search the others.
     plan: of the heads; their dimension is the old one by default. samples: of the bootstrap.
+    by: the measure, by its name in `ir-measures`: AP, nDCG@10, R@100, Success@1.
+    runs: a folder for what other evaluators read: `seed0.qrels`, and for each system and gallery a
+        TREC run (`seed0.bct.old.run`); queries and items are named by their rows.
     The old model's classifier is unknown, so class means of its embeddings stand in for it.
     Raises ShapeError, VectorError, InputError, ConfigError before anything is trained.
     """
     titled = _titled(recipes, terms or {})
+    figure = measure(by)
     before, after, numbers = _checked(old, new, labels)
     if seeds < 1 or samples < 1:
         raise ConfigError(f"expected seeds and samples >= 1, got {seeds} and {samples}")
+    folder = _folder(runs, titled)
     width = before.shape[1]
     head = plan or HeadPlan(dimension=width, hidden=2 * width)
     figures: dict[str, list[tuple[NDArray[np.float64], ...]]] = {title: [] for title in titled}
     own, best, places = [], [], []
     for seed in range(seeds):
         cut = _unseen(numbers, seed) if unseen_classes else _known(numbers, seed)
-        trial = _Trial(before, after, numbers, *cut, head, seed)
-        own.append(trial.precision(before[cut[1]], before[cut[2]]))
+        trial = _Trial(before, after, numbers, *cut, head, seed, figure, folder)
+        own.append(trial.old_system())
         best.append(trial.independent())
         places.append(np.full(len(own[-1]), seed))
         for title, (name, options) in titled.items():
             loss = (terms or {}).get(title)
-            figures[title].append(trial.measure(name, options, loss))
+            figures[title].append(trial.measure(title, name, options, loss))
     return Comparison(
         np.concatenate(own),
         np.concatenate(best),
         np.concatenate(places),
         tuple(
-            Compared(title, *(np.concatenate(part) for part in zip(*some, strict=True)))
+            Compared(title, *(np.concatenate(part, axis=-1) for part in zip(*some, strict=True)))
             for title, some in figures.items()
         ),
         samples,
+        by,
     )
 
 
@@ -239,40 +322,66 @@ class _Trial:
         gallery: NDArray[np.int64],
         plan: HeadPlan,
         seed: int,
+        figure: Measure,
+        runs: Path | None,
     ) -> None:
         self.old, self.labels, self.plan, self.seed = old, labels, plan, seed
         self.train, self.queries, self.gallery = train, queries, gallery
         self.features = FeaturePreparation(new[train])(new)
         self.new = new / np.linalg.norm(new, axis=1, keepdims=True)
         self.relevance = same_label(labels[queries], labels[gallery])
+        self._figure, self._runs = figure, runs
+        self._query_ids, self._item_ids = (
+            [str(row) for row in rows] for rows in (queries, gallery)
+        )
+        order = np.random.default_rng([seed, 52]).permutation(len(gallery))
+        self._place = np.argsort(order) / len(gallery)  # when an item is embedded anew, 0 to 1
+        if runs is not None:
+            path = runs / f"seed{seed}.qrels"
+            write_qrels(path, self.relevance, self._query_ids, self._item_ids)
 
-    def precision(self, queries: Vectors, gallery: Vectors) -> NDArray[np.float64]:
-        ranks = rank_scores(queries @ gallery.T, self.relevance)
-        return np.asarray(average_precision(ranks), dtype=np.float64)
+    def old_system(self) -> NDArray[np.float64]:
+        return self._measured(self.old[self.queries], self.old[self.gallery], "old.old")
 
     def independent(self) -> NDArray[np.float64]:
-        return self._head("independent", {})[1]
+        queries, _, gallery = self._head("independent", {})
+        return self._measured(queries, gallery, "independent.new")
 
     def measure(
-        self, name: str, options: Mapping[str, Any], loss: Any
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        self, title: str, name: str, options: Mapping[str, Any], loss: Any
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         if name in MAPS:
-            return self._map(name)
-        return self._head(_with_term(loss) if loss is not None else name, options)
+            queries, before, after = self._map(name)
+        else:
+            recipe = _with_term(loss) if loss is not None else name
+            queries, before, after = self._head(recipe, options)
+        between = [
+            self._measured(queries, np.where(self._place[:, None] < share, after, before))
+            for share in SHARES[1:-1]
+        ]
+        old = self._measured(queries, before, f"{title}.old")
+        new = self._measured(queries, after, f"{title}.new")
+        return old, new, np.array([old, *between, new])
 
-    def _map(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _measured(
+        self, queries: Vectors, gallery: Vectors, run: str | None = None
+    ) -> NDArray[np.float64]:
+        scores = queries @ gallery.T
+        if run is not None and self._runs is not None:
+            path = self._runs / f"seed{self.seed}.{run}.run"
+            write_run(path, scores, self._query_ids, self._item_ids, run)
+        return self._figure(rank_scores(scores, self.relevance))
+
+    def _map(self, name: str) -> tuple[Vectors, Vectors, Vectors]:
         source = ModelId("old", "1", self.old.shape[1])
         target = ModelId("new", "1", self.new.shape[1])
         up = MAPS[name](self.old[self.train], self.new[self.train], source=source, target=target)
-        queries, gallery = self.new[self.queries], self.new[self.gallery]
-        return (
-            self.precision(queries, up(self.old[self.gallery])),
-            self.precision(queries, gallery),
-        )
+        return self.new[self.queries], up(self.old[self.gallery]), self.new[self.gallery]
 
     def _head(
         self, recipe: str | Callable[[Ingredients], Recipe], options: Mapping[str, Any]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[Vectors, Vectors, Vectors]:
+        """Return queries, the old gallery as the new head compares it, and the new one."""
         head = train_head(
             recipe,
             self.features[self.train],
@@ -289,7 +398,20 @@ class _Trial:
             kept = min(queries.shape[1], old.shape[1])
             mapped = np.zeros((len(old), queries.shape[1]), dtype=np.float32)
             mapped[:, :kept] = old[:, :kept]
-        return self.precision(queries, mapped), self.precision(queries, gallery)
+        return queries, mapped, gallery
+
+
+def _folder(runs: str | Path | None, titles: Iterable[str]) -> Path | None:
+    if runs is None:
+        return None
+    for title in titles:
+        if not _FILE_NAME.fullmatch(title):
+            raise ConfigError(
+                f"titles name run files: expected letters, digits, '_', '+' and '-', got {title!r}"
+            )
+    folder = Path(runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _with_term(loss: Any) -> Callable[[Ingredients], Recipe]:

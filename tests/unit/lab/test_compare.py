@@ -66,11 +66,71 @@ def test_the_same_call_gives_the_same_figures(found) -> None:
     np.testing.assert_array_equal(again.old, found.old)
 
 
+def test_a_curve_leads_from_the_old_gallery_to_the_new_one(found) -> None:
+    for row in found.rows:
+        np.testing.assert_array_equal(row.partly[0], row.new_to_old)
+        np.testing.assert_array_equal(row.partly[-1], row.new_to_new)
+        curve = found.curve(row.name)
+        assert (curve.old, curve.new) == (found.old.mean(), row.new_to_new.mean())
+        matrix = found.matrix(row.name)
+        assert np.isnan(matrix[0, 1])
+        assert (matrix[0, 0], *matrix[1]) == (curve.old, curve.values[0], curve.values[-1])
+
+
+def test_items_embedded_anew_stay_so_while_the_share_grows() -> None:
+    """With features that are the old embeddings, a map by ridge makes both sides nearly equal."""
+    found = compare(["procrustes"], NEW, NEW, LABELS, seeds=1, plan=PLAN, by="nDCG@5")
+    assert found.measure == "nDCG@5"
+    np.testing.assert_allclose(
+        found.rows[0].partly, found.rows[0].partly[:1].repeat(11, 0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["AP", "nDCG@5", "R@7", "Success@1"])
+def test_another_evaluator_reads_the_same_figures_from_the_run_files(name, tmp_path) -> None:
+    ir_measures = pytest.importorskip("ir_measures")
+    runs = tmp_path / "runs"
+    found = compare(["ridge"], OLD, NEW, LABELS, seeds=2, plan=PLAN, by=name, runs=runs)
+    names = ["independent.new", "old.old", "ridge.new", "ridge.old"]
+    files = [f"seed{seed}.{each}.run" for seed in (0, 1) for each in names]
+    assert sorted(path.name for path in runs.iterdir()) == sorted(
+        [*files, "seed0.qrels", "seed1.qrels"]
+    )
+    for system, own in (("old.old", found.old), ("ridge.old", found.rows[0].new_to_old)):
+        theirs = [
+            ir_measures.calc_aggregate(
+                [ir_measures.parse_measure(name)],
+                list(ir_measures.read_trec_qrels(str(runs / f"seed{seed}.qrels"))),
+                list(ir_measures.read_trec_run(str(runs / f"seed{seed}.{system}.run"))),
+            )
+            for seed in (0, 1)
+        ]
+        mean = np.mean([next(iter(each.values())) for each in theirs])
+        assert own.mean() == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["svg", "pdf", "png"])
+def test_curves_are_drawn_as_the_file_is_named(found, form, tmp_path) -> None:
+    path = tmp_path / f"curves.{form}"
+    found.plot(path)
+    heads = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+    assert path.read_bytes().startswith(heads[form])
+    again = tmp_path / f"again.{form}"
+    found.plot(again)
+    if form != "svg":  # its ids are drawn anew
+        assert again.read_bytes() == path.read_bytes()
+    with pytest.raises(InputError, match="ending in .svg, .pdf, .png"):
+        found.plot(tmp_path / "curves.gif")
+
+
 def test_an_interval_is_that_of_paired_draws_within_seeds() -> None:
     """Noise that both rows share cancels; what is left has the interval of a mean."""
     rng = np.random.default_rng(5)
     shared, apart = rng.uniform(0, 0.8, 400), rng.normal(0.1, 0.02, 400)
-    rows = (Compared("a", shared, shared), Compared("b", shared + apart, shared))
+    rows = (
+        Compared("a", shared, shared, shared[None]),
+        Compared("b", shared + apart, shared, shared[None]),
+    )
     found = Comparison(shared, shared, np.repeat([0, 1], 200), rows, samples=400)
     between = found.difference("b", "a")
     assert between.value == pytest.approx(apart.mean())
@@ -111,6 +171,12 @@ def test_no_item_is_in_two_parts_and_unseen_classes_are_in_one() -> None:
         ({"labels": np.arange(120)}, InputError, "got 120 classes, the largest of 1"),
         ({"old": np.zeros_like(OLD)}, VectorError, "120 of 120 hold NaN, infinite or only zero"),
         ({"seeds": 0}, ConfigError, "seeds and samples >= 1"),
+        ({"by": "MRR"}, ConfigError, "expected AP, nDCG@k, R@k or Success@k, got 'MRR'"),
+        (
+            {"recipes": {"my own": ("bct", {})}, "runs": "nowhere"},
+            ConfigError,
+            "titles name run files: .* got 'my own'",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(
@@ -128,9 +194,12 @@ def test_the_command_writes_the_tables(tmp_path) -> None:
     words = ["compare", "ridge", "bct", "--seeds", "1", "--epochs", "1"]
     words += [f"--{name}={tmp_path / name}.npy" for name in ("old", "new", "labels")]
     words += [f"--csv={tmp_path / 'table.csv'}", f"--latex={tmp_path / 'table.tex'}"]
+    words += [f"--plot={tmp_path / 'curves.pdf'}", f"--runs={tmp_path / 'runs'}"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, (result.stdout, result.exception)
     first = [line.split(",")[0] for line in (tmp_path / "table.csv").read_text().splitlines()]
     assert first[1:] == ["old system", "ridge", "bct"]
     assert "ridge" in result.stdout
+    assert (tmp_path / "curves.pdf").stat().st_size > 1000
+    assert (tmp_path / "runs" / "seed0.bct.old.run").exists()
     assert r"\toprule" in (tmp_path / "table.tex").read_text()
