@@ -31,7 +31,13 @@ from hotfill.ranking import (
     tail,
     uncertainty,
 )
-from hotfill.rehearsal.backfill_evaluation import evaluate_backfill, evaluate_side, evenly
+from hotfill.rehearsal.backfill_evaluation import (
+    PerQuery,
+    Stages,
+    evaluate_backfill,
+    evaluate_side,
+    evenly,
+)
 from hotfill.rehearsal.mixed_gallery import MixedGallery, side_of_each
 from hotfill.rehearsal.orders import highest_first, random_order
 from hotfill.types import ModelId
@@ -140,6 +146,24 @@ class Bench:
         raw = compare(queries, self.old["test"], self.old_model)
         return np.stack([prepared(row, raw[row]) for row in range(len(raw))])
 
+    def side(self, scores: np.ndarray) -> PerQuery:
+        """Measure one system alone, by its scores (q, n)."""
+        return evaluate_side(lambda rows: scores[rows], self.relevance, exclude=self.own)
+
+    def stages(
+        self,
+        old_side: np.ndarray,
+        new_side: np.ndarray,
+        orders: dict[str, np.ndarray] | None = None,
+        merge: Callable = side_of_each,
+    ) -> dict[str, Stages]:
+        """Measure the backfill in each order: scores (q, n) of every item on both sides."""
+        gallery = MixedGallery(
+            "toy", "", "", lambda rows: (old_side[rows], new_side[rows]), merge=merge
+        )
+        orders = orders or {"random": random_order(len(self.own), seed=self.seed)}
+        return evaluate_backfill(gallery, self.relevance, orders, evenly(11), exclude=self.own)
+
     def curves(
         self,
         old_side: np.ndarray,
@@ -147,18 +171,9 @@ class Bench:
         orders: dict[str, np.ndarray] | None = None,
         merge: Callable = side_of_each,
     ) -> dict[str, dict]:
-        """Measure the backfill in each order: scores (q, n) of every item on both sides."""
-        gallery = MixedGallery(
-            "toy", "", "", lambda rows: (old_side[rows], new_side[rows]), merge=merge
-        )
-        old, new = (
-            evaluate_side(
-                lambda rows, scores=scores: scores[rows], self.relevance, exclude=self.own
-            )
-            for scores in (self.old_scores, self.new_scores)
-        )
-        orders = orders or {"random": random_order(len(self.own), seed=self.seed)}
-        stages = evaluate_backfill(gallery, self.relevance, orders, evenly(11), exclude=self.own)
+        """Measure the backfill in each order: `stages`, averaged over the queries."""
+        stages = self.stages(old_side, new_side, orders, merge)
+        old, new = (self.side(scores) for scores in (self.old_scores, self.new_scores))
         found = {}
         for name, stage in stages.items():
             map_curve = stage.curve(old=old.mean, new=new.mean)
