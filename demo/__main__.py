@@ -51,7 +51,7 @@ embedder = "demo.models:old"
 embedder = "demo.models:new"
 
 [upgrade]
-strategy = "merge"
+strategy = "prefill"
 order = "random"
 batch_size = 64
 duty_cycle = 0.5            # leave half of the time to the searches

@@ -16,7 +16,7 @@ def test_an_imputed_vector_is_compared_by_its_inner_product_where_the_store_can(
     placed = np.array([[0.96, 0.8, 0, 0], [0.3, 0.2, 0, 0]], np.float32)
     gallery.move(["a", "b"], placed, space=COSINE, expected_versions=versions[:2], origin=UP)
     gallery.move(["c"], own, space=COSINE, expected_versions=versions[2:])
-    free = gallery.capabilities.free_length
+    free = gallery.keeps_length(COSINE)
     if not free:
         placed /= np.linalg.norm(placed, axis=1, keepdims=True)
     expected = dict(zip("abc", np.append(placed, own, axis=0)[:, 0].tolist(), strict=True))

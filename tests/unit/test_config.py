@@ -249,7 +249,8 @@ def third(folder, **changes):
 def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path):
     values = {"embedder": "tests.unit.cli.models:new_model"}
     newest = {"embedder": "tests.unit.cli.models:third_model", "options": {}}
-    path = third(tmp_path, supersedes="previous.toml", old=values, new=newest)
+    merge = {"strategy": "merge"}
+    path = third(tmp_path, supersedes="previous.toml", old=values, new=newest, upgrade=merge)
     write_config(tmp_path).rename(tmp_path / "previous.toml")
     plan = config.read(path).draft()
     assert (plan.older_models, plan.old_model, plan.new_model) == ((OLD,), NEW, THIRD)
@@ -278,4 +279,4 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
 )
 def test_a_chain_refuses_what_knows_one_old_side(change, message):
     with pytest.raises(ConfigError, match=message):
-        Plan(OLD, NEW, **{"older_models": (THIRD,), **change})
+        Plan(OLD, NEW, **{"older_models": (THIRD,), "strategy": "merge", **change})

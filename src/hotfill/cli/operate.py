@@ -220,7 +220,7 @@ def complete(
 ) -> None:
     """Remove the old vectors; there is no way back.
 
-    Refused while accepted dead letters are found by their old vectors only, unless these may go.
+    Refused while accepted dead letters have no vector of the new model, unless these may go.
     Asks for confirmation; where nobody can answer it needs --yes.
     """
     with reporting(config, as_json) as report:

@@ -29,6 +29,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     first = [str(status.phase)]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
+    if status.imputed < status.to_impute and status.phase == "backfilling":
+        first.append(f"imputed {status.imputed:,}/{status.to_impute:,}")
     if status.running or status.embedded:
         first.append(counts(status))
     if status.dead_letters:
@@ -45,6 +47,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         second.append(f"elapsed {duration(status.elapsed_seconds)}{working}")
     if status.eta_seconds is not None:
         second.append(f"eta {duration(status.eta_seconds)}")
+    if status.rho is not None:
+        second.append(f"ranking {status.ranking} (rho {status.rho:.2f})")
     second.append(f"process {status.pid} at work" if status.running else "no process at work")
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))

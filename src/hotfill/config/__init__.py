@@ -22,7 +22,7 @@
                                        # then without an embedder: codes of the old vectors
 
     [upgrade]                          # everything of `hotfill.upgrade.plan.Plan`
-    strategy = "merge"
+    strategy = "prefill"
 
     [guard]                            # canaries are measured while the upgrade runs
     canary_items = 64                  # as queries; or canary_queries = "canaries.jsonl"

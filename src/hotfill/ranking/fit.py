@@ -59,7 +59,7 @@ class Fit:
     one_space: OneSpace | None = None
 
     @property
-    def facts(self) -> dict[str, float | bool]:
+    def facts(self) -> dict[str, float | bool | str]:
         """What is known of the fit, for reports: empty, or of the imputation; see `OneSpace`."""
         one = self.one_space
         if one is None:
@@ -69,6 +69,7 @@ class Fit:
             "rho_by_items": one.by_items,
             "raw_kept": one.raw_kept,
             "calibrated_kept": one.calibrated_kept,
+            "ranking": one.ranking,
         }
 
     def uncertainty(self, old_vectors: Vectors) -> NDArray[np.float32]:

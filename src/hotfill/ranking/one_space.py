@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -54,13 +55,16 @@ from hotfill.types import ModelId
 from hotfill.vectors import as_compared, check_vectors, has_free_length, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hotfill.types import Vectors
 
 MapName: TypeAlias = Literal["kernel", "ridge"]
 RankingName: TypeAlias = Literal["raw", "calibrated"]
 FinishName: TypeAlias = Literal["plain", "agreement"]
+
+IMPUTED_BY: Mapping[str, MapName] = MappingProxyType({"kernel_bridge": "kernel", "bridge": "ridge"})
+"""By which map old vectors are imputed where a plan has one of these transforms."""
 
 REFERENCES = 500
 """Pairs kept from all fits: the queries' background, and what the vectors are placed by."""

@@ -101,8 +101,14 @@ def _best_without_labels(curves: Sequence[MeasuredCurve], slack: float) -> Measu
     )
 
 
-def _cost(curve: MeasuredCurve) -> tuple[int, int]:
-    return curve.query_encodings, curve.vectors_rewritten
+def _cost(curve: MeasuredCurve) -> tuple[int, int, int]:
+    """What every query pays comes before what is paid once.
+
+    Two sides are searched and their hits read and mapped (merge); one is searched deeper and put on
+    one scale (calibrated prefill); one is searched.
+    """
+    search = 2 if curve.strategy == "merge" else int(curve.calibration != "none")
+    return curve.query_encodings, search, curve.vectors_rewritten
 
 
 def _above(one: MeasuredCurve, other: MeasuredCurve, slack: float) -> bool:

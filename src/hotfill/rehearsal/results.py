@@ -130,6 +130,9 @@ class Recommendation:
         lines = ["[upgrade]", f'strategy = "{self.strategy}"']
         if self.strategy in ("merge", "prefill") and self.transform in get_args(TransformName):
             lines.append(f'transform = "{self.transform}"')
+            if self.strategy == "prefill":
+                ranking = "raw" if self.calibration == "none" else "calibrated"
+                lines.append(f'ranking = "{ranking}"')
         elif self.strategy == "prefill":
             lines.append(f'up = "up.safetensors"  # {self.transform}: fit and save it')
         elif self.strategy != "compatible":

@@ -5,7 +5,7 @@
 | `naive_merge` | old model's, scores as they come          | untouched          | 2         |
 | `merge`       | new model's, carried down and calibrated; | untouched          | 1         |
 |               | with `queries = "both"` also the old's    | untouched          | 2         |
-| `prefill`     | new model's                               | rewritten by `up`  | 1         |
+| `prefill`     | new model's; raw, or calibrated by origin | imputed by `up`    | 1         |
 | `compatible`  | new model's                               | untouched          | 1         |
 """
 
@@ -15,16 +15,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryFile
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 
 from hotfill.errors import ConfigError
-from hotfill.ranking import Bridge, KernelBridge, identity
+from hotfill.ranking import Bridge, KernelBridge, fit_one_space, identity
+from hotfill.ranking.one_space import IMPUTED_BY
+from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.rehearsal.maps import Fitted, fit_calibration
 from hotfill.rehearsal.mixed_gallery import MixedGallery, Scores, Sides
 from hotfill.rehearsal.sample import cosines
-from hotfill.upgrade.plan import Decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +56,8 @@ def ways(
     """Make a mixed gallery of every strategy, with each of the transforms that it takes.
 
     `merge` takes maps that go down, with tail calibration, for queries of the new model or of both;
-    `prefill` takes maps that go up, uncalibrated, because one index has one scale.
+    `prefill` takes maps that go up. Those of a plan are measured as `start` serves them, placed and
+    ranked raw (calibration "none") and by origin ("tail"); others give vectors of unit length, raw.
     """
     if "naive_merge" in strategies:
         yield naive_merge(sample)
@@ -66,8 +69,11 @@ def ways(
             if "both" in queries:
                 yield with_old_queries(merged, sample, pairs)
         if "up" in maps[name] and "prefill" in strategies:
-            up = fitted(name, "up")
-            yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
+            if name in IMPUTED_BY:
+                yield from imputed(sample, pairs, name)
+            else:
+                up = fitted(name, "up")
+                yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
     if "compatible" in strategies and sample.old.model.dimension == sample.new.model.dimension:
         same = Fitted("identity", identity(sample.old.model, sample.new.model), 0.0)
         yield merge_up(sample, pairs, same, strategy="compatible", calibration="none")
@@ -87,7 +93,7 @@ def with_old_queries(
     sample: Sample,
     pairs: SplitPairs,
     *,
-    weight: float = Decisions().old_query_weight,
+    weight: float = OLD_QUERY_WEIGHT,
 ) -> MixedGallery:
     """Let the query embedded by the old model decide a share of each old item's score.
 
@@ -156,6 +162,43 @@ def merge_up(
         vectors_rewritten=len(sample.old.gallery) if strategy == "prefill" else 0,
         fit_seconds=fitted.seconds,
     )
+
+
+def imputed(sample: Sample, pairs: SplitPairs, name: str) -> tuple[MixedGallery, MixedGallery]:
+    """Old vectors imputed into the new index, ranked raw and calibrated, as `start` fits them.
+
+    name: one of `IMPUTED_BY`. All items are ranked: the calibrated ranking has no overfetch here.
+    """
+    began = perf_counter()
+    one = fit_one_space(
+        np.vstack([pairs.old_reference, pairs.old_fit]),
+        np.vstack([pairs.new_reference, pairs.new_fit]),
+        sample.old.model,
+        sample.new.model,
+        map=IMPUTED_BY[name],
+    )
+    seconds = perf_counter() - began
+    written = MappedGallery(sample.old.gallery, one.impute)
+
+    def raw(rows: slice) -> Scores:
+        return written.scores(sample.new.queries.read(rows))
+
+    def calibrated(rows: slice) -> Scores:
+        line = one.scale.prepare(sample.new.queries.read(rows)).lines[one.origin]
+        return np.stack([line(row, scores) for row, scores in enumerate(raw(rows))])
+
+    first, second = (
+        MixedGallery(
+            strategy="prefill",
+            transform=name,
+            calibration=calibration,
+            sides=both_sides(sample, old_side),
+            vectors_rewritten=len(sample.old.gallery),
+            fit_seconds=seconds,
+        )
+        for calibration, old_side in (("none", raw), ("tail", calibrated))
+    )
+    return first, second
 
 
 def old_side_alone(sample: Sample, pairs: SplitPairs, calibration: str) -> OldSide:

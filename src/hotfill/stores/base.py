@@ -43,7 +43,7 @@ from hotfill.stores.filters import (
 )
 from hotfill.stores.records import Capabilities, Found, Hits, ItemState, Page
 from hotfill.ties import tied, tolerance
-from hotfill.vectors import Checked, check_vectors, checked
+from hotfill.vectors import Checked, as_compared, check_vectors, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +78,7 @@ class Gallery(ABC):
 
     The methods to implement get ids as a list of different non-empty texts; vectors as float32
     (n, dimension), C-contiguous, finite, none all zero, of unit length where the space compares by
-    the cosine, but for those that a transform made where `capabilities.free_length` is true; known
+    the cosine, but for those that a transform made where `keeps_length` says so; known
     spaces. Where another thread may drop a space between this check and the
     store's own lock, the store calls `check_space` again inside it.
     """
@@ -100,6 +100,17 @@ class Gallery(ABC):
     def vector_bytes(self, space: ModelId) -> int:
         """Return what one vector of a space takes, in bytes, without index and metadata."""
         return 4 * space.dimension  # float32
+
+    def keeps_length(self, space: ModelId) -> bool:
+        """Tell whether vectors that a transform made keep their length in a cosine space."""
+        return self.capabilities.free_length
+
+    def kept_as(self, vectors: Vectors, space: ModelId) -> Vectors:
+        """Return vectors that a transform made, float32 (n, d), as searches compare them here.
+
+        As they are given where they keep their length, else of unit length; codes are rounded.
+        """
+        return vectors if self.keeps_length(space) else as_compared(vectors, space)
 
     # Spaces
 
@@ -192,7 +203,7 @@ class Gallery(ABC):
         vectors: float32 (n, space.dimension) of the content at `expected_versions`, int64 (n,).
         origin: what made the vectors; the model of `space` unless a transform's fingerprint is
             given. A vector that a transform made never replaces one that the model made, and keeps
-            its length where the store can (`Capabilities.free_length`).
+            its length where the store can (`keeps_length`).
         Returns bool (n,): False where the item is gone, was written since, or is searched in
         `space` by the model's own vector and a transform's was offered. Idempotent.
         Raises as `upsert`.
@@ -201,7 +212,7 @@ class Gallery(ABC):
         self._check_spaces([space])
         check_ids(item_ids)
         origin = origin or space.fingerprint
-        if origin == space.fingerprint or not self.capabilities.free_length:
+        if origin == space.fingerprint or not self.keeps_length(space):
             rows = checked(vectors, space, item_ids=item_ids).rows
         else:
             given = vectors.rows if isinstance(vectors, Checked) else vectors

@@ -141,7 +141,7 @@ class Work:
     target: where its items are searched afterwards. origin: what makes their vectors.
     needed: whether an item still has to be done.
     load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
-    absent: what is said of an item that `load` leaves out.
+    absent: what is said of an item that `load` leaves out; None where it stays as it is.
     """
 
     stage: Stage
@@ -150,7 +150,7 @@ class Work:
     needed: Callable[[ItemState], bool]
     load: Callable[[Sequence[str]], Mapping[str, Any]]
     make: Callable[[Sequence[Any]], Vectors]
-    absent: str = "the source has no content for this item"
+    absent: str | None = "the source has no content for this item"
 
 
 @dataclass(slots=True)
@@ -318,7 +318,7 @@ class Backfill:
                         raise  # and none becomes a dead letter
                     loaded.failure = error
                 else:
-                    self.progress.embedded += len(loaded.item_ids)
+                    self.progress.embedded += len(loaded.item_ids) * (work.stage != "prefill")
             loaded.contents = []  # images are large, and no longer needed
             yield loaded
 
@@ -326,7 +326,7 @@ class Backfill:
         batch = loaded.batch
         if self.is_over():
             return  # this process may have hung for hours, and others decided otherwise
-        if loaded.without_content:
+        if loaded.without_content and work.absent is not None:
             self._reject(batch, loaded.without_content, work.absent)
         moved = 0
         if loaded.vectors is not None:
@@ -339,8 +339,9 @@ class Backfill:
                 origin=work.origin,
             )
             moved = int(np.count_nonzero(moves))
-        self.progress.written += moved
-        done = len(batch.item_ids) - len(loaded.without_content)
+        self.progress.written += moved * (work.stage != "prefill")
+        left_out = len(loaded.without_content) if work.absent is not None else 0
+        done = len(batch.item_ids) - left_out
         self.journal.finish(batch, moved=moved, skipped=done - moved)
         self.after_batch(done)
 
@@ -393,13 +394,15 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
 def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
     """Carry old vectors into the new space: cheap, no content is read, no model runs.
 
-    Those that another map carried there are carried anew, so that no search mixes two maps.
+    Those that another map carried there are carried anew, so that no search mixes two maps. An item
+    without a usable old vector stays where it is; it is found there until it is embedded.
     """
     made = (up.target.fingerprint, up.fingerprint)
 
     def load(item_ids: Sequence[str]) -> Mapping[str, Any]:
         found = gallery.vectors(item_ids, old_model)
-        return dict(zip(found.item_ids, found.vectors, strict=True))
+        usable = np.isfinite(found.vectors).all(axis=1) & found.vectors.any(axis=1)
+        return {found.item_ids[row]: found.vectors[row] for row in np.flatnonzero(usable)}
 
     return Work(
         stage="prefill",
@@ -410,7 +413,7 @@ def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
         ),
         load=load,
         make=lambda rows: up(np.stack(rows)),
-        absent="this item has no old vector",
+        absent=None,
     )
 
 

@@ -185,13 +185,13 @@ class Engine:
             raise HeldError("complete", found)
 
     def _part_with_accepted(self, delete_accepted: bool) -> None:
-        """See that nothing is only found by the vectors that are about to go."""
+        """See that every item that stays has a vector of the new model."""
         accepted = dead_items(self.gallery, self.journal, self.plan, "embed", accepted=True)
         if accepted and not delete_accepted:
             raise HeldError(
                 "complete",
                 [
-                    f"{len(accepted)} accepted items are found by their old vectors only "
+                    f"{len(accepted)} accepted items have no vector of the new model "
                     f"({accepted[0]!r} for one): let them leave the gallery by "
                     "`hotfill complete --delete-accepted`, or try them again by "
                     "`hotfill dead-letters --retry`"
@@ -271,7 +271,14 @@ class Engine:
         canaries = kept_canaries(self.state.folder, self.journal)
         if canaries is None:
             return None
-        return Guard(self.gallery, self.journal, self.plan, canaries, self.state.load_fit)
+        return Guard(
+            self.gallery,
+            self.journal,
+            self.plan,
+            canaries,
+            self.state.load_fit,
+            self.state.load_index,
+        )
 
     def _run_out(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
         """Run batches until all are done, those that other workers have leased too."""

@@ -19,17 +19,19 @@ import numpy as np
 
 from hotfill.metrics.figures import ann_recall, negative_flips
 from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.canaries import without
 from hotfill.upgrade.plan import judged_again, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hotfill.ranking import Fit, Prepared
+    from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId, Vectors
     from hotfill.upgrade.canaries import Canaries
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.one_index import OneIndex
     from hotfill.upgrade.plan import Plan
 
 
@@ -50,14 +52,14 @@ LEAST_WATCHED = 50
 class Quality:
     """One measurement. Shares are from 0 to 1; None where there is nothing to measure by.
 
-    coverage: share of the items on the new side. canaries: how many were searched.
+    coverage: share of the items that are re-embedded. canaries: how many were searched.
     agreement: of the mixed ranking's first k with the new model's own, over `watched` items that
         have moved, one half of them seen by their old vectors, the other by their new ones.
     flips: share of the `judged` canaries that had a relevant item among the old model's first k
         and have none now.
     old_overlap: share of the old model's first k that is still among the first k.
     first_kept: share of canaries whose old first hit is still among the first k.
-    new_share: share of the hits that come from the new side.
+    new_share: share of the hits whose vectors the new model made.
     seconds: what measuring took.
     """
 
@@ -77,23 +79,25 @@ class Quality:
         return asdict(self)
 
 
-def measure(gallery: Gallery, fit: Fit, canaries: Canaries, plan: Plan) -> Quality:
-    """Search the canaries as everybody does, and compare. Reads the gallery only."""
+def measure(
+    gallery: Gallery, fit: Fit, canaries: Canaries, plan: Plan, index: OneIndex | None = None
+) -> Quality:
+    """Search the canaries as everybody does, and compare. Reads the gallery only.
+
+    index: how one index is ranked, where its plain order is not the ranking.
+    """
     new_model, k = plan.new_model, plan.canary_k
-    prepared = None
-    if len(canaries):
-        own = {} if canaries.old_queries is None else {plan.old_model: canaries.old_queries}
-        prepared = fit.prepare(canaries.queries, own)
-    found, from_new = _searched(gallery, prepared, canaries, new_model, k)
+    asked = _Asked(fit, plan, canaries, index) if len(canaries) else None
+    found, from_new = _searched(gallery, asked, canaries, new_model, k)
     before = _still_there(gallery, canaries.before)
     relevant = _still_there(gallery, canaries.relevant)
     judged = [row for row, items in enumerate(relevant) if items and canaries.before[row]]
     compared = [row for row, items in enumerate(before) if items]
-    agrees, watched = _agreement(gallery, prepared, canaries, new_model, k)
+    agrees, watched = _agreement(gallery, asked, canaries, new_model, k)
     total = len(gallery)
     hits = sum(len(row) for row in found)
     return Quality(
-        coverage=gallery.count(new_model) / total if total else 0.0,
+        coverage=gallery.count(new_model, origin=new_model.fingerprint) / total if total else 0.0,
         canaries=len(canaries),
         agreement=agrees,
         watched=watched,
@@ -137,25 +141,48 @@ def flip_rate(
     return float(np.mean(negative_flips(*right)))
 
 
-def mixed_search(gallery: Gallery, prepared: Prepared, k: int) -> list[Any]:
-    """Search all sides and rank them together, as `hotfill.serving` does."""
-    found = gallery.search(prepared.vectors, prepared.depth(k))
-    return prepared.rank(found, k, read=gallery.vectors)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The canaries' queries, to search a gallery as the upgrade serves it."""
+
+    fit: Fit
+    plan: Plan
+    canaries: Canaries
+    index: OneIndex | None
+
+    def search(self, gallery: Gallery, k: int) -> list[tuple[str, ...]]:
+        """Find the k best for each canary; see `Serving`."""
+        queries, old_queries = self.canaries.queries, self.canaries.old_queries
+        new_model = self.plan.new_model
+        if self.index is not None and gallery.count(new_model) == len(gallery):
+            own = gallery.count(new_model, origin=new_model.fingerprint)
+            moved = own / max(len(gallery), 1)
+            ranked = self.index.search(gallery, queries, k, old_queries=old_queries, moved=moved)
+        else:
+            asked_too = {} if old_queries is None else {self.plan.old_model: old_queries}
+            prepared = self.fit.prepare(queries, asked_too)
+            found = gallery.search(prepared.vectors, prepared.depth(k))
+            ranked = prepared.rank(found, k, read=gallery.vectors)
+        return [each.item_ids for each in ranked]
 
 
 def _searched(
-    gallery: Gallery, prepared: Prepared | None, canaries: Canaries, new_model: ModelId, k: int
+    gallery: Gallery, asked: _Asked | None, canaries: Canaries, new_model: ModelId, k: int
 ) -> tuple[list[tuple[str, ...]], int]:
-    """Return what each canary finds, and how many of all those hits are on the new side."""
-    if prepared is None:
+    """Return what each canary finds, and how many of all those hits have moved."""
+    if asked is None:
         return [], 0
-    newest = list(prepared.vectors).index(new_model)
-    lists, from_new = [], 0
-    for ranked, own in zip(mixed_search(gallery, prepared, k + 1), canaries.item_ids, strict=True):
-        lists.append(without(ranked.item_ids, own, k))
-        side_of = dict(zip(ranked.item_ids, ranked.sides.tolist(), strict=True))
-        from_new += sum(side_of[item_id] == newest for item_id in lists[-1])
-    return lists, from_new
+    lists = [
+        without(found, own, k)
+        for found, own in zip(asked.search(gallery, k + 1), canaries.item_ids, strict=True)
+    ]
+    names = sorted({item_id for found in lists for item_id in found})
+    moved = {
+        state.item_id
+        for state in gallery.get(names)
+        if state is not None and is_reembedded(state, new_model)
+    }
+    return lists, sum(item_id in moved for found in lists for item_id in found)
 
 
 def _still_there(gallery: Gallery, lists: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -167,11 +194,11 @@ def _still_there(gallery: Gallery, lists: Sequence[Sequence[str]]) -> list[tuple
 
 
 def _agreement(
-    gallery: Gallery, prepared: Prepared | None, canaries: Canaries, new_model: ModelId, k: int
+    gallery: Gallery, asked: _Asked | None, canaries: Canaries, new_model: ModelId, k: int
 ) -> tuple[float | None, int]:
     """Rank watched items that have moved as if half of them had not, and compare."""
     moved = moved_vectors(gallery, canaries.watched, new_model)
-    if prepared is None or len(moved) < max(LEAST_WATCHED, 5 * k):
+    if asked is None or len(moved) < max(LEAST_WATCHED, 5 * k):
         return None, len(moved)
     mixed, truth = MemoryGallery(), MemoryGallery(new_model)
     truth.upsert(list(moved), np.stack([new for _, _, new in moved.values()]), space=new_model)
@@ -179,13 +206,24 @@ def _agreement(
     for number, (item_id, (old_model, old, new)) in enumerate(moved.items()):
         model, vector = (old_model, old) if number % 2 else (new_model, new)
         sides[model][item_id] = vector
-    for space, rows in sides.items():
+    for space in sides:
         mixed.add_space(space)
+    for space, rows in sides.items():
         if rows:
-            mixed.upsert(list(rows), np.stack(list(rows.values())), space=space)
+            vectors = np.stack(list(rows.values()))
+            versions = mixed.upsert(list(rows), vectors, space=space)
+            if asked.plan.strategy == "prefill" and space == asked.plan.old_model:
+                up = asked.fit.up
+                mixed.move(
+                    list(rows),
+                    gallery.kept_as(up(vectors), new_model),
+                    space=new_model,
+                    expected_versions=versions,
+                    origin=up.fingerprint,
+                )
     own = canaries.item_ids
     exact = truth.search({new_model: canaries.queries}, k + 1)[new_model].item_ids
-    ranked = [each.item_ids for each in mixed_search(mixed, prepared, k + 1)]
+    ranked = asked.search(mixed, k + 1)
     return (
         overlap(
             [without(row, name, k) for row, name in zip(ranked, own, strict=True)],
@@ -206,7 +244,7 @@ def moved_vectors(
     there = [
         state.item_id
         for state in gallery.get(item_ids)
-        if state is not None and (state.space, state.origin) == (new_model, new_model.fingerprint)
+        if state is not None and is_reembedded(state, new_model)
     ]
     new = gallery.vectors(there, new_model)
     version_of = dict(zip(new.item_ids, new.versions.tolist(), strict=True))
@@ -276,13 +314,17 @@ _LEAST_REST = 9  # times as long as measuring took: then at most a tenth of the 
 
 @dataclass(slots=True)
 class Guard:
-    """Measures one upgrade. load_fit: reads the fit in force, which may change (`Plan.refit`)."""
+    """Measures one upgrade.
+
+    load_fit, load_index: read the fit in force, which may change, and how one index is ranked.
+    """
 
     gallery: Gallery
     journal: Journal
     plan: Plan
     canaries: Canaries
     load_fit: Callable[[], Fit]
+    load_index: Callable[[], OneIndex | None] = lambda: None
     _done: int = 0
     _step: int = 0
     _measured_at: float = 0.0
@@ -323,7 +365,7 @@ class Guard:
     def _measure(self) -> None:
         began = time.monotonic()
         plan = self.plan
-        found = measure(self.gallery, self.load_fit(), self.canaries, plan)
+        found = measure(self.gallery, self.load_fit(), self.canaries, plan, self.load_index())
         self._done, self._measured_at = 0, time.monotonic()
         self._took = self._measured_at - began
         measured = replace(found, seconds=self._took).to_dict()

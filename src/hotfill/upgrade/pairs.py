@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from hotfill.errors import ConfigError
 from hotfill.ranking.files import load_transform
 from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
-from hotfill.ranking.one_space import fit_one_space
+from hotfill.ranking.one_space import IMPUTED_BY, fit_one_space
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
@@ -22,6 +23,7 @@ from hotfill.upgrade.caller import (
     read_what_can_be,
 )
 from hotfill.upgrade.order import sample_ids
+from hotfill.vectors import has_free_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.ranking.one_space import MapName
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.plan import Plan
@@ -138,8 +139,8 @@ class Fitting:
     fit_chain: Callable[[ChainPairs], Fit] | None = None
 
 
-def fitting_for(plan: Plan, *, free_length: bool) -> Fitting:
-    """Choose how to fit for a plan's strategy. free_length: whether the store keeps lengths."""
+def fitting_for(plan: Plan, gallery: Gallery) -> Fitting:
+    """Choose how to fit for a plan's strategy, and for what the store makes of its vectors."""
     old, new = plan.old_model, plan.new_model
     if plan.strategy == "compatible":
         return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
@@ -151,15 +152,22 @@ def fitting_for(plan: Plan, *, free_length: bool) -> Fitting:
             old,
             new,
             transform=plan.transform,
-            old_query_weight=OLD_QUERY_WEIGHT if plan.queries == "both" else 0.0,
+            old_query_weight=_old_query_weight(plan),
         )
         given = given_map(plan)
         if given is not None:
             return replace(found, up=given)
-        if plan.strategy != "prefill" or not can_be_imputed(new, free_length=free_length):
+        if plan.strategy != "prefill":
             return found
-        form: MapName = "kernel" if plan.transform == "kernel_bridge" else "ridge"
-        one = fit_one_space(first, second, old, new, map=form, seed=plan.seed)
+        one = fit_one_space(
+            first,
+            second,
+            old,
+            new,
+            map=IMPUTED_BY[plan.transform],
+            stored_as=stored_as(gallery, new),
+            seed=plan.seed,
+        )
         return replace(found, up=one.imputation, one_space=one)
 
     def fit_sides(pairs: ChainPairs) -> Fit:
@@ -168,15 +176,26 @@ def fitting_for(plan: Plan, *, free_length: bool) -> Fitting:
     return Fitting(fit_pairs, Fit.load, fit_sides)
 
 
-def can_be_imputed(model: ModelId, *, free_length: bool) -> bool:
-    """Tell whether old vectors can stand among a model's own, placed by their length.
+def _old_query_weight(plan: Plan) -> float:
+    if plan.queries != "both":
+        return 0.0
+    return OLD_QUERY_WEIGHT if plan.old_query_weight is None else plan.old_query_weight
 
-    free_length: whether the store keeps it in a cosine space. Where this is False, `prefill` maps
-    them to unit length, which bends them.
-    """
-    return (model.metric == "cosine" and free_length) or (
-        model.metric == "dot" and model.normalised
-    )
+
+def stored_as(gallery: Gallery, model: ModelId) -> Callable[[Vectors], Vectors] | None:
+    """Tell what a store makes of imputed vectors of a model; None where they stay as placed."""
+    if model.metric == "dot" or gallery.keeps_length(model):
+        return None
+    return partial(gallery.kept_as, space=model)
+
+
+def why_not_imputed(model: ModelId) -> str:
+    """Say why old vectors cannot be placed among a model's own; empty where they can."""
+    if has_free_length(model):
+        return f"the length of vectors of {model} has a meaning, and old vectors are placed by it"
+    if model.metric == "l2":
+        return f"{model} is compared by the distance, and old vectors are placed by inner products"
+    return ""
 
 
 def given_map(plan: Plan) -> Transform | None:

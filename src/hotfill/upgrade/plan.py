@@ -20,7 +20,6 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from hotfill.errors import ConfigError, PlanError
-from hotfill.ranking.one_space import RankingName
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Hold
 from hotfill.validation import explained
@@ -93,6 +92,7 @@ OrderName: TypeAlias = Literal[
 ]
 TransformName: TypeAlias = Literal["kernel_bridge", "bridge"]
 Queries: TypeAlias = Literal["new", "both"]
+Ranking: TypeAlias = Literal["auto", "raw", "calibrated"]
 Cutover: TypeAlias = Literal["manual", "auto"]
 
 Limits: TypeAlias = Mapping[str, Annotated[float, Strict(), Field(allow_inf_nan=False)]]
@@ -109,6 +109,7 @@ BINDING = (
     "new_model",
     "strategy",
     "transform",
+    "ranking",
     "up",
     "queries",
     "old_query_weight",
@@ -128,18 +129,21 @@ BINDING = (
 class Decisions:
     """How to upgrade: the keys of [upgrade] in a configuration file.
 
-    strategy: `merge` leaves old vectors alone and merges two sides; `prefill` first maps every old
-        vector into the new space; `compatible` searches old vectors with new queries directly.
+    strategy: `prefill` first imputes a vector of the new space for every old one, so that one index
+        is searched by the plain query; `merge` writes nothing at start, leaves old vectors alone
+        and merges two sides; `compatible` searches old vectors with new queries directly.
     transform: how new queries meet old vectors. `kernel_bridge` scores the best old hits by
         kernel regression: the better ranking, some milliseconds a query more; `bridge` is linear.
         For `prefill` it names the map as well: the kernel regression, or ridge.
-    queries: for `merge`, which models embed a query while old items are left: `new`, or `both`.
-        Use `both` where queries are of another kind than the items.
+    queries: which models embed a query while old items are left: `new`, or `both`. Use `both` where
+        queries are of another kind than the items; `start` says where it is needed.
     old_query_weight: with `both`, the share of an old item's score, in (0, 1), that the query
-        embedded by the old model decides.
+        embedded by the old model decides. By default a third with `merge`; with `prefill` it is
+        found by rho (`hotfill.ranking.old_query_weight`), and falls for items that have moved.
     ranking: for `prefill`, how the hits of one index become a list. `raw` takes them as the plain
         search gives them; `calibrated` searches some times more and puts imputed vectors and the
-        new model's own on one scale, by the query's background.
+        new model's own on one scale, by the query's background; `auto` takes the one that found
+        more of the new model's own ten on the pairs fitted on, `raw` where they are close.
     up: a file with a trained map from the old space to the new one, for `prefill`; by default one
         is fitted.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
@@ -160,11 +164,11 @@ class Decisions:
     verification_lasts_seconds: age at which a verification is stale.
     """
 
-    strategy: Strategy = "merge"
+    strategy: Strategy = "prefill"
     transform: TransformName = "kernel_bridge"
     queries: Queries = "new"
-    old_query_weight: Annotated[float, Strict(), Field(gt=0, lt=1)] = 1 / 3
-    ranking: RankingName = "raw"
+    old_query_weight: Annotated[float, Strict(), Field(gt=0, lt=1)] | None = None
+    ranking: Ranking = "auto"
     up: str = ""
     order: OrderName = "random"
     seed: Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)] = 0
@@ -289,11 +293,8 @@ class Plan(Decisions, GuardDecisions):
     def _check_strategy(self) -> None:
         if self.older_models:
             self._check_chain()
-        if self.queries == "both" and (self.strategy != "merge" or self.older_models):
-            raise ConfigError(
-                'queries = "both" belongs to searches of one old side with old vectors, which only '
-                f'strategy = "merge" has, and a chain has several; this is "{self.strategy}"'
-            )
+        if self.queries == "both":
+            self._check_both()
         if self.refit and self.strategy == "prefill":
             raise ConfigError(
                 'refit = true belongs to strategy = "merge": with "prefill" the vectors of one fit '
@@ -308,6 +309,19 @@ class Plan(Decisions, GuardDecisions):
             raise ConfigError(
                 f'up = "{self.up}" carries old vectors to the new space, which only '
                 f'strategy = "prefill" does; this one is "{self.strategy}"'
+            )
+
+    def _check_both(self) -> None:
+        if self.older_models or self.strategy == "compatible":
+            raise ConfigError(
+                'queries = "both" belongs to strategy = "prefill" or "merge" with one old side; '
+                + ("a chain has several" if self.older_models else 'this is "compatible"')
+            )
+        if self.strategy == "prefill" and (self.up or self.ranking == "raw"):
+            raise ConfigError(
+                'queries = "both" puts scores of both models on one scale, which needs the map '
+                'that prefill fits and ranking = "calibrated" or "auto"; got '
+                + (f'up = "{self.up}"' if self.up else 'ranking = "raw"')
             )
 
     def _check_chain(self) -> None:

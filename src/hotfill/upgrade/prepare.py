@@ -17,10 +17,11 @@ from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import (
     PairedVectors,
-    can_be_imputed,
     chain_pairs,
     paired_vectors,
     sample_of_all_sides,
+    stored_as,
+    why_not_imputed,
 )
 from hotfill.upgrade.plan import BINDING, Plan
 
@@ -60,6 +61,8 @@ def make_plan(
             f"the embedder makes vectors of {embedder.model_id}, the plan says {new} "
             f"({new.differences(embedder.model_id)})"
         )
+    if draft.strategy == "prefill" and not draft.up and (why := why_not_imputed(new)):
+        blockers.append(f"{why}: {_MERGE_INSTEAD}")
     lacking = [model for model in draft.older_models if model not in gallery.spaces]
     if lacking:
         blockers.append(f"the upgrade to be superseded began at {lacking[0]}, the store lacks it")
@@ -76,13 +79,7 @@ def make_plan(
     if blockers:
         return replace(draft, items=items, blockers=tuple(blockers))
 
-    notes = []
-    free = gallery.capabilities.free_length
-    if draft.strategy == "prefill" and not draft.up and not can_be_imputed(new, free_length=free):
-        notes.append(
-            "this store or new model has no place for vectors of a length of their own, so old "
-            "vectors are mapped to unit length, which finds less than where they are placed"
-        )
+    notes = _notes_of_imputing(gallery, draft, items)
     sampled, seconds = 0, 0.0
     try:
         sampled, seconds = _time_sample(gallery, draft, source, embedder)
@@ -103,6 +100,26 @@ def make_plan(
         blockers=tuple(blockers),
         notes=(*gallery.remarks(new), *notes),
     )
+
+
+_MERGE_INSTEAD = 'write strategy = "merge" under [upgrade], which leaves old vectors where they are'
+
+
+def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
+    """Say what `prefill` writes before anything is embedded, and what the store makes of it."""
+    if draft.strategy != "prefill":
+        return []
+    bytes_imputed = size(items * gallery.vector_bytes(draft.new_model))
+    notes = [
+        f"prefill first writes an imputed vector for each of {items:,} items ({bytes_imputed}, in "
+        "the room of the new vectors); no model runs for it"
+    ]
+    if not draft.up and stored_as(gallery, draft.new_model) is not None:
+        notes.append(
+            "this store keeps imputed vectors at one length, which bends them, so that searches "
+            f"may find less while old items are left: if that matters, {_MERGE_INSTEAD}"
+        )
+    return notes
 
 
 def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
@@ -165,7 +182,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
         journal.record("plan", **plan.decisions())
         return
     mine, began = plan.decisions(), Plan.from_dict(known.body).decisions()
-    changed = sorted(key for key in BINDING if mine[key] != began[key])
+    changed = sorted(key for key in BINDING if mine.get(key) != began.get(key))
     if changed:
         raise PlanError(
             [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotfill.checks import check_ids
@@ -26,9 +25,9 @@ from hotfill.vectors import checked
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hotfill.ranking import OneSpace
     from hotfill.stores.base import Metadata, Where
     from hotfill.types import Embedder, ModelId, Vectors
+    from hotfill.upgrade.one_index import OneIndex
     from hotfill.upgrade.state import State
     from hotfill.upgrade.view import View
     from hotfill.vectors import Checked
@@ -44,7 +43,7 @@ class Serving:
         self._gallery = state.gallery
         self._journal = state.journal
         self._loading = threading.Lock()
-        self._counted_until, self._moved = 0.0, False
+        self._counted_until, self._moved, self._share_moved = 0.0, False, 0.0
 
     @property
     def query_model(self) -> ModelId:
@@ -232,8 +231,11 @@ class Serving:
 
     def _asked_too(self, view: View) -> list[ModelId]:
         """List old models whose own query embedding contributes to scoring."""
-        if view.scorer is None or self._all_moved(view):
+        if view.scorer is None:
             return []
+        if self._all_moved(view):
+            asked = view.index is not None and view.index.asks_old_model and self._share_moved < 1
+            return [self._state.plan.old_model] if asked else []
         return [side.model for side in view.scorer.sides if side.old_query_weight]
 
     def _search(
@@ -247,8 +249,8 @@ class Serving:
         if k < 1:
             raise InputError(f"k must be >= 1, got {k}")
         if view.scorer is None or self._all_moved(view):
-            if view.one_space is not None:
-                return self._search_by_origin(view, view.one_space, queries, k, where)
+            if view.index is not None:
+                return self._search_by_origin(view, view.index, queries, k, where, other_queries)
             return self._search_one_side(view, queries, k, where)
         prepared = view.scorer.prepare(queries, other_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
@@ -328,6 +330,10 @@ class Serving:
         if now >= self._counted_until:
             self._counted_until = now + POLL_SECONDS
             self._moved = not any(self._gallery.count(side.model) for side in view.scorer.sides)
+            if self._moved and view.index is not None and view.index.asks_old_model:
+                model = view.query_model
+                own = self._gallery.count(model, origin=model.fingerprint)
+                self._share_moved = own / max(self._gallery.count(model), 1)
         return self._moved
 
     def _search_one_side(
@@ -351,33 +357,30 @@ class Serving:
     def _search_by_origin(
         self,
         view: View,
-        one_space: OneSpace,
+        index: OneIndex,
         queries: Vectors | Checked,
         k: int,
         where: Where | None,
+        other_queries: Mapping[ModelId, Vectors | Checked],
     ) -> list[SearchResult]:
         """Search the new side, and put its hits on one scale by what made their vectors."""
-        model = view.query_model
-        ready = checked(queries, model, what="queries")
-        most = self._gallery.capabilities.most_hits
-        deep = k * one_space.overfetch
-        hits = self._gallery.search(
-            {model: ready}, max(k, min(deep, most or deep)), where=where, origins=True
-        )[model]
-        known = {model.fingerprint, one_space.origin}
-        if not known.issuperset(chain.from_iterable(hits.origins or ())):
-            # `start` is about to impute these vectors anew; a scale for them there is not.
-            return self._search_one_side(view, ready, k, where)
-        ranked = one_space.scale.prepare(ready.compared).rank(hits, hits.origins or (), k)
+        ranked = index.search(
+            self._gallery,
+            queries,
+            k,
+            where=where,
+            old_queries=other_queries.get(self._state.plan.old_model),
+            moved=self._share_moved,
+        )
         return [
             SearchResult(
                 tuple(
-                    Hit(item_id, score, raw, model)
+                    Hit(item_id, score, raw, index.model)
                     for item_id, score, raw in zip(
                         each.item_ids, each.scores.tolist(), each.raw_scores.tolist(), strict=True
                     )
                 ),
-                self._encoder(model),
+                self._encoder(view.query_model),
                 view.phase,
             )
             for each in ranked

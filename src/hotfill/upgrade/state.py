@@ -21,6 +21,7 @@ from hotfill.files import folder_whole
 from hotfill.ranking import Fit
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
+from hotfill.upgrade.one_index import one_index
 from hotfill.upgrade.pairs import fitting_for
 from hotfill.upgrade.view import Before, Switch, View, view_of
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.astray import Astray
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.one_index import OneIndex
     from hotfill.upgrade.pairs import Fitting
     from hotfill.upgrade.parts import Parts, Which
     from hotfill.upgrade.phases import Phase, Step
@@ -115,7 +117,7 @@ class State:
     @property
     def fitting(self) -> Fitting:
         """How the plan's maps are fitted."""
-        return fitting_for(self.plan, free_length=self.gallery.capabilities.free_length)
+        return fitting_for(self.plan, self.gallery)
 
     @cached_property
     def backfilling(self) -> tuple[Source, Embedder]:
@@ -213,13 +215,31 @@ class State:
         name = f"fit-{number}"
         with folder_whole(self.folder / name) as place:
             fit.save(place)
-        self.journal.record("fit", number=number, folder=name, pairs=pairs, **fit.facts)
+        facts = dict(fit.facts)
+        if "ranking" in facts and self.plan.ranking != "auto":
+            facts["ranking"] = self.plan.ranking
+        self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts)
         with self._changing:
             self._follow_fit()
 
     def load_fit(self) -> Fit:
         """Read the fit in force."""
         return self.fitting.load(fit_folder(self.folder, self.journal))
+
+    def load_index(self) -> OneIndex | None:
+        """Read how one index is ranked; None where its plain order is the ranking."""
+        last = self.journal.last("fit")
+        calibrated = last is not None and last.body.get("ranking") == "calibrated"
+        both = self.plan.strategy == "prefill" and self.plan.queries == "both"
+        if not (calibrated or both):
+            return None
+        fit = self.load_fit()
+        return one_index(
+            [] if fit.one_space is None else [fit.one_space],
+            calibrated=calibrated,
+            both=both,
+            weight=self.plan.old_query_weight,
+        )
 
     def _current(self) -> Switch[View]:
         """Return the switch, polled: the phase and the fit may have changed elsewhere."""
@@ -281,9 +301,7 @@ class State:
         view = view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
         if self._astray is not None and self._astray.phase is phase:
             return self._view_of_all(view, self._astray)
-        if view.scorer is None or plan.ranking == "raw":
-            return view
-        return replace(view, one_space=self.load_fit().one_space)
+        return view if view.scorer is None else replace(view, index=self.load_index())
 
     def _view_of_all(self, view: View, astray: Astray) -> View:
         """Widen a view to all sides that hold items; ranked together where a fit is at hand."""

@@ -56,8 +56,10 @@ class Status:
         waived. older_models: in a chain, those before the old one. accepted: dead letters that
         somebody accepted, not counted in dead_letters. rho: how well scores of imputed vectors
         follow the true ones, -1 to 1 (see `hotfill.ranking.one_space`); None where nothing is
-        imputed. warnings: what to know of the fit, a sentence each. workers: who has batches in
-        hand, the leading process too, whoever has had its oldest the longest first.
+        imputed. imputed, to_impute: old vectors imputed so far, and in all.
+    ranking: `raw` or `calibrated` (see `Decisions`); None as rho.
+    warnings: what to know of the fit, a sentence each. workers: who has batches in hand, the
+        leading process too, whoever has had its oldest the longest first.
     """
 
     phase: Phase
@@ -86,6 +88,9 @@ class Status:
     accepted: int = 0
     workers: tuple[WorkerLeases, ...] = ()
     rho: float | None = None
+    ranking: str | None = None
+    imputed: int = 0
+    to_impute: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -113,7 +118,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     now = time.time()
     phase = journal.phase
     beat = journal.last_beat()
-    tally = journal.tally("embed")
+    tally, imputing = journal.tally("embed"), journal.tally("prefill")
     started = journal.last("started")
     ended = journal.last("backfilled")
     holds = own = journal.holds()
@@ -156,6 +161,9 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         accepted=len(journal.dead_letters(accepted=True)),
         workers=journal.workers(),
         rho=rho,
+        ranking=fit.get("ranking"),
+        imputed=imputing.moved + imputing.skipped,
+        to_impute=imputing.total,
         warnings=() if rho is None else _warnings(rho, by_items=bool(fit["rho_by_items"])),
     )
 

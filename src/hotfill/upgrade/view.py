@@ -25,9 +25,10 @@ from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, WAY_BACK_OPEN, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hotfill.ranking import OneSpace, Scorer
+    from hotfill.ranking import Scorer
     from hotfill.types import ModelId
     from hotfill.upgrade.astray import Astray
+    from hotfill.upgrade.one_index import OneIndex
 
 
 _GOING_BACK = frozenset({Phase.ABORTING, Phase.ROLLING_BACK})
@@ -51,7 +52,7 @@ class View:
     query_model: embeds the queries. write_model: its side takes writes.
     kept_model: whose vectors are written too, for the way back; None when none are.
     scorer: ranks the sides together; None when one side is searched.
-    one_space: ranks the new side by itself, where hits are ranked by their origin; else None.
+    index: ranks the new side by itself, where its plain order is not the ranking; else None.
     astray: how the store differs from what the phase says; None, nearly always. Without a scorer
         each of its sides is searched by a query of its own model.
     """
@@ -61,7 +62,7 @@ class View:
     write_model: ModelId
     kept_model: ModelId | None
     scorer: Scorer | None
-    one_space: OneSpace | None = None
+    index: OneIndex | None = None
     astray: Astray | None = None
 
 

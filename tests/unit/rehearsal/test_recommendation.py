@@ -18,12 +18,13 @@ def system(level, queries=50):
 
 
 def curve(
-    name, values, *, transform="none", order="random", rewritten=0, queries="new", old=0.2, new=0.6
-):
+    name, values, *, transform="none", order="random", rewritten=0, queries="new", old=0.2, new=0.6,
+    calibration="none",
+):  # fmt: skip
     shares = tuple(np.linspace(0, 1, len(values)).tolist())
     measured = BackfillCurve(shares, tuple(values), old, new)
     return MeasuredCurve(
-        strategy=name, transform=transform, queries=queries, calibration="none", order=order,
+        strategy=name, transform=transform, queries=queries, calibration=calibration, order=order,
         labels_used=False,
         points=tuple(
             Point(share, Figures(value, 0.0, 0.0), 0.0)
@@ -57,13 +58,14 @@ def test_of_nearly_equal_ways_the_cheaper_wins() -> None:
     for labels_used in (True, False):
         found = chosen(
             [
-                curve("prefill", [0.404, 0.5, 0.6], rewritten=1000),
-                curve("merge", [0.4, 0.5, 0.6]),
+                curve("prefill", [0.4, 0.5, 0.6], rewritten=1000, calibration="none"),
+                curve("prefill", [0.403, 0.5, 0.6], rewritten=1000, calibration="tail"),
+                curve("merge", [0.404, 0.5, 0.6], calibration="tail"),
                 curve("merge", [0.405, 0.5, 0.6], queries="both"),
             ],
             labels_used=labels_used,
         )
-        assert (found.strategy, found.queries) == ("merge", "new")
+        assert (found.strategy, found.calibration) == ("prefill", "none")
 
 
 def test_baselines_are_not_recommended() -> None:
@@ -92,17 +94,18 @@ def test_without_labels_a_curve_that_falls_on_the_way_is_out() -> None:
 
 def test_without_labels_a_curve_that_another_lies_above_is_out() -> None:
     found = chosen(
-        [curve("merge", [0.5, 0.44, 0.6]), curve("compatible", [0.1, 0.3, 0.6])], labels_used=False
+        [curve("merge", [0.5, 0.44, 0.6]), curve("merge", [0.1, 0.3, 0.6], queries="both")],
+        labels_used=False,
     )
-    assert found.strategy == "merge"
+    assert found.queries == "new"
 
 
 def test_without_labels_a_cheaper_curve_is_not_out_for_a_dearer_one_above() -> None:
     found = chosen(
-        [curve("prefill", [0.5, 0.4, 0.6], rewritten=9), curve("merge", [0.3, 0.3, 0.6])],
+        [curve("merge", [0.5, 0.4, 0.6]), curve("prefill", [0.3, 0.3, 0.6], rewritten=9)],
         labels_used=False,
     )
-    assert found.strategy == "merge"
+    assert found.strategy == "prefill"
 
 
 def test_without_labels_an_informed_order_comes_before_the_random_one() -> None:

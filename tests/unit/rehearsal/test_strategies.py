@@ -7,7 +7,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from hotfill.errors import ConfigError
-from hotfill.ranking import OldSide, Scorer, compare, tail
+from hotfill.ranking import OldSide, Scorer, compare, fit_one_space, tail
+from hotfill.ranking.one_space import IMPUTED_BY
 from hotfill.rehearsal.maps import fit_transform, pairs_of
 from hotfill.rehearsal.mixed_gallery import side_of_each
 from hotfill.rehearsal.orders import old_popularity
@@ -15,6 +16,7 @@ from hotfill.rehearsal.recommendation import NEIGHBOURS, model_signs
 from hotfill.rehearsal.sample import EmbeddedBy, cosines, draw_sample
 from hotfill.rehearsal.strategies import (
     MappedGallery,
+    imputed,
     merge_down,
     merge_up,
     naive_merge,
@@ -87,6 +89,28 @@ def test_prefill_scores_what_the_new_index_would_hold(sample) -> None:
     written = up.transform(sample.old.gallery.read())
     np.testing.assert_allclose(old, sample.new.queries.read(slice(0, 4)) @ written.T, atol=1e-5)
     assert gallery.vectors_rewritten == len(sample.gallery)
+
+
+@pytest.mark.parametrize("name", ["bridge", "kernel_bridge"])
+def test_prefill_is_measured_as_start_places_and_ranks_it(sample, name) -> None:
+    pairs = pairs_of(sample)
+    raw, calibrated = imputed(sample, pairs, name)
+    assert [each.calibration for each in (raw, calibrated)] == ["none", "tail"]
+    one = fit_one_space(
+        np.vstack([pairs.old_reference, pairs.old_fit]),
+        np.vstack([pairs.new_reference, pairs.new_fit]),
+        sample.old.model,
+        sample.new.model,
+        map=IMPUTED_BY[name],
+    )
+    rows = slice(0, 4)
+    queries = sample.new.queries.read(rows)
+    plain = queries @ one.impute(sample.old.gallery.read()).T
+    np.testing.assert_allclose(raw.sides(rows)[0], plain, atol=1e-5)
+    background = one.scale.prepare(queries)
+    for row, scores in enumerate(calibrated.sides(rows)[0]):
+        expected = background.scores(row, plain[row], [one.origin] * len(plain[row]))
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("calibration", ["none", "z_score", "isotonic", "tail"])

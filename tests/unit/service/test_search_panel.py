@@ -41,7 +41,7 @@ def test_once_every_item_has_moved_there_is_no_old_side(client):
 
 
 def test_in_between_hits_are_marked_with_their_side(project):
-    write_config(project.parent, seconds_per_call=0.2)
+    write_config(project.parent, seconds_per_call=0.2, upgrade={"strategy": "merge"})
     with serving(project) as client:
         client.ok("POST", "/upgrade/start", 202)
         while client.upgrade()["moved"] == 0:

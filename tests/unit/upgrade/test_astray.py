@@ -89,7 +89,7 @@ def test_without_the_old_embedder_a_search_is_refused_with_the_command(tmp_path,
 
 
 def test_vectors_of_both_models_search_both_sides(tmp_path, source, gallery):
-    before = project(tmp_path, source, gallery)
+    before = project(tmp_path, source, gallery, strategy="merge")
     half_done(before)
     before.journal.close()
     lose_journal(tmp_path)

@@ -39,6 +39,7 @@ def half_way(tmp_path):
         tmp_path,
         n=ITEMS,
         fit_items=200,
+        strategy="merge",
         queries="both",
         old_embedder=embedders[OLD],
         new_embedder=embedders[NEW],

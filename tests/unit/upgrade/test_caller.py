@@ -218,7 +218,7 @@ def test_a_source_that_fails_for_one_item_is_narrowed_down_to_it(tmp_path, error
     up = upgrade(tmp_path, gallery=filled(source), source=RaisesFor(source, {"item-00007"}, error))
     up.start()
     assert [each.item_id for each in up.journal.dead_letters()] == ["item-00007"]
-    assert up.gallery.count(NEW) == 39
+    assert up.gallery.count(NEW, origin=NEW.fingerprint) == 39
 
 
 def test_an_outage_of_the_source_is_no_items_fault(tmp_path):

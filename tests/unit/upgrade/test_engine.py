@@ -189,7 +189,7 @@ def test_after_a_failed_run_the_way_back_is_open(tmp_path, monkeypatch):
 def test_a_dead_letter_does_not_hide_another_item_that_is_left_over(tmp_path):
     source = contents(20)
     broken = {float(source["item-00007"][0])}
-    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), strategy="merge")
     up.start()
     up.source["item-00007"] = contents(1, seed=5)["item-00000"]  # resolved by a live write ...
     up.gallery.upsert(["item-00007"], Projection(NEW)([up.source["item-00007"]]), space=NEW)
@@ -204,7 +204,7 @@ def test_a_dead_letter_does_not_hide_another_item_that_is_left_over(tmp_path):
 def test_a_dead_letter_of_a_deleted_item_does_not_hold_the_cutover(tmp_path):
     source = contents(20)
     broken = {float(source["item-00007"][0])}
-    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), strategy="merge")
     up.start()
     assert up.verify().dead_letters == 1
     up.journal.mark_deleted(["item-00007"])
@@ -233,7 +233,7 @@ def test_abort_half_way_restores_the_old_gallery(tmp_path):
     up.new_embedder = _Calling(NEW, stop_after_a_while)
     status = up.start()
     assert status.phase is Phase.BACKFILLING
-    assert 0 < up.gallery.count(NEW) < 100
+    assert 0 < up.gallery.count(NEW, origin=NEW.fingerprint) < 100
     assert up.abort().phase is Phase.ABORTED
     assert up.gallery.count(OLD) == 100
     with pytest.raises(PhaseError, match="the upgrade has ended"):
@@ -275,7 +275,7 @@ def test_the_same_command_goes_on_where_it_stopped_and_embeds_nothing_twice(tmp_
 def test_items_that_cannot_be_embedded_become_dead_letters_and_hold_the_cutover(tmp_path):
     source = contents(50)
     broken = {float(source["item-00007"][0]), float(source["item-00031"][0])}
-    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), fit_items=0)
+    up = upgrade(tmp_path, source=source, new_embedder=Projection(NEW, broken), strategy="merge")
     status = up.start()
     assert status.phase is Phase.BACKFILLED
     letters = up.journal.dead_letters()
@@ -309,6 +309,7 @@ def test_too_many_dead_letters_stop_the_run(tmp_path):
         tmp_path,
         source=source,
         new_embedder=Projection(NEW, broken),
+        strategy="merge",
         fit_items=0,
         max_dead_letters=5,
     )
@@ -319,7 +320,7 @@ def test_too_many_dead_letters_stop_the_run(tmp_path):
 
 def test_an_embedder_of_another_dimension_stops_the_run_without_dead_letters(tmp_path):
     wrong = _Calling(NEW, lambda rows: np.ones((len(rows), 5), np.float32))
-    up = upgrade(tmp_path, new_embedder=wrong, fit_items=0)
+    up = upgrade(tmp_path, new_embedder=wrong, strategy="merge", fit_items=0)
     with pytest.raises(ShapeError, match=r"expected shape \(n, 6\)"):
         up.start()
     assert up.journal.dead_letters() == ()
@@ -334,7 +335,7 @@ def test_vectors_with_nan_are_laid_to_the_item(tmp_path):
         vectors[[bool(np.allclose(row, source["item-00011"])) for row in rows]] = np.nan
         return vectors
 
-    up = upgrade(tmp_path, source=source, new_embedder=_Calling(NEW, nan_for_one), fit_items=0)
+    up = upgrade(tmp_path, source=source, new_embedder=_Calling(NEW, nan_for_one), strategy="merge")
     up.start()
     assert [each.item_id for each in up.journal.dead_letters()] == ["item-00011"]
     assert up.gallery.count(NEW) == 29

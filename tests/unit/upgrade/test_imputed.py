@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError, StoreError
+from hotfill.ranking import one_space
 from hotfill.stores.memory import MemoryGallery
+from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.small import (
     NEW,
@@ -68,7 +70,7 @@ def test_imputed_vectors_are_stored_where_they_were_placed(tmp_path):
 
 
 def test_a_search_of_a_prefilled_gallery_is_one_search_with_the_plain_query(tmp_path):
-    up = prefilled(imputing(tmp_path))
+    up = prefilled(imputing(tmp_path, ranking="raw"))
     found = up.search_vectors(queries(), NEW, 10)
     plain = up.gallery.search({NEW: queries()}, 10)[NEW]
     assert tuple(each.item_ids for each in found) == plain.item_ids
@@ -156,12 +158,47 @@ def test_the_plan_says_where_the_store_cannot_keep_the_length(tmp_path):
 
     source = contents(300)
     up = imputing(tmp_path / "a", gallery=filled(source, Cosine(OLD)), source=source)
-    (note,) = up.plan().notes
-    assert "unit length" in note
+    written, note = up.plan().notes
+    assert "300 items" in written
+    assert "one length" in note
+    assert 'strategy = "merge"' in note
     prefilled(up)
     lengths = np.linalg.norm(up.gallery.vectors(sorted(source), NEW).vectors, axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
-    assert imputing(tmp_path / "b").plan().notes == ()
+    assert imputing(tmp_path / "b").plan().notes == (written,)
+
+
+@pytest.mark.parametrize(
+    ("space", "why"),
+    [
+        (ModelId("new", "1", 6, metric="l2"), "distance"),
+        (ModelId("new", "1", 6, metric="dot", normalised=False), "length"),
+    ],
+)
+def test_a_space_in_which_nothing_can_be_placed_is_refused_with_the_line_to_write(
+    tmp_path, space, why
+):
+    model = Projection(space)
+    (blocker,) = imputing(tmp_path / "a", new_embedder=model).plan().blockers
+    assert why in blocker
+    assert 'strategy = "merge"' in blocker
+    assert imputing(tmp_path / "b", new_embedder=model, strategy="merge").plan().blockers == ()
+
+
+@pytest.mark.parametrize("asked", ["auto", "raw", "calibrated"])
+def test_the_ranking_is_chosen_by_the_fit_unless_somebody_names_it(tmp_path, asked):
+    up = half_embedded(imputing(tmp_path, ranking=asked, batch_size=8))
+    one = up.state.load_fit().one_space
+    chosen = one.ranking if asked == "auto" else asked
+    assert up.status().ranking == up.journal.last("fit").body["ranking"] == chosen
+    assert (up.view.index is not None) == (chosen == "calibrated")
+
+
+def test_the_fit_decides_for_the_ranking_that_found_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(one_space, "_WORTH_IT", -1.0)
+    up = half_embedded(imputing(tmp_path, batch_size=8))
+    assert up.status().ranking == "calibrated"
+    assert up.view.index is not None
 
 
 def test_a_prefilled_upgrade_is_not_fitted_again(tmp_path):

@@ -57,7 +57,9 @@ def ask(statement: str, schema: str) -> None:
 def test_a_second_upgrade_is_refused_with_the_name_of_the_first(table, opened, tmp_path):
     first = of(tmp_path / "first", table, opened())
     first.start()
-    second = of(tmp_path / "second", table, opened(), new_embedder=Projection(OTHER))
+    second = of(
+        tmp_path / "second", table, opened(), new_embedder=Projection(OTHER), strategy="merge"
+    )
     with pytest.raises(StoreBusyError, match=rf"upgraded by new.*{first.journal.identity}"):
         second.start()
     assert second.phase is Phase.PLANNED
@@ -82,7 +84,9 @@ def test_an_upgrade_that_could_not_begin_keeps_nobody_out(table, opened, tmp_pat
     first = of(tmp_path / "first", table, opened(), new_embedder=_Broken())
     with pytest.raises(Exception, match="broken"):
         first.start()
-    second = of(tmp_path / "second", table, opened(), new_embedder=Projection(OTHER))
+    second = of(
+        tmp_path / "second", table, opened(), new_embedder=Projection(OTHER), strategy="merge"
+    )
     assert second.start().phase is Phase.BACKFILLED
 
 

@@ -73,7 +73,7 @@ def test_what_was_found_is_no_part_of_what_was_decided(plan):
     ("name", "value"),
     [
         ("new_model", ModelId("newer", "1", 6)),
-        ("strategy", "prefill"),
+        ("strategy", "merge"),
         ("order", "uncertainty"),
         ("seed", 1),
         ("priority_key", "views"),
@@ -115,7 +115,7 @@ def test_any_other_decision_makes_another_plan(name, value):
         ),
         ({"order": "priority"}, "needs priority_key, the metadata key to order by"),
         ({"strategy": "compatible"}, 'models of one dimension, got 4 and 6; use "merge"'),
-        ({"queries": "both", "strategy": "prefill"}, 'only strategy = "merge" has'),
+        ({"queries": "both", "ranking": "raw"}, 'ranking = "calibrated" or "auto"; got'),
         ({"batch_size": "8"}, "batch_size must be a whole number, got '8'"),
         ({"duty_cycle": "all"}, "duty_cycle must be a number, got 'all'"),
         ({"old_query_weight": 1.0}, "old_query_weight must be < 1, got 1.0"),

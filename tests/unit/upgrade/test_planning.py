@@ -140,7 +140,7 @@ def test_items_of_a_model_that_the_plan_does_not_know_block_it():
     ).blockers
     assert f"98 items are still searched by {OLD}" in blocker
     assert "supersede" in blocker
-    chain = Plan(NEW, third, older_models=(OLD,))
+    chain = Plan(NEW, third, older_models=(OLD,), strategy="merge")
     plan = planned(gallery=gallery, draft=chain, embedder=Projection(third))
     assert (plan.blockers, plan.items) == ((), 100)
     alone = MemoryGallery(NEW)

@@ -17,7 +17,7 @@ from hotfill.upgrade.plan import Plan
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents
 
 K = 5
-PLAN = Plan(OLD, NEW, canary_k=K)
+PLAN = Plan(OLD, NEW, strategy="merge", canary_k=K)
 
 
 @given(st.lists(st.tuples(*[st.lists(st.sampled_from("abcdefg"), unique=True)] * 2), max_size=5))
@@ -119,6 +119,28 @@ def test_agreement_compares_moved_items_half_seen_by_old_vectors_with_the_new_mo
             for some in (mixed, truth)
         ]
         scores.append(len(set(best[0]) & set(best[1])) / K)
+    assert found.agreement == pytest.approx(np.mean(scores))
+
+
+def test_with_prefill_the_other_half_is_seen_by_imputed_vectors(world):
+    gallery, fit, canaries, old, new = world
+    found = measure(gallery, fit, canaries, replace(PLAN, strategy="prefill"))
+    moved = [name for name in canaries.watched if gallery.get([name])[0].space == NEW]
+    seen = {
+        name: fit.up(old[name][None])[0] if number % 2 else new[name]
+        for number, name in enumerate(moved)
+    }
+    scores = []
+    for query, own in zip(canaries.queries, canaries.item_ids, strict=True):
+        best = [
+            [
+                name
+                for name in sorted(some, key=lambda n, s=some: -float(s[n] @ query))
+                if name != own
+            ]
+            for some in (seen, {name: new[name] for name in moved})
+        ]
+        scores.append(len({*best[0][:K]} & {*best[1][:K]}) / K)
     assert found.agreement == pytest.approx(np.mean(scores))
 
 

@@ -34,7 +34,7 @@ def test_without_being_asked_nothing_is_fitted_again(tmp_path, few_held_out):
 
 
 def test_a_better_fit_takes_the_place_of_the_one_in_force(tmp_path, few_held_out):
-    up = upgrade(tmp_path, n=600, refit=True)
+    up = upgrade(tmp_path, n=600, strategy="merge", refit=True)
     poor = LeastSquares(np.random.default_rng(0).normal(size=(4, 6)))
     fits = iter([poor])
     up.fitting = Fitting(
@@ -48,7 +48,7 @@ def test_a_better_fit_takes_the_place_of_the_one_in_force(tmp_path, few_held_out
 
 
 def test_a_fit_that_is_not_better_is_not_kept(tmp_path, few_held_out):
-    up = upgrade(tmp_path, n=600, refit=True)
+    up = upgrade(tmp_path, n=600, strategy="merge", refit=True)
     fits = iter([None])
     poor = LeastSquares(np.random.default_rng(0).normal(size=(4, 6)))
     up.fitting = Fitting(
@@ -62,7 +62,7 @@ def test_a_fit_that_is_not_better_is_not_kept(tmp_path, few_held_out):
 
 
 def test_a_fit_that_fails_does_not_stop_the_backfill(tmp_path, few_held_out):
-    up = upgrade(tmp_path, n=600, refit=True)
+    up = upgrade(tmp_path, n=600, strategy="merge", refit=True)
     fits = iter([FITTING.fit])
 
     def fit(old, new):

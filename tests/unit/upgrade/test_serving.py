@@ -25,7 +25,13 @@ ITEMS = 300
 
 @pytest.fixture
 def parts(tmp_path):
-    up = upgrade(tmp_path, n=ITEMS, fit_items=200, old_embedder=Projection(OLD), fitting=None)
+    return served(tmp_path)
+
+
+def served(folder, **changes):
+    up = upgrade(
+        folder, n=ITEMS, fit_items=200, old_embedder=Projection(OLD), fitting=None, **changes
+    )
     return up, Serving(up.state)
 
 
@@ -45,27 +51,29 @@ def test_before_the_start_the_old_model_answers(parts):
     np.testing.assert_allclose([hit.score for hit in result.hits], scores, atol=1e-6)
 
 
-def test_half_way_one_query_finds_items_of_both_sides_each_once(parts):
-    up, serving = parts
+@pytest.mark.parametrize("strategy", ["merge", "prefill"])
+def test_half_way_one_query_finds_items_of_both_models_each_once(tmp_path, strategy):
+    up, serving = served(tmp_path, strategy=strategy)
     half_done(up)
-    assert 0 < up.gallery.count(NEW) < ITEMS
+    assert 0 < up.gallery.count(NEW, origin=NEW.fingerprint) < ITEMS
     query = contents(1, seed=3)["item-00000"]
     (result,) = serving.search([query], ITEMS)
     assert sorted(result.item_ids) == sorted(up.source)
-    assert {hit.model for hit in result.hits} == {OLD, NEW}
+    assert {hit.model for hit in result.hits} == ({OLD, NEW} if strategy == "merge" else {NEW})
     assert result.query_model == NEW
     scores = [hit.score for hit in result.hits]
     assert scores == sorted(scores, reverse=True)
 
 
-def test_hits_of_the_new_side_keep_their_exact_scores_while_mixed(parts):
-    up, serving = parts
+@pytest.mark.parametrize("strategy", ["merge", "prefill"])
+def test_the_new_models_own_vectors_keep_their_exact_scores_while_mixed(tmp_path, strategy):
+    up, serving = served(tmp_path, strategy=strategy)
     half_done(up)
     query = contents(1, seed=3)["item-00000"]
     (result,) = serving.search([query], ITEMS)
     vector = Projection(NEW)([query])[0]
-    for hit in result.hits:
-        if hit.model == NEW:
+    for hit, item in zip(result.hits, up.gallery.get(result.item_ids), strict=True):
+        if item.origin == NEW.fingerprint:
             expected = float(Projection(NEW)([up.source[hit.item_id]])[0] @ vector)
             assert hit.score == hit.raw_score == pytest.approx(expected, abs=1e-5)
 

@@ -22,7 +22,7 @@ from hotfill.stores.coded.side import (
 from hotfill.stores.coded.slot_file import record_of
 from hotfill.stores.filters import matches
 from hotfill.stores.folder import check_room
-from hotfill.vectors import Checked
+from hotfill.vectors import Checked, unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,13 +85,23 @@ class CodedGallery(Gallery):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Those of the inner store, but for one process, and codes of one length."""
+        """Those of the inner store, but for one process."""
         return replace(
             self._inner.capabilities,
             snapshot_reads=True,
             many_processes=False,
-            free_length=False,
         )
+
+    def keeps_length(self, space: ModelId) -> bool:
+        """As the inner store; codes have no length."""
+        return space not in self._codecs and self._inner.keeps_length(space)
+
+    def kept_as(self, vectors: Vectors, space: ModelId) -> Vectors:
+        """As the inner store; the nearest codes where the space is kept as codes."""
+        if space not in self._codecs:
+            return self._inner.kept_as(vectors, space)
+        codec = self._codecs[space]
+        return unit(codec.unpack(codec.pack(vectors, rounded=True)))
 
     @property
     def spaces(self) -> tuple[ModelId, ...]:
