@@ -127,7 +127,7 @@ def make_bookkeeping(connection: Connection, schema: str) -> str:
     query = "SELECT " + _EXTENSION
     (extension,) = connection.execute(query).fetchone() or (None,)
     if extension is None:
-        connection.execute("CREATE _EXTENSION vector")
+        connection.execute("CREATE EXTENSION vector")
         extension = _only(connection.execute(query).fetchone())
     connection.execute(
         sql.SQL(_BOOKKEEPING).format(

@@ -347,6 +347,17 @@ def test_connections_that_the_server_ended_while_idle_fail_no_later_call(place):
         gallery.upsert(["a"], rows(1, OLD), space=OLD)
 
 
+def test_a_database_without_pgvector_gets_it_with_its_first_gallery(place):
+    place.sql("CREATE DATABASE bare")
+    bare = place.dsn.replace("dbname=postgres", "dbname=bare")
+    try:
+        with PostgresGallery.create(bare, OLD) as gallery:
+            gallery.upsert(["a"], rows(1, OLD), space=OLD)
+            assert len(gallery) == 1
+    finally:
+        place.sql("DROP DATABASE bare")
+
+
 def test_a_killed_server_loses_no_acknowledged_move_and_the_same_gallery_goes_on():
     own = Server()
     try:
