@@ -88,7 +88,6 @@ def retry_dead_letters(
     item_ids: which, accepted ones too; by default all that nobody accepted. Returns how many.
     Raises InputError when one is no dead letter.
     """
-    _not_ended(journal, "retry dead letters")
     if item_ids is not None:
         item_ids = dead_letter_ids(journal, item_ids)
     retried = journal.retry(batch_size, item_ids)

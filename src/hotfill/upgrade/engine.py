@@ -29,7 +29,12 @@ from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepa
 from hotfill.upgrade.refit import Refit
 from hotfill.upgrade.state import owner_of
 from hotfill.upgrade.status import Heartbeat, Status, take_status
-from hotfill.upgrade.verify import Verification, holds_of_cutover, verify
+from hotfill.upgrade.verify import (
+    ITEMS_NOT_REEMBEDDED,
+    Verification,
+    holds_of_cutover,
+    verify,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,9 +97,8 @@ class Engine:
             if self.journal.phase is Phase.PLANNED and prepare(self.state):
                 self.state.enter(Step.START)
                 self._fire("on_prepared")
-            if self.journal.phase in (Phase.PREPARED, Phase.BACKFILLING):
-                self.gallery.add_space(self.plan.new_model)  # a store from a backup may lack it
             if self.journal.phase is Phase.PREPARED:
+                self._make_room(self.plan.new_model)
                 self._begin_backfill()
             if (
                 self.journal.phase is Phase.BACKFILLED
@@ -150,6 +154,7 @@ class Engine:
             # Once completed, other spaces may be of the next upgrade.
             again = self.journal.phase is Phase.COMPLETED
             self._embed_left_over(self._embed_work(), self.journal.phase)
+            self._check_none_failed()
             self._part_with_accepted(delete_accepted)
             self._check_droppable()
             # Writers keep an old vector as long as there is a way back, so they are told first.
@@ -183,6 +188,18 @@ class Engine:
         found = [why for space in self._others() for why in self.gallery.rehearse_drop(space)]
         if found:
             raise HeldError("complete", found)
+
+    def _check_none_failed(self) -> None:
+        """See that no item is left that the new model has not embedded, and nobody accepted."""
+        if dead := dead_items(self.gallery, self.journal, self.plan, "embed"):
+            errors = {each.item_id: each.error for each in self.journal.dead_letters()}
+            raise HeldError(
+                "complete",
+                [
+                    f"{len(dead)} items are found by their old vectors only, {dead[0]!r} for one: "
+                    f"{errors[dead[0]]}; `hotfill dead-letters` tries them again or deletes them"
+                ],
+            )
 
     def _part_with_accepted(self, delete_accepted: bool) -> None:
         """See that every item that stays has a vector of the new model."""
@@ -223,7 +240,18 @@ class Engine:
 
     # Backfill --------------------------------------------------------------------------------
 
+    def _make_room(self, model: ModelId) -> None:
+        """Make room for a model's vectors in a store from a backup, which may lack it.
+
+        Whoever searches such a store looks at one side, and must know of two before anything moves.
+        """
+        if model not in self.gallery.spaces:
+            self.gallery.add_space(model)
+            self.state.look()
+            give_notice(self.gallery, self.state.stop)
+
     def _backfill(self) -> None:
+        self._make_room(self.plan.new_model)
         fit = self.state.load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
@@ -263,7 +291,7 @@ class Engine:
     def _embed_left_over(self, embed: Work, phase: Phase) -> None:
         """Embed what the store says the new model has not embedded, as long as the phase lasts."""
         check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
-        self.gallery.add_space(self.plan.new_model)  # a store from a backup may lack it
+        self._make_room(self.plan.new_model)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(embed)
 
@@ -329,6 +357,9 @@ class Engine:
     # The switch ------------------------------------------------------------------------------
 
     def _verify(self) -> Verification:
+        if self.plan.new_model not in self.gallery.spaces:  # it is from a backup
+            self.state.look()
+            raise HeldError("verify", [str(self.state.astray)])
         self.gallery.recount()
         resolve_letters(self.gallery, self.journal, self.plan)
         report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
@@ -341,7 +372,10 @@ class Engine:
             self._embed_left_over(self._embed_work(), phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
-            raise HeldError("cut over", [str(hold) for hold in holds])
+            said = [str(hold) for hold in holds]
+            if any(hold.about == ITEMS_NOT_REEMBEDDED for hold in holds):
+                said.append("`hotfill start` embeds these items")
+            raise HeldError("cut over", said)
         self._fire("before_cutover")
         self.state.enter(Step.CUTOVER)
         self._fire("after_cutover")
@@ -379,7 +413,7 @@ class Engine:
             self.state.enter(Step.FINISH_REVERT)
         elif self.plan.new_model in self.gallery.spaces:
             # Ended, and yet somebody has written here since, or the store is from a backup.
-            self.gallery.add_space(self.plan.old_model)
+            self._make_room(self.plan.old_model)
             for target in self.plan.old_models:
                 self._revert_to(target)
         self.gallery.drop_space(self.plan.new_model)

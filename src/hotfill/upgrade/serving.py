@@ -201,7 +201,7 @@ class Serving:
                 # It may also have begun to move items, but not sooner than it gave notice.
                 if time.monotonic() - known_at < NOTICE_SECONDS:
                     return done
-                if self._journal.phase is view.phase:
+                if self._journal.phase is view.phase and view.astray is None:
                     return done
         changed = state.follow()
         if mismatch is not None and not changed:

@@ -179,6 +179,11 @@ class State:
             if self._switch is not None:
                 self._follow(self.journal.phase)
 
+    @property
+    def astray(self) -> Astray | None:
+        """How the store differed from the phase when it was last looked at; None: not at all."""
+        return self._astray
+
     def use(self) -> AbstractContextManager[View]:
         """Work with the view in force; it stays whole for the block. Polls now and then."""
         return self._current().use()
@@ -281,8 +286,10 @@ class State:
         )
         with suppress(HotfillError):  # a full disk must not keep anybody from searching
             note_astray(self.journal, self._astray)
-        took = time.monotonic() - began
-        self._look_again = time.monotonic() + max(POLL_SECONDS, _LOOKING_SHARE * took)
+        now = time.monotonic()
+        # While something is astray somebody may be about to mend it, and give short notice.
+        rest = _LOOKING_SHARE * (now - began) if self._astray is None else 0.0
+        self._look_again = now + max(POLL_SECONDS, rest)
 
     def _follow_fit(self) -> None:
         number = self._number_of_fit()

@@ -153,7 +153,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         eta_seconds=tally.left / rate if known else None,
         running=running,
         pid=beat.get("pid") if running else None,
-        next_steps=_next(phase, own, astray.body["mend"] if astray is not None else ""),
+        next_steps=_next(phase, own, _mend(journal, phase)),
         quality=measured.body if measured else None,
         gate=gate,
         older_models=tuple(str(model) for model in plan.older_models),
@@ -177,6 +177,19 @@ def _warnings(rho: float, *, by_items: bool) -> tuple[str, ...]:
         "so that searches may begin below the old model; abort, and upgrade with "
         'strategy = "merge" and queries = "both"',
     )
+
+
+def _mend(journal: Journal, phase: Phase) -> str:
+    """Name the command that comes before all others, by what was last seen of the store."""
+    if (astray := astray_noted(journal)) is not None:
+        return str(astray.body["mend"])
+    verified = journal.last("verified")
+    if phase is Phase.BACKFILLED and verified is not None:
+        backfilled = journal.last("backfilled")
+        is_later = backfilled is None or verified.number > backfilled.number
+        if is_later and (verified.body["elsewhere"] or verified.body["foreign"]):
+            return "start"  # found by the proof: what came in since
+    return ""
 
 
 def _next(phase: Phase, holds: tuple[Hold, ...], mend: str) -> tuple[str, ...]:

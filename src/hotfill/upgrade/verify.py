@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 _AGREES_FROM = 0.999  # cosine; float16 storage and other batch sizes stay above it
+ITEMS_NOT_REEMBEDDED = "items_not_reembedded"
+"""What a hold of the cutover is about while the rows tell of items for `start`."""
+
 _NAMED = 20  # how many offending ids a report lists
 
 
@@ -177,7 +180,7 @@ def holds_of_cutover(gallery: Gallery, journal: Journal, plan: Plan, now: float)
     if dead := len(dead_items(gallery, journal, plan, "embed")):
         holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
     if (left := left_over(gallery, journal, plan)) > 0:
-        holds.append(Hold("error", "items_not_reembedded", now, measured=left, required=0))
+        holds.append(Hold("error", ITEMS_NOT_REEMBEDDED, now, measured=left, required=0))
     stale = _stale(journal.last("verified"), plan.verification_lasts_seconds, now)
     return [*holds, stale] if stale else holds
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
+from hotfill.upgrade.phases import Phase
 from tests.acceptance.truth import shop
 
 _PAUSE_SECONDS = 0.01
@@ -61,7 +62,9 @@ class Application:
 
     def _lead(self, up, step: str | None, outcome: list[str | None]) -> None:
         try:
-            if step == "cutover":
+            if step in ("cutover", "complete"):
+                self._decide(up)
+            if step == "cutover" and up.phase is Phase.BACKFILLED:
                 self._verify(up)
             if step is not None:
                 getattr(up, step)()
@@ -71,18 +74,17 @@ class Application:
         except Exception as error:
             outcome.append(f"foreign: {error!r}")
 
+    def _decide(self, up) -> None:
+        """Delete what cannot be embedded: a delete was interrupted, and the shop has no content."""
+        if letters := [each.item_id for each in up.dead_letters()]:
+            self._all_deleted(letters, lambda: up.delete_dead_letters(letters))
+
     def _verify(self, up) -> None:
         """Decide as an operator does about what holds the cutover.
 
-        Items that a restored store has lost, and those whose content the shop has no more because
-        a delete was interrupted, are deleted: that is the end of both.
+        Items that a restored store has lost are deleted: that is their end.
         """
-        while True:
-            if letters := [each.item_id for each in up.dead_letters()]:
-                self._all_deleted(letters, lambda: up.delete_dead_letters(letters))
-            missing = list(up.verify().missing_ids)
-            if not missing:
-                return
+        while missing := list(up.verify().missing_ids):
             self._all_deleted(missing, lambda ids=missing: up.delete(ids))
 
     def _all_deleted(self, item_ids: list[str], delete) -> None:

@@ -18,7 +18,9 @@ from pathlib import Path
 from hotfill import config
 from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
+from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.status import take_status
 from tests.acceptance.truth import application
 from tests.acceptance.truth.oracle import Judged, Oracle
 from tests.acceptance.truth.power import Disk, copy_tree, recorder
@@ -241,8 +243,17 @@ class World:
         self.backups.append((time.monotonic(), place))
 
     def next_step(self) -> str | None:
-        """The command that leads on; None when the upgrade has ended."""
-        return _STEPS.get(self.phase)
+        """The command that leads on; None when the upgrade has ended.
+
+        Where the status names one that comes first, since phase and store differ, it is that.
+        """
+        with closing(self.project.look()) as journal:
+            status = take_status(journal, self.project.plan_in_force(journal))
+            usual = _STEPS.get(status.phase)
+            named = status.next_steps[0] if status.next_steps else None
+            if astray_noted(journal) is not None or named == "start":
+                return named or usual
+            return usual
 
     # One fault after the other ---------------------------------------------------------------
 
@@ -275,13 +286,10 @@ class World:
         self.session(None).finish()
 
     def go_on(self, step: str) -> None:
-        """Give the command again until it has done its work, as a person would."""
-        before = None
+        """Give the command that the status names until one has done its work, as people do."""
         for _ in range(6):
-            now = self.next_step()
-            if now is None or (before is not None and now != before):
+            if (now := self.next_step()) is None:
                 return
-            before = now
             session = self.session(now)
             session.finish()
             if session.ended is None:

@@ -139,6 +139,55 @@ def test_a_store_from_before_the_start_is_searched_by_the_old_model(tmp_path, so
     assert up.gallery.count(NEW) == ITEMS
 
 
+def test_searches_are_whole_while_a_store_from_before_the_start_is_embedded_again(tmp_path, source):
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    half_done(up)
+    up.close()
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    assert found_of(up) == {*source}  # from now on there is a view of the one side that is left
+    found = []
+    embedder = up.new_embedder
+
+    def embed(rows):
+        if len(rows) > 1 and up.gallery.count(NEW):  # a batch, and something has moved
+            found.append(found_of(up))
+        return embedder(rows)
+
+    embed.model_id = NEW
+    up.new_embedder = embed
+    up.start()
+    assert len(found) > 5
+    assert all(each == {*source} for each in found)
+    assert_mended(up, source)
+
+
+def test_a_proof_over_a_store_from_before_the_start_names_the_command(tmp_path, source):
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    up.start()
+    up.close()
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    with pytest.raises(HeldError, match=r"cannot verify .* `hotfill start` mends it"):
+        up.verify()
+    assert up.status().next_steps[0] == "start"
+    finish(up)
+    assert_mended(up, source)
+
+
+def test_a_proof_that_finds_items_for_start_lets_the_status_name_it_first(
+    tmp_path, source, gallery
+):
+    up = project(tmp_path, source, gallery)
+    up.start()
+    gallery.upsert(["item-00007"], Projection(OLD)([source["item-00007"]]), space=OLD)
+    assert not up.verify().passed
+    assert up.status().next_steps[0] == "start"
+    with pytest.raises(HeldError, match="`hotfill start` embeds these items"):
+        up.cutover()
+    finish(up)
+    assert up.status().next_steps[0] != "start"
+    assert_mended(up, source)
+
+
 def test_an_item_that_somebody_put_to_the_old_side_after_the_cutover_is_found(
     tmp_path, source, gallery
 ):

@@ -76,6 +76,24 @@ def test_the_way_back_is_open_with_accepted_ones(up):
     assert (up.journal.phase, up.gallery.count(OLD)) == (Phase.ROLLED_BACK, 40)
 
 
+def test_complete_waits_for_items_that_failed_since_the_cutover(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", ())
+    source = contents(40)
+    up = upgrade(tmp_path, source=source, old_embedder=Projection(OLD))
+    up.start()
+    cut_over(up)
+    # A client that does not know of the upgrade writes to the old side.
+    up.gallery.upsert([BAD[0]], Projection(OLD)([source[BAD[0]]]), space=OLD)
+    up.new_embedder.broken.add(float(source[BAD[0]][0]))
+    with pytest.raises(HeldError, match=r"'item-00003' for one.*`hotfill dead-letters`"):
+        up.complete()
+    assert up.phase is Phase.CUT_OVER
+    up.new_embedder.broken.clear()
+    assert control.retry_dead_letters(up.journal, 8) == 1
+    up.complete()
+    assert_reembedded(up.gallery, up.source)
+
+
 def test_one_may_be_accepted_and_the_other_deleted(up):
     control.accept_dead_letters(up.journal, "ada", [BAD[0]])
     assert up.delete_dead_letters() == 1
