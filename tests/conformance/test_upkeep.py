@@ -16,6 +16,7 @@ def test_a_recount_says_what_the_count_says(store, rows):
     gallery.delete(["b"])
     assert gallery.recount() == {OLD: 1, NEW: 1}
     assert (gallery.count(OLD), gallery.count(NEW)) == (1, 1)
+    assert (gallery.count_rows(OLD), gallery.count_rows(NEW)) == (1, 1)
 
 
 def test_whoever_has_a_gallery_may_claim_it_again_and_give_it_back(store):

@@ -315,6 +315,16 @@ class Gallery(ABC):
         return self._count(space, origin)
 
     @final
+    def count_rows(self, space: ModelId) -> int:
+        """Count the items searched in `space` by looking at them, never by a kept sum.
+
+        Slower than `count` where a store keeps one: PostgreSQL reads the whole table.
+        """
+        self._check_open()
+        self._check_spaces([space])
+        return self._count_rows(space)
+
+    @final
     def __len__(self) -> int:
         return sum(self.count(space) for space in self.spaces)
 
@@ -483,6 +493,10 @@ class Gallery(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Release the store; called once. Calls of other threads may be under way."""
+
+    def _count_rows(self, space: ModelId) -> int:
+        """Count by looking; as `_count` where no sum is kept."""
+        return self._count(space, None)
 
     def _recount(self) -> dict[ModelId, int]:
         return {space: self._count(space, None) for space in self.spaces}

@@ -104,7 +104,9 @@ def _compare(gallery: Gallery, phase: Phase, plan: Plan, chained: bool) -> Astra
     kept = [plan.old_model] if phase in WAY_BACK_OPEN else []
     there = gallery.spaces
     items = {
-        space: count for space in there if space not in searched and (count := gallery.count(space))
+        space: count
+        for space in there
+        if space not in searched and (count := gallery.count_rows(space))
     }
     lacking = tuple(space for space in dict.fromkeys([*searched, *kept]) if space not in there)
     if not there or not (items or lacking):

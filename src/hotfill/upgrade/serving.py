@@ -18,7 +18,7 @@ from hotfill.errors import (
 )
 from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.state import POLL_SECONDS
+from hotfill.upgrade.state import next_look
 from hotfill.upgrade.view import Hit, SearchResult
 from hotfill.vectors import checked
 
@@ -322,18 +322,23 @@ class Serving:
         """Tell whether the old sides are empty: then there is nothing to merge.
 
         On the way forward items only ever leave them, but for writers elsewhere that have not
-        heard of the upgrade yet; so it is asked again every little while.
+        heard of the upgrade yet, and rows that came past the store's bookkeeping; so the rows are
+        looked at again every little while, as seldom as that takes long.
         """
         if view.scorer is None or view.write_model != self._state.plan.new_model:
             return False
-        now = time.monotonic()
-        if now >= self._counted_until:
-            self._counted_until = now + POLL_SECONDS
-            self._moved = not any(self._gallery.count(side.model) for side in view.scorer.sides)
+        began = time.monotonic()
+        if began >= self._counted_until:
+            old = [side.model for side in view.scorer.sides]
+            self._moved = not (
+                any(self._gallery.count(model) for model in old)
+                or any(self._gallery.count_rows(model) for model in old)
+            )
             if self._moved and view.index is not None and view.index.asks_old_model:
                 model = view.query_model
                 own = self._gallery.count(model, origin=model.fingerprint)
                 self._share_moved = own / max(self._gallery.count(model), 1)
+            self._counted_until = next_look(began)
         return self._moved
 
     def _search_one_side(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _KEPT = 5000  # latest searches
-_LOOKING_SHARE = 20  # times as long as a look at the store took, until the next one
+_LOOKING_SHARE = 100  # times as long as a look at the store took, until the next one
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
 
 POLL_SECONDS = 0.5
@@ -286,10 +286,10 @@ class State:
         )
         with suppress(HotfillError):  # a full disk must not keep anybody from searching
             note_astray(self.journal, self._astray)
-        now = time.monotonic()
         # While something is astray somebody may be about to mend it, and give short notice.
-        rest = _LOOKING_SHARE * (now - began) if self._astray is None else 0.0
-        self._look_again = now + max(POLL_SECONDS, rest)
+        self._look_again = (
+            next_look(began) if self._astray is None else time.monotonic() + POLL_SECONDS
+        )
 
     def _follow_fit(self) -> None:
         number = self._number_of_fit()
@@ -348,6 +348,16 @@ class State:
             raise ConfigError(f"{self.parts.name} supersedes no upgrade")
         with closing(previous.look()) as journal:
             return Fit.load(fit_folder(previous.folder, journal)).scorer
+
+
+def next_look(began: float) -> float:
+    """Tell when to look at the rows again, on the monotonic clock.
+
+    Where a look takes long (PostgreSQL reads the whole table), a hundredth of the time goes into
+    it. began: the look that has just ended.
+    """
+    now = time.monotonic()
+    return now + max(POLL_SECONDS, _LOOKING_SHARE * (now - began))
 
 
 def owner_of(plan: Plan, journal: Journal) -> str:

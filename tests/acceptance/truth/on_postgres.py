@@ -15,6 +15,7 @@ from tests.acceptance.truth.world import Outcome, Session, World
 from tests.postgres import fresh_schema, server
 
 _LEADS, _ASKS = 1, 2  # which items each application writes
+_FOUND_SECONDS = 2.0  # rows of which nobody told hotfill are found by the next look at the table
 
 
 class PostgresWorld(World):
@@ -112,8 +113,9 @@ class PostgresWorld(World):
                     ),
                     (item_id, str(row.tolist())),
                 )
+        found_by = time.monotonic() + _FOUND_SECONDS
         for item_id in ids:
-            self.oracle.acknowledge(item_id, 1, time.monotonic())
+            self.oracle.acknowledge(item_id, 1, found_by)
 
     @property
     def _journal(self) -> sql.Identifier:

@@ -11,9 +11,11 @@ import hotfill
 from hotfill.cli.doctor import check_up
 from hotfill.config import read
 from hotfill.errors import HeldError, StoreBusyError
+from hotfill.stores.coded import CodedGallery
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.state import POLL_SECONDS
 from tests import postgres
 from tests.acceptance.postgres_project import make_project
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, upgrade
@@ -165,6 +167,47 @@ def test_rows_that_came_past_the_triggers_are_counted_by_start(table, opened, tm
     up.start()
     assert (up.gallery.count(OLD), up.gallery.count(NEW)) == (0, ITEMS + 1)
     assert up.verify().passed
+
+
+@pytest.mark.parametrize("phase", [Phase.BACKFILLED, Phase.CUT_OVER])
+def test_rows_that_came_past_the_triggers_are_found_before_anybody_counts(
+    table, opened, tmp_path, phase
+):
+    parts = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
+    up = of(tmp_path / "up", table, opened(), **parts)
+    up.start()
+    if phase is Phase.CUT_OVER:
+        assert up.verify().passed
+        up.cutover()
+    query = table[1]["item-00003"]
+    assert len(up.search(query, ITEMS).item_ids) == ITEMS
+    with psycopg.connect(postgres.server().dsn) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            f"UPDATE {table[0]}.items SET hotfill_space = DEFAULT, hotfill_origin = DEFAULT "
+            "WHERE item_id < 'item-00003'"
+        )
+    deadline = time.monotonic() + 60
+    while {*up.search(query, ITEMS).item_ids} != {*table[1]}:
+        assert time.monotonic() < deadline, "nobody looks at the rows"
+        time.sleep(POLL_SECONDS)
+    assert up.phase is phase
+
+
+def test_a_gallery_of_codes_is_claimed_and_counted_where_its_items_are(table, opened, tmp_path):
+    inner, other = opened(), opened()
+    with CodedGallery(inner, tmp_path / "codes", []) as coded:
+        coded.claim("first")
+        with pytest.raises(StoreBusyError, match="upgraded by first"):
+            other.claim("second")
+        coded.release("first")
+        other.claim("second")
+        ask("SET session_replication_role = replica; DELETE FROM {schema}.items", table[0])
+        assert (coded.count(OLD), coded.count_rows(OLD)) == (ITEMS, 0)
+        assert coded.recount() == {OLD: 0}
+        assert coded.count(OLD) == 0
+        ask("CREATE VIEW {schema}.seen AS SELECT * FROM {schema}.items", table[0])
+        assert "seen" in " ".join([*coded.remarks(), *coded.rehearse_drop(OLD)])
 
 
 def test_other_items_are_drawn_for_those_whose_stored_vector_is_of_no_use(table, opened, tmp_path):

@@ -233,8 +233,34 @@ class CodedGallery(Gallery):
         own = inner.fingerprint if origin == space.fingerprint else origin
         return self._inner.count(inner, origin=own)
 
+    def _count_rows(self, space: ModelId) -> int:
+        return self._inner.count_rows(self._inner_space(space))
+
     def _optimise(self) -> None:
         self._inner.optimise()
+
+    def _recount(self) -> dict[ModelId, int]:
+        counted = self._inner.recount()
+        return {self._outer(space): items for space, items in counted.items()}
+
+    def _owner_after(self, owner: str) -> str:
+        return self._inner._owner_after(owner)
+
+    def _release_from(self, owner: str) -> None:
+        self._inner.release(owner)
+
+    def _rehearse_writes(self, model: ModelId | None) -> list[str]:
+        return self._inner.rehearse_writes(self._kept_as(model))
+
+    def _rehearse_drop(self, model: ModelId) -> list[str]:
+        return self._inner.rehearse_drop(self._inner_space(model))
+
+    def _remarks(self, model: ModelId | None) -> list[str]:
+        return self._inner.remarks(self._kept_as(model))
+
+    def _kept_as(self, model: ModelId | None) -> ModelId | None:
+        """Name a model that may have no space yet as the inner store will know it."""
+        return pointer_space(model) if model in self._codecs else model
 
     def _close(self) -> None:
         with self._lock.writing():

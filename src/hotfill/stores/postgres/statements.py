@@ -124,18 +124,23 @@ def scan(stamp: PostgresStamp, space: SpaceColumns, after: str | None, limit: in
 
 
 def count(stamp: PostgresStamp, space: SpaceColumns, origin: str | None) -> Statement:
-    """How many items a side holds."""
-    if stamp.counted:
-        made_by = "AND c.origin = %(origin)s" if origin is not None else ""
-        rows = sql.SQL(
-            "SELECT coalesce(sum(c.items), 0)::int8 FROM {counts} c "
-            "WHERE c.table_name = %(table)s AND c.space = {number} " + made_by
-        ).format(counts=stamp.counts, number=sql.Literal(space.number))
-    else:
-        made_by = "AND {origin} = %(origin)s" if origin is not None else ""
-        rows = sql.SQL("SELECT count(*) FROM {items} i WHERE {side} " + made_by).format(
-            **_parts(stamp), side=stamp.searched_in(space)
-        )
+    """How many items a side holds, by the kept counts once there are any."""
+    if not stamp.counted:
+        return count_rows(stamp, space, origin)
+    made_by = "AND c.origin = %(origin)s" if origin is not None else ""
+    rows = sql.SQL(
+        "SELECT coalesce(sum(c.items), 0)::int8 FROM {counts} c "
+        "WHERE c.table_name = %(table)s AND c.space = {number} " + made_by
+    ).format(counts=stamp.counts, number=sql.Literal(space.number))
+    return Statement(rows, {"origin": origin})
+
+
+def count_rows(stamp: PostgresStamp, space: SpaceColumns, origin: str | None) -> Statement:
+    """How many items a side holds, one by one."""
+    made_by = "AND {origin} = %(origin)s" if origin is not None else ""
+    rows = sql.SQL("SELECT count(*) FROM {items} i WHERE {side} " + made_by).format(
+        **_parts(stamp), side=stamp.searched_in(space)
+    )
     return Statement(rows, {"origin": origin})
 
 

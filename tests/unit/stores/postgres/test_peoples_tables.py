@@ -356,6 +356,7 @@ def test_rows_that_came_without_triggers_are_counted_for_real_and_keep_their_spa
     gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
     without_triggers(place, "INSERT INTO docs (id, embedding) VALUES (70, '[1,2,3]')")
     assert gallery.count(OLD) == 0  # what the triggers know
+    assert (gallery.count_rows(OLD), gallery.count_rows(NEW)) == (1, 6)
     with pytest.raises(StoreError, match="1 items are searched there"):
         gallery.drop_space(OLD)
     assert place.sql("SELECT embedding::text FROM docs WHERE id = 70") == [("[1,2,3]",)]
