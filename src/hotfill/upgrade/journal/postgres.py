@@ -620,11 +620,20 @@ class PostgresJournal(Journal):
         self._schema.connections.close()
 
 
-class _Lead:
-    """The advisory lock of the leading process, on a connection of its own.
+_NO_LIMITS = """
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN (
+    'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'
+)"""  # the last one since PostgreSQL 17
 
-    The server frees the lock when that connection ends, however it ends. Safe to use from several
-    threads.
+
+class _Lead:
+    """The advisory lock of the leading process: a transaction that stays open while it leads.
+
+    The server frees the lock when the transaction or its connection ends, however it ends. A lock
+    of the session would outlive a killed process behind a pooler, which goes on with the session,
+    and would be taken a second time by whoever is given that session next; while a transaction is
+    open, poolers leave its session alone. It has no snapshot, so that it keeps no vacuum waiting.
+    Safe to use from several threads.
     """
 
     def __init__(self, schema: _Schema) -> None:
@@ -638,15 +647,18 @@ class _Lead:
         with self._lock, _translated(self._schema.name):
             if self._connection is None or self._connection.closed:
                 self._connection = psycopg.connect(
-                    self._schema.connections.conninfo, autocommit=True
+                    self._schema.connections.conninfo, prepare_threshold=None
                 )
+            self._connection.execute(_NO_LIMITS)
             row = self._connection.execute(
-                "SELECT pg_try_advisory_lock(%s, hashtext(%s))", self._key
+                "SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", self._key
             ).fetchone()
+            if row != (True,):
+                self._connection.rollback()
             return row == (True,)
 
     def holds(self) -> bool:
-        """Ask the connection for a sign of life: the lock lives as long as it does."""
+        """Ask the connection for a sign of life: the lock lives as long as its transaction does."""
         with self._lock:
             if self._connection is None or self._connection.closed:
                 return False
@@ -664,7 +676,7 @@ class _Lead:
                 return
             # Closing frees it as well, but a moment later: too late for the next command.
             with suppress(psycopg.Error):
-                self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", self._key)
+                self._connection.rollback()
             self._connection.close()
 
 

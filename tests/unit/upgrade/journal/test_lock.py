@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,8 +16,10 @@ import pytest
 from hotfill.errors import JournalError, UpgradeBusyError
 from hotfill.locks import holder
 from hotfill.upgrade.journal.lock import running_lock
+from hotfill.upgrade.journal.postgres import PostgresJournal
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase, Step
+from tests.pgbouncer import PgBouncer, program
 from tests.postgres import server
 from tests.unit.upgrade.journal.journals import JOURNALS
 
@@ -146,3 +150,54 @@ def test_a_leader_whose_journal_was_deleted_stops(tmp_path):
             path.unlink()
         with pytest.raises(JournalError, match="deleted or replaced"):
             journal.check_leading()
+
+
+# Behind a pooler ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pooled(tmp_path):
+    """Opens one journal again and again, by clients that share a session of the server."""
+    if program() is None:
+        pytest.skip("pgbouncer is not installed")
+    pooler = PgBouncer(server().dsn, sessions=3)
+    name = f"pooled_{os.urandom(4).hex()}"
+    opened = []
+
+    def open_():
+        opened.append(PostgresJournal(pooler.dsn, name))
+        return opened[-1]
+
+    yield open_
+    for journal in opened:
+        journal.close()
+    pooler.close()
+
+
+def test_behind_a_pooler_only_one_process_leads(pooled):
+    first, second = pooled(), pooled()
+    for _ in range(3):  # whichever session each is given
+        with first.coordinating():
+            for _ in range(10):
+                assert second.phase is Phase.PLANNED
+                with pytest.raises(UpgradeBusyError), second.coordinating():
+                    pass
+            first.check_leading()
+        with second.coordinating():
+            second.check_leading()
+
+
+def test_behind_a_pooler_the_lock_of_a_killed_process_is_free_at_once(pooled):
+    killed = multiprocessing.get_context("fork").Process(target=_lead_and_die, args=(pooled,))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    after = pooled()
+    for _ in range(4):
+        with after.coordinating(wait_seconds=30):
+            after.check_leading()
+
+
+def _lead_and_die(pooled):
+    with pooled().coordinating():
+        os.kill(os.getpid(), signal.SIGKILL)
