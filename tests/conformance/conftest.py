@@ -17,6 +17,7 @@ from tests.conformance import index_files_store as index_files_stores
 from tests.conformance import lancedb_store as lancedb_stores
 from tests.conformance import milvus_store as milvus_stores
 from tests.conformance import qdrant_store as qdrant_stores
+from tests.conformance import redis_store as redis_stores
 from tests.conformance.lossless_codec import LosslessCodec
 from tests.conformance.models import OLD, STRANGER
 
@@ -150,6 +151,14 @@ def milvus_server_store(folder: Path) -> Store:
     return _in_folders(folder, milvus_stores.create_on_server, milvus_stores.open_gallery)
 
 
+def redis_store(folder: Path) -> Store:
+    return _in_folders(folder, redis_stores.create, redis_stores.open_gallery)
+
+
+def redis_json_store(folder: Path) -> Store:
+    return _in_folders(folder, redis_stores.create_of_json, redis_stores.open_gallery)
+
+
 def lancedb_store(folder: Path) -> Store:
     return _in_folders(folder, lancedb_stores.create, lancedb_stores.open_gallery)
 
@@ -188,13 +197,16 @@ STORES = {
     "qdrant": qdrant_store,
     "milvus": milvus_store,
     "milvus_server": milvus_server_store,
+    "redis": redis_store,
+    "redis_json": redis_json_store,
     "coded": coded_store,
     "lancedb": lancedb_store,
     "index_files": index_files_store,
 }
-SLOW = {"milvus_server"}
-"""Left out of the default run: a server that takes seconds to load each collection."""
-UNHURRIED = {"qdrant", "milvus", "milvus_server", "lancedb"}
+SLOW = {"milvus_server", "redis_json"}
+"""Left out of the default run: a server that takes seconds to load each collection, and the second
+kind of documents in a store that is in it."""
+UNHURRIED = {"qdrant", "milvus", "milvus_server", "lancedb", "redis"}
 """Tried on fewer examples: small engines, servers, and LanceDB, where each read opens files."""
 
 

@@ -34,6 +34,10 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from tests.conformance import milvus_store
 
         return milvus_store.open_gallery(folder)
+    if store in ("redis", "redis_json"):
+        from tests.conformance import redis_store
+
+        return redis_store.open_gallery(folder)
     if store == "coded":
         from tests.conformance.conftest import open_coded
 

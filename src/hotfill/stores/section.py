@@ -206,26 +206,30 @@ class PostgresSection(_ServerSection):
         }
 
 
-class _CollectionSection(_ServerSection):
+class _DocumentsSection(_ServerSection):
+    """What is adopted without columns: items are called by their keys."""
+
+    location: str
+
+    def _vector_of(self, existing: Existing) -> str:
+        if (existing.id_column, existing.metadata_column) != ("id", None):
+            raise ConfigError(
+                f'a store of kind "{self.kind}" knows its items by their own keys, and all else in '
+                "them is metadata: leave --id-column and --metadata-column out"
+            )
+        return existing.vector_column
+
+
+class _CollectionSection(_DocumentsSection):
     """A collection of a server, or of the client's own engine.
 
     location: the server's address, or a file or folder for the client's own engine.
     """
 
-    location: str
     collection: str = "items"
 
     def _place(self, folder: Path) -> str:
         return self.location if "://" in self.location else str(folder / self.location)
-
-    def _vector_of(self, existing: Existing) -> str:
-        if (existing.id_column, existing.metadata_column) != ("id", None):
-            raise ConfigError(
-                f'a store of kind "{self.kind}" knows its items by the keys of its points, and '
-                "all else in them is metadata: leave --id-column and "
-                "--metadata-column out"
-            )
-        return existing.vector_column
 
 
 class QdrantSection(_CollectionSection):
@@ -297,6 +301,40 @@ class MilvusSection(_CollectionSection):
         }
 
 
+class RedisSection(_DocumentsSection):
+    """The `index` of a Redis server with its query engine. The password is in REDIS_PASSWORD.
+
+    location: the server's URL, "redis://" or "rediss://". index: the adopted one, or the name of a
+        gallery of hotfill's own.
+    """
+
+    kind: Literal["redis"] = "redis"
+    index: str = "items"
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.redis import RedisGallery  # an extra
+
+        return RedisGallery.open(self.location, **self._options)
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp an index."""
+        from hotfill.stores.redis import RedisGallery  # an extra
+
+        vector = self._vector_of(existing)
+        return RedisGallery.adopt(self.location, model, vector=vector, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "password": os.environ.get("REDIS_PASSWORD"),
+            "exact": self.exact,
+            "ef": self.ef,
+            "timeout_seconds": self.timeout_seconds,
+        }
+
+
 def _with_kind(values: Any) -> Any:
     """Take the embedded store where no kind is named."""
     return {"kind": "qdrant-edge", **values} if isinstance(values, dict) else values
@@ -308,7 +346,8 @@ StoreSection: TypeAlias = Annotated[
     | IndexFilesSection
     | PostgresSection
     | QdrantSection
-    | MilvusSection,
+    | MilvusSection
+    | RedisSection,
     Field(discriminator="kind"),
     BeforeValidator(_with_kind),
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qdrant_client import models
 
 from hotfill.errors import StoreError
+from hotfill.stores import nested
 from hotfill.stores.qdrant.collection import MissingPointError, named, parts
 from hotfill.stores.qdrant.filter import (
     at_versions,
@@ -17,7 +18,7 @@ from hotfill.stores.qdrant.filter import (
     these,
     without,
 )
-from hotfill.stores.qdrant.points import changed, changes, foreign
+from hotfill.stores.qdrant.points import changed, foreign
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, made_by, path, payload
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def set_metadata(
         if item_id not in there:
             continue
         item = these([collection.point(item_id)])
-        wanted, gone = changes(there[item_id].payload, row, adopted=collection.adopted)
+        wanted, gone = nested.changes(there[item_id].payload, row, deep=collection.adopted)
         values: dict[tuple[str, ...], dict[str, Any]] = {}
         for (*parents, last), value in wanted.items():
             values.setdefault(tuple(parents), {})[last] = value
