@@ -16,11 +16,12 @@ from hotfill.cli.status_lines import plan_lines
 def adopt(
     config: Config = DEFAULT_CONFIG,
     id_column: Annotated[
-        str, typer.Option("--id-column", help="Column that tells items apart.")
-    ] = "id",
+        str | None, typer.Option("--id-column", help="Column that tells items apart: id.")
+    ] = None,
     vector_column: Annotated[
-        str, typer.Option("--vector-column", help="Column with the old model's vectors.")
-    ] = "embedding",
+        str | None,
+        typer.Option("--vector-column", help="Column with the old model's vectors: embedding."),
+    ] = None,
     metadata_column: Annotated[
         str, typer.Option("--metadata-column", help="Column of type jsonb to filter by.")
     ] = "",
@@ -42,7 +43,8 @@ def adopt(
     Records that the old model made its vectors. The table itself is neither copied nor altered;
     `start` adds columns to it. Idempotent. In LanceDB all columns of texts, numbers and booleans
     can be filtered by. The vectors of an index file are copied into the gallery's folder; the file
-    itself stays as it is.
+    itself stays as it is. What LangChain, LlamaIndex or pgai made is recognised, and needs no names
+    of columns.
 
     With --take-over a gallery that another upgrade has is given to this one, and nothing else is
     done: for when that one's journal is lost.
@@ -62,8 +64,16 @@ def adopt(
         model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
         with project.settings.store.adopt(project.path.parent, model, existing) as gallery:
-            items = len(gallery)
-        report.add({"model": str(model), "items": items}, [f"{items:,} items of {model}"])
+            items, remarks, layout = len(gallery), gallery.remarks(), gallery.layout
+        framework = None if layout is None else layout.framework
+        report.add(
+            {"model": str(model), "items": items, "made_by": framework, "remarks": remarks},
+            [
+                f"{items:,} items of {model}",
+                *([f"made by {framework}"] if framework else []),
+                *(f"note: {each}" for each in remarks),
+            ],
+        )
 
 
 def plan(

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from hotfill.stores.layouts import Layout
     from hotfill.types import ModelId, Vectors
 
 __all__ = [
@@ -111,6 +112,13 @@ class Gallery(ABC):
         As they are given where they keep their length, else of unit length; codes are rounded.
         """
         return vectors if self.keeps_length(space) else as_compared(vectors, space)
+
+    @final
+    @property
+    def layout(self) -> Layout | None:
+        """How the framework that made an adopted gallery keeps its items; None for any other."""
+        self._check_open()
+        return self._layout()
 
     # Spaces
 
@@ -294,6 +302,19 @@ class Gallery(ABC):
         if not len(item_ids):
             return Found.of([], space.dimension)
         return self._vectors(list(item_ids), space)
+
+    @final
+    def stored(self, item_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Read fields that are kept with items, by item id, as they are: of any kind.
+
+        fields: columns of a table, keys of a payload, or of the metadata where a store keeps
+        nothing else with an item. One that an item has not, or as null, is left out of its
+        mapping, and an item that is not there is left out, too.
+        Raises InputError where the store has no such field for any item.
+        """
+        self._check_open()
+        check_ids(item_ids, repeats=True)
+        return self._stored(list(item_ids), list(fields)) if len(item_ids) else {}
 
     @final
     def scan(self, space: ModelId, *, after: str | None = None, limit: int = 1000) -> Page:
@@ -497,6 +518,17 @@ class Gallery(ABC):
     def _count_rows(self, space: ModelId) -> int:
         """Count by looking; as `_count` where no sum is kept."""
         return self._count(space, None)
+
+    def _layout(self) -> Layout | None:
+        return None
+
+    def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:
+        """Read fields of one item or more; ids may occur twice."""
+        return {
+            state.item_id: {key: state.metadata[key] for key in fields if key in state.metadata}
+            for state in self._get(item_ids)
+            if state is not None
+        }
 
     def _recount(self) -> dict[ModelId, int]:
         return {space: self._count(space, None) for space in self.spaces}

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """What is there before hotfill: names of a table's columns, or files. None: there is none."""
+    """What is there before hotfill: names of a table's columns, or files.
 
-    id_column: str = "id"
-    vector_column: str = "embedding"
+    None: the name that the store knows by itself, or there is none.
+    """
+
+    id_column: str | None = None
+    vector_column: str | None = None
     metadata_column: str | None = None
     index_file: Path | None = None
     ids_file: Path | None = None
@@ -101,8 +104,8 @@ class LanceDBSection(_StoreSection):
             folder / self.path,
             model,
             table=self.table,
-            id_column=existing.id_column,
-            vector_column=existing.vector_column,
+            id_column=existing.id_column or "id",
+            vector_column=existing.vector_column or "embedding",
             exact=self.exact,
         )
 
@@ -162,11 +165,14 @@ class PostgresSection(_ServerSection):
     """PostgreSQL with pgvector: the `table` (or "schema.table") of the server that `dsn` names.
 
     dsn: a connection string or URL of libpq. connections: the most at a time.
+    rows: which rows of the table are the gallery, by columns and their values; left out, all that
+        were adopted.
     """
 
     kind: Literal["postgres"] = "postgres"
     dsn: str
     table: str = "items"
+    rows: dict[str, str] | None = None
     connections: int = 8
 
     def open(self, folder: Path) -> Gallery:
@@ -199,6 +205,7 @@ class PostgresSection(_ServerSection):
         return {
             "schema": schema if dot else "public",
             "table": table if dot else self.table,
+            "rows": self.rows,
             "exact": self.exact,
             "ef": self.ef,
             "connections": self.connections,
@@ -211,8 +218,8 @@ class _DocumentsSection(_ServerSection):
 
     location: str
 
-    def _vector_of(self, existing: Existing) -> str:
-        if (existing.id_column, existing.metadata_column) != ("id", None):
+    def _vector_of(self, existing: Existing) -> str | None:
+        if (existing.id_column, existing.metadata_column) != (None, None):
             raise ConfigError(
                 f'a store of kind "{self.kind}" knows its items by their own keys, and all else in '
                 "them is metadata: leave --id-column and --metadata-column out"
@@ -285,7 +292,7 @@ class MilvusSection(_CollectionSection):
         """Stamp a collection."""
         from hotfill.stores.milvus import MilvusGallery  # an extra
 
-        vector = self._vector_of(existing)
+        vector = self._vector_of(existing) or "embedding"
         return MilvusGallery.adopt(self._place(folder), model, vector=vector, **self._options)
 
     @property
@@ -321,7 +328,7 @@ class RedisSection(_DocumentsSection):
         """Stamp an index."""
         from hotfill.stores.redis import RedisGallery  # an extra
 
-        vector = self._vector_of(existing)
+        vector = self._vector_of(existing) or "embedding"
         return RedisGallery.adopt(self.location, model, vector=vector, **self._options)
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.errors import InputError
+from hotfill.errors import ConfigError, InputError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.postgres import inspector, schema, statements
 from hotfill.stores.postgres.connections import Connections, translated
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Metadata, Where
-    from hotfill.stores.postgres.stamp import PostgresStamp, SpaceColumns
+    from hotfill.stores.layouts import Layout
+    from hotfill.stores.postgres.connections import Connection
+    from hotfill.stores.postgres.stamp import PostgresStamp, Rows, SpaceColumns
     from hotfill.stores.postgres.statements import Statement
     from hotfill.stores.postgres.values import Binary
     from hotfill.types import ModelId, Vectors
@@ -93,8 +95,9 @@ class PostgresGallery(Gallery):
         *,
         table: str,
         schema: str = "public",
-        id_column: str = "id",
-        vector_column: str = "embedding",
+        rows: Mapping[str, str] | None = None,
+        id_column: str | None = None,
+        vector_column: str | None = None,
         metadata_column: str | None = None,
         half: bool = False,
         exact: bool = False,
@@ -108,13 +111,19 @@ class PostgresGallery(Gallery):
         can be read and searched then. The first `add_space` adds hotfill's columns, and from then
         on it can be written through hotfill too.
 
+        rows: which of the table are the gallery, by columns and the values they must have; all when
+            empty. None: all, but of a framework's table those of its only collection.
         id_column: text, uuid or a whole number; unique and never empty. vector_column: `vector` or
-        `halfvec` with the model's dimension; rows in which it is empty are no items.
-        metadata_column: jsonb; None for no metadata. half: of the columns added later.
-        Others: as for `create`. Idempotent. Raises StoreError when the table does not fit,
-        or was stamped otherwise before.
+        `halfvec` with the model's dimension, or with none; rows in which it is empty are no items.
+        metadata_column: jsonb or json; None for no metadata. Where a framework made the table
+        (`hotfill.stores.layouts`), None stands for its column; else for "id" and "embedding".
+        half: of the columns added later. Others: as for `create`. Idempotent.
+        Raises StoreError when the table does not fit, or was stamped otherwise before.
+
+        Programs that know the vectors by the column's name find the new model's there as soon as
+        the old model's space is dropped.
         """
-        columns = inspector.Columns(id_column, vector_column, metadata_column)
+        columns = inspector.Columns(id_column, vector_column, metadata_column, _rows(rows))
         with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
             found = Table.adopt(opened, model, columns, schema_name=schema, table=table, half=half)
             return cls(found, exact=exact)
@@ -126,6 +135,7 @@ class PostgresGallery(Gallery):
         *,
         table: str = "items",
         schema: str = "public",
+        rows: Mapping[str, str] | None = None,
         exact: bool = False,
         ef: int | None = None,
         connections: int = CONNECTIONS,
@@ -133,10 +143,13 @@ class PostgresGallery(Gallery):
     ) -> Self:
         """Open a gallery that `create` made or `adopt` stamped. Options: as for `create`.
 
+        rows: as for `adopt`; None for those of the only gallery that the table has.
         Raises StoreError when there is none, or when the server cannot be used.
         """
+        which = _rows(rows)
         with _connected(dsn, ef, connections, timeout_seconds, schema, table) as opened:
-            return cls(Table.open(opened, schema_name=schema, table=table), exact=exact)
+            found = Table.open(opened, schema_name=schema, table=table, rows=which)
+            return cls(found, exact=exact)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -166,10 +179,21 @@ class PostgresGallery(Gallery):
             self._table.alter("count the items", schema.count_all)
 
     def _drop_space(self, model: ModelId) -> None:
-        """Drop the column of an unsearched space."""
+        """Drop the column of an unsearched space.
+
+        The space that is then the only one left takes over the name of an adopted column: programs
+        of others go on with it.
+        """
+        heir = self._table.reload().heir_of(model)
+        since = None if heir is None else self._handed_over(heir)
         self._table.alter(
-            f"drop the space {model}", lambda c, stamp: schema.drop_space(c, stamp, model)
+            f"drop the space {model}", lambda c, stamp: schema.drop_space(c, stamp, model, since)
         )
+
+    def _handed_over(self, heir: SpaceColumns) -> int | None:
+        size = self.count(heir.model)
+        with translated("hand the vectors over"), self._long() as connection:
+            return schema.hand_over(connection, self._table.stamp, heir, size, exact=self._exact)
 
     def _upsert(
         self,
@@ -280,6 +304,27 @@ class PostgresGallery(Gallery):
                 )
         return [states.get(item_id) for item_id in item_ids]
 
+    def _layout(self) -> Layout | None:
+        return self._table.connections.run(
+            "look at the table", lambda c: inspector.layout(c, self._table.stamp)
+        )
+
+    def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:
+        """Read columns of items."""
+        stamp = self._table.stamp
+        columns = self._table.connections.run(
+            "look at the table", lambda c: inspector.columns(c, stamp)
+        )
+        if missing := [field for field in fields if field not in columns]:
+            raise InputError(
+                f"{stamp.table} has no column {missing[0]!r}; it has {', '.join(columns)}"
+            )
+        wanted = [item_ids[i] for i in self._fitting(item_ids)]
+        _, rows = self._table.ask(
+            "read items", (), lambda stamp: statements.stored(stamp, wanted, fields)
+        )
+        return {item_id: _without_nulls(values) for item_id, values in rows}
+
     def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
         """Read searched or kept vectors. Of a cosine space, those of zeros are left out."""
         wanted = [item_ids[i] for i in self._fitting(item_ids)]
@@ -347,13 +392,19 @@ class PostgresGallery(Gallery):
         than written, and the new side's index when the backfill is done.
         """
         sizes = {model: self.count(model) for model in self.spaces}
-        with translated("build indexes"), self._table.connections.apart() as connection:
-            if not self._table.connections.pooled:  # else the session is not ours to alter
-                connection.execute("SET statement_timeout = 0")
+        with translated("build indexes"), self._long() as connection:
             stamp = self._table.stamp
             if stamp.prepared:
                 schema.add_up(connection, stamp)
             schema.optimise(connection, stamp, sizes, exact=self._exact)
+
+    @contextmanager
+    def _long(self) -> Iterator[Connection]:
+        """Connect for what may take long."""
+        with self._table.connections.apart() as connection:
+            if not self._table.connections.pooled:  # else the session is not ours to alter
+                connection.execute("SET statement_timeout = 0")
+            yield connection
 
     def _recount(self) -> dict[ModelId, int]:
         self._table.alter("count the items", schema.count_all)
@@ -383,8 +434,13 @@ class PostgresGallery(Gallery):
         self._table.connections.close()
 
     def _check_all_written(self, item_ids: list[str], versions: Mapping[str, int]) -> None:
-        """Raise InputError where the table alone may give out ids, and some were new."""
+        """Raise InputError where new ids cannot be written: nothing was, then."""
         if missing := [item_id for item_id in item_ids if item_id not in versions]:
+            if self._table.stamp.rows and not self._table.stamp.ids_given_out:
+                raise InputError(
+                    f"{self._table.stamp.table} has rows of others with one of the ids "
+                    f"{', '.join(missing[:5])}: take other ids; nothing was written"
+                )
             states = zip(item_ids, self._get(item_ids), strict=True)
             missing = [item_id for item_id, state in states if state is None] or missing
             stamp = self._table.stamp
@@ -402,6 +458,23 @@ class PostgresGallery(Gallery):
         id_type = self._table.stamp.id_type
         order = in_order(item_ids)
         return np.array([i for i in order if fits(item_ids[i], id_type)], dtype=np.intp)
+
+
+def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _rows(given: Mapping[str, str] | None) -> Rows | None:
+    """Bring a choice of rows to one form. Raises ConfigError for what cannot be one."""
+    if given is None:
+        return None
+    for column, value in given.items():
+        check_name("a column of rows", column)
+        if not isinstance(value, str) or set(value) & set("%\0"):
+            raise ConfigError(
+                f"rows: {column} must be compared with a text without % signs, got {value!r}"
+            )
+    return tuple(sorted(given.items()))
 
 
 @contextmanager

@@ -13,15 +13,13 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from hotfill.errors import StoreError
+from hotfill.errors import InputError, StoreError
+from hotfill.stores.layouts import table_layout
 from hotfill.stores.postgres import schema as ddl
 from hotfill.stores.postgres import statements
 from hotfill.stores.postgres.connections import ours, translated
 from hotfill.stores.postgres.stamp import (
     MOST_INDEXED,
-    ORIGIN,
-    SPACE,
-    VERSION,
     PostgresStamp,
     SpaceColumns,
 )
@@ -31,8 +29,9 @@ from hotfill.types import ModelId
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hotfill.stores.layouts import Layout
     from hotfill.stores.postgres.connections import Connection, Connections
-    from hotfill.stores.postgres.stamp import Kind
+    from hotfill.stores.postgres.stamp import Kind, Rows
     from hotfill.stores.postgres.statements import Statement
     from hotfill.stores.postgres.values import Binary
     from hotfill.types import Vectors
@@ -51,11 +50,12 @@ _OTHER_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a table hotfill uses."""
+    """Which columns of a table hotfill uses, and which rows. None: as a framework has them."""
 
-    item_id: str
-    vector: str
-    metadata: str | None
+    item_id: str | None = None
+    vector: str | None = None
+    metadata: str | None = None
+    rows: Rows | None = None
 
 
 def look(
@@ -69,9 +69,8 @@ def look(
 ) -> PostgresStamp:
     """Return the stamp that fits a table. Raises StoreError naming what does not fit."""
     quoted = sql.Identifier(schema, table).as_string()
-    id_column, vector_column, metadata_column = named.item_id, named.vector, named.metadata
-    columns = {row[0]: row[1:] for row in connection.execute(_COLUMNS, (quoted,)).fetchall()}
-    if not columns:
+    known = {row[0]: row[1:] for row in connection.execute(_COLUMNS, (quoted,)).fetchall()}
+    if not known:
         raise StoreError(f"there is no table {quoted}, or you may not see it")
     (relkind,) = connection.execute(_RELKIND, (quoted,)).fetchone() or ("",)
     if relkind not in ("r", "p"):
@@ -79,53 +78,145 @@ def look(
             f"{quoted} is not a table but a {_OTHER_KINDS.get(relkind, 'relation')}: adopt the "
             "table that has the vectors"
         )
-    for name in (id_column, vector_column, metadata_column):
-        if name is not None and name not in columns:
-            raise StoreError(f"{quoted} has no column {name!r}; it has {', '.join(columns)}")
-    id_type, _, not_null, unique = columns[id_column]
+    made_by = table_layout(known)
+    id_column = named.item_id or (made_by.id if made_by else "id")
+    vector_column = named.vector or (made_by.vector if made_by else "embedding")
+    metadata_column = named.metadata or (made_by.metadata if made_by else None)
+    rows = named.rows
+    if rows is None:
+        rows = _only_collection(connection, schema, table, made_by)
+    for name in (id_column, vector_column, metadata_column, *(column for column, _ in rows)):
+        if name is not None and name not in known:
+            raise StoreError(f"{quoted} has no column {name!r}; it has {', '.join(known)}")
+    id_type, _, not_null, unique = known[id_column]
     if id_type not in ID_TYPES or not (not_null and unique):
         raise StoreError(
             f"{quoted}: the id column {id_column!r} must be of type {', '.join(ID_TYPES)}, never "
             f"empty, and unique by an index of its own (a primary key is); it is {id_type}"
             f"{'' if not_null else ', may be empty'}{'' if unique else ', has no such index'}"
         )
-    kind, dimension, _, _ = columns[vector_column]
+    kind, dimension, _, _ = known[vector_column]
     kind = kind.rpartition(".")[2]
-    if kind not in ("vector", "halfvec") or dimension != model.dimension:
-        shown = f"{kind}({dimension})" if dimension > 0 else kind
-        name = sql.Identifier(vector_column).as_string()
-        length = (
-            f"; give it a length: ALTER TABLE {quoted} ALTER COLUMN {name} TYPE "
-            f"{kind}({model.dimension})"
-            if kind in ("vector", "halfvec") and dimension <= 0
-            else ""
-        )
+    if kind not in ("vector", "halfvec") or dimension not in (-1, model.dimension):
         raise StoreError(
             f"{quoted}: the vectors of {model} need a column of type vector({model.dimension}) or "
-            f"halfvec({model.dimension}); {vector_column!r} is {shown}{length}"
+            f"halfvec({model.dimension}); {vector_column!r} is "
+            f"{f'{kind}({dimension})' if dimension > 0 else kind}"
         )
-    if metadata_column is not None and columns[metadata_column][0] != "jsonb":
+    if metadata_column is not None and known[metadata_column][0] not in ("jsonb", "json"):
         raise StoreError(
-            f"{quoted}: metadata needs a column of type jsonb; {metadata_column!r} is "
-            f"{columns[metadata_column][0]}"
+            f"{quoted}: metadata needs a column of type jsonb or json; {metadata_column!r} is "
+            f"{known[metadata_column][0]}"
         )
-    return PostgresStamp(
+    stamp = PostgresStamp(
         schema=schema,
         table=table,
         id_column=id_column,
         id_type=id_type,
         metadata_column=metadata_column,
-        spaces=(SpaceColumns(model, 1, vector_column, cast("Kind", kind)),),
+        spaces=(SpaceColumns(model, 1, vector_column, cast("Kind", kind), adopted=True),),
         next_number=2,
         prepared=False,
         counted=False,
-        half=half,
+        half=half or kind == "halfvec",
+        rows=rows,
+        vector_column=vector_column,
+        extension=ddl.extension_schema(connection) or "public",
+    )
+    if dimension < 0:
+        _check_lengths(connection, stamp)
+    return stamp
+
+
+def columns(connection: Connection, stamp: PostgresStamp) -> list[str]:
+    """List the columns of a table."""
+    return [row[0] for row in connection.execute(_COLUMNS, (stamp.items.as_string(),))]
+
+
+def layout(connection: Connection, stamp: PostgresStamp) -> Layout | None:
+    """Tell which framework made a table."""
+    known = columns(connection, stamp)
+    if stamp.vector_column is not None:  # of hotfill's name, while the old one is gone
+        known.append(stamp.vector_column)
+    return table_layout(known)
+
+
+def _only_collection(
+    connection: Connection, schema: str, table: str, layout: Layout | None
+) -> Rows:
+    """Tell which rows of a framework's table are meant, as far as there is only one choice."""
+    if layout is None or layout.collection is None:
+        return ()
+    column = layout.collection
+    found = connection.execute(
+        sql.SQL("SELECT i.{c}::text, count(*) FROM {} i WHERE i.{c} IS NOT NULL GROUP BY 1").format(
+            sql.Identifier(schema, table), c=sql.Identifier(column)
+        )
+    ).fetchall()
+    if len(found) == 1:
+        return ((column, found[0][0]),)
+    names = _collection_names(connection, schema, layout)
+    lines = [
+        f'    rows = {{ {column} = "{value}" }}  # {names.get(value, "a collection")}, {n:,} rows'
+        for value, n in sorted(found, key=lambda row: names.get(row[0], ""))
+    ]
+    raise StoreError(
+        f"{schema}.{table} was made by {layout.framework} and holds {len(found)} collections: say "
+        "in [store] which one is meant" + "".join("\n" + line for line in lines)
+    )
+
+
+def _collection_names(connection: Connection, schema: str, layout: Layout) -> dict[str, str]:
+    if layout.names is None:
+        return {}
+    table, key, name = layout.names
+    quoted = sql.Identifier(schema, table)
+    there = connection.execute("SELECT to_regclass(%s)", (quoted.as_string(),)).fetchone()
+    if there in (None, (None,)):
+        return {}
+    return dict(
+        connection.execute(
+            sql.SQL("SELECT {}::text, {}::text FROM {}").format(
+                sql.Identifier(key), sql.Identifier(name), quoted
+            )
+        ).fetchall()
+    )
+
+
+def _check_lengths(connection: Connection, stamp: PostgresStamp) -> None:
+    """Raise StoreError unless all vectors of a column without a length have the model's."""
+    (space,) = stamp.spaces
+    lengths = _lengths(connection, stamp, stamp.of_gallery())
+    if other := {n: rows for n, rows in lengths.items() if n != space.model.dimension}:
+        held = ", ".join(f"{rows:,} of {n} numbers" for n, rows in sorted(other.items()))
+        raise StoreError(
+            f"{stamp.items.as_string()}: the vectors of {space.model} have "
+            f"{space.model.dimension} numbers, and {space.column} holds {held}: say in [store] by "
+            "`rows` which rows are meant, such as { collection_id = ... }"
+        )
+
+
+def _lengths(connection: Connection, stamp: PostgresStamp, which: sql.Composable) -> dict[int, int]:
+    """Count vectors of the adopted column by their lengths."""
+    return dict(
+        connection.execute(
+            sql.SQL(
+                "SELECT {dims}(i.{c}), count(*) FROM {items} i WHERE i.{c} IS NOT NULL "
+                "AND {which} GROUP BY 1"
+            ).format(
+                dims=sql.Identifier(stamp.extension, "vector_dims"),
+                c=sql.Identifier(str(stamp.vector_column)),
+                items=stamp.items,
+                which=which,
+            )
+        ).fetchall()
     )
 
 
 # Rehearsing --------------------------------------------------------------------------------------
 
 _LIMITS = {"lock_timeout": "2s", "statement_timeout": "20s"}
+_NEVER = 2**62  # a version that no row has
 _ANY_MODEL = ModelId("hotfill-rehearsal", "1", 4)
 
 
@@ -161,10 +252,11 @@ def rehearse_drop(connections: Connections, stamp: PostgresStamp, model: ModelId
             connections.apart() as connection,
             connections.transaction(connection),
         ):
-            ddl.drop_column(connection, stamp, stamp.space(model))
+            ddl.copy_one(connection, stamp, model)
+            ddl.take_away(connection, stamp, model, since=_NEVER)
             raise psycopg.Rollback
-    except StoreError as error:
-        if error.retryable:
+    except (StoreError, InputError) as error:
+        if isinstance(error, StoreError) and error.retryable:
             raise
         return [str(error)]
     return []
@@ -312,6 +404,7 @@ def remarks(connections: Connections, stamp: PostgresStamp, model: ModelId | Non
     ):
         said = [
             *_vectors_without_use(connection, stamp),
+            *_column_of_others(connection, stamp, model),
             *_dependents(connection, stamp),
             *_rows_not_made_up(connection, stamp),
             *_what_runs_too(connection, stamp),
@@ -336,10 +429,16 @@ def _vectors_without_use(connection: Connection, stamp: PostgresStamp) -> list[s
         sql.Identifier("vector_norm" if space.kind == "vector" else "l2_norm"),
         sql.Identifier(space.column),
     )
-    parts = {"c": sql.Identifier(space.column), "norm": norm, "items": stamp.items}
+    parts = {
+        "c": sql.Identifier(space.column),
+        "norm": norm,
+        "items": stamp.items,
+        "mine": stamp.of_gallery(),
+    }
     rows, vectors, zeros = connection.execute(
         sql.SQL(
-            "SELECT count(*), count(i.{c}), count(*) FILTER (WHERE {norm} = 0) FROM {items} i"
+            "SELECT count(*), count(i.{c}), count(*) FILTER (WHERE {norm} = 0) FROM {items} i "
+            "WHERE {mine}"
         ).format(**parts)
     ).fetchone() or (0, 0, 0)
     said = []
@@ -356,7 +455,7 @@ def _vectors_without_use(connection: Connection, stamp: PostgresStamp) -> list[s
     (sampled, other) = connection.execute(
         sql.SQL(
             "SELECT count(*), count(*) FILTER (WHERE n > 0 AND abs(n - 1) > 0.01) "
-            "FROM (SELECT {norm} AS n FROM {items} i WHERE i.{c} IS NOT NULL LIMIT %s) s"
+            "FROM (SELECT {norm} AS n FROM {items} i WHERE i.{c} IS NOT NULL AND {mine} LIMIT %s) s"
         ).format(**parts),
         (_SAMPLED,),
     ).fetchone() or (0, 0)
@@ -364,6 +463,29 @@ def _vectors_without_use(connection: Connection, stamp: PostgresStamp) -> list[s
         said.append(
             f"{other:,} of {sampled:,} vectors looked at are not of unit length, which "
             f"{space.model} promises: say normalised = false, or name the model that made them"
+        )
+    return said
+
+
+def _column_of_others(
+    connection: Connection, stamp: PostgresStamp, model: ModelId | None
+) -> list[str]:
+    """Say what a column of vectors needs whose rows, or whose length, are not all the gallery's."""
+    adopted = next((space for space in stamp.spaces if space.adopted), None)
+    if adopted is None:
+        return []
+    said = []
+    if model is not None and (why := ddl.what_hinders(connection, stamp, model)):
+        said.append(f"`complete` will be refused: {why}")
+    if (
+        ddl.column_length(connection, stamp) == -1
+        and len(_lengths(connection, stamp, sql.SQL("true"))) == 1
+    ):
+        said.append(
+            f"{adopted.column} has no length, so that programs of your own cannot have an index "
+            f"of it: ALTER TABLE {stamp.items.as_string()} ALTER COLUMN "
+            f"{sql.Identifier(adopted.column).as_string()} TYPE "
+            f"{adopted.kind}({adopted.model.dimension})"
         )
     return said
 
@@ -385,7 +507,14 @@ def _dependents(connection: Connection, stamp: PostgresStamp) -> list[str]:
 def _rows_not_made_up(connection: Connection, stamp: PostgresStamp) -> list[str]:
     """Name what a new row needs and hotfill does not know."""
     table = f"{stamp.schema}.{stamp.table}"
-    known = [stamp.id_column, VERSION, SPACE, ORIGIN, *(space.column for space in stamp.spaces)]
+    known = [
+        stamp.id_column,
+        stamp.version_column,
+        stamp.space_column,
+        stamp.origin_column,
+        *(column for column, _ in stamp.rows),
+        *(space.column for space in stamp.spaces),
+    ]
     if stamp.metadata_column is not None:
         known.append(stamp.metadata_column)
     required = [name for (name,) in connection.execute(_REQUIRED, (stamp.items.as_string(), known))]

@@ -20,22 +20,21 @@ from hotfill.errors import StoreError
 from hotfill.stores.base import check_unsearched
 from hotfill.stores.postgres.connections import translated
 from hotfill.stores.postgres.stamp import (
-    ORIGIN,
-    SPACE,
-    VERSION,
     PostgresStamp,
     check_prepared,
     counts,
     galleries,
+    gallery_key,
     versions,
 )
 from hotfill.stores.postgres.triggers import functions, triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import LiteralString
 
     from hotfill.stores.postgres.connections import Connection, Connections
-    from hotfill.stores.postgres.stamp import SpaceColumns
+    from hotfill.stores.postgres.stamp import Rows, SpaceColumns
     from hotfill.types import ModelId
 
 T = TypeVar("T")
@@ -84,28 +83,52 @@ def alone(connections: Connections, doing: str, schema: str, work: Callable[[Con
     raise StoreError("the table is in use by others")  # not reached: the last try raises
 
 
-def read_stamp(connection: Connection, schema: str, table: str) -> PostgresStamp | None:
-    """Read the stamp of a gallery; None where there is none."""
+def read_stamp(
+    connection: Connection, schema: str, table: str, rows: Rows | None = None
+) -> PostgresStamp | None:
+    """Read the stamp of a gallery; None where there is none.
+
+    rows: which of the table; where it is None, those of the only gallery that the table has.
+    Raises StoreError where it has several.
+    """
     there = connection.execute(
         "SELECT to_regclass(%s) IS NOT NULL", (galleries(schema).as_string(),)
     ).fetchone()
     if there != (True,):
         return None
-    row = connection.execute(
+    found = connection.execute(
         sql.SQL(
-            "SELECT g.revision, g.stamp, {extension}, EXISTS (SELECT FROM pg_attribute "
-            "WHERE attrelid = to_regclass(%s) AND attname = g.stamp->>'id_column' "
-            "AND attidentity = 'a') FROM {galleries} g WHERE g.table_name = %s"
+            "SELECT g.table_name, g.revision, g.stamp, {extension}, EXISTS ("
+            "SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) "
+            "AND attname = g.stamp->>'id_column' AND attidentity = 'a') "
+            "FROM {galleries} g WHERE g.table_name = ANY (%s) "
+            "OR (%s AND starts_with(g.table_name, %s)) ORDER BY 1"
         ).format(galleries=galleries(schema), extension=sql.SQL(_EXTENSION)),
-        (sql.Identifier(schema, table).as_string(), table),
-    ).fetchone()
-    if row is None:
+        (
+            sql.Identifier(schema, table).as_string(),
+            [gallery_key(table, rows or ())],
+            rows is None,
+            gallery_key(table, (("", ""),))[:-1],
+        ),
+    ).fetchall()
+    if not found:
         return None
-    revision, values, extension, given_out = row
+    if len(found) > 1:
+        raise StoreError(
+            f"{schema}.{table} has {len(found)} galleries ({', '.join(row[0] for row in found)}): "
+            "say in [store] by `rows` which one is meant"
+        )
+    ((_, revision, values, extension, given_out),) = found
     if extension is None:
         raise StoreError("the extension vector is no longer in this database: create it again")
     stamp = PostgresStamp.from_dict(schema, table, revision, values)
     return replace(stamp, extension=extension, ids_given_out=given_out)
+
+
+def extension_schema(connection: Connection) -> str | None:
+    """Return the schema of pgvector; None where it is not installed."""
+    found: str | None = _only(connection.execute("SELECT " + _EXTENSION).fetchone())
+    return found
 
 
 def types(connection: Connection) -> dict[str, int]:
@@ -124,11 +147,10 @@ def make_bookkeeping(connection: Connection, schema: str) -> str:
 
     Returns the schema of pgvector.
     """
-    query = "SELECT " + _EXTENSION
-    (extension,) = connection.execute(query).fetchone() or (None,)
+    extension = extension_schema(connection)
     if extension is None:
         connection.execute("CREATE EXTENSION vector")
-        extension = _only(connection.execute(query).fetchone())
+        extension = extension_schema(connection)
     connection.execute(
         sql.SQL(_BOOKKEEPING).format(
             galleries=galleries(schema),
@@ -151,7 +173,7 @@ def write_stamp(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
             galleries=stamp.galleries,
             versions=stamp.versions,
         ),
-        (stamp.table, Jsonb(stamp.to_dict())),
+        (stamp.key, Jsonb(stamp.to_dict())),
     ).fetchone()
     return replace(stamp, revision=_only(row))
 
@@ -181,7 +203,7 @@ def _prepare(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
             "ALTER TABLE {items} ADD COLUMN {version} bigint NOT NULL DEFAULT 0, "
             "ADD COLUMN {space} smallint NOT NULL DEFAULT {number}, "
             "ADD COLUMN {origin} text NOT NULL DEFAULT {fingerprint}"
-        ).format(version=sql.Identifier(VERSION), **_first_of(stamp, stamp.spaces[0]))
+        ).format(version=sql.Identifier(stamp.version_column), **_first_of(stamp, stamp.spaces[0]))
     )
     prepared = replace(stamp, prepared=True)
     _renew_functions(connection, prepared)
@@ -193,9 +215,9 @@ def _prepare(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
 def _first_of(stamp: PostgresStamp, space: SpaceColumns) -> dict[str, sql.Composable]:
     return {
         "items": stamp.items,
-        "space": sql.Identifier(SPACE),
+        "space": sql.Identifier(stamp.space_column),
         "number": sql.Literal(space.number),
-        "origin": sql.Identifier(ORIGIN),
+        "origin": sql.Identifier(stamp.origin_column),
         "fingerprint": sql.Literal(space.model.fingerprint),
     }
 
@@ -265,13 +287,210 @@ def _add_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumn
     )
 
 
-def drop_column(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
-    """Remove the vectors of a space, and its index."""
+def _drop_column(connection: Connection, stamp: PostgresStamp, column: str) -> None:
+    """Remove vectors, and their indexes."""
     connection.execute(
         sql.SQL("ALTER TABLE {items} DROP COLUMN {column}").format(
-            items=stamp.items, column=sql.Identifier(space.column)
+            items=stamp.items, column=sql.Identifier(column)
         )
     )
+
+
+# Handing over: programs of others know the vectors by the name that their column has --------------
+
+_COPIED = 500  # rows in one transaction
+
+_LENGTH = """
+SELECT atttypmod FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped
+"""
+
+_COPY = """
+UPDATE {items} i SET {theirs} = i.{ours} WHERE {side} AND {which}
+"""
+
+_THESE = "i.{key} = ANY (%(ids)s::text[]::{type}[])"
+
+_NEXT = """
+SELECT i.{key}::text FROM {items} i WHERE {side} AND {beyond}
+ORDER BY i.{key} LIMIT %(limit)s
+"""
+
+
+def column_length(connection: Connection, stamp: PostgresStamp) -> int | None:
+    """Return the dimension of the adopted column, -1 if it takes any; None when it has gone."""
+    row = connection.execute(_LENGTH, (stamp.items.as_string(), stamp.vector_column)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def shares_column(connection: Connection, stamp: PostgresStamp) -> bool:
+    """Tell whether the adopted column stays although the gallery's own vectors in it go.
+
+    It does where rows of others have vectors in it, now or, in one without a length, later.
+    """
+    if not stamp.rows or stamp.vector_column is None:
+        return False
+    length = column_length(connection, stamp)
+    if length is None or length < 0:
+        return length is not None
+    others = connection.execute(
+        sql.SQL("SELECT FROM {} i WHERE ({}) IS NOT TRUE LIMIT 1").format(
+            stamp.items, stamp.of_gallery()
+        )
+    ).fetchone()
+    return others is not None
+
+
+def what_hinders(connection: Connection, stamp: PostgresStamp, model: ModelId) -> str | None:
+    """Say why vectors of a model do not fit into a column that they share with others' rows."""
+    if not shares_column(connection, stamp):
+        return None
+    length = column_length(connection, stamp)
+    if length in (-1, model.dimension):
+        return None
+    kind = stamp.type_of("halfvec" if stamp.half else "vector").as_string()
+    column = sql.Identifier(stamp.vector_column or "").as_string()
+    return (
+        f"{stamp.vector_column} takes vectors of {length} numbers, those of {model} have "
+        f"{model.dimension}, and rows of others have vectors there too: let it take any length, "
+        f"ALTER TABLE {stamp.items.as_string()} ALTER COLUMN {column} TYPE {kind}, after dropping "
+        "indexes of the whole column"
+    )
+
+
+def hand_over(
+    connection: Connection,
+    stamp: PostgresStamp,
+    heir: SpaceColumns,
+    size: int,
+    *,
+    exact: bool,
+) -> int | None:
+    """Get everything ready for `drop_space`, while searches and writes go on.
+
+    connection: in autocommit mode. Idempotent. size: items of the heir.
+    Vectors that stay in a shared column are copied there, some rows at a time, and the index that
+    searches will need is built. Returns the version from which on rows are to be copied again;
+    None where none were copied.
+    """
+    since = None
+    later = replace(heir, adopted=True)
+    if shares_column(connection, stamp):
+        now = connection.execute(sql.SQL("SELECT nextval({})").format(stamp.versions)).fetchone()
+        since = int(_only(now))
+        _make_room(connection, stamp, heir)
+        after: str | None = None
+        while ids := _next_rows(connection, stamp, heir, after):
+            _copy(connection, stamp, heir, _THESE, {"ids": ids})
+            after = ids[-1]
+        later = replace(later, column=str(stamp.vector_column))
+    optimise(connection, replace(stamp, spaces=(later,)), {heir.model: size}, exact=exact)
+    return since
+
+
+def _next_rows(
+    connection: Connection, stamp: PostgresStamp, heir: SpaceColumns, after: str | None
+) -> list[str]:
+    beyond = "true" if after is None else "i.{key} > %(after)s::text::{type}"
+    parts = {"key": sql.Identifier(stamp.id_column), "type": sql.SQL(stamp.id_type)}
+    rows = connection.execute(
+        sql.SQL(_NEXT).format(
+            items=stamp.items,
+            side=stamp.searched_in(heir),
+            beyond=sql.SQL(beyond).format(**parts),
+            **parts,
+        ),
+        {"after": after, "limit": _COPIED},
+    )
+    return [item_id for (item_id,) in rows]
+
+
+def _copy(
+    connection: Connection,
+    stamp: PostgresStamp,
+    heir: SpaceColumns,
+    which: LiteralString,
+    values: Mapping[str, Any],
+) -> None:
+    """Copy vectors of some rows into the adopted column."""
+    connection.execute(
+        sql.SQL(_COPY).format(
+            items=stamp.items,
+            theirs=sql.Identifier(str(stamp.vector_column)),
+            ours=sql.Identifier(heir.column),
+            side=stamp.searched_in(heir),
+            which=sql.SQL(which).format(
+                key=sql.Identifier(stamp.id_column),
+                type=sql.SQL(stamp.id_type),
+                version=sql.Identifier(stamp.version_column),
+            ),
+        ),
+        values,
+    )
+
+
+def _drop_index(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
+    connection.execute(
+        sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(stamp.schema, stamp.index(space)))
+    )
+
+
+def _make_room(connection: Connection, stamp: PostgresStamp, heir: SpaceColumns) -> None:
+    """See that vectors can be copied into the adopted column: hotfill's indexes know one length."""
+    if why := what_hinders(connection, stamp, heir.model):
+        raise StoreError(why)
+    for space in stamp.spaces:
+        if space != heir:
+            _drop_index(connection, stamp, space)
+
+
+def copy_one(connection: Connection, stamp: PostgresStamp, model: ModelId) -> None:
+    """Copy the vector of one item, if `hand_over` would copy them."""
+    heir = stamp.heir_of(model)
+    if heir is not None and shares_column(connection, stamp):
+        _make_room(connection, stamp, heir)
+        first = _next_rows(connection, stamp, heir, None)[:1]
+        _copy(connection, stamp, heir, _THESE, {"ids": first})
+
+
+def take_away(
+    connection: Connection, stamp: PostgresStamp, model: ModelId, since: int | None
+) -> PostgresStamp:
+    """Remove the vectors of a space, and let the only one left have the adopted column's name.
+
+    since: as `hand_over` said. Raises StoreError when it cannot be.
+    """
+    space, heir = stamp.space(model), stamp.heir_of(model)
+    shared = shares_column(connection, stamp)
+    if space.adopted and shared:
+        _drop_index(connection, stamp, space)
+    else:
+        _drop_column(connection, stamp, space.column)
+    fewer = stamp.without_space(model)
+    if heir is None:
+        return fewer
+    name = str(stamp.vector_column)
+    if shared:
+        if since is None:
+            raise StoreError(f"others began to use {name} in this moment", retryable=True)
+        _copy(
+            connection,
+            stamp,
+            heir,
+            "i.{version} >= %(since)s",
+            {"since": since},
+        )
+        _drop_column(connection, stamp, heir.column)
+    else:
+        connection.execute(
+            sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
+                stamp.items, sql.Identifier(heir.column), sql.Identifier(name)
+            )
+        )
+        if heir.comparison != heir.model.metric:  # another one, made by `hand_over`, is used now
+            _drop_index(connection, stamp, heir)
+    known = replace(heir, column=name, adopted=True, required=heir.required or space.required)
+    return replace(fewer, spaces=(known,))
 
 
 def _recount(connection: Connection, stamp: PostgresStamp) -> None:
@@ -289,11 +508,11 @@ def _recount(connection: Connection, stamp: PostgresStamp) -> None:
         ).format(
             counts=stamp.counts,
             items=stamp.items,
-            space=sql.Identifier(SPACE),
-            origin=sql.Identifier(ORIGIN),
+            space=sql.Identifier(stamp.space_column),
+            origin=sql.Identifier(stamp.origin_column),
             item=stamp.is_item,
         ),
-        {"table": stamp.table},
+        {"table": stamp.key},
     )
 
 
@@ -303,7 +522,7 @@ def claim(connection: Connection, stamp: PostgresStamp, owner: str) -> str:
         sql.SQL(
             "UPDATE {} SET owner = coalesce(owner, %s) WHERE table_name = %s RETURNING owner"
         ).format(stamp.galleries),
-        (owner, stamp.table),
+        (owner, stamp.key),
     ).fetchone()
     return str(_only(row))
 
@@ -314,7 +533,7 @@ def release(connection: Connection, stamp: PostgresStamp, owner: str) -> None:
         sql.SQL("UPDATE {} SET owner = NULL WHERE table_name = %s AND owner = %s").format(
             stamp.galleries
         ),
-        (stamp.table, owner),
+        (stamp.key, owner),
     )
 
 
@@ -328,7 +547,7 @@ def add_up(connection: Connection, stamp: PostgresStamp) -> None:
             "INSERT INTO {counts} SELECT table_name, space, origin, sum(items) FROM gone "
             "GROUP BY table_name, space, origin HAVING sum(items) <> 0"
         ).format(counts=stamp.counts),
-        {"table": stamp.table},
+        {"table": stamp.key},
     )
 
 
@@ -366,8 +585,10 @@ def count_all(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
     return stamp if stamp.counted else write_stamp(connection, replace(stamp, counted=True))
 
 
-def drop_space(connection: Connection, stamp: PostgresStamp, model: ModelId) -> PostgresStamp:
-    """Drop the column of an unsearched space.
+def drop_space(
+    connection: Connection, stamp: PostgresStamp, model: ModelId, since: int | None
+) -> PostgresStamp:
+    """Drop the column of an unsearched space. since: as `hand_over` said.
 
     The rows themselves are looked at: what came with triggers switched off is in no count.
     """
@@ -379,9 +600,8 @@ def drop_space(connection: Connection, stamp: PostgresStamp, model: ModelId) -> 
     # go on while the rows are counted.
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(stamp.items))
     check_unsearched(model, _rows_in(connection, stamp, space))
-    fewer = stamp.without_space(model)
+    fewer = take_away(connection, stamp, model, since)
     _renew_functions(connection, fewer)
-    drop_column(connection, stamp, space)
     fewer = _with_not_null_columns(connection, fewer)
     if fewer.spaces:  # where rows are searched that come with triggers switched off
         first = fewer.spaces[0]
@@ -455,8 +675,8 @@ def _is_built(connection: Connection, stamp: PostgresStamp, space: SpaceColumns)
 def _build(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> None:
     column: sql.Composable = sql.Identifier(space.column)
     kind = space.kind
-    if space.indexed_by_halves:
-        kind = "halfvec"
+    if space.indexed_as is not None:
+        kind = space.indexed_as
         column = sql.SQL("({}::{}({}))").format(
             column, stamp.type_of(kind), sql.Literal(space.model.dimension)
         )

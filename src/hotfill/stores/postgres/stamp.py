@@ -18,13 +18,14 @@ from hotfill.types import Metric, ModelId
 Kind: TypeAlias = Literal["vector", "halfvec"]
 """The two kinds of column: 32 or 16 bits for a number."""
 
+Rows: TypeAlias = tuple[tuple[str, str], ...]
+"""Which rows of a table are meant: columns and the values they must have; all when empty."""
+
 FORMAT = 1
 MOST_INDEXED = 4000
 """Dimensions for which pgvector 0.8 has an index, of 16 bits for a number."""
 _MOST_INDEXED_WHOLE = 2000  # of 32 bits
 _LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones, silently
-VERSION, SPACE, ORIGIN = "hotfill_version", "hotfill_space", "hotfill_origin"
-"""The columns that hotfill adds, apart from vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class SpaceColumns:
     """The vectors of one model.
 
     number: says in each row where it is searched; never reused.
+    adopted: whether the column was there before hotfill, and programs of others fill it.
     required: whether the column was NOT NULL before hotfill altered the table.
     """
 
@@ -40,21 +42,28 @@ class SpaceColumns:
     column: str
     kind: Kind
     required: bool = False
+    adopted: bool = False
 
     @property
     def comparison(self) -> Metric:
         """What the database compares by: hotfill fills its own columns with unit vectors.
 
         By the inner product these are ranked as by the cosine, and imputed ones by their length,
-        too. The first space may be a column that others fill.
+        too. The first space may be a column that others fill, and so is an adopted one.
         """
-        ours = self.number > 1 and self.model.metric == "cosine"
+        ours = self.number > 1 and not self.adopted and self.model.metric == "cosine"
         return "dot" if ours else self.model.metric
 
     @property
-    def indexed_by_halves(self) -> bool:
-        """Whether an index keeps the vectors with 16 bits for a number, being too wide else."""
-        return self.kind == "vector" and self.model.dimension > _MOST_INDEXED_WHOLE
+    def indexed_as(self) -> Kind | None:
+        """What an index casts the vectors to; None where it takes the column as it is.
+
+        Too wide ones are kept with 16 bits for a number. A column of others may have no length,
+        which an index needs; where it has one, PostgreSQL sees no cast at all.
+        """
+        if self.kind == "vector" and self.model.dimension > _MOST_INDEXED_WHOLE:
+            return "halfvec"
+        return self.kind if self.adopted else None
 
     @property
     def can_be_indexed(self) -> bool:
@@ -66,7 +75,10 @@ class SpaceColumns:
 class PostgresStamp:
     """A gallery, described.
 
-    schema, table, id_column, id_type: where the items are. metadata_column: a jsonb column.
+    schema, table, id_column, id_type: where the items are. metadata_column: jsonb, or json.
+    rows: which rows of the table are the gallery's, by columns and their values; all when empty.
+    vector_column: the name by which programs of others know the vectors, of an adopted table. The
+        column of the last space that is left takes it over.
     spaces: oldest first. next_number: of the next space.
     prepared: whether the table has hotfill's own columns; one that was adopted has not, at first.
     counted: whether the table of counts is right; until then items are counted one by one.
@@ -86,6 +98,8 @@ class PostgresStamp:
     prepared: bool
     counted: bool
     half: bool
+    rows: Rows = ()
+    vector_column: str | None = None
     revision: int = 1
     extension: str = "public"
     ids_given_out: bool = False
@@ -96,9 +110,34 @@ class PostgresStamp:
         return tuple(space.model for space in self.spaces)
 
     @property
+    def key(self) -> str:
+        """What tells the galleries of a schema apart: the table, and which of its rows."""
+        return gallery_key(self.table, self.rows)
+
+    @property
     def hash(self) -> str:
-        """Eight characters of the table's name, for names that must be short."""
-        return hashlib.sha256(self.table.encode()).hexdigest()[:8]
+        """Eight characters of the key, for names that must be short."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:8]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of hotfill's columns and triggers begin with, of this gallery's."""
+        return f"hotfill_{self.hash}_" if self.rows else "hotfill_"
+
+    @property
+    def version_column(self) -> str:
+        """The column of content versions."""
+        return self.prefix + "version"
+
+    @property
+    def space_column(self) -> str:
+        """The column that says where a row is searched."""
+        return self.prefix + "space"
+
+    @property
+    def origin_column(self) -> str:
+        """The column that says what made the searched vector."""
+        return self.prefix + "origin"
 
     def space(self, model: ModelId) -> SpaceColumns:
         """Find the space of a model that is known to be there."""
@@ -112,13 +151,23 @@ class PostgresStamp:
         """Return the stamp with one more space."""
         number = self.next_number
         fresh = SpaceColumns(
-            model, number, f"hotfill_vector_{number}", "halfvec" if self.half else "vector"
+            model, number, f"{self.prefix}vector_{number}", "halfvec" if self.half else "vector"
         )
         return replace(self, spaces=(*self.spaces, fresh), next_number=number + 1)
 
     def without_space(self, model: ModelId) -> PostgresStamp:
         """Return the stamp with one space less."""
         return replace(self, spaces=tuple(s for s in self.spaces if s.model != model))
+
+    def heir_of(self, model: ModelId) -> SpaceColumns | None:
+        """Return the space that takes over `vector_column` once a model's space is dropped.
+
+        It does so when it is the only one left.
+        """
+        left = [space for space in self.spaces if space.model != model]
+        if self.vector_column is None or len(left) != 1 or left[0].adopted:
+            return None
+        return left[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is kept as JSON: all but the table's name and the revision."""
@@ -134,6 +183,7 @@ class PostgresStamp:
                     "column": space.column,
                     "kind": space.kind,
                     "required": space.required,
+                    "adopted": space.adopted,
                 }
                 for space in self.spaces
             ],
@@ -141,6 +191,8 @@ class PostgresStamp:
             "prepared": self.prepared,
             "counted": self.counted,
             "half": self.half,
+            "rows": dict(self.rows),
+            "vector_column": self.vector_column,
         }
 
     @classmethod
@@ -154,12 +206,13 @@ class PostgresStamp:
                     f"{schema}.{table} has a stamp of format {values['format']!r}, this version of "
                     f"hotfill reads {FORMAT}: use the version that wrote it"
                 )
-            fields = {k: v for k, v in values.items() if k not in ("format", "spaces")}
+            fields = {k: v for k, v in values.items() if k not in ("format", "spaces", "rows")}
             spaces = tuple(
                 SpaceColumns(**{**space, "model": ModelId.from_dict(space["model"])})
                 for space in values["spaces"]
             )
-            return cls(schema, table, spaces=spaces, revision=revision, **fields)
+            rows = tuple(values["rows"].items())
+            return cls(schema, table, spaces=spaces, rows=rows, revision=revision, **fields)
         except (KeyError, TypeError, ConfigError) as error:
             raise StoreError(
                 f"the stamp of {schema}.{table} cannot be understood: {error}"
@@ -197,7 +250,7 @@ class PostgresStamp:
 
     def index(self, space: SpaceColumns) -> str:
         """The bare name of the index of one side."""
-        return f"hotfill_{self.hash}_{space.number}_hnsw"
+        return f"hotfill_{self.hash}_{space.number}_{space.comparison}_hnsw"
 
     def function(self, what: str) -> sql.Identifier:
         """A trigger's function."""
@@ -213,28 +266,46 @@ class PostgresStamp:
     @property
     def version(self) -> sql.Composable:
         """The content version; 0 for all items of a table that has none yet."""
-        return _column(VERSION) if self.prepared else sql.SQL("0::int8")
+        return _column(self.version_column) if self.prepared else sql.SQL("0::int8")
 
     @property
     def space_number(self) -> sql.Composable:
         """The number of the space where an item is searched."""
-        return _column(SPACE) if self.prepared else sql.Literal(self.spaces[0].number)
+        if self.prepared:
+            return _column(self.space_column)
+        return sql.Literal(self.spaces[0].number)
 
     @property
     def origin(self) -> sql.Composable:
         """What made the searched vector."""
-        return _column(ORIGIN) if self.prepared else sql.Literal(self.spaces[0].model.fingerprint)
+        if self.prepared:
+            return _column(self.origin_column)
+        return sql.Literal(self.spaces[0].model.fingerprint)
 
     def searched_in(self, space: SpaceColumns, row: str = "i.") -> sql.Composable:
         """Match the items of one side. row: what to put before the names of columns.
 
         A row of an adopted table may have no vector yet; then it is no item.
         """
-        there = sql.SQL(row + "{} IS NOT NULL").format(sql.Identifier(space.column))
-        if not self.prepared:
-            return there
-        return sql.SQL(row + "{} = {} AND {}").format(
-            sql.Identifier(SPACE), sql.Literal(space.number), there
+        parts: list[sql.Composable] = []
+        if self.prepared:
+            parts.append(
+                sql.SQL(row + "{} = {}").format(
+                    sql.Identifier(self.space_column), sql.Literal(space.number)
+                )
+            )
+        parts.append(sql.SQL(row + "{} IS NOT NULL").format(sql.Identifier(space.column)))
+        if self.rows:
+            parts.append(self.of_gallery(row))
+        return sql.SQL(" AND ").join(parts)
+
+    def of_gallery(self, row: str = "i.") -> sql.Composable:
+        """Match the rows of the table that are the gallery's. row: as for `searched_in`."""
+        if not self.rows:
+            return sql.SQL("true")
+        return sql.SQL(" AND ").join(
+            sql.SQL(row + "{} = {}").format(sql.Identifier(column), sql.Literal(value))
+            for column, value in self.rows
         )
 
     @property
@@ -250,6 +321,11 @@ def check_name(what: str, name: str) -> None:
         raise ConfigError(
             f"{what} must be a name of 1 to {_LONGEST} bytes without % signs, got {name!r}"
         )
+
+
+def gallery_key(table: str, rows: Rows) -> str:
+    """Name a gallery among those of a schema: a whole table, or some of its rows."""
+    return ":".join([table, *(f"{column}={value}" for column, value in rows)])
 
 
 def check_known(stamp: PostgresStamp | None, schema: str, table: str) -> PostgresStamp:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from hotfill.errors import StoreError
-from hotfill.stores.postgres.stamp import ORIGIN, SPACE, VERSION
 from hotfill.stores.postgres.values import where_condition
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Statement:
             rows=self.rows,
             order=sql.SQL(self.order),
         )
-        return text, {**self.values, "table": stamp.table, "revision": stamp.revision}
+        return text, {**self.values, "table": stamp.key, "revision": stamp.revision}
 
 
 def _parts(stamp: PostgresStamp) -> dict[str, sql.Composable]:
@@ -78,6 +77,7 @@ def _parts(stamp: PostgresStamp) -> dict[str, sql.Composable]:
         "space": stamp.space_number,
         "origin": stamp.origin,
         "item": stamp.is_item,
+        "mine": stamp.of_gallery(),
     }
 
 
@@ -93,8 +93,25 @@ def get(stamp: PostgresStamp, item_ids: Sequence[str]) -> Statement:
             "WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]) AND {item}"
         ).format(
             **_parts(stamp),
-            metadata=sql.SQL("i.{}").format(metadata) if metadata else sql.SQL("NULL::jsonb"),
+            metadata=sql.SQL("i.{}::jsonb").format(metadata)
+            if metadata
+            else sql.SQL("NULL::jsonb"),
         ),
+        {"ids": list(item_ids)},
+    )
+
+
+def stored(stamp: PostgresStamp, item_ids: Sequence[str], columns: Sequence[str]) -> Statement:
+    """Id and some columns of items, as JSON."""
+    fields = sql.SQL(", ").join(
+        sql.SQL("{}, i.{}").format(sql.Literal(column), sql.Identifier(column))
+        for column in columns
+    )
+    return Statement(
+        sql.SQL(
+            "SELECT {id}, jsonb_build_object({fields}) FROM {items} i "
+            "WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]) AND {item}"
+        ).format(**_parts(stamp), fields=fields),
         {"ids": list(item_ids)},
     )
 
@@ -199,11 +216,11 @@ def _nearest(
 ) -> sql.Composable:
     if exact:
         return sql.SQL("({}) + 0").format(distance)  # no index knows this expression
-    if space.indexed_by_halves:
-        return sql.SQL("i.{c}::{half}({d}) {operator} q.v::{half}({d})").format(
+    if space.indexed_as is not None:
+        return sql.SQL("i.{c}::{kind}({d}) {operator} q.v::{kind}({d})").format(
             c=sql.Identifier(space.column),
             d=sql.Literal(space.model.dimension),
-            half=stamp.type_of("halfvec"),
+            kind=stamp.type_of(space.indexed_as),
             operator=stamp.operator(_OPERATOR[space.comparison]),
         )
     return distance
@@ -212,25 +229,27 @@ def _nearest(
 # Writing. Callers give ids sorted, so that writers do not deadlock --------------------------------
 
 _GIVEN = """, given AS (
-    SELECT g.* FROM (SELECT unnest(%(ids)s::text[])::{type} AS id{arrays}) g, stamp {all_there}
+    SELECT g.* FROM (SELECT unnest(%(ids)s::text[])::{type} AS id{arrays}) g, stamp
+    WHERE {ours} AND NOT EXISTS (SELECT FROM {items} i
+        WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]) AND ({mine}) IS NOT TRUE)
 ), changed AS (
-    UPDATE {items} i SET {sets} FROM given g WHERE i.{key} = g.id
+    UPDATE {items} i SET {sets} FROM given g WHERE i.{key} = g.id AND {mine}
     RETURNING {id} AS id, i.{version} AS version
 )"""
 
-_ALL_THERE = """WHERE cardinality(%(ids)s::text[]) =
+_ALL_THERE = """cardinality(%(ids)s::text[]) =
     (SELECT count(*) FROM {items} i WHERE i.{key} = ANY (%(ids)s::text[]::{type}[]))"""
 
 _ADDED = """, added AS (
     INSERT INTO {items} AS i ({key}, {columns})
     SELECT g.id, {values} FROM given g WHERE g.id::text NOT IN (SELECT id FROM changed)
-    ON CONFLICT ({key}) DO UPDATE SET {excluded}
+    ON CONFLICT ({key}) DO UPDATE SET {excluded} WHERE {mine}
     RETURNING {id} AS id, i.{version} AS version
 )"""
 
 # What is in an object and is no metadata to `hotfill.stores.filters.is_metadata`: it stays.
 _HIDDEN = """(SELECT coalesce(jsonb_object_agg(h.key, h.value), '{{}}') FROM jsonb_each(
-    CASE WHEN jsonb_typeof(i.{metadata}) = 'object' THEN i.{metadata} ELSE '{{}}' END
+    CASE WHEN jsonb_typeof(i.{metadata}::jsonb) = 'object' THEN i.{metadata}::jsonb ELSE '{{}}' END
 ) h WHERE h.key = '' OR h.key LIKE '\\_%%' OR h.key ~ '["\\\\]' OR CASE jsonb_typeof(h.value)
     WHEN 'string' THEN false
     WHEN 'boolean' THEN false
@@ -276,12 +295,12 @@ def upsert(
     """Write items; rows are their ids and new versions.
 
     vectors: in `space`, and kept ones. Where only the table gives out ids, nothing is written and
-    there are no rows unless all items are there.
+    there are no rows unless all items are there; and so where one is a row of another gallery.
     """
     columns: dict[str, sql.Composable] = {
-        VERSION: sql.SQL("nextval({})").format(stamp.versions),
-        SPACE: sql.Literal(space.number),
-        ORIGIN: sql.Literal(space.model.fingerprint),
+        stamp.version_column: sql.SQL("nextval({})").format(stamp.versions),
+        stamp.space_column: sql.Literal(space.number),
+        stamp.origin_column: sql.Literal(space.model.fingerprint),
     }
     arrays = []
     values: dict[str, Any] = {"ids": list(item_ids)}
@@ -300,25 +319,31 @@ def upsert(
         columns[stamp.metadata_column] = sql.SQL("g.metadata::jsonb")
         earlier[stamp.metadata_column] = _hidden(stamp) + sql.SQL(" || ")
     fixed = {name: sql.Identifier(name) for name in columns}
+    added = {**columns, **{column: sql.Literal(value) for column, value in stamp.rows}}
     parts = {
         **_parts(stamp),
-        "version": sql.Identifier(VERSION),
+        "version": sql.Identifier(stamp.version_column),
         "arrays": sql.SQL("").join(sql.SQL(", ") + array for array in arrays),
         "sets": _list(
             sql.SQL("{} = {}{}").format(fixed[name], earlier[name], columns[name])
             for name in columns
         ),
-        "columns": _list(fixed.values()),
-        "values": _list(columns.values()),
+        "columns": _list(sql.Identifier(name) for name in added),
+        "values": _list(added.values()),
         "excluded": _list(
-            sql.SQL("{0} = {1}excluded.{0}").format(fixed[name], earlier[name]) for name in columns
+            sql.SQL("{0} = {1}excluded.{0}{2}").format(
+                fixed[name],
+                earlier[name],
+                sql.SQL("::jsonb" if name == stamp.metadata_column else ""),
+            )
+            for name in columns
         ),
     }
     if stamp.ids_given_out:
         there = sql.SQL(_ALL_THERE).format(**_parts(stamp))
-        steps = sql.SQL(_GIVEN).format(**parts, all_there=there)
+        steps = sql.SQL(_GIVEN).format(**parts, ours=there)
         return Statement(sql.SQL("SELECT * FROM changed"), values, steps)
-    steps = sql.SQL(_GIVEN + _ADDED).format(**parts, all_there=sql.SQL(""))
+    steps = sql.SQL(_GIVEN + _ADDED).format(**parts, ours=sql.SQL("true"))
     rows = sql.SQL("SELECT * FROM changed UNION ALL SELECT * FROM added")
     return Statement(rows, values, steps)
 
@@ -349,8 +374,8 @@ def move(
         **_parts(stamp),
         put=put,
         kind=stamp.type_of(space.kind),
-        space_column=sql.Identifier(SPACE),
-        origin_column=sql.Identifier(ORIGIN),
+        space_column=sql.Identifier(stamp.space_column),
+        origin_column=sql.Identifier(stamp.origin_column),
         column=sql.Identifier(space.column),
         number=sql.Literal(space.number),
     )

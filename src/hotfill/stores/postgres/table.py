@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from hotfill.stores.postgres.connections import Connection, Connections
     from hotfill.stores.postgres.inspector import Columns
+    from hotfill.stores.postgres.stamp import Rows
     from hotfill.stores.postgres.statements import Statement
     from hotfill.types import ModelId
 
@@ -74,17 +75,17 @@ class Table:
         table: str,
         half: bool,
     ) -> Self:
-        """Stamp a table that is there, without altering it."""
+        """Stamp a table that is there, or rows of it, without altering it."""
 
         def make(connection: Connection) -> PostgresStamp:
-            stamp = schema.read_stamp(connection, schema_name, table)
+            stamp = schema.read_stamp(connection, schema_name, table, columns.rows)
             if stamp is None:
                 fresh = inspector.look(
                     connection, model, columns, schema=schema_name, table=table, half=half
                 )
                 schema.make_bookkeeping(connection, schema_name)
                 schema.write_stamp(connection, fresh)
-                stamp = schema.read_stamp(connection, schema_name, table)
+                stamp = schema.read_stamp(connection, schema_name, table, fresh.rows)
                 return check_known(stamp, schema_name, table)
             if model not in stamp.models:
                 held = ", ".join(map(str, stamp.models)) or "nothing"
@@ -97,11 +98,13 @@ class Table:
         return cls(connections, schema.alone(connections, doing, schema_name, make))
 
     @classmethod
-    def open(cls, connections: Connections, *, schema_name: str, table: str) -> Self:
+    def open(
+        cls, connections: Connections, *, schema_name: str, table: str, rows: Rows | None
+    ) -> Self:
         """Read the stamp of a gallery. Raises StoreError where there is none."""
         stamp = connections.run(
             f"open the table {schema_name}.{table}",
-            lambda connection: schema.read_stamp(connection, schema_name, table),
+            lambda connection: schema.read_stamp(connection, schema_name, table, rows),
         )
         return cls(connections, check_known(stamp, schema_name, table))
 
@@ -109,7 +112,7 @@ class Table:
         """Read the stamp again: another process may have changed it."""
         now = self.stamp
         fresh = self.connections.run(
-            "read the stamp", lambda c: schema.read_stamp(c, now.schema, now.table)
+            "read the stamp", lambda c: schema.read_stamp(c, now.schema, now.table, now.rows)
         )
         self.stamp = check_known(fresh, now.schema, now.table)
         return self.stamp
@@ -126,7 +129,7 @@ class Table:
         now = self.stamp
 
         def work(connection: Connection) -> PostgresStamp:
-            there = schema.read_stamp(connection, now.schema, now.table)
+            there = schema.read_stamp(connection, now.schema, now.table, now.rows)
             return change(connection, check_known(there, now.schema, now.table))
 
         self.stamp = schema.alone(self.connections, doing, now.schema, work)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from hotfill.stores.postgres.stamp import ORIGIN, SPACE, VERSION
-
 if TYPE_CHECKING:
     from hotfill.stores.postgres.stamp import PostgresStamp
 
@@ -43,6 +41,9 @@ _INSERT = """
 
 _WRITTEN_BY_OTHERS = """
 BEGIN
+    IF ({mine}) IS NOT TRUE THEN
+        RETURN NEW;
+    END IF;
     {sides}
     IF TG_OP = 'UPDATE' AND ({taken_away}) THEN
         NEW.{version} := nextval({sequence});
@@ -59,15 +60,15 @@ def _count_function(stamp: PostgresStamp, event: str) -> sql.Composed:
         sql.SQL(
             "SELECT i.{space} AS space, i.{origin} AS origin, {n} AS n FROM {rows} i WHERE {item}"
         ).format(
-            space=sql.Identifier(SPACE),
-            origin=sql.Identifier(ORIGIN),
+            space=sql.Identifier(stamp.space_column),
+            origin=sql.Identifier(stamp.origin_column),
             n=sql.Literal(n),
             rows=sql.SQL(rows),
             item=stamp.is_item,
         )
         for rows, n in tables.get(event, [])
     ]
-    where = {"counts": stamp.counts, "table": sql.Literal(stamp.table)}
+    where = {"counts": stamp.counts, "table": sql.Literal(stamp.key)}
     insert = (
         sql.SQL(_INSERT).format(changes=sql.SQL(" UNION ALL ").join(changes), **where)
         if changes
@@ -80,9 +81,9 @@ def _count_function(stamp: PostgresStamp, event: str) -> sql.Composed:
 def _others_function(stamp: PostgresStamp) -> sql.Composed:
     """Put rows that others write in order: the newest vector they write is the searched one."""
     own = {
-        "version": sql.Identifier(VERSION),
-        "space": sql.Identifier(SPACE),
-        "origin": sql.Identifier(ORIGIN),
+        "version": sql.Identifier(stamp.version_column),
+        "space": sql.Identifier(stamp.space_column),
+        "origin": sql.Identifier(stamp.origin_column),
         "sequence": stamp.versions,
     }
     parts: list[sql.Composable] = []
@@ -113,6 +114,7 @@ def _others_function(stamp: PostgresStamp) -> sql.Composed:
         for space in stamp.spaces
     ]
     body = sql.SQL(_WRITTEN_BY_OTHERS).format(
+        mine=stamp.of_gallery("NEW."),
         sides=sql.SQL("").join(parts),
         taken_away=sql.SQL(" OR ").join(taken_away) if taken_away else sql.SQL("false"),
         **own,
@@ -147,14 +149,18 @@ def triggers(stamp: PostgresStamp) -> list[sql.Composed]:
         sql.SQL(
             "CREATE TRIGGER {name} " + when + " FOR EACH STATEMENT EXECUTE FUNCTION {f}()"
         ).format(
-            name=sql.Identifier(f"hotfill_count_{event}"),
+            name=sql.Identifier(f"{stamp.prefix}count_{event}"),
             items=stamp.items,
             f=stamp.function(f"count_{event}"),
         )
         for event, when in _EVENTS.items()
     ]
     others = sql.SQL(
-        "CREATE TRIGGER hotfill_others BEFORE INSERT OR UPDATE ON {items} FOR EACH ROW "
+        "CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {items} FOR EACH ROW "
         "WHEN (current_setting('hotfill.own', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION {f}()"
-    ).format(items=stamp.items, f=stamp.function("others"))
+    ).format(
+        name=sql.Identifier(f"{stamp.prefix}others"),
+        items=stamp.items,
+        f=stamp.function("others"),
+    )
     return [*made, others]

@@ -167,7 +167,7 @@ def where_condition(
                         repr(float(bound)) if isinstance(bound, float) else str(int(bound))
                     )
                     bounds.append(
-                        sql.SQL("(i.{m}->>{key})::numeric {sign} {bound}::numeric").format(
+                        sql.SQL("(i.{m}::jsonb->>{key})::numeric {sign} {bound}::numeric").format(
                             m=m,
                             key=sql.Placeholder(name),
                             sign=sql.SQL(sign),
@@ -177,7 +177,7 @@ def where_condition(
             # CASE, because only inside it the type is sure to be looked at before the number.
             parts.append(
                 sql.SQL(
-                    " AND CASE WHEN jsonb_typeof(i.{m}->{key}) = 'number' THEN {bounds} "
+                    " AND CASE WHEN jsonb_typeof(i.{m}::jsonb->{key}) = 'number' THEN {bounds} "
                     "ELSE false END"
                 ).format(m=m, key=sql.Placeholder(name), bounds=sql.SQL(" AND ").join(bounds))
             )
@@ -187,10 +187,10 @@ def where_condition(
             given = [value(one) for one in alternatives(wanted)]
             if len(given) <= _CONTAINED:
                 values[name] = [f"{{{json.dumps(key)}:{one}}}" for one in given]
-                condition = sql.SQL(" AND i.{m} @> ANY ({wanted}::jsonb[])")
+                condition = sql.SQL(" AND i.{m}::jsonb @> ANY ({wanted}::jsonb[])")
             else:
                 values[name], values[f"{name}_key"] = given, key
-                condition = sql.SQL(" AND i.{m} -> {key}::text = ANY ({wanted}::jsonb[])")
+                condition = sql.SQL(" AND i.{m}::jsonb -> {key}::text = ANY ({wanted}::jsonb[])")
             parts.append(
                 condition.format(
                     m=m, wanted=sql.Placeholder(name), key=sql.Placeholder(f"{name}_key")

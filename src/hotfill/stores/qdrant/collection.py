@@ -187,6 +187,13 @@ class Collection:
                 found[self.item(record)] = record
         return found
 
+    def first_payload(self) -> dict[str, Any]:
+        """Read what one point holds besides vectors; empty where there is none."""
+        records, _ = self._call(
+            "read an item", lambda c: c.scroll(self.name, limit=1, with_payload=True)
+        )
+        return dict(records[0].payload or {}) if records else {}
+
     def update(self, operations: Sequence[Any]) -> None:
         """Write in the order given; returns when it is done.
 

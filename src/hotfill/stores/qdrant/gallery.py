@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from hotfill.stores.base import (
     check_space,
     check_unsearched,
 )
+from hotfill.stores.layouts import payload_layout
 from hotfill.stores.qdrant import point_writer
 from hotfill.stores.qdrant import stamp as stamps
 from hotfill.stores.qdrant.collection import Collection, named, new_space
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
     from hotfill.stores.base import Metadata, Where
+    from hotfill.stores.layouts import Layout
     from hotfill.stores.qdrant.stamp import NamedVector, QdrantStamp
     from hotfill.types import ModelId, Vectors
 
@@ -103,7 +106,7 @@ class QdrantGallery(Gallery):
         model: ModelId,
         *,
         collection: str,
-        vector: str = "",
+        vector: str | None = None,
         api_key: str | None = None,
         exact: bool = False,
         ef: int | None = None,
@@ -115,11 +118,14 @@ class QdrantGallery(Gallery):
         a named vector and indexes of the payload keys that hotfill uses; moves and writes add those
         keys (`_hotfill_...`) to the points they touch. All else that a point holds stays.
 
-        vector: the name of the vector; "" for the unnamed. Items are called by their point ids, as
-        texts. Metadata are the texts, numbers and booleans of the payload at every depth, but for
+        vector: the name of the vector; "" for the unnamed; None for the only one there is. Items
+        are called by their point ids, as texts. Metadata are the texts, numbers and booleans of the payload at every depth, but for
         keys that begin with an underscore: a dot in a key goes one level down.
         Others: as for `create`. Idempotent. Raises StoreError when the collection does not fit, or
         was stamped otherwise before.
+
+        Once the adopted space is dropped, points that other programs add are items of the newest
+        one. They have to name its vector, which is called by the model's fingerprint.
 
         A program that goes on writing points by itself while an upgrade runs is not noticed: a
         payload that it replaces says nothing of hotfill, so the item is on the adopted side again,
@@ -211,7 +217,10 @@ class QdrantGallery(Gallery):
             if model not in self._reload().models:
                 return
             check_unsearched(model, self._count(model, None))
-            self._collection.drop_space(self._stamp.space(model))
+            space, left = self._stamp.space(model), self._stamp.without(model)
+            if space.adopted and left:  # whose items are then points that say nothing
+                self._collection.write_stamp(stamps.entry(replace(left[-1], adopted=True)))
+            self._collection.drop_space(space)
             self._reload()
 
     # Writing
@@ -319,6 +328,19 @@ class QdrantGallery(Gallery):
             origin=stored.get(made_by(space.side), space.side),
             metadata=metadata_of(stored, adopted=self._stamp.adopted),
         )
+
+    def _layout(self) -> Layout | None:
+        if not self._stamp.adopted:
+            return None
+        return payload_layout(self._collection.first_payload())
+
+    def _stored(self, item_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        records = self._collection.read(self._possible(item_ids), keys=None)
+        stored = {item_id: record.payload for item_id, record in records.items()}
+        return {
+            item_id: {key: payload[key] for key in fields if payload.get(key) is not None}
+            for item_id, payload in stored.items()
+        }
 
     def _vectors(self, item_ids: Sequence[str], space: ModelId) -> Found:
         name = self._known(space).vector  # searched or kept: both are in the point

@@ -57,6 +57,10 @@ class QdrantStamp:
         """Find the space of a model that is known to be there."""
         return next(space for space in self.spaces if space.model == model)
 
+    def without(self, model: ModelId) -> tuple[NamedVector, ...]:
+        """Return the spaces but one."""
+        return tuple(space for space in self.spaces if space.model != model)
+
     def searched(self, stored: Mapping[str, Any], side_key: str) -> NamedVector | None:
         """Tell where the item with this payload is searched; None if in no space known here."""
         side = stored.get(side_key)
@@ -110,11 +114,21 @@ def read(metadata: Mapping[str, Any] | None, name: str) -> QdrantStamp | None:
 
 
 def adopted_space(
-    config: models.CollectionConfig, name: str, model: ModelId, vector: str, added: int
+    config: models.CollectionConfig, name: str, model: ModelId, vector: str | None, added: int
 ) -> NamedVector:
-    """Return the space that a vector of a collection is. Raises StoreError when it does not fit."""
+    """Return the space that a vector of a collection is. Raises StoreError when it does not fit.
+
+    vector: None for the only one.
+    """
     params = config.params.vectors
     known = params if isinstance(params, dict) else {} if params is None else {"": params}
+    if vector is None and len(known) != 1:
+        held = ", ".join(repr(key) for key in known) or "none"
+        raise StoreError(
+            f"collection {name!r} has {len(known)} vectors: say by --vector-column which of {held} "
+            f"is of {model} ('' is the one without a name)"
+        )
+    vector = next(iter(known)) if vector is None else vector
     if vector not in known:
         held = ", ".join(repr(key) for key in known) or "none"
         raise StoreError(

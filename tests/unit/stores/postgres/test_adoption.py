@@ -161,7 +161,7 @@ def test_adopting_again_is_harmless_and_another_model_is_refused(docs):
         ({"table": "nothing"}, "there is no table"),
         ({"id_column": "key"}, "has no column 'key'; it has id, title"),
         ({"vector_column": "title"}, "'title' is text"),
-        ({"metadata_column": "title"}, "needs a column of type jsonb; 'title' is text"),
+        ({"metadata_column": "title"}, "needs a column of type jsonb or json; 'title' is text"),
         ({"id_column": "title"}, "has no such index"),
         ({"id_column": "facts"}, "it is jsonb, may be empty, has no such index"),
     ],
