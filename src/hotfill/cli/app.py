@@ -15,6 +15,7 @@ from hotfill.cli.binarize import binarize
 from hotfill.cli.compare import compare
 from hotfill.cli.dead_letters import dead_letters
 from hotfill.cli.doctor import doctor
+from hotfill.cli.init import init
 from hotfill.cli.rehearse import rehearse, sample
 from hotfill.cli.search import search
 from hotfill.cli.train import train
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Prepare": {
+        init: "hotfill init postgresql:///shop --new BAAI/bge-small-en-v1.5",
         doctor: "hotfill doctor upgrade.toml",
         prepare.adopt: "hotfill adopt upgrade.toml --vector-column embedding",
         sample: "hotfill sample upgrade.toml --items 5000 --out sample",
-        rehearse: "hotfill rehearse --sample sample --report report",
+        rehearse: "hotfill rehearse upgrade.toml --report report",
         prepare.plan: "hotfill plan upgrade.toml",
     },
     "Run": {

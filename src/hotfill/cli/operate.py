@@ -12,7 +12,7 @@ from hotfill.cli import output
 from hotfill.cli.arguments import DEFAULT_CONFIG, By, Config, Json, Yes, user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import reporting
-from hotfill.cli.progress import progress_shown, running
+from hotfill.cli.progress import counted, progress_shown, running
 from hotfill.cli.status_lines import coverage_lines, plan_lines, verification_lines
 from hotfill.errors import PhaseError
 
@@ -135,7 +135,8 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         from hotfill.config import open_upgrade
 
         with open_upgrade(config) as up:
-            found = up.verify()
+            with counted("verifying"):
+                found = up.verify()
             report.add(found.to_dict(), verification_lines(found))
             report.next(up.status().next_steps)
         if not found.passed:
@@ -165,15 +166,23 @@ def unpostpone(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 
 def cutover(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Read the new side only from now on.
+    """Read the new side only from now on; verifies before, unless that was done just now.
 
-    The old vectors are kept for `rollback`. Happens completely or not at all. Needs a fresh
-    `verify`.
+    The old vectors are kept for `rollback`. Happens completely or not at all. Ends with code 9 when
+    the verification finds something wrong.
     """
     with reporting(config, as_json) as report:
         from hotfill.config import open_upgrade
 
         with open_upgrade(config) as up:
+            if up.needs_verification:
+                with counted("verifying"):
+                    found = up.verify()
+                report.add({"verified": found.to_dict()}, verification_lines(found))
+                if not found.passed:
+                    report.code = ExitCode.NOT_VERIFIED
+                    report.next(up.status().next_steps)
+                    return
             report.status(up.cutover())
 
 

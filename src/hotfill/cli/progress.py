@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
+    from rich.progress import Progress
+
     from hotfill.cli.output import Report
     from hotfill.upgrade.status import Status
     from hotfill.upgrade.upgrade import Upgrade
 
 _LINE_SECONDS = 5.0
+_BAR_SECONDS = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOPPING = b"\nstopping after the batches in hand; once more to stop at once (nothing is lost)\n"
 
@@ -67,6 +70,69 @@ def stopping(stop: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+_SILENT_SECONDS = 2.0
+"""What takes no longer is done before anybody wonders."""
+
+
+@contextmanager
+def counted(doing: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far a piece of work is, once it has taken two seconds.
+
+    doing: what is done, such as "adopting". total: how many things there are; None: not known.
+    Yields what to tell how many are done so far; work that cannot be counted never calls it, and
+    shows how long it has taken. A bar on a terminal, lines elsewhere, nothing with --quiet.
+    """
+    done, over = 0, threading.Event()
+    began = time.monotonic()
+
+    def told(items: int) -> None:
+        nonlocal done
+        done = items
+
+    def show() -> None:
+        if over.wait(_SILENT_SECONDS):
+            return
+        if not sys.stderr.isatty():
+            while True:
+                _say(doing, done, total, time.monotonic() - began)
+                if over.wait(_LINE_SECONDS):
+                    return
+        with _bar() as bar:
+            task = bar.add_task(doing, total=total, far="", pace="")
+            while not over.wait(_BAR_SECONDS):
+                pace = _pace(done, total, time.monotonic() - began)
+                bar.update(task, completed=done, far=_far(done, total), pace=pace)
+
+    if verbosity() < 0:
+        yield told
+        return
+    shown = threading.Thread(target=show, name="hotfill-progress", daemon=True)
+    shown.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        shown.join()
+
+
+def _say(doing: str, done: int, total: int | None, seconds: float) -> None:
+    said = (doing, _far(done, total), _pace(done, total, seconds))
+    print(" ".join(word for word in said if word), file=sys.stderr, flush=True)
+
+
+def _far(done: int, total: int | None) -> str:
+    return f"{done:,}/{total:,}" if total else f"{done:,}" if done else ""
+
+
+def _pace(done: int, total: int | None, seconds: float) -> str:
+    """Say how quick it is, and how long it takes yet."""
+    if not done:
+        return f"{duration(seconds)} so far"
+    per_second = done / seconds
+    left = f"  eta {duration((total - done) / per_second)}" if total and done <= total else ""
+    return f"{rate(per_second)}/s{left}"
+
+
 class Shown(Protocol):
     """Shows each new status."""
 
@@ -82,23 +148,27 @@ def progress_shown(file: TextIO) -> AbstractContextManager[Shown]:
     return Bar() if file.isatty() else Ticker(file)
 
 
+def _bar() -> Progress:
+    from rich.console import Console  # slow to import
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[far]}"),
+        TextColumn("{task.fields[pace]}", markup=False),
+        console=Console(file=sys.stderr),
+        transient=True,
+        expand=True,
+    )
+
+
 class Bar:
     """A progress bar on stderr. Call it with each new status."""
 
     def __init__(self) -> None:
-        from rich.console import Console  # slow to import
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            TextColumn("{task.fields[pace]}", markup=False),
-            console=Console(file=sys.stderr),
-            transient=True,
-            expand=True,
-        )
-        self._task = self._progress.add_task("preparing", total=0, pace="")
+        self._progress = _bar()
+        self._task = self._progress.add_task("preparing", total=0, far="", pace="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -125,6 +195,7 @@ class Bar:
             description="preparing" if status.phase == "planned" else str(status.phase),
             completed=status.moved + status.skipped,
             total=status.items,
+            far=_far(status.moved + status.skipped, status.items),
             pace="  ".join(pace),
         )
 

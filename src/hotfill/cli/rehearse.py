@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,17 +11,17 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.output import console, reporting
+from hotfill.cli.progress import counted
 from hotfill.errors import ConfigError
 from hotfill.extras import need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from hotfill.cli.output import Report
+    from hotfill.rehearsal.gallery_sample import GallerySample
     from hotfill.rehearsal.maps import Maps
     from hotfill.rehearsal.sample import EmbeddedBy, Judgements, Labels
 
-_NOTE_SECONDS = 5.0
 _TABLE_WIDTH = 130  # columns; a narrower table breaks its words
 _TRAINED = ("residual_mlp", "reverse_query", "neighbour_contrast", "forward_map")
 
@@ -54,17 +53,10 @@ def sample(
     items, and both models the given queries.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import open_upgrade
         from hotfill.rehearsal.gallery_sample import check_free
-        from hotfill.rehearsal.sampler import Sampler
-        from hotfill.upgrade.canaries import read_queries
 
         check_free(out)
-        given = [] if queries is None else read_queries(queries)
-        with open_upgrade(config) as up:
-            taken = Sampler.of(up).take(
-                items, queries=given, label_key=label_key, on_batch=_progress(report)
-            )
+        taken = _taken(config, items, queries, label_key)
         taken.save(out)
         counts = {
             "folder": str(out),
@@ -83,20 +75,24 @@ def sample(
         )
 
 
-def _progress(report: Report) -> Callable[[int], None]:
-    """Say now and then how many items are done."""
-    said_at = time.monotonic()
+def _taken(config: Path, items: int, queries: Path | None, label_key: str) -> GallerySample:
+    from hotfill.config import open_upgrade
+    from hotfill.rehearsal.sampler import Sampler
+    from hotfill.upgrade.canaries import read_queries
 
-    def say(done: int) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at > _NOTE_SECONDS:
-            report.note(f"{done:,} items embedded")
-            said_at = time.monotonic()
-
-    return say
+    given = [] if queries is None else read_queries(queries)
+    with open_upgrade(config) as up:
+        with counted("loading the models"):
+            sampler = Sampler.of(up)
+        with counted("embedding a sample", min(items, len(up.gallery))) as show:
+            return sampler.take(items, queries=given, label_key=label_key, on_batch=show)
 
 
 def rehearse(
+    config: Config = DEFAULT_CONFIG,
+    items: Annotated[
+        int, typer.Option(help="How many items of the gallery, drawn evenly, where it is sampled.")
+    ] = 5000,
     sample: Annotated[
         Path | None, typer.Option(help="A folder that `hotfill sample` wrote.")
     ] = None,
@@ -158,10 +154,10 @@ def rehearse(
 ) -> None:
     """Tell whether an upgrade is worth it, and how to do it.
 
-    Measures a sample of a live gallery (--sample), or files: row i of --old and --new is the same
-    item. Writes only the files asked for.
+    Measures a sample of the gallery, which it takes, or took before (--sample), or files: row i of
+    --old and --new is the same item. Writes only the files asked for.
     """
-    with reporting(DEFAULT_CONFIG, as_json=False) as said:
+    with reporting(config, as_json=False) as said:
         from hotfill.rehearsal import RehearsalSettings
         from hotfill.rehearsal import rehearse as measure
         from hotfill.rehearsal import report as reports
@@ -189,16 +185,21 @@ def rehearse(
             "query_labels": query_labels,
             "qrels": qrels,
         }
-        by_old, by_new, relevant = _given(sample, {k: v for k, v in paths.items() if v is not None})
-        items = len(by_old.gallery)
-        done = measure(
-            by_old,
-            by_new,
-            relevant=relevant,
-            returned=None if query_log is None else read_query_log(query_log, items),
-            settings=settings,
-            more_maps=maps,
-        )
+        files = {name: path for name, path in paths.items() if path is not None}
+        if sample is None and not files:
+            by_old, by_new, relevant = _taken(config, items, None, "").given()
+        else:
+            by_old, by_new, relevant = _given(sample, files)
+        returned = None if query_log is None else read_query_log(query_log, len(by_old.gallery))
+        with counted("rehearsing"):
+            done = measure(
+                by_old,
+                by_new,
+                relevant=relevant,
+                returned=returned,
+                settings=settings,
+                more_maps=maps,
+            )
         if report is not None:
             reports.write_report(done, report)
         if json_file == Path("-"):
@@ -227,7 +228,8 @@ def _given(
         return read_sample(sample)
     if not {"old", "new"} <= set(paths):
         raise ConfigError(
-            "expected --sample FOLDER (made by `hotfill sample`), or --old FILE and --new FILE"
+            "expected --old FILE and --new FILE; or --sample FOLDER (made by `hotfill sample`), or "
+            "none of these to sample the gallery of the configuration"
         )
     return read_files(paths)
 

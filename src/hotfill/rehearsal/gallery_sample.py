@@ -45,6 +45,15 @@ class GallerySample:
     query_labels: NDArray[np.str_] | None = None
     qrels: Judgements = field(default_factory=dict)
 
+    def given(self) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
+        """Return what `rehearse` takes as old, new and relevant."""
+        labels = None if self.labels is None else Labels(self.labels, self.query_labels)
+        return (
+            EmbeddedBy(self.old, self.queries_old),
+            EmbeddedBy(self.new, self.queries_new),
+            labels or self.qrels or None,
+        )
+
     def save(self, folder: Path) -> None:
         """Write a new folder, whole or not at all. Raises InputError where there is one already."""
         check_free(folder)

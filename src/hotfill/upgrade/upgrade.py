@@ -26,6 +26,7 @@ from hotfill.upgrade.prepare import make_plan
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.state import State, owner_of
 from hotfill.upgrade.status import Current, Status, current_of, current_recorded, take_status
+from hotfill.upgrade.verify import holds_of_cutover
 from hotfill.upgrade.worker import Worker
 
 if TYPE_CHECKING:
@@ -352,6 +353,15 @@ class Upgrade:
         """Check ids, stamps and a sample embedded again; a pass allows the cutover for a while."""
         self.check(Step.VERIFY)
         return Engine(self._state_in_force()).verify()
+
+    @property
+    def needs_verification(self) -> bool:
+        """Whether nothing but a fresh verification is missing for the cutover. Loads no model."""
+        if self.phase is not Phase.BACKFILLED:
+            return False
+        state = self._state_in_force()
+        holds = holds_of_cutover(state.gallery, self.journal, state.plan, time.time())
+        return {hold.kind for hold in holds} == {"stale_verification"}
 
     def cutover(self) -> Status:
         """Read the new side only, from now on. It happens completely or not at all. Idempotent.

@@ -111,10 +111,22 @@ def test_a_postponed_cutover_is_held_until_it_is_unpostponed(started):
     assert started.json("cutover")["phase"] == "cut_over"
 
 
-def test_a_cutover_without_verification_says_that_verify_is_next(started):
-    result = started("cutover", code=4)
-    assert "never verified: run verify" in result.stderr
-    assert result.stdout == ""
+def test_a_cutover_verifies_unless_that_was_done_just_now(started):
+    assert "passed: 120 items" in started("cutover").stdout
+    assert started.json("status")["phase"] == "cut_over"
+
+
+def test_a_cutover_after_a_verification_embeds_nothing(started):
+    started("verify")
+    write_config(started.config.parent, new={"embedder": "no_such_module:any"})
+    assert started.json("cutover")["phase"] == "cut_over"
+
+
+def test_a_cutover_whose_verification_fails_does_not_happen(started):
+    with QdrantEdgeGallery.open(started.config.parent / "gallery") as gallery:
+        gallery.delete(["item-00003"])
+    assert started.json("cutover", code=9)["verified"]["missing_ids"] == ["item-00003"]
+    assert started.json("status")["phase"] == "backfilled"
 
 
 def test_a_failed_verification_names_the_items_and_has_its_own_code(started):

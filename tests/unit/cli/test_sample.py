@@ -63,6 +63,6 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(project, tmp_path):
     result = project("sample", "--out", tmp_path / "new", "--items", 20, code=2)
     assert "20 items are too few for a rehearsal" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
-    assert "expected --sample FOLDER" in rehearse(code=2).stderr
+    assert "expected --old FILE and --new FILE" in rehearse("--old", "a.npy", code=2).stderr
     result = rehearse("--sample", tmp_path / "there", "--old", "old.npy", code=2)
     assert "leave out --sample, or --old" in result.stderr

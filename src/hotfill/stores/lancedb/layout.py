@@ -258,6 +258,11 @@ def quoted(column: str) -> str:
 # Adoption: a table that is there is looked at, stamped, and only later prepared ----------------
 
 
+def is_stamped(schema: Any) -> bool:
+    """Tell whether a table is a gallery."""
+    return any(MODEL_NOTE in notes(column) for column in schema)
+
+
 def stamp_table(
     table: Any, model: ModelId, *, name: str, id_column: str, vector_column: str
 ) -> None:
@@ -266,7 +271,7 @@ def stamp_table(
     Raises StoreError naming what does not fit. Idempotent.
     """
     schema = table.schema
-    if any(MODEL_NOTE in notes(column) for column in schema):
+    if is_stamped(schema):
         layout = layout_of(schema, name)
         if model not in layout.spaces:
             raise StoreError(

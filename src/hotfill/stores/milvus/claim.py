@@ -24,6 +24,7 @@ from pymilvus import DataType
 
 from hotfill.errors import StoreBusyError, StoreError
 from hotfill.stores.milvus.server import MissingCollectionError
+from hotfill.stores.milvus.stamp import MilvusStamp
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 10.0
 GONE_AFTER_SECONDS = 45.0  # without a sign of life
 _FREE, _NONE = "free", "0"
+_NOTE = re.compile(r"(.+)_hotfill_(?:free|p\w+)")
 _BEAT, _STAMP, _OWNER = "hotfill.beat", "hotfill.stamp", "hotfill.owner"
 
 
@@ -178,6 +180,20 @@ def _find(server: Server, gallery: str) -> str | None:
     pattern = re.compile(re.escape(_named(gallery, "")) + r"(free|p\w+)")
     found = [name for name in server.names() if pattern.fullmatch(name)]
     return found[0] if found else None
+
+
+def read_stamps(server: Server) -> tuple[set[str], dict[str, MilvusStamp]]:
+    """Read what all galleries of a server say of themselves, without taking one.
+
+    Returns the names of their notes, and their stamps by gallery.
+    """
+    notes = {name: found[1] for name in server.names() if (found := _NOTE.fullmatch(name))}
+    return set(notes), {
+        gallery: MilvusStamp.from_json(
+            ((server.describe(name) or {}).get("properties") or {}).get(_STAMP), gallery
+        )
+        for name, gallery in notes.items()
+    }
 
 
 def _token() -> str:

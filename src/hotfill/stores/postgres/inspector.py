@@ -69,7 +69,7 @@ def look(
 ) -> PostgresStamp:
     """Return the stamp that fits a table. Raises StoreError naming what does not fit."""
     quoted = sql.Identifier(schema, table).as_string()
-    known = {row[0]: row[1:] for row in connection.execute(_COLUMNS, (quoted,)).fetchall()}
+    known = columns_of(connection, quoted)
     if not known:
         raise StoreError(f"there is no table {quoted}, or you may not see it")
     (relkind,) = connection.execute(_RELKIND, (quoted,)).fetchone() or ("",)
@@ -211,6 +211,15 @@ def _lengths(connection: Connection, stamp: PostgresStamp, which: sql.Composable
             )
         ).fetchall()
     )
+
+
+def columns_of(connection: Connection, table: str) -> dict[str, tuple[Any, ...]]:
+    """Read the columns of a table, given by its quoted name; none where there is no such table.
+
+    Of each its type, the number in brackets after that (-1: none), whether it is never empty, and
+    whether it alone is unique.
+    """
+    return {row[0]: row[1:] for row in connection.execute(_COLUMNS, (table,)).fetchall()}
 
 
 # Rehearsing --------------------------------------------------------------------------------------
