@@ -39,6 +39,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         first.append(f"accepted {status.accepted:,}")
     if status.rate_per_second:
         first.append(f"{rate(status.rate_per_second)}/s")
+    if status.measuring:
+        first.append("measuring the canaries")
     second = []
     if status.holds:
         second.append("held: " + "; ".join(str(hold) for hold in status.holds))

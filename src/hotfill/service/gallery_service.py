@@ -166,7 +166,8 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
         for which in WHICH:  # a request must not wait for a model to load
             project.embedder(which)
             project.query_embedder(which)
-        measures = Measures()
+        served = up.journal.last("served")
+        measures = Measures(before=served.body["searches"] if served is not None else None)
         steps = StepRunner(up)
         watch = Watch(up.gallery, up.journal, plan, steps, measures)
         service = GalleryService(

@@ -1,6 +1,7 @@
 """What searches were like: how long they took, and which side their hits came from.
 
-Of this process only, in memory and bounded. Everything here is in seconds.
+In memory and bounded; `summary` is what outlives the process, in the journal. Everything here is
+in seconds.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Sides: TypeAlias = Literal["old", "both", "new"]
 """What a search looked at."""
@@ -64,9 +65,16 @@ class _Search(NamedTuple):
 
 
 class Measures:
-    """Takes measurements of searches from several threads."""
+    """Takes measurements of searches from several threads.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    before: the `summary` of the process before this one.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        before: Mapping[str, Any] | None = None,
+    ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._latest: dict[Sides, deque[_Search]] = {
@@ -74,6 +82,15 @@ class Measures:
         }
         self._searches: dict[Sides, int] = dict.fromkeys(get_args(Sides), 0)
         self._hits = np.zeros((BINS, 2), dtype=np.int64)  # of the old and of the new side
+        self._before: dict[Sides, Latency] = {}
+        if before is not None:
+            self._before = {
+                sides: Latency(sides, *before["latencies"][sides])
+                for sides in get_args(Sides)
+                if sides in before["latencies"]
+            }
+            for number, old, new in before["hits"]:
+                self._hits[number] = old, new
 
     def searched(
         self, sides: Sides, seconds: float, coverage: float, old_hits: int, new_hits: int
@@ -101,17 +118,40 @@ class Measures:
         return new / hits if hits else None
 
     def latencies(self) -> tuple[Latency, ...]:
-        """Sum up the latest searches, by what they looked at; nothing where there were none."""
+        """Sum up the latest searches, by what they looked at; nothing where there were none.
+
+        Until this process has searched so itself, as the process before summed it up.
+        """
         with self._lock:
             kept = {
                 sides: [each.seconds for each in latest] for sides, latest in self._latest.items()
             }
             counts = dict(self._searches)
-        return tuple(
-            Latency(sides, counts[sides], *np.percentile(values, (50, 95, 99)).tolist())
-            for sides, values in kept.items()
-            if values
-        )
+        found: list[Latency] = []
+        for sides, values in kept.items():
+            before = self._before.get(sides)
+            if values:
+                searches = counts[sides] + (before.searches if before else 0)
+                figures = np.percentile(values, (50, 95, 99)).tolist()
+                found.append(Latency(sides, searches, *figures))
+            elif before is not None:
+                found.append(before)
+        return tuple(found)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the next process goes on from, as plain values of bounded number."""
+        with self._lock:
+            hits = self._hits.tolist()
+        return {
+            "latencies": {
+                each.sides: [
+                    each.searches,
+                    *(round(s, 6) for s in (each.p50_seconds, each.p95_seconds, each.p99_seconds)),
+                ]
+                for each in self.latencies()
+            },
+            "hits": [[number, *row] for number, row in enumerate(hits) if any(row)],
+        }
 
     def compositions(self) -> tuple[Composition, ...]:
         """Which side hits came from, by coverage; bins without hits are left out."""

@@ -1,7 +1,8 @@
 """What is seen of the upgrade every second: how far it is, how fast, and what was measured.
 
 One look serves everybody: the dashboard of each visitor, the metrics, and the coverage that
-searches report.
+searches report. What the charts show is noted in the journal now and then (`served`), so that it
+outlives the process.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from hotfill.errors import HotfillError, ModelMismatchError
 from hotfill.service.measures import RecentLatency
+from hotfill.upgrade.phases import ENDED
 from hotfill.upgrade.status import RateMeter, take_status
 
 if TYPE_CHECKING:
@@ -31,14 +34,56 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hotfill.service")
 
 EVERY_SECONDS = 1.0
+_NOTED_SECONDS = 10.0  # between two notes in the journal, at first
 _RATE_SECONDS = 10.0  # rates are averages over this long
-_HISTORY = 600  # looks kept: ten minutes
+_MOST_POINTS = 600  # of a chart
 _FACTS = 12
 _LETTERS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Dated(Protocol):
+    """Anything with a moment, in seconds since the epoch."""
+
+    @property
+    def at(self) -> float:
+        """The moment."""
+
+
+Point = TypeVar("Point", bound=Dated)
+
+
+class _Noted(NamedTuple):
+    at: float
+
+
+class Trail(Generic[Point]):
+    """A history of any length in at most 600 points.
+
+    When it is full, every other point goes, and from then on half as many are taken. So what is
+    noted in all grows with the logarithm of the time.
+    """
+
+    def __init__(self, step_seconds: float) -> None:
+        self._step_seconds = step_seconds
+        self.points: list[Point] = []
+
+    def note(self, point: Point) -> bool:
+        """Take a point, unless the one before is too young. Tells whether it was taken."""
+        if self.points and 0 <= point.at - self.points[-1].at < self._step_seconds:
+            return False
+        self.points.append(point)
+        if len(self.points) > _MOST_POINTS:
+            self.points = self.points[::2]  # 601 points: the first and the last stay
+            self._step_seconds *= 2
+        return True
+
+    def until(self, now: Point | None) -> tuple[Point, ...]:
+        """Return the points, with the present one at their end."""
+        last = self.points[-1:]
+        return (*self.points, now) if now is not None and last != [now] else (*self.points,)
+
+
+class Rates(NamedTuple):
     """Items per second, over the last seconds, at one moment (seconds since the epoch)."""
 
     at: float
@@ -52,8 +97,8 @@ class UpgradeSnapshot:
     """Everything that the dashboard shows, of one moment.
 
     number: rises with every look. coverage: share of items on the new side, from 0 to 1.
-    old_items, new_items: on each side. rates, recent_latencies: histories, oldest first; the last
-    is now.
+    old_items, new_items: on each side. rates, recent_latencies: histories, oldest first, over
+    restarts; the last rates are of now.
     traffic_share: share of the last minute's hits that came from the new side; None without hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
     journal has it.
@@ -101,8 +146,15 @@ class Watch:
         self._measures = measures
         self._clock = clock
         self._meter = RateMeter(_RATE_SECONDS)
-        self._rates: deque[Rates] = deque(maxlen=_HISTORY)
-        self._recent_latencies: deque[RecentLatency] = deque(maxlen=_HISTORY)
+        self._rates_now: Rates | None = None
+        self._rates: Trail[Rates] = Trail(EVERY_SECONDS / 2)
+        self._recent_latencies: Trail[RecentLatency] = Trail(EVERY_SECONDS / 2)
+        self._noted: Trail[_Noted] = Trail(_NOTED_SECONDS)
+        self._noted_searches: dict[str, Any] = {}
+        self._news: deque[Fact] = deque(maxlen=_FACTS)
+        self._quality: list[Fact] = []
+        self._read = 0
+        self._remember()
         self._stop = threading.Event()
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hotfill-watch", daemon=True)
@@ -113,10 +165,11 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop looking, and note what the charts show."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._tell(self.latest, last=True)
 
     def refresh(self) -> UpgradeSnapshot:
         """Look now."""
@@ -127,7 +180,7 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):
             try:
-                self.refresh()
+                self._tell(self.refresh())
             except HotfillError as error:  # a full disk, a journal held by others: look again
                 _log.warning("the status could not be read: %s", error)
 
@@ -135,37 +188,74 @@ class Watch:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         new_items = self._count(self._plan.new_model)
-        if not self._rates or now - self._rates[-1].at >= EVERY_SECONDS / 2:
-            self._note(now, status.embedded, status.written, new_items)
+        if self._rates_now is None or now - self._rates_now.at >= EVERY_SECONDS / 2:
+            counts = (status.embedded, status.written, new_items)
+            self._rates_now = Rates(now, *self._meter.note(now, *counts))
+            self._rates.note(self._rates_now)
+        latency = self._measures.recent_latency(now)
+        if latency is not None:
+            self._recent_latencies.note(latency)
+        self._read_facts()
         return UpgradeSnapshot(
             number=number,
             at=now,
             status=status,
             old_items=len(self._gallery) - new_items,
             new_items=new_items,
-            rates=tuple(self._rates),
+            rates=self._rates.until(self._rates_now),
             run=self._steps.last,
             latencies=self._measures.latencies(),
-            recent_latencies=tuple(self._recent_latencies),
+            recent_latencies=self._recent_latencies.until(latency),
             compositions=self._measures.compositions(),
             traffic_share=self._measures.recent_new_share(),
-            quality=tuple(self._journal.facts("quality")),
-            facts=tuple(deque(filter(_is_news, self._journal.facts()), maxlen=_FACTS)),
+            quality=tuple(self._quality),
+            facts=tuple(self._news),
             dead_letters=self._journal.dead_letters()[-_LETTERS:],
             verified=self._journal.last("verified"),
         )
 
-    def _note(self, now: float, embedded: int, written: int, visible: int) -> None:
-        self._rates.append(Rates(now, *self._meter.note(now, embedded, written, visible)))
-        if (latency := self._measures.recent_latency(now)) is not None:
-            self._recent_latencies.append(latency)
+    def _read_facts(self) -> None:
+        """Read what the journal has got since the look before."""
+        for fact in self._journal.facts(after=self._read):
+            self._read = fact.number
+            if fact.kind == "quality":
+                self._quality.append(fact)  # comes often, and has a section of its own
+            elif fact.kind != "served":
+                self._news.append(fact)
+
+    def _remember(self) -> None:
+        """Take up the charts where the process before left them."""
+        for fact in self._journal.facts("served"):
+            body = fact.body
+            self._noted.note(_Noted(body["at"]))
+            self._noted_searches = body["searches"]
+            self._rates.note(Rates(body["at"], *body["rates"]))
+            if body["latency"] is not None:
+                self._recent_latencies.note(RecentLatency(body["at"], *body["latency"]))
+
+    def _tell(self, seen: UpgradeSnapshot, *, last: bool = False) -> None:
+        """Note in the journal what the charts show, where there is something new to show."""
+        if seen.status.phase in ENDED:
+            return
+        rates = [round(each, 3) for each in seen.rates[-1][1:]]
+        searches = self._measures.summary()
+        if searches == self._noted_searches and not any(rates):
+            return
+        if not self._noted.note(_Noted(seen.at)) and not last:
+            return
+        self._noted_searches = searches
+        latency = self._measures.recent_latency(seen.at)
+        with suppress(HotfillError):  # a full disk, say: the next look tells
+            self._journal.record(
+                "served",
+                at=seen.at,
+                rates=rates,
+                latency=None if latency is None else [round(each, 6) for each in latency[1:]],
+                searches=searches,
+            )
 
     def _count(self, model: ModelId) -> int:
         try:
             return self._gallery.count(model)
         except ModelMismatchError:  # not prepared yet, or gone on the way back
             return 0
-
-
-def _is_news(fact: Fact) -> bool:
-    return fact.kind != "quality"  # comes often, and has a section of its own

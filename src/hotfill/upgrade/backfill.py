@@ -155,11 +155,15 @@ class Work:
 
 @dataclass(slots=True)
 class Progress:
-    """What this process has done, in items. working_seconds: time not spent waiting for holds."""
+    """What this process has done, in items. working_seconds: time not spent waiting for holds.
+
+    measuring: whether it measures the canaries just now, so that no batch begins.
+    """
 
     embedded: int = 0
     written: int = 0
     working_seconds: float = 0.0
+    measuring: bool = False
 
 
 @dataclass(slots=True)

@@ -299,13 +299,15 @@ class Engine:
         canaries = kept_canaries(self.state.folder, self.journal)
         if canaries is None:
             return None
+        state = self.state
         return Guard(
             self.gallery,
             self.journal,
             self.plan,
             canaries,
-            self.state.load_fit,
-            self.state.load_index,
+            state.load_fit,
+            state.load_index,
+            state.progress,
         )
 
     def _run_out(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:

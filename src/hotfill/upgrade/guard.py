@@ -19,7 +19,7 @@ import numpy as np
 
 from hotfill.metrics.figures import ann_recall, negative_flips
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.backfill import is_reembedded
+from hotfill.upgrade.backfill import Progress, is_reembedded
 from hotfill.upgrade.canaries import without
 from hotfill.upgrade.plan import judged_again, violations
 
@@ -317,6 +317,7 @@ class Guard:
     """Measures one upgrade.
 
     load_fit, load_index: read the fit in force, which may change, and how one index is ranked.
+    progress: of the process; says whether it measures just now.
     """
 
     gallery: Gallery
@@ -325,6 +326,7 @@ class Guard:
     canaries: Canaries
     load_fit: Callable[[], Fit]
     load_index: Callable[[], OneIndex | None] = lambda: None
+    progress: Progress = field(default_factory=Progress)
     _done: int = 0
     _step: int = 0
     _measured_at: float = 0.0
@@ -365,7 +367,11 @@ class Guard:
     def _measure(self) -> None:
         began = time.monotonic()
         plan = self.plan
-        found = measure(self.gallery, self.load_fit(), self.canaries, plan, self.load_index())
+        self.progress.measuring = True
+        try:
+            found = measure(self.gallery, self.load_fit(), self.canaries, plan, self.load_index())
+        finally:
+            self.progress.measuring = False
         self._done, self._measured_at = 0, time.monotonic()
         self._took = self._measured_at - began
         measured = replace(found, seconds=self._took).to_dict()

@@ -59,7 +59,8 @@ class Status:
         imputed. imputed, to_impute: old vectors imputed so far, and in all.
     ranking: `raw` or `calibrated` (see `Decisions`); None as rho.
     warnings: what to know of the fit, a sentence each. workers: who has batches in hand, the
-        leading process too, whoever has had its oldest the longest first.
+        leading process too, whoever has had its oldest the longest first. measuring: whether the
+        running process measures the canaries just now, so that no batch begins.
     """
 
     phase: Phase
@@ -92,6 +93,7 @@ class Status:
     imputed: int = 0
     to_impute: int = 0
     warnings: tuple[str, ...] = ()
+    measuring: bool = False
 
     @property
     def share(self) -> float:
@@ -164,6 +166,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         ranking=fit.get("ranking"),
         imputed=imputing.moved + imputing.skipped,
         to_impute=imputing.total,
+        measuring=running and bool(beat.get("measuring", False)),
         warnings=() if rho is None else _warnings(rho, by_items=bool(fit["rho_by_items"])),
     )
 
@@ -373,6 +376,7 @@ class Heartbeat:
             visible=self._visible(),
             rate_per_second=rate,
             working_seconds=self._progress.working_seconds,
+            measuring=self._progress.measuring,
         )
         self._on_status(take_status(self._journal, self._plan))
 

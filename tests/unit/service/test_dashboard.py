@@ -30,6 +30,7 @@ THROTTLED = Hold("throttled", "search_p99_milliseconds", NOW - 5, measured=212.0
 def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
     steps = next_steps(phase)
     gate = changes.pop("gate", {})
+    measuring = changes.pop("measuring", False)
     if any(hold.kind == "paused" for hold in holds):
         steps = ("resume", *(step for step in steps if step not in ("start", "pause")))
     status = Status(
@@ -53,6 +54,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         pid=None,
         next_steps=steps,
         gate=gate,
+        measuring=measuring,
     )
     values = {
         "number": 1,
@@ -158,6 +160,7 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
     [
         (seen(Phase.BACKFILLING), "Nobody is at work"),
         (seen(Phase.BACKFILLING, run=running("start")), "Nothing to do but wait"),
+        (seen(Phase.BACKFILLING, run=running("start"), measuring=True), "canaries are measured"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), "Paused. Resume"),
         (seen(Phase.BACKFILLING, holds=[PAUSED]), "Resume, then continue"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]), "canaries got worse"),
@@ -232,6 +235,19 @@ def test_the_latency_is_drawn_with_its_limit():
     assert lines == {"line-p50": "0.0,74.3 300.0,70.6", "line-p99": "0.0,59.5 300.0,41.0"}
     (limit,) = [each for each in outline.all("path") if each["class"] == "limit"]
     assert limit["d"] == "M0 4.0H300"
+
+
+def test_lines_over_time_share_one_scale_and_are_broken_where_nobody_looked():
+    ages = (400, 390, 380, 10, 0)
+    rates = [Rates(NOW - age, 50, 0, 0) for age in ages]
+    lines = Outline(charts.rate_line(rates, "embedded", 100)).all("polyline")
+    assert [each["points"] for each in lines] == [
+        "0.0,20.0 7.5,20.0 15.0,20.0",
+        "292.5,20.0 300.0,20.0",
+    ]
+    later = [RecentLatency(NOW - age, 0.1, 0.1) for age in ages[3:]]
+    for line in Outline(charts.latency_lines(later, [], rates)).all("polyline"):
+        assert line["points"] == "292.5,4.0 300.0,4.0"
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from hotfill.service.snapshot import Watch
+from hotfill.service.measures import Measures
+from hotfill.service.snapshot import Rates, Trail, Watch
 from tests.unit.cli.project import ITEMS
 
 
@@ -56,3 +59,54 @@ def test_facts_verification_and_dead_letters_are_seen(client, watch):
     assert seen.verified.body["passed"]
     assert seen.facts[-1].kind == "verified"
     assert seen.dead_letters == ()
+
+
+def test_a_trail_spans_all_of_the_time_in_a_bounded_number_of_points():
+    trail, taken = Trail(1.0), []
+    for second in range(20_000):
+        point = Rates(float(second), 0.0, 0.0, 0.0)
+        if trail.note(point):
+            taken.append(point)
+        assert len(trail.points) <= 600
+        assert trail.until(point)[-1] == point
+    assert trail.points[0].at == 0.0
+    assert len(taken) < 2500
+    again = Trail(1.0)
+    for point in taken:  # as a journal gives them back
+        again.note(point)
+    assert len(again.points) <= 600
+    assert again.points[0].at == 0.0
+    gaps = [after.at - before.at for before, after in pairwise(again.points)]
+    assert max(gaps) <= 64.0
+    assert again.points[-1] == taken[-1]
+
+
+def test_what_the_charts_show_outlives_the_process(client, watch, clock):
+    parts = client.app.state.service
+    for sides, seconds in (("old", 0.01), ("both", 0.03)):
+        for _ in range(50):
+            parts.measures.searched(sides, seconds, 0.42, 4, 6)
+    client.do("start")
+    watch.refresh()
+    clock[0] += 20.0
+    before = watch.refresh()
+    watch.close()
+    noted = list(parts.journal.facts("served"))
+    watch.close()  # nothing new: nothing is noted
+    assert list(parts.journal.facts("served")) == noted
+    assert before.facts[-1].kind != "served"  # it is no news
+    clock[0] += 3600.0
+    measures = Measures(before=parts.journal.last("served").body["searches"])
+    after = Watch(
+        parts.gallery, parts.journal, parts.plan, parts.steps, measures, lambda: clock[0]
+    ).latest
+    assert after.latencies == before.latencies
+    assert after.compositions == before.compositions
+    assert after.rates[0].at == pytest.approx(before.at)
+    assert after.rates[0].written == pytest.approx(before.rates[-1].written, abs=0.001)
+    assert [each.at for each in after.recent_latencies] == [before.at]
+    measures.searched("both", 0.05, 0.42, 0, 10)
+    both = {each.sides: each for each in measures.latencies()}["both"]
+    assert (both.searches, both.p50_seconds) == (51, 0.05)
+    (bin_,) = measures.compositions()
+    assert bin_.hits == 510

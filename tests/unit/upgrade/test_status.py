@@ -12,6 +12,7 @@ import pytest
 
 from hotfill.errors import StoreFullError
 from hotfill.upgrade import control
+from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
@@ -145,11 +146,6 @@ class Counting:
 
     def count(self, space):
         return 5
-
-
-class Progress:
-    embedded = written = 0
-    working_seconds = 0.0
 
 
 def test_the_rate_is_what_was_written_over_the_last_half_minute(journal, monkeypatch):

@@ -57,6 +57,22 @@ def test_every_two_hundredths_of_the_items_are_measured_and_the_first_before_any
     assert_reembedded(up.gallery, up.source)
 
 
+def test_while_it_measures_the_process_says_so(tmp_path, monkeypatch):
+    up = guarded(tmp_path)
+    said = []
+
+    def measured(*parts):
+        said.append(up._state().progress.measuring)
+        return watch_measure(*parts)
+
+    watch_measure = watch.measure
+    monkeypatch.setattr(watch, "measure", measured)
+    up.start()
+    assert len(said) > 1
+    assert all(said)
+    assert not up._state().progress.measuring
+
+
 def test_without_canaries_nothing_is_measured(tmp_path):
     up = guarded(tmp_path, canary_items=0)
     up.start()

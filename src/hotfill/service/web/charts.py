@@ -5,6 +5,8 @@ No styles inside: the content security policy forbids them.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -13,10 +15,10 @@ from hotfill.formatting import count, percent
 from hotfill.service.web.quality import CANARY_WORDS, expected_now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hotfill.service.measures import Composition, RecentLatency
-    from hotfill.service.snapshot import Rates, UpgradeSnapshot
+    from hotfill.service.snapshot import Point, Rates, UpgradeSnapshot
     from hotfill.service.web.quality import Rehearsed
     from hotfill.upgrade.journal.base import Fact
 
@@ -37,24 +39,20 @@ def coverage_bar(new_share: float) -> Markup:
 
 
 def rate_line(history: Sequence[Rates], what: str, most: float) -> Markup:
-    """Items per second over the last minutes, as a line over its own ground.
+    """Items per second over time, as a line over its own ground; broken where nobody looked.
 
     what: "embedded", "written" or "visible". most: the top of the scale; 0 draws the ground only.
     """
-    points: list[str] = []
-    if len(history) > 1 and most > 0:
-        began, span = history[0].at, max(history[-1].at - history[0].at, 1.0)
-        points = [
-            f"{300 * (each.at - began) / span:.1f},{38 - 36 * getattr(each, what) / most:.1f}"
-            for each in history
-        ]
-    joined = " ".join(points)
-    area = Markup('<polygon class="area-{}" points="0,38 {} 300,38"/>').format(what, joined)
+    lines, areas = [], []
+    for run in _runs(history, history) if most > 0 else []:
+        points = [(x, 38 - 36 * getattr(each, what) / most) for x, each in run]
+        lines.append(_polyline(f"line-{what}", points))
+        ends = ((points[0][0], 38.0), *points, (points[-1][0], 38.0))
+        areas.append(Markup('<polygon class="area-{}" points="{}"/>').format(what, _joined(ends)))
     return Markup(
         '<svg class="plot" viewBox="0 0 300 40" preserveAspectRatio="none" aria-hidden="true">'
-        '<path class="grid" d="M0 38H300"/>{area}<polyline class="line-{what}" points="{points}"/>'
-        "</svg>"
-    ).format(area=area if points else "", what=what, points=joined)
+        '<path class="grid" d="M0 38H300"/>{}{}</svg>'
+    ).format(Markup("").join(areas), Markup("").join(lines))
 
 
 def composition_plot(bins: Sequence[Composition]) -> Markup:
@@ -134,29 +132,26 @@ def rehearsed_plot(rehearsed: Rehearsed, seen: UpgradeSnapshot) -> Markup:
     return _framed(label, parts, (f"{high:.2f}", f"{(low + high) / 2:.2f}", f"{low:.2f}"))
 
 
-def latency_lines(history: Sequence[RecentLatency], limits: Sequence[float]) -> Markup:
+def latency_lines(
+    history: Sequence[RecentLatency], limits: Sequence[float], time: Sequence[Rates]
+) -> Markup:
     """Median and p99 of the last minute's searches over time, with the limits as dashed lines.
 
-    limits: in seconds, of whichever percentiles.
+    limits: in seconds, of whichever percentiles. time: whose first and last moment are the ends of
+    the scale; where it is empty, those of the history are.
     """
     most = max([*(each.p99_seconds for each in history), *limits])
-    began, span = history[0].at, max(history[-1].at - history[0].at, 1.0)
 
-    def height(seconds: float) -> str:
-        return f"{78 - 74 * seconds / most:.1f}"
+    def height(seconds: float) -> float:
+        return 78 - 74 * seconds / most
 
     lines = Markup("").join(
-        Markup('<polyline class="line-{}" points="{}"/>').format(
-            name,
-            " ".join(
-                f"{300 * (each.at - began) / span:.1f},{height(getattr(each, f'{name}_seconds'))}"
-                for each in history
-            ),
-        )
+        _polyline(f"line-{name}", [(x, height(getattr(s, f"{name}_seconds"))) for x, s in run])
         for name in ("p50", "p99")
+        for run in _runs(history, time or history)
     )
     levels = Markup("").join(
-        Markup('<path class="limit" d="M0 {y}H300"/>').format(y=height(each)) for each in limits
+        Markup('<path class="limit" d="M0 {:.1f}H300"/>').format(height(each)) for each in limits
     )
     return Markup(
         '<svg class="plot tall" viewBox="0 0 300 80" preserveAspectRatio="none" '
@@ -164,14 +159,40 @@ def latency_lines(history: Sequence[RecentLatency], limits: Sequence[float]) -> 
     ).format(levels, lines)
 
 
+def _runs(
+    history: Sequence[Point], time: Sequence[Rates] | Sequence[RecentLatency]
+) -> list[list[tuple[float, Point]]]:
+    """Cut a history where it has gaps, and place its points across a width of 300.
+
+    A gap is over a minute long, and four times as long as what lies between two points elsewhere.
+    """
+    if len(history) < 2:
+        return []
+    steps = [after.at - before.at for before, after in pairwise(history)]
+    gap = max(60.0, 4 * median(steps))
+    began, span = time[0].at, max(time[-1].at - time[0].at, 1.0)
+    runs: list[list[tuple[float, Point]]] = [[]]
+    for step, each in zip([0.0, *steps], history, strict=True):
+        if step > gap:
+            runs.append([])
+        runs[-1].append((300 * (each.at - began) / span, each))
+    return runs
+
+
+def _joined(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _polyline(kind: str, points: Iterable[tuple[float, float]]) -> Markup:
+    return Markup('<polyline class="{}" points="{}"/>').format(kind, _joined(points))
+
+
 def _place(share: float, value: float, low: float, high: float) -> tuple[float, float]:
     return _LEFT + _WIDTH * share, _TOP + _HEIGHT * (high - value) / (high - low)
 
 
 def _line(kind: str, points: Sequence[tuple[float, float]], low: float, high: float) -> Markup:
-    places = [_place(share, value, low, high) for share, value in points]
-    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return Markup('<polyline class="{}" points="{}"/>').format(kind, joined)
+    return _polyline(kind, [_place(share, value, low, high) for share, value in points])
 
 
 def _level(name: str, value: float, low: float, high: float) -> Markup:

@@ -96,16 +96,19 @@ def sections(
                 (what, charts.rate_line(seen.rates, what, most_rate)) for what in charts.WHAT
             ],
             "most": most_rate,
-            "span": seen.rates[-1].at - seen.rates[0].at if seen.rates else 0.0,
+            "span": _span(seen),
         },
         "holds": {"holds": status.holds},
         "latency": {
             "latencies": seen.latencies,
-            "lines": charts.latency_lines(seen.recent_latencies, [each for _, each in limits])
+            "lines": charts.latency_lines(
+                seen.recent_latencies, [each for _, each in limits], seen.rates
+            )
             if len(seen.recent_latencies) > 1
             else "",
             "recent": seen.recent_latencies[-1] if seen.recent_latencies else None,
             "limits": limits,
+            "span": _span(seen),
             "cost": phase_text.cost_sentence(seen),
         },
         "composition": {
@@ -119,11 +122,18 @@ def sections(
     return {**rendered, "announcement": phase_text.announcement(seen)}
 
 
+def _span(seen: UpgradeSnapshot) -> float:
+    """How long the charts over time reach back, in seconds."""
+    return seen.rates[-1].at - seen.rates[0].at if seen.rates else 0.0
+
+
 def _working(seen: UpgradeSnapshot) -> str:
     """Say whether work goes on just now."""
     if seen.run is None or not seen.run.running:
         return ""
-    return "held" if any(h.kind != "postponed" for h in seen.status.holds) else "at work"
+    if any(h.kind != "postponed" for h in seen.status.holds):
+        return "held"
+    return "measuring the canaries" if seen.status.measuring else "at work"
 
 
 def _latency_limits(plan: Plan) -> list[tuple[str, float]]:

@@ -115,8 +115,8 @@ class Journal(ABC):
         """Append a fact. body: plain values."""
 
     @abstractmethod
-    def facts(self, kind: str | None = None) -> Iterator[Fact]:
-        """Read facts, oldest first."""
+    def facts(self, kind: str | None = None, *, after: int = 0) -> Iterator[Fact]:
+        """Read facts, oldest first. after: the number of a fact; only those after it."""
 
     @abstractmethod
     def last(self, kind: str) -> Fact | None:

@@ -297,12 +297,13 @@ class PostgresJournal(Journal):
             "INSERT INTO {schema}.facts (kind, body) VALUES (%s, %s)", (kind, json.dumps(body))
         )
 
-    def facts(self, kind: str | None = None) -> Iterator[Fact]:
+    def facts(self, kind: str | None = None, *, after: int = 0) -> Iterator[Fact]:
         """Read facts, oldest first."""
         rows = self._schema.read(
             "SELECT number, at, kind, body FROM {schema}.facts "
-            "WHERE %(kind)s::text IS NULL OR kind = %(kind)s ORDER BY number",
-            {"kind": kind},
+            "WHERE (%(kind)s::text IS NULL OR kind = %(kind)s) AND number > %(after)s "
+            "ORDER BY number",
+            {"kind": kind, "after": after},
         )
         for row in rows:
             yield _fact(row)

@@ -134,12 +134,12 @@ class SqliteJournal(Journal):
             durable=True,
         )
 
-    def facts(self, kind: str | None = None) -> Iterator[Fact]:
+    def facts(self, kind: str | None = None, *, after: int = 0) -> Iterator[Fact]:
         """Read facts, oldest first."""
         rows = self._file.read(
-            "SELECT number, at, kind, body FROM facts WHERE ?1 IS NULL OR kind = ?1 "
-            "ORDER BY number",
-            (kind,),
+            "SELECT number, at, kind, body FROM facts WHERE (?1 IS NULL OR kind = ?1) "
+            "AND number > ?2 ORDER BY number",
+            (kind, after),
         )
         for number, at, name, body in rows:
             yield Fact(number, at, name, json.loads(body))

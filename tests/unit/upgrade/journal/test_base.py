@@ -74,6 +74,10 @@ def test_facts_are_read_in_order_and_by_kind_also_by_others(opened):
     assert journal.last("backfilled") is None
     numbers = [fact.number for fact in journal.facts()]
     assert numbers == sorted(set(numbers))
+    for kind in (None, "verified"):
+        facts = list(journal.facts(kind))
+        for place, fact in enumerate(facts):
+            assert list(journal.facts(kind, after=fact.number)) == facts[place + 1 :]
     assert all(before <= fact.at <= time.time() for fact in journal.facts())
 
 
