@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,redis,ray,docs,dev,dev-servers,dev-web
 
-.PHONY: demo test test-slow check lock format house docs bench clean
+.PHONY: demo demo-page test test-slow check lock format house docs bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -12,7 +12,7 @@ $(BIN)/python:
 
 # Two stamps: the demo needs neither torch nor the developer's tools.
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,plot]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[edge,plot,service]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
@@ -21,6 +21,9 @@ $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
 
 demo: $(VENV)/.demo  ## upgrade a live gallery of real drawings, killed once on the way
 	$(BIN)/python -m demo
+
+demo-page: $(VENV)/.demo  ## try a query on the demo's gallery, half of it upgraded
+	OMP_NUM_THREADS=1 $(BIN)/python -m demo.page
 
 # One thread of arithmetic in each of the two processes: more would only wait for each other.
 test: $(VENV)/.dev  ## the default suite

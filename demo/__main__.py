@@ -18,6 +18,7 @@ from rich.console import Console
 
 import hotfill
 from demo.application import Application
+from demo.constants import HALFWAY, REPORT
 from demo.curves import measure_curves
 from demo.embeddings import write_embeddings
 from demo.final_check import check_gallery
@@ -29,7 +30,7 @@ from hotfill.upgrade.phases import Phase
 if TYPE_CHECKING:
     from hotfill.types import Vectors
 
-REPORT = Path("demo-report")
+DATABASE = "application.sqlite"
 KILL_AT = 0.45  # share of the backfill done when the process is killed
 
 CONFIGURATION = """\
@@ -68,15 +69,15 @@ def main() -> int:
     folder.mkdir(parents=True)
 
     console.print("[bold]1[/] embed the drawings by both models, fill the old gallery on disk")
-    database = folder / "application.sqlite"
-    application = Application(database)
+    application = Application(folder / DATABASE)
     vectors = write_embeddings(folder, application)
     fill(folder, application, vectors[old().model_id])
-    text = CONFIGURATION.replace("APPLICATION", str(database))
-    (folder / "upgrade.toml").write_text(text)
+    configure(folder)
 
     console.print("[bold]2[/] upgrade it while it is searched and written to")
     run_and_kill(folder)
+    shutil.copytree(folder, HALFWAY)
+    configure(HALFWAY)
     console.print("[bold]3[/] killed with SIGKILL; the same command goes on")
     finish(folder)
 
@@ -87,7 +88,17 @@ def main() -> int:
     outcome["seconds"] = round(time.monotonic() - began, 1)
     good = write_report(REPORT, folder, outcome, curves)
     console.print(f"report: {REPORT / 'index.html'}")
+    console.print(
+        "try a query on the gallery as the kill left it: [bold]make demo-page[/] "
+        "(python -m demo.page), and pick a drawing"
+    )
     return 0 if good else 1
+
+
+def configure(folder: Path) -> None:
+    """Write upgrade.toml for a gallery and the application's database beside it."""
+    text = CONFIGURATION.replace("APPLICATION", str(folder / DATABASE))
+    (folder / "upgrade.toml").write_text(text)
 
 
 def fill(folder: Path, application: Application, old_vectors: Vectors) -> None:

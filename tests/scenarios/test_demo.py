@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -27,11 +29,12 @@ def report(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "python -m demo.page" in " ".join((done.stdout + done.stderr).split())
     produced = folder / "demo-report"
     for name in ("curves.png", "curves.svg", "index.html", "report.json"):
         assert (produced / name).stat().st_size > 1000, name
     assert "A live gallery, upgraded" in done.stdout  # the table
-    return json.loads((produced / "report.json").read_text())
+    return {**json.loads((produced / "report.json").read_text()), "folder": folder}
 
 
 def test_nothing_was_lost_doubled_or_found_wrongly_over_a_kill(report):
@@ -67,3 +70,26 @@ def test_calibrated_merge_never_falls_below_the_old_model_and_beats_the_naive_me
     assert calibrated["floor"] >= 0
     assert min(point["map"] for point in calibrated["points"]) >= report["old"]["map"]
     assert calibrated["gain"] > naive["gain"]
+
+
+def test_a_query_can_be_tried_on_the_gallery_as_the_kill_left_it(report):
+    command = [sys.executable, "-c", "from demo.page import main; main(port=0)"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=report["folder"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as page:
+        try:
+            said = page.stdout.readline()
+            address = said.split()[1].removesuffix("/#try")
+            with httpx.Client(base_url=address, timeout=60) as client:
+                picks = client.post("/try/items").raise_for_status().text
+                assert picks.count("data:image/png") == 24
+                name = picks.split('data-like="')[1].partition('"')[0]
+                found = client.post("/try", json={"like": name}).raise_for_status().text
+        finally:
+            page.terminate()
+            page.wait(60)
+    for title in ("Old side", "Now", "New side"):
+        assert f'aria-label="{title}"' in found
+    assert found.count("data:image/png") == 24  # 8 hits of each
+    assert f"<code>{name}</code>" in found

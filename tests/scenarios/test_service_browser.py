@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from benchmarks.service.models import contents
 from benchmarks.service.project import make, served
 from hotfill.service.tokens import hash_of
 from tests.unit.cli.project import ITEMS, fill, write_config
@@ -339,6 +340,44 @@ def test_a_search_is_tried_on_both_sides(browser, service):
         page.get_by_label("or like item").fill("nobody")
         press(page, "Search")
         playwright.expect(page.locator("#notice")).to_contain_text("the source failed for nobody")
+        press(page, "Pick an item")
+        picks = page.locator("#picks button")
+        playwright.expect(picks).to_have_count(24)
+        check_looks(page)
+        name = picks.nth(5).get_attribute("data-like")
+        picks.nth(5).click()
+        # First where it is: on its own side, by its own model.
+        firsts = page.locator("#found section:not([aria-label=Now]) li:first-child code")
+        playwright.expect(firsts.filter(has_text=re.compile(f"^{name}$"))).to_have_count(1)
+        marks = page.locator("#found section[aria-label=Now] .side")
+        assert set(marks.all_inner_texts()) == {"old", "new"}
+        playwright.expect(page.locator("#notice")).to_be_hidden()
+        page.goto(f"{service}/#try")
+        page.reload()  # the same page with a # is not loaded again by itself
+        playwright.expect(picks).to_have_count(24)
+        playwright.expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def test_charts_survive_a_restart_of_the_service(browser, tmp_path):
+    path = make(tmp_path, 300, 16, exact=True, batch_size=8, fit_items=120, verify_items=20)
+    shown = {}
+    for life in ("first", "second"):
+        with (
+            served(path) as port,
+            opened(browser, f"http://127.0.0.1:{port}") as page,
+        ):
+            if life == "first":
+                asked = {"content": contents(300)(["item-7"])["item-7"].tolist()}
+                for _ in range(3):
+                    assert page.request.post(f"{page.url}search", data=asked).ok
+                press(page, "Start")
+                phase(page, "Backfilled")
+                playwright.expect(page.locator("#latency")).to_contain_text("Old only")
+                playwright.expect(page.locator("#rates polyline")).to_have_count(3)
+            shown[life] = page.locator("#latency tbody").inner_text()
+            playwright.expect(page.locator("#latency polyline").first).to_be_attached()
+            playwright.expect(page.locator("#rates")).to_contain_text("Embedded")
+    assert shown["second"] == shown["first"]
 
 
 def test_items_that_failed_are_tried_again_by_a_button(browser, tmp_path):

@@ -17,9 +17,12 @@ from hotfill.errors import InputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hotfill.cli.output import Report
     from hotfill.stores.base import Scalar, Where
     from hotfill.upgrade.upgrade import Upgrade
     from hotfill.upgrade.view import SearchResult
+
+_LONGEST_TEXT = 100  # characters of a content in a line
 
 Query: TypeAlias = "Callable[[Upgrade, int, Where], SearchResult]"
 
@@ -41,6 +44,13 @@ def search(
             "--where", help="key=value that the metadata must have; may be given several times."
         ),
     ] = None,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            help="Show the old side, what a search gets now and the new side, with texts.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search the gallery as the phase of the upgrade wants.
@@ -50,11 +60,17 @@ def search(
     """
     with reporting(config, as_json) as report:
         asked, filters = _query(vector, like, content), _conditions(where or [])
+        if show and vector is not None:
+            raise InputError("--show embeds the query by both models: give --like or --content")
         from hotfill.config import open_upgrade
 
         with open_upgrade(config) as up:
-            found = asked(up, k, filters)
             status = up.status()
+            if show:
+                _show(up, content, like, k, filters, report)
+                report.next(status.next_steps)
+                return
+            found = asked(up, k, filters)
         report.add(
             found.to_dict(),
             [
@@ -65,6 +81,63 @@ def search(
         )
         report.add({}, [f"{found.phase}; the query is of {found.query_model}"])
         report.next(status.next_steps)
+
+
+def _show(
+    up: Upgrade, content: str | None, like: str | None, k: int, where: Where, report: Report
+) -> None:
+    """Report what every way of searching finds, with texts."""
+    from hotfill.upgrade.side_by_side import content_of, side_by_side
+
+    asked = content if content is not None else content_of(up, like or "")
+    columns = side_by_side(up, asked, k, where=where)
+    report.add(
+        {
+            "columns": [
+                {
+                    "title": column.title,
+                    "about": column.about,
+                    "hits": [
+                        {
+                            "item_id": each.item_id,
+                            "score": each.score,
+                            "side": each.side,
+                            "content": _text_of(each.content),
+                        }
+                        for each in column.found
+                    ],
+                }
+                for column in columns
+            ]
+        },
+        [
+            line
+            for column in columns
+            for line in (
+                f"{column.title}: {column.about}",
+                *(
+                    f"{rank:3}  {each.score:8.4f}  {each.side}  {each.item_id}  "
+                    + _text_of(each.content)
+                    for rank, each in enumerate(column.found, 1)
+                ),
+                "",
+            )
+        ],
+    )
+
+
+def _text_of(content: object) -> str:
+    """Return a content in one line of text; of what is none, its kind and size."""
+    if content is None:
+        return ""
+    if isinstance(content, bytes):
+        return f"[{len(content):,} bytes]"
+    size = getattr(content, "size", None)
+    shape = getattr(content, "shape", size if isinstance(size, tuple) else None)
+    if shape is not None:
+        return f"[{type(content).__name__} {' x '.join(map(str, shape))}]"
+    text = " ".join(str(content).split())
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _query(vector: Path | None, like: str | None, content: str | None) -> Query:

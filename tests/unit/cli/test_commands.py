@@ -219,6 +219,24 @@ def test_search_by_content_vector_or_likeness_finds_the_same(shell, phase, tmp_p
         assert hits[0]["model"] == str(embed.model_id) == answer["query_model"]
 
 
+def test_search_shows_both_sides_with_contents(shell):
+    words = ["search", "--like", "item-00005", "-k", "2", "--show"]
+    before = shell.json(*words)["columns"]
+    assert [each["title"] for each in before] == ["Old side", "Now"]
+    for column in before:
+        best, other = column["hits"]
+        assert (best["item_id"], best["side"]) == ("item-00005", "old")
+        assert other["score"] < best["score"]
+        assert best["content"].startswith("[ndarray 8")
+    said = shell(*words).stdout
+    assert re.search(r"^Old side: old alone, on its 120 items$", said, re.MULTILINE)
+    assert re.search(r"^  1    1\.0000  old  item-00005  \[ndarray 8", said, re.MULTILINE)
+    shell("start")
+    assert [each["title"] for each in shell.json(*words)["columns"]] == ["Now", "New side"]
+    refused = shell("search", "--vector", "some.npy", "--show", code=2)
+    assert "give --like or --content" in refused.stderr
+
+
 def test_search_filters_by_metadata(shell):
     hits = shell.json("search", "--like", "item-00005", "--where", "number=6")["hits"]
     assert [hit["item_id"] for hit in hits] == ["item-00006"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import hotfill
 from hotfill.service.web.search_panel import _shown
+from hotfill.upgrade.side_by_side import some_contents
 from tests.unit.cli.models import NEW, OLD
 from tests.unit.cli.project import ITEMS, write_config
 from tests.unit.service.conftest import serving
@@ -50,10 +53,10 @@ def test_in_between_hits_are_marked_with_their_side(project):
         html = found(client, like="item-00003")
         assert columns(html) == ["Old side", "Now", "New side"]
         old, now, new = html.split("<section")[1:]
-        assert "key new" not in old
-        assert "key old" not in new
-        assert "key new" in now
-        assert "key old" in now
+        assert "side new" not in old
+        assert "side old" not in new
+        assert "side new" in now
+        assert "side old" in now
         client.ok("POST", "/upgrade/resume")
 
 
@@ -77,11 +80,28 @@ def test_what_cannot_be_searched_is_told(untouched, asked, said):
 
 
 def test_only_operators_see_contents(guarded):
-    for name, status in (("reader", 403), ("writer", 403), ("operator", 200)):
-        body = {"like": "item-00003"}
-        answer = guarded.post("/try", json=body, headers=bearing(name))
-        assert answer.status_code == status
-    assert guarded.post("/try", json=body).status_code == 401
+    body = {"like": "item-00003"}
+    for path in ("/try", "/try/items"):
+        for name, status in (("reader", 403), ("writer", 403), ("operator", 200)):
+            answer = guarded.post(path, json=body, headers=bearing(name))
+            assert answer.status_code == status
+        assert guarded.post(path, json=body).status_code == 401
+
+
+def test_items_are_offered_to_search_with(untouched):
+    answer = untouched.post("/try/items")
+    names = [each["data-like"] for each in Outline(answer.text).all("button")]
+    assert len(set(names)) == 24
+    assert names == sorted(names)
+    assert f"<code>{names[5]}</code>" in found(untouched, like=names[5])
+
+
+def test_items_whose_content_is_gone_are_not_offered(project):
+    path = write_config(project.parent, source={"options": {"items": ITEMS // 2}})
+    with hotfill.open(path) as up:
+        offered = some_contents(up, ITEMS)
+    assert list(offered) == [f"item-{number:05}" for number in range(ITEMS // 2)]
+    assert all(content is not None for content in offered.values())
 
 
 def test_contents_are_shown_as_text_or_as_a_small_picture():
@@ -91,4 +111,13 @@ def test_contents_are_shown_as_text_or_as_a_small_picture():
     drawn = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
     assert drawn.size == (96, 48)
     assert _shown(b"\x89PNG and more")[1].startswith("data:image/png;base64,")
+    drawing = np.zeros((28, 30), dtype=bool)
+    drawing[3, 4] = True
+    drawn = Image.open(io.BytesIO(base64.b64decode(_shown(drawing)[1].partition(",")[2])))
+    assert drawn.size == (30, 28)
+    assert drawn.getpixel((4, 3)) == (0, 0, 0)  # ink is dark
+    assert drawn.getpixel((0, 0)) == (255, 255, 255)
+    assert _shown(np.zeros((8, 9, 3), dtype=np.uint8))[1]
+    assert _shown({"title": "a lamp", "price": 3}) == ('{"title": "a lamp", "price": 3}', "")
+    assert _shown(np.zeros(8)) == _shown(np.zeros((8, 8))) == ("", "")
     assert _shown(b"no picture") == _shown([1.0, 2.0]) == _shown(None) == ("", "")

@@ -18,7 +18,7 @@ from hotfill.service.models import TryIn
 from hotfill.service.routes import Served, StrictJson
 from hotfill.service.tokens import allows, holder_of
 from hotfill.service.web.page import page, sections
-from hotfill.service.web.search_panel import search_panel
+from hotfill.service.web.search_panel import items_to_pick, search_panel
 from hotfill.service.web.templates import login_page
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ async def events(
 def try_search(asked: TryIn, service: Served) -> HTMLResponse:
     """Search both sides and as callers do; for operators, because contents of items are shown."""
     return HTMLResponse(search_panel(service.up, asked.text, asked.like, _TRIED_HITS))
+
+
+@panel.post("/try/items", dependencies=[Depends(may_operate)])
+def items(service: Served) -> HTMLResponse:
+    """Show some items to search with."""
+    return HTMLResponse(items_to_pick(service.up))
 
 
 @router.post("/login")

@@ -86,21 +86,38 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-step]");
   if (button && button.getAttribute("aria-busy") !== "true") act(button);
 });
-document.getElementById("try")?.addEventListener("submit", async (event) => {
-  event.preventDefault();
+
+const tried = document.getElementById("try");
+
+// Asks for a piece of the search panel; what is wrong is told.
+async function fetched(place, path, body, button) {
   tell("");
-  const button = event.target.querySelector("button");
   button.setAttribute("aria-busy", "true");
   try {
-    const asked = Object.fromEntries(new FormData(event.target));
-    const found = document.getElementById("found");
-    found.innerHTML = await (await post("/try", asked)).text();
-    found.focus(); // so that a screen reader goes on there
+    document.getElementById(place).innerHTML = await (await post(path, body)).text();
   } catch (error) {
     tell(error.message);
   } finally {
     button.removeAttribute("aria-busy");
   }
+}
+
+tried?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const asked = Object.fromEntries(new FormData(tried));
+  await fetched("found", "/try", asked, tried.querySelector("button[type=submit]"));
+  document.getElementById("found").focus(); // so that a screen reader goes on there
+});
+document.getElementById("try-pick")?.addEventListener("click", (event) => {
+  fetched("picks", "/try/items", undefined, event.target);
+});
+if (tried && location.hash === "#try") document.getElementById("try-pick").click();
+document.getElementById("picks")?.addEventListener("click", (event) => {
+  const pick = event.target.closest("button[data-like]");
+  if (!pick) return;
+  tried.elements.text.value = "";
+  tried.elements.like.value = pick.dataset.like;
+  tried.requestSubmit();
 });
 document.getElementById("notice-close").addEventListener("click", () => tell(""));
 follow();
