@@ -30,7 +30,7 @@ def test_the_notebook_runs_and_its_figures_are_those_of_its_words(tmp_path) -> N
         for output in cell.get("outputs", ())
         if output.output_type == "stream" and output.name == "stdout"
     ]
-    assert printed[0] == "1200 drawings of 60 characters, 64 -> 128 dimensions\n"
+    assert printed[0] == "1200 drawings of 60 characters\n64 -> 128 dimensions\n"
     names = [line.split("  ")[0] for line in printed[1].splitlines()[1:]]
     assert names == ["old system", "bct", "advbct", "bict", "ridge", "triplet"]
     assert printed[2].splitlines()[-1].startswith("bct - ridge: ")

@@ -119,7 +119,7 @@ def test_curves_are_drawn_as_the_file_is_named(found, form, tmp_path) -> None:
     found.plot(again)
     if form != "svg":  # its ids are drawn anew
         assert again.read_bytes() == path.read_bytes()
-    with pytest.raises(InputError, match="ending in .svg, .pdf, .png"):
+    with pytest.raises(InputError, match=r"ending in \.svg, \.pdf, \.png"):
         found.plot(tmp_path / "curves.gif")
 
 

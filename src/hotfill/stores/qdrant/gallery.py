@@ -119,8 +119,9 @@ class QdrantGallery(Gallery):
         keys (`_hotfill_...`) to the points they touch. All else that a point holds stays.
 
         vector: the name of the vector; "" for the unnamed; None for the only one there is. Items
-        are called by their point ids, as texts. Metadata are the texts, numbers and booleans of the payload at every depth, but for
-        keys that begin with an underscore: a dot in a key goes one level down.
+        are called by their point ids, as texts. Metadata are the texts, numbers and booleans of
+        the payload at every depth, but for keys that begin with an underscore: a dot in a key goes
+        one level down.
         Others: as for `create`. Idempotent. Raises StoreError when the collection does not fit, or
         was stamped otherwise before.
 
