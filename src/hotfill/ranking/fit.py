@@ -5,7 +5,7 @@ A share of the pairs is kept from the fit of the maps; on it the scores of all s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,23 @@ class Fit:
     ) -> Prepared:
         """Make queries of the new model ready to search all sides; see `Scorer.prepare`."""
         return self.scorer.prepare(queries, old_queries)
+
+    def refreshed(
+        self,
+        old_vectors: Vectors,
+        new_vectors: Vectors,
+        *,
+        stored_as: Callable[[Vectors], Vectors] | None = None,
+        seed: int = 0,
+    ) -> Fit:
+        """Return the same fit with residuals of moved items; see `OneSpace.refreshed`.
+
+        Raises ConfigError where nothing is imputed.
+        """
+        if self.one_space is None:
+            raise ConfigError("only imputed vectors are refreshed, and this fit imputes none")
+        one = self.one_space.refreshed(old_vectors, new_vectors, stored_as=stored_as, seed=seed)
+        return replace(self, up=one.imputation, one_space=one)
 
     def save(self, folder: str | Path) -> None:
         """Write to a folder that exists."""

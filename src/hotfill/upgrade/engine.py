@@ -26,7 +26,7 @@ from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, Tidying, give_notice
 from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
 from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
-from hotfill.upgrade.refit import Refit
+from hotfill.upgrade.refit import Refit, Refresh
 from hotfill.upgrade.state import owner_of
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import (
@@ -39,6 +39,7 @@ from hotfill.upgrade.verify import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from hotfill.ranking import Fit
     from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.hooks import Moment
@@ -255,23 +256,23 @@ class Engine:
         fit = self.state.load_fit()
         plan = self.plan
         if plan.strategy == "prefill":
-            self.journal.add_work(
-                "prefill",
-                imputed_by_others(self.gallery, plan.new_model, fit.up.fingerprint),
-                plan.batch_size,
-            )
-            self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
+            self._impute(fit)
         embed = self._embed_work()
-        refit = Refit(self.state)
+        refit, refresh = Refit(self.state), Refresh(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
+        if fit.one_space is not None and plan.refresh:
+            watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)
         if (guard := self._guard()) is not None:
             watchers.append(guard.after_batch)
             guard.begin()
         try:
-            self._run_out(embed, after_batch=lambda items: _tell(watchers, items))
+            self._run_out(embed, lambda items: _tell(watchers, items), refresh.is_due)
+            while refresh.is_due() and self._may_work(Phase.BACKFILLING):
+                self._refresh(refresh)
+                self._run_out(embed, lambda items: _tell(watchers, items), refresh.is_due)
         finally:
             refit.finish()
             tidying.finish()
@@ -284,6 +285,24 @@ class Engine:
             self.state.enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
             self._fire("on_backfilled")
+
+    def _impute(self, fit: Fit) -> None:
+        """Impute what waits for it, and anew what another fit has imputed."""
+        plan = self.plan
+        others = imputed_by_others(self.gallery, plan.new_model, fit.up.fingerprint)
+        self.journal.add_work("prefill", others, plan.batch_size)
+        self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
+
+    def _refresh(self, refresh: Refresh) -> None:
+        """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
+        if not refresh.make():
+            return
+        # Who searches elsewhere must know the fit before its vectors come.
+        give_notice(self.gallery, self.state.stop)
+        self.journal.drop_work("prefill")
+        self._impute(self.state.load_fit())
+        if self._may_work(Phase.BACKFILLING):
+            refresh.finish(kept=True)
 
     def _embed_work(self) -> Work:
         return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
@@ -310,17 +329,32 @@ class Engine:
             state.progress,
         )
 
-    def _run_out(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
-        """Run batches until all are done, those that other workers have leased too."""
+    def _run_out(
+        self,
+        work: Work,
+        after_batch: Callable[[int], None] = lambda items: None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run batches until all are done, those that other workers have leased too.
+
+        interrupted: asked before each batch whether to return when those in hand are done.
+        """
         phase = self.journal.phase
-        self._run(work, after_batch)
-        while self._may_work(phase) and self.journal.tally(work.stage).left > 0:
+        self._run(work, after_batch, interrupted)
+        while (
+            self._may_work(phase) and not interrupted() and self.journal.tally(work.stage).left > 0
+        ):
             after_batch(0)
             # A batch of a worker that died comes back in a while.
             self.state.stop.wait(_POLL_SECONDS)
-            self._run(work, after_batch)
+            self._run(work, after_batch, interrupted)
 
-    def _run(self, work: Work, after_batch: Callable[[int], None] = lambda items: None) -> None:
+    def _run(
+        self,
+        work: Work,
+        after_batch: Callable[[int], None] = lambda items: None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
         pace = Pace(
             journal=self.journal,
             probes=self.state.probes,
@@ -335,7 +369,7 @@ class Engine:
                 self.gallery,
                 self.journal,
                 owner=self.journal.leader,
-                pace=pace,
+                pace=lambda: None if interrupted() else pace(),
                 is_over=pace.is_over,
                 after_batch=after_batch,
                 max_attempts=self.plan.max_attempts,

@@ -165,13 +165,25 @@ def pages_of(gallery: Gallery, space: ModelId, limit: int = 1000) -> Iterator[Pa
 # Draw items evenly from a gallery ----------------------------------------------------------------
 
 
-def sample_ids(gallery: Gallery, spaces: Sequence[ModelId], size: int, seed: int) -> list[str]:
-    """Draw up to `size` items evenly from some sides, in one walk (reservoir sampling)."""
+def sample_ids(
+    gallery: Gallery,
+    spaces: Sequence[ModelId],
+    size: int,
+    seed: int,
+    *,
+    made_by: str | None = None,
+) -> list[str]:
+    """Draw up to `size` items evenly from some sides, in one walk (reservoir sampling).
+
+    made_by: only items whose vector has this origin.
+    """
     rng = np.random.default_rng(seed)
     sample: list[str] = []
     seen = 0
     for page in (page for space in spaces for page in pages_of(gallery, space)):
-        for item_id in page.item_ids:
+        for item_id, origin in zip(page.item_ids, page.origins, strict=True):
+            if made_by not in (None, origin):
+                continue
             seen += 1
             if len(sample) < size:
                 sample.append(item_id)

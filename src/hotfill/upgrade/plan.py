@@ -153,7 +153,10 @@ class Decisions:
     batch_size: items embedded and moved at a time; memory is bounded by a few batches.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     optimise: whether the store tidies up now and then while a long backfill runs.
-    refit: whether to fit again from moved items while the backfill goes on; the better fit counts.
+    refit: for `merge`, whether to fit again from moved items while the backfill goes on; the better
+        fit counts.
+    refresh: for `prefill`, whether imputed vectors that wait are made anew whenever another tenth
+        has moved, corrected by what the moved items showed. Turn it off where a rewrite is dear.
     max_attempts: tries per item before it becomes a dead letter.
     embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
         stops, and its batches are free.
@@ -177,6 +180,7 @@ class Decisions:
     batch_size: _Many = 256
     fit_items: _Count = 2000
     refit: Annotated[bool, Strict()] = False
+    refresh: Annotated[bool, Strict()] = True
     optimise: Annotated[bool, Strict()] = True
     max_attempts: _Many = 3
     embed_timeout_seconds: Annotated[float, Strict(), Field(ge=1)] = 600.0

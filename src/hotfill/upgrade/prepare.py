@@ -11,6 +11,7 @@ import numpy as np
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.formatting import size
+from hotfill.ranking.one_space import RESIDUALS_FROM
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, keep_canaries
 from hotfill.upgrade.guard import change_gate
@@ -24,6 +25,7 @@ from hotfill.upgrade.pairs import (
     why_not_imputed,
 )
 from hotfill.upgrade.plan import BINDING, Plan
+from hotfill.upgrade.refit import TENTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,6 +116,16 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
         f"prefill first writes an imputed vector for each of {items:,} items ({bytes_imputed}, in "
         "the room of the new vectors); no model runs for it"
     ]
+    rewritten = sum(
+        items - items * tenths // TENTHS
+        for tenths in range(1, TENTHS)
+        if items * tenths // TENTHS >= RESIDUALS_FROM
+    )
+    if draft.refresh and not draft.up and rewritten:
+        notes.append(
+            f"as items move, imputed vectors that wait are made anew at each tenth: up to "
+            f"{rewritten:,} vectors more are written; refresh = false leaves that out"
+        )
     if not draft.up and stored_as(gallery, draft.new_model) is not None:
         notes.append(
             "this store keeps imputed vectors at one length, which bends them, so that searches "

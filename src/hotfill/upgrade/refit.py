@@ -1,9 +1,16 @@
-"""Fit again while the backfill goes on: every moved item is a new pair, for free.
+"""Learn from moved items while the backfill goes on: every one is a new pair, for free.
 
-A moved item has its old vector (kept for the way back) and its new one. When the pairs have
-doubled, a new fit is made in a thread of its own, and takes the place of the one in force only if
-it is better on pairs that the new one has not seen. (The old one may have seen them: that favours
-it.)
+A moved item has its old vector (kept for the way back) and its new one. There are two ways.
+
+Refresh, for `prefill`: whenever another tenth has moved, imputed vectors that still wait are made
+anew, corrected by the mean residual of the nearest moved items (`OneSpace.refreshed`). The steps:
+the fit is written whole and named by the journal; the vectors of the fit before are rewritten, in
+batches of the journal; the journal says that it is done. A kill between any two leaves vectors of
+two fits in the index, each of which tells its own by its origin, and `start` goes on with the rest.
+
+Refit, for `merge`: when the pairs have doubled, a new fit is made in a thread of its own, and takes
+the place of the one in force only if it is better on pairs that the new one has not seen. (The old
+one may have seen them: that favours it.)
 """
 
 from __future__ import annotations
@@ -13,10 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hotfill.ranking.one_space import KNOWN_MOST, RESIDUALS_FROM
 from hotfill.upgrade.order import sample_ids
 
 if TYPE_CHECKING:
+    from hotfill.stores.base import Gallery
     from hotfill.types import Vectors
+    from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
 
 MOST_PAIRS = 20_000
@@ -58,7 +68,7 @@ class Refit:
     def _run(self) -> None:
         wanted = min(self._wanted(), MOST_PAIRS)
         try:
-            old, new = self._pairs(wanted + _HELD_OUT)
+            old, new = moved_pairs(self._state.gallery, self._state.plan, wanted + _HELD_OUT)
             held = slice(0, _HELD_OUT)
             current = self._state.load_fit()
             fresh = self._state.fitting.fit(old[_HELD_OUT:], new[_HELD_OUT:])
@@ -74,17 +84,88 @@ class Refit:
         if kept:
             self._state.keep_fit(fresh, pairs=len(old) - _HELD_OUT)
 
-    def _pairs(self, size: int) -> tuple[Vectors, Vectors]:
-        """Read vectors of moved items in both spaces; row i of both is the same content."""
-        plan = self._state.plan
-        ids = sample_ids(self._state.gallery, [plan.new_model], size, plan.seed)
-        old = self._state.gallery.vectors(ids, plan.old_model)
-        new = self._state.gallery.vectors(old.item_ids, plan.new_model)
-        row_of = {item_id: row for row, item_id in enumerate(new.item_ids)}
-        rows = [
-            (row, row_of[item_id])
-            for row, item_id in enumerate(old.item_ids)
-            if item_id in row_of and old.versions[row] == new.versions[row_of[item_id]]
-        ]
-        first, second = np.array(rows, dtype=np.int64).reshape(-1, 2).T
-        return old.vectors[first], new.vectors[second]
+
+def moved_pairs(gallery: Gallery, plan: Plan, size: int) -> tuple[Vectors, Vectors]:
+    """Draw re-embedded items: old (n, d_old), new (n, d_new), row i of both is the same content."""
+    new_model = plan.new_model
+    ids = sample_ids(gallery, [new_model], size, plan.seed, made_by=new_model.fingerprint)
+    old = gallery.vectors(ids, plan.old_model)
+    new = gallery.vectors(old.item_ids, new_model)
+    row_of = {item_id: row for row, item_id in enumerate(new.item_ids)}
+    rows = [
+        (row, row_of[item_id])
+        for row, item_id in enumerate(old.item_ids)
+        if item_id in row_of and old.versions[row] == new.versions[row_of[item_id]]
+    ]
+    first, second = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    return old.vectors[first], new.vectors[second]
+
+
+# Refresh -----------------------------------------------------------------------------------------
+
+TENTHS = 10
+
+_LEAST_WEIGHT = 0.05
+"""Lambda below which residuals say too little of other items for a rewrite of all of them."""
+
+_LOOKS = 100  # times a backfill that the journal is asked how much has moved
+
+
+class Refresh:
+    """Says when imputed vectors are due for a refresh, and makes the fit that they get.
+
+    It is judged between batches, by what the journal counts; `after_batch` costs nothing mostly.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._lock = threading.Lock()
+        self._since = self._step = 0
+        self._due = 0  # tenths moved, once a refresh is due
+
+    def after_batch(self, items: int) -> None:
+        """Count what was done, and look whether another tenth has moved since the last refresh."""
+        with self._lock:
+            self._since += items
+            if self._due or self._since < self._step:
+                return
+            self._since = 0
+            tally = self._state.journal.tally("embed")
+            self._step = max(tally.total // _LOOKS, 1)
+            tenths = TENTHS * (tally.moved + tally.skipped) // max(tally.total, 1)
+            if tally.moved >= RESIDUALS_FROM and self._done() < tenths < TENTHS:
+                self._due = tenths
+
+    def is_due(self) -> bool:
+        """Whether the backfill should let the imputed vectors be refreshed now."""
+        return self._due > 0
+
+    def make(self) -> bool:
+        """Fit, and put the fit in force; tell whether vectors are to be rewritten by it."""
+        state, tenths = self._state, self._due
+        old, new = moved_pairs(state.gallery, state.plan, KNOWN_MOST)
+        fit = state.load_fit()
+        if len(old) < RESIDUALS_FROM or fit.one_space is None:
+            self.finish(weight=0.0, kept=False)
+            return False
+        fresh = fit.refreshed(old, new, seed=state.plan.seed, stored_as=state.stored_as)
+        assert fresh.one_space is not None
+        weight = float(fresh.one_space.imputation.facts["lambda"])
+        if weight < _LEAST_WEIGHT:
+            self.finish(weight=weight, kept=False)
+            return False
+        state.keep_refreshed(fresh, pairs=len(old), tenths=tenths, weight=weight)
+        return True
+
+    def finish(self, **facts: float | bool) -> None:
+        """Say that the refresh is done: the next is due a tenth later."""
+        with self._lock:
+            self._state.journal.record("refresh", tenths=self._due, **facts)
+            self._due = 0
+
+    def _done(self) -> int:
+        """Tenths moved when the imputed vectors were refreshed last."""
+        facts = (self._state.journal.last(kind) for kind in ("refresh", "fit"))
+        return max(
+            (int(fact.body.get("tenths", 0)) for fact in facts if fact is not None), default=0
+        )

@@ -6,13 +6,14 @@ follow, and returns when none follows the one before. So no caller can search by
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections import deque
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +23,15 @@ from hotfill.ranking import Fit
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
-from hotfill.upgrade.pairs import fitting_for
+from hotfill.upgrade.pairs import fitting_for, stored_as
 from hotfill.upgrade.view import Before, Switch, View, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from hotfill.ranking import Scorer
+    from hotfill.ranking import OneSpace, Scorer
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.astray import Astray
@@ -118,6 +119,11 @@ class State:
     def fitting(self) -> Fitting:
         """How the plan's maps are fitted."""
         return fitting_for(self.plan, self.gallery)
+
+    @property
+    def stored_as(self) -> Callable[[Vectors], Vectors] | None:
+        """What the store makes of imputed vectors; None where they stay as placed."""
+        return stored_as(self.gallery, self.plan.new_model)
 
     @cached_property
     def backfilling(self) -> tuple[Source, Embedder]:
@@ -209,11 +215,11 @@ class State:
         self.look()
         return self.view is not before
 
-    def keep_fit(self, fit: Fit, *, pairs: int) -> None:
+    def keep_fit(self, fit: Fit, *, pairs: int, **more: Any) -> None:
         """Save a fit and put it in force; searches rank by it on return. pairs: fitted on.
 
         Its folder is written whole, and synced, before the journal names it, so that a kill in
-        between leaves the fit before in force.
+        between leaves the fit before in force. more: facts that the journal keeps with it.
         """
         last = self.journal.last("fit")
         number = 1 if last is None else int(last.body["number"]) + 1
@@ -223,9 +229,23 @@ class State:
         facts = dict(fit.facts)
         if "ranking" in facts and self.plan.ranking != "auto":
             facts["ranking"] = self.plan.ranking
-        self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts)
+        self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts, **more)
         with self._changing:
             self._follow_fit()
+
+    def keep_refreshed(self, fit: Fit, *, pairs: int, tenths: int, weight: float) -> None:
+        """Put a fit with residuals in force, beside the one whose vectors it will replace.
+
+        Of earlier ones no vector is left, so their folders go, but for the first fit's.
+        """
+        before = self.journal.last("fit")
+        assert before is not None
+        earlier = before.body.get("replaces")
+        self.keep_fit(
+            fit, pairs=pairs, replaces=before.body["folder"], tenths=tenths, weight=weight
+        )
+        if earlier is not None and "replaces" in self._fact_of(earlier):
+            shutil.rmtree(self.folder / earlier, ignore_errors=True)
 
     def load_fit(self) -> Fit:
         """Read the fit in force."""
@@ -238,13 +258,25 @@ class State:
         both = self.plan.strategy == "prefill" and self.plan.queries == "both"
         if not (calibrated or both):
             return None
-        fit = self.load_fit()
         return one_index(
-            [] if fit.one_space is None else [fit.one_space],
+            self._fits_in_the_index(),
             calibrated=calibrated,
             both=both,
             weight=self.plan.old_query_weight,
         )
+
+    def _fits_in_the_index(self) -> list[OneSpace]:
+        """Read whose imputed vectors may stand in the index, the fit in force last."""
+        last = self.journal.last("fit")
+        assert last is not None
+        names = [last.body.get("replaces"), last.body["folder"]]
+        found = [self.fitting.load(self.folder / name).one_space for name in names if name]
+        return [one for one in found if one is not None]
+
+    def _fact_of(self, folder: str) -> Mapping[str, Any]:
+        """Read what the journal says of the fit in a folder."""
+        facts = [fact.body for fact in self.journal.facts("fit") if fact.body["folder"] == folder]
+        return facts[-1] if facts else {}
 
     def _current(self) -> Switch[View]:
         """Return the switch, polled: the phase and the fit may have changed elsewhere."""

@@ -168,6 +168,15 @@ def test_the_plan_says_where_the_store_cannot_keep_the_length(tmp_path):
     assert imputing(tmp_path / "b").plan().notes == (written,)
 
 
+def test_the_plan_counts_what_refreshes_will_write(tmp_path):
+    source = contents(2500)
+    notes = imputing(tmp_path / "a", source=source, gallery=filled(source)).plan().notes
+    expected = sum(2500 - 250 * tenths for tenths in range(4, 10))
+    assert f"up to {expected:,} vectors more" in notes[1]
+    quiet = imputing(tmp_path / "b", source=source, gallery=filled(source), refresh=False)
+    assert len(quiet.plan().notes) == 1
+
+
 @pytest.mark.parametrize(
     ("space", "why"),
     [

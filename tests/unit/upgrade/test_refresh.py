@@ -1,0 +1,127 @@
+"""Imputed vectors that wait gain by what has moved, and no search mixes two fits wrongly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hotfill.errors import ConfigError
+from hotfill.ranking import fit_models
+from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade import refit
+from hotfill.upgrade.phases import Phase
+from tests.unit.upgrade.refreshing import (
+    ITEMS,
+    Steps,
+    assert_ranked_by_origin,
+    refreshing,
+    run_until,
+    waiting,
+)
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, upgrade
+
+
+def test_at_each_tenth_the_waiting_vectors_are_made_anew_by_what_has_moved(tmp_path):
+    up = refreshing(tmp_path)
+    run_until(up, 1800)
+    tenths = [fact.body["tenths"] for fact in up.journal.facts("refresh")]
+    assert tenths == sorted({*tenths})
+    assert tenths[0] == 4, "a thousand of 2,400"
+    last = up.journal.last("fit").body
+    assert last["weight"] >= 0.05
+    fit = up.state.load_fit()
+    origins = waiting(up.gallery)
+    assert {*origins.values()} == {fit.up.fingerprint}
+    ids = sorted(origins)
+    expected = fit.up(up.gallery.vectors(ids, OLD).vectors)
+    np.testing.assert_allclose(up.gallery.vectors(ids, NEW).vectors, expected, atol=1e-5)
+    assert up.start().phase is Phase.BACKFILLED
+
+
+def test_refreshed_vectors_stand_nearer_to_where_the_new_ones_will(tmp_path):
+    far = {}
+    for refresh in (False, True):
+        up = refreshing(tmp_path / str(refresh), refresh=refresh)
+        run_until(up, 1600)
+        ids = sorted(waiting(up.gallery))
+        true = up.new_embedder([up.source[name] for name in ids])
+        stored = up.gallery.vectors(ids, NEW).vectors
+        stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+        far[refresh] = dict(zip(ids, 1 - np.sum(true * stored, axis=1), strict=True))
+    common = far[True].keys() & far[False].keys()
+    assert len(common) >= 400
+    assert np.mean([far[True][name] for name in common]) < 0.95 * np.mean(
+        [far[False][name] for name in common]
+    )
+
+
+def test_it_can_be_turned_off_and_needs_a_thousand_moved_items(tmp_path):
+    off = refreshing(tmp_path / "off", refresh=False)
+    off.start()
+    few = upgrade(tmp_path / "few", n=900, fit_items=300, fitting=None, batch_size=100)
+    few.start()
+    for up in (off, few):
+        assert up.journal.last("refresh") is None
+        assert [*up.folder.glob("fit-*")] == [up.folder / "fit-1"]
+
+
+def test_the_folders_of_fits_without_vectors_go_but_for_the_first(tmp_path):
+    up = refreshing(tmp_path, n=ITEMS)
+    up.start()
+    made = [fact.body["folder"] for fact in up.journal.facts("fit")]
+    assert len(made) > 3
+    assert sorted(path.name for path in tmp_path.glob("fit-*")) == sorted({"fit-1", *made[-2:]})
+
+
+def test_residuals_that_say_nothing_leave_the_vectors_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(refit, "_LEAST_WEIGHT", 2.0)
+    up = refreshing(tmp_path)
+    up.start()
+    assert up.journal.last("fit").body["folder"] == "fit-1"
+    assert not any(fact.body["kept"] for fact in up.journal.facts("refresh"))
+
+
+def test_residuals_of_a_fit_that_imputes_nothing_are_refused():
+    source = list(contents(200).values())
+    fit = fit_models(Projection(OLD)(source), Projection(NEW)(source), OLD, NEW)
+    with pytest.raises(ConfigError, match="imputes none"):
+        fit.refreshed(Projection(OLD)(source), Projection(NEW)(source))
+
+
+class End(BaseException):
+    """The process ends here. No exception that anybody catches."""
+
+
+def end():
+    raise End
+
+
+def steps_of_a_refresh(folder, monkeypatch):
+    up, steps = refreshing(folder), Steps(0, end)
+    with monkeypatch.context() as patch:
+        steps.watch(up, patch)
+        run_until(up, 2000)
+    return steps.count
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_end_between_any_two_steps_leaves_a_gallery_that_is_ranked_right(tmp_path, monkeypatch):
+    source = contents(ITEMS)
+    count = steps_of_a_refresh(tmp_path / "whole", monkeypatch)
+    assert count > 20
+    for at in range(1, 30, 3):
+        gallery = filled(source, MemoryGallery(OLD))
+        folder = tmp_path / str(at)
+        first = refreshing(folder, gallery, source, ranking="calibrated")
+        with monkeypatch.context() as patch:
+            Steps(at, end).watch(first, patch)
+            with pytest.raises(End):
+                first.start()
+        first.close()
+        again = refreshing(folder, gallery, source, ranking="calibrated")
+        assert_ranked_by_origin(again)
+        run_until(again, 400)
+        in_force = again.state.load_fit().up.fingerprint
+        assert {*waiting(gallery).values()} <= {in_force}
+        assert_ranked_by_origin(again)
+        again.close()
