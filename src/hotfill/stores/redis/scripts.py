@@ -63,6 +63,7 @@ local function field(key, path)
   return text and text ~= '[]' and text
 end
 local function has_base(key)
+  if redis.call('EXISTS', key) == 0 then return false end
   local r = redis.call('JSON.ARRLEN', key, H.base.field)
   return r and r[1] == H.base.dimension
 end
