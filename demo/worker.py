@@ -32,7 +32,7 @@ def scorer_of(fit: Path) -> Scorer:
 def main(folder: Path, seed: int) -> None:
     """Serve and upgrade until the old model is gone."""
     with hotfill.open(folder / "upgrade.toml") as up:
-        application = cast("Application", up.parts.source())
+        application = cast("Application", up.source)
         oracle = Oracle(
             read_embeddings(folder), lambda: scorer_of(fit_folder(up.folder, up.journal))
         )

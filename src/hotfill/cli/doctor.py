@@ -86,7 +86,7 @@ def check_up(path: Path) -> list[Finding]:
         _looked("journal", _journal, project),
         _looked("old model", _old_model, project),
         _looked("new model", _new_model, project),
-        _looked("source", lambda it: type(it.source()).__name__, project),
+        _looked("source", _source, project),
     ]
     try:
         with project.gallery() as gallery:
@@ -160,6 +160,12 @@ def _new_model(project: Project) -> str:
     return str(project.model("new"))
 
 
+def _source(project: Project) -> str:
+    if project.settings.source.kind == "store":
+        return "the store itself"
+    return type(project.source()).__name__
+
+
 def _store(project: Project, gallery: Gallery) -> str:
     with closing(project.look()) as journal:
         wanted = {project.model("old"), project.model("new")}
@@ -180,7 +186,7 @@ def _content(project: Project, gallery: Gallery) -> str:
         for space in gallery.spaces
         for item_id in gallery.scan(space, limit=_LOOKED_AT).item_ids
     ][:_LOOKED_AT]
-    given = project.source()(item_ids)
+    given = project.source(gallery)(item_ids)
     lacking = [item_id for item_id in item_ids if item_id not in given]
     if lacking:
         raise SourceError(

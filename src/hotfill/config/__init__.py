@@ -11,10 +11,12 @@
     kind = "sqlite"                    # in the folder above; "postgres" for many machines
 
     [source]
-    factory = "my_module:open_source"  # called with `options`; gives content by item id
+    factory = "my_module:open_source"  # called with `options`; gives content by item id; or
+    # kind = "store"                   # the store itself keeps the contents, in a `field`
 
     [old]
-    embedder = "my_module:old_model"   # called with `options`; gives an Embedder
+    embedder = "my_module:old_model"   # called with `options`; gives an Embedder, or an embedding
+                                       # model of LangChain or LlamaIndex
 
     [new]
     embedder = "my_module:new_model"
@@ -44,13 +46,21 @@ from typing import TYPE_CHECKING
 
 from hotfill.config.project import Project
 from hotfill.config.reading import read
-from hotfill.config.settings import FactorySection, ModelSection, Settings
+from hotfill.config.settings import FactorySection, ModelSection, Settings, StoredSection
 from hotfill.upgrade.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FactorySection", "ModelSection", "Project", "Settings", "open_upgrade", "read"]
+__all__ = [
+    "FactorySection",
+    "ModelSection",
+    "Project",
+    "Settings",
+    "StoredSection",
+    "open_upgrade",
+    "read",
+]
 
 
 def open_upgrade(path: str | Path) -> Upgrade:

@@ -9,19 +9,27 @@ from typing import TYPE_CHECKING, Any
 from hotfill.binary import Binarisation, BinaryEmbedder
 from hotfill.config.codes import encoder_named, opened_with_codes
 from hotfill.config.factories import made_by
-from hotfill.config.settings import ModelSection, Settings
+from hotfill.config.settings import ModelSection, Settings, StoredSection
 from hotfill.config.shell_hooks import shell_hooks
+from hotfill.embedders.frameworks import FrameworkEmbedder, of_framework
 from hotfill.errors import ConfigError, ModelMismatchError
+from hotfill.integrations.collections import StoredContents
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.parts import WHICH, Parts, Which
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hotfill.stores.base import Gallery
     from hotfill.types import Source
     from hotfill.upgrade.hooks import Hooks
     from hotfill.upgrade.journal.base import Journal
+
+
+_ASKED_OTHERWISE = (BinaryEmbedder, FrameworkEmbedder)
+"""Embedders that have another one for queries, of the same space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +100,13 @@ class Project(Parts):
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
         return opened_with_codes(self.settings, self.path.parent)
 
-    def source(self) -> Source:
+    def source(self, gallery: Gallery | None = None) -> Source:
         """Make the source."""
         section = self.settings.source
+        if isinstance(section, StoredSection):
+            if gallery is None:
+                raise ConfigError("contents are in the store here: open it first")
+            return StoredContents(gallery, section.field)
         made: Source = made_by("source.factory", section.factory, section.options, self.path.parent)
         return made
 
@@ -109,7 +121,8 @@ class Project(Parts):
             made = made_by(f"{which}.embedder", section.embedder, section.options, self.path.parent)
         if made is None:
             return None
-        made = _an_embedder(f"{which}.embedder", section.embedder, made)
+        model = None if section.model is None or section.encoder else section.model
+        made = _an_embedder(f"{which}.embedder", section.embedder, made, model)
         if section.encoder is not None:
             made = BinaryEmbedder(made, encoder_named(section.encoder, self.path.parent))
         if section.model is not None:
@@ -124,10 +137,11 @@ class Project(Parts):
     def query_embedder(self, which: Which) -> Embedder | None:
         """Return what embeds a model's queries; None where the model embeds its own.
 
-        Codes are asked by floats, which finds more; others as the file says.
+        Codes are asked by floats, which finds more; models of frameworks by the method that these
+        have for queries; others as the file says.
         """
         own = self.embedder(which)
-        asking = own.for_queries() if isinstance(own, BinaryEmbedder) else None
+        asking = own.for_queries() if isinstance(own, _ASKED_OTHERWISE) else None
         return self._own_query_embedder(which) or asking
 
     def _own_query_embedder(self, which: Which) -> Embedder | None:
@@ -169,7 +183,7 @@ class Project(Parts):
         """Return what new vectors are made of and by: contents, or the old vectors themselves."""
         section = self.settings.new
         if section.encoder is None or section.embedder is not None:
-            return self.source(), self._new_embedder()
+            return self.source(gallery), self._new_embedder()
         old, encoder = self.model("old"), encoder_named(section.encoder, self.path.parent)
         if encoder.source != old:
             raise ModelMismatchError("[new] encoder", old, encoder.source)
@@ -182,7 +196,12 @@ class Project(Parts):
         return embedder
 
 
-def _an_embedder(key: str, name: str | None, made: Any) -> Embedder:
+def _an_embedder(
+    key: str, name: str | None, made: Any, model: Mapping[str, Any] | None = None
+) -> Embedder:
+    """Return what a factory made, as an embedder. model: of the file, for one that has no id."""
+    if not isinstance(made, Embedder) and of_framework(made):
+        return FrameworkEmbedder(made, None if model is None else ModelId.from_dict(model))
     if not isinstance(made, Embedder):
         raise ConfigError(
             f"{key} = {name!r} must give an object with `model_id` that can be called with "

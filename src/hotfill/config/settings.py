@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hotfill.stores.section import StoreSection
 from hotfill.upgrade.journal.section import JournalSection
@@ -23,10 +23,32 @@ class _FileSection(BaseModel):
 
 
 class FactorySection(_FileSection):
-    """Something made by the user's own code."""
+    """A source made by the user's own code."""
 
+    kind: Literal["factory"] = "factory"
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class StoredSection(_FileSection):
+    """The store itself as the source.
+
+    field: that holds the contents; left out, as the framework that made the store keeps them.
+    """
+
+    kind: Literal["store"]
+    field: str | None = None
+
+
+def _with_kind(values: Any) -> Any:
+    """Take the user's own code where no kind is named."""
+    return {"kind": "factory", **values} if isinstance(values, dict) else values
+
+
+SourceSection: TypeAlias = Annotated[
+    FactorySection | StoredSection, Field(discriminator="kind"), BeforeValidator(_with_kind)
+]
+"""Where contents come from, told by `kind`."""
 
 
 class ModelSection(_FileSection):
@@ -56,7 +78,7 @@ class Settings(_FileSection):
     codes: str = "codes"
     store: StoreSection
     journal: JournalSection = JournalSection()
-    source: FactorySection
+    source: SourceSection
     old: ModelSection
     new: ModelSection
     upgrade: Decisions = Decisions()

@@ -87,8 +87,11 @@ class Parts(ABC):
         """Open the journal to read it; before the upgrade begins, an empty one. Makes nothing."""
 
     @abstractmethod
-    def source(self) -> Source:
-        """Return what gives the content of items by id. Raises ConfigError where there is none."""
+    def source(self, gallery: Gallery | None = None) -> Source:
+        """Return what gives the content of items by id. Raises ConfigError where there is none.
+
+        gallery: the open store, for contents that are kept there.
+        """
 
     @abstractmethod
     def embedder(self, which: Which) -> Embedder | None:
@@ -244,7 +247,7 @@ class GivenParts(Parts):
             return self.journal()
         return SqliteJournal(Path(":memory:"))
 
-    def source(self) -> Source:
+    def source(self, gallery: Gallery | None = None) -> Source:
         """Return the source that was given."""
         if self.given_source is None:
             raise ConfigError("the contents of items are needed here: give a source")

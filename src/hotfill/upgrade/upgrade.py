@@ -128,6 +128,11 @@ class Upgrade:
         return self._parts
 
     @property
+    def source(self) -> Source:
+        """What gives the content of items. Raises ConfigError where there is none."""
+        return self._parts.source(self.gallery)
+
+    @property
     def gallery(self) -> Gallery:
         """The open store. Raises StoreBusyError where another process has it."""
         return self._opened_gallery()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qdrant_client import models
 
 from hotfill.errors import StoreError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hotfill.types import Vectors
 
 _TRIES = 20
+_SAME = 1e-6  # what rounding leaves of a vector that was brought to unit length
 
 
 def upsert(
@@ -138,9 +140,13 @@ def move(
        earlier vector stays where it is, and is kept thereby.
 
     Cut before 4, a kept vector of the same content and model was added or renewed, no more.
+
+    On the way back the vectors of an adopted space are there already, and stay as they are.
     """
     for part in parts(len(item_ids), space.model.dimension):
-        _write(collection, space, list(item_ids[part]), rows[part], list(versions[part]), transform)
+        ids, batch = list(item_ids[part]), rows[part]
+        there = _there(collection, stamp, space, ids, batch) if space.adopted else set()
+        _write(collection, space, ids, batch, list(versions[part]), transform, there)
     mark = made_by(space.side)
     now = collection.read(item_ids, keys=[VERSION, SIDE, mark])
     return {
@@ -152,6 +158,34 @@ def move(
     }
 
 
+def _there(
+    collection: Collection,
+    stamp: QdrantStamp,
+    space: NamedVector,
+    item_ids: list[str],
+    rows: Vectors,
+) -> set[str]:
+    """Tell which items have kept such a vector, as far as its direction goes."""
+    records = collection.read(item_ids, keys=[SIDE], vectors=[space.vector])
+    found = set()
+    for item_id, row in zip(item_ids, rows, strict=True):
+        record = records.get(item_id)
+        if record is None or stamp.searched(record.payload or {}, SIDE) == space:
+            continue
+        vector = named(record).get(space.vector)
+        if vector is not None and np.allclose(
+            _scaled(np.asarray(vector), space), _scaled(row, space), atol=_SAME
+        ):
+            found.add(item_id)
+    return found
+
+
+def _scaled(row: NDArray[Any], space: NamedVector) -> NDArray[Any]:
+    length = np.linalg.norm(row)
+    scaled: NDArray[Any] = row / length if space.model.metric == "cosine" and length else row
+    return scaled
+
+
 def _write(
     collection: Collection,
     space: NamedVector,
@@ -159,13 +193,14 @@ def _write(
     rows: Vectors,
     versions: list[int],
     transform: str | None,
+    kept: Names[str],
 ) -> None:
     """Do the four steps in one request, without points that are not there."""
     for _ in range(_TRIES):
         if not item_ids:
             return
         try:
-            collection.update(_steps(collection, space, item_ids, rows, versions, transform))
+            collection.update(_steps(collection, space, item_ids, rows, versions, transform, kept))
         except MissingPointError:  # deleted; the request stopped before step 4
             there = collection.read(item_ids, keys=[])
             left = [i for i, item_id in enumerate(item_ids) if item_id in there]
@@ -183,6 +218,7 @@ def _steps(
     rows: Vectors,
     versions: Sequence[int],
     transform: str | None,
+    kept: Names[str],
 ) -> list[Any]:
     points = [collection.point(item_id) for item_id in item_ids]
     meant, mark = at_versions(points, versions), made_by(space.side)
@@ -191,7 +227,8 @@ def _steps(
     vectors = models.UpdateVectors(
         points=[
             models.PointVectors(id=point, vector={space.vector: row})
-            for point, row in zip(points, rows.tolist(), strict=True)
+            for item_id, point, row in zip(item_ids, points, rows.tolist(), strict=True)
+            if item_id not in kept
         ],
         update_filter=meant,
     )
@@ -204,5 +241,5 @@ def _steps(
     turn = models.SetPayloadOperation(
         set_payload=models.SetPayload(payload={SIDE: space.side}, filter=both(meant, having(space)))
     )
-    write = models.UpdateVectorsOperation(update_vectors=vectors)
-    return [write, no_note, turn] if transform is None else [note, write, turn]
+    write = [models.UpdateVectorsOperation(update_vectors=vectors)] if vectors.points else []
+    return [*write, no_note, turn] if transform is None else [note, *write, turn]

@@ -1,0 +1,1 @@
+"""Collections that the frameworks' own classes make, through whole upgrades."""

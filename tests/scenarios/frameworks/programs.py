@@ -1,0 +1,165 @@
+"""Programs that know a framework and nothing of hotfill, run by the Python that has it.
+
+    python programs.py FRAMEWORK ACTION PLACE MODEL [OPTIONS]
+
+ACTION: `make` a collection of texts, `search` it, `add` a text to it. PLACE: a folder, or libpq's
+connection string. MODEL: `old` or `new`. OPTIONS: of the framework's class, as JSON. The answer is
+JSON, in the last line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from embeddings import LARGE, SMALL, langchain, llama_index  # beside this file
+
+COLOURS, THINGS = ["red", "green", "blue", "black"], ["fox", "tree", "car", "house", "bicycle"]
+TEXTS = [f"{COLOURS[n % 4]} {THINGS[n % 5]} number {n} of {n * n}" for n in range(360)]
+METADATA = [
+    {"n": n, "colour": COLOURS[n % 4], "more": {"tags": ["a", n], "none": None}} for n in range(360)
+]
+FLAT = [{"n": n, "colour": COLOURS[n % 4]} for n in range(360)]
+MODELS = {"old": SMALL, "new": LARGE}
+
+
+def url(place: str, driver: str) -> str:
+    words = dict(word.split("=") for word in place.split())
+    return f"postgresql+{driver}://{words['user']}@/{words['dbname']}?host={words['host']}"
+
+
+class Program:
+    def close(self):
+        """Let the store go."""
+
+
+class LangchainPostgres(Program):
+    def __init__(self, place, model, collection="docs", **options):
+        from langchain_postgres import PGVector
+
+        self.made = PGVector(
+            langchain(**model),
+            collection_name=collection,
+            connection=url(place, "psycopg"),
+            use_jsonb=True,
+            **options,
+        )
+        self.place, self.options = place, options
+
+    def make(self):
+        self.made.add_texts(TEXTS, METADATA, ids=[f"doc-{n}" for n in range(len(TEXTS))])
+        if not self.options:  # without a length others may have vectors of any
+            other = LangchainPostgres(self.place, {"parts": 2, "size": 7}, "other")
+            other.made.add_texts(TEXTS[:9], FLAT[:9])
+
+    def search(self, text):
+        return [
+            [found.page_content, found.metadata] for found in self.made.similarity_search(text, k=3)
+        ]
+
+    def add(self, text):
+        self.made.add_texts([text], [{"n": -1}])
+
+
+class LangchainQdrant(Program):
+    def __init__(self, place, model, **options):
+        from langchain_qdrant import QdrantVectorStore
+        from qdrant_client import QdrantClient, models
+
+        client = QdrantClient(path=place)
+        if not client.collection_exists("docs"):
+            size = models.VectorParams(size=model["size"], distance=models.Distance.COSINE)
+            client.create_collection("docs", vectors_config=size)
+        if "vector_name" in options:
+            options["distance"] = models.Distance.DOT
+        self.made = QdrantVectorStore(client, "docs", langchain(**model), **options)
+        self.close = client.close
+
+    def make(self):
+        self.made.add_texts(TEXTS, METADATA)
+
+    def search(self, text):
+        found = self.made.similarity_search(text, k=3)
+        return [[each.page_content, _without_ids(each.metadata)] for each in found]
+
+    def add(self, text):
+        self.made.add_texts([text], [{"n": -1}])
+
+
+class LlamaIndex(Program):
+    """What both of its stores share."""
+
+    made = None
+
+    def make(self):
+        self._add(TEXTS, FLAT)
+
+    def add(self, text):
+        self._add([text], [{"n": -1}])
+
+    def _add(self, texts, metadata):
+        from llama_index.core.schema import MetadataMode, TextNode
+
+        nodes = [
+            TextNode(text=text, metadata=dict(row), excluded_embed_metadata_keys=["n"])
+            for text, row in zip(texts, metadata, strict=True)
+        ]
+        for node in nodes:
+            text = node.get_content(metadata_mode=MetadataMode.EMBED)
+            node.embedding = self.model.get_text_embedding(text)
+        self.made.add(nodes)
+
+    def search(self, text):
+        from llama_index.core.vector_stores.types import VectorStoreQuery
+
+        asked = VectorStoreQuery(self.model.get_query_embedding(text), similarity_top_k=3)
+        return [[node.text, node.metadata] for node in self.made.query(asked).nodes]
+
+
+class LlamaIndexPostgres(LlamaIndex):
+    def __init__(self, place, model, **options):
+        from llama_index.vector_stores.postgres import PGVectorStore
+
+        self.model = llama_index(**model)
+        self.made = PGVectorStore.from_params(
+            connection_string=url(place, "psycopg2"),
+            async_connection_string=url(place, "asyncpg"),
+            table_name="docs",
+            embed_dim=model["size"],
+            **options,
+        )
+
+
+class LlamaIndexQdrant(LlamaIndex):
+    def __init__(self, place, model, **options):
+        from llama_index.vector_stores.qdrant import QdrantVectorStore
+        from qdrant_client import QdrantClient
+
+        self.model = llama_index(**model)
+        client = QdrantClient(path=place)
+        self.made = QdrantVectorStore("docs", client, **options)
+        self.close = client.close
+
+
+FRAMEWORKS = {
+    "langchain-postgres": LangchainPostgres,
+    "langchain-qdrant": LangchainQdrant,
+    "llama-index-postgres": LlamaIndexPostgres,
+    "llama-index-qdrant": LlamaIndexQdrant,
+}
+
+
+def _without_ids(metadata):
+    return {key: value for key, value in metadata.items() if not key.startswith("_")}
+
+
+if __name__ == "__main__":
+    framework, action, place, model, *rest = sys.argv[1:]
+    text, options = rest[0] if rest else "", json.loads(rest[1]) if len(rest) > 1 else {}
+    opened = FRAMEWORKS[framework](place, MODELS[model], **options)
+    answer = getattr(opened, action)(*([text] if action != "make" else []))
+    opened.close()
+    print(json.dumps(answer))
