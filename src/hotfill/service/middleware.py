@@ -12,6 +12,7 @@ import re
 import time
 import traceback
 import uuid
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,13 +22,19 @@ from starlette.exceptions import HTTPException
 
 from hotfill.service.problems import problem
 from hotfill.service.settings import is_loopback
+from hotfill.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_access = logging.getLogger("hotfill.service.access")
+REQUEST_ID: ContextVar[str] = ContextVar("hotfill_request_id", default="")
+"""Of the request that this thread or task works for; empty elsewhere."""
+
+ACCESS_LOG = "hotfill.service.access"
+
+_access = logging.getLogger(ACCESS_LOG)
 _errors = logging.getLogger("hotfill.service")
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
@@ -71,6 +78,19 @@ class AccessLog:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        REQUEST_ID.set(request_id)
+        with span("request", carried=Headers(scope=scope)) as traced:
+            route, status = await self._answered(scope, receive, send, request_id)
+            if traced is not None:
+                traced.set_attributes(
+                    {"http.request.method": scope["method"], "http.route": route}
+                    | {"http.response.status_code": status, "hotfill.request_id": request_id}
+                )
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> tuple[str, int]:
+        """Answer a request; tells its route and the status."""
         status = 0
         began = time.perf_counter()
 
@@ -97,6 +117,7 @@ class AccessLog:
             self._requested(route, status)
             if _access.isEnabledFor(logging.INFO):
                 _access.info(to_json(_line(scope, route, status, began)).decode())
+        return route, status
 
 
 def _line(scope: Scope, route: str, status: int, began: float) -> dict[str, Any]:

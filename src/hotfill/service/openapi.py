@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from hotfill.service.access import COOKIE
+from hotfill.service.examples import EXAMPLES, Example
 from hotfill.service.models import Problem, Query
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _put_in(operation: dict[str, Any], example: Example) -> None:
+    if example.body is not None:
+        operation["requestBody"]["content"]["application/json"]["example"] = example.body
+    done = next(answer for status, answer in operation["responses"].items() if status < "300")
+    for media in done["content"].values():
+        media["example"] = example.answer
+
+
 def description(app: FastAPI) -> dict[str, Any]:
     """Describe the API: with problems instead of FastAPI's own validation errors, and tokens."""
     if app.openapi_schema is None:
@@ -76,5 +85,7 @@ def description(app: FastAPI) -> dict[str, Any]:
             },
         }
         found["security"] = [{"token": []}, {"session": []}]
+        for (method, path), example in EXAMPLES.items():
+            _put_in(found["paths"][path][method.lower()], example)
         app.openapi_schema = found
     return app.openapi_schema

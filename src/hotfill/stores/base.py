@@ -43,6 +43,7 @@ from hotfill.stores.filters import (
 )
 from hotfill.stores.records import Capabilities, Found, Hits, ItemState, Page
 from hotfill.ties import tied, tolerance
+from hotfill.tracing import span
 from hotfill.vectors import Checked, as_compared, check_vectors, checked
 
 if TYPE_CHECKING:
@@ -277,7 +278,8 @@ class Gallery(ABC):
             )
         if not any(counts):
             return {space: Hits((), ()) for space in ready}
-        found = self._ranked(ready, k, where or None, k + MOST_TIED if most is None else most)
+        with span("sides", models=ready, k=k):
+            found = self._ranked(ready, k, where or None, k + MOST_TIED if most is None else most)
         if not origins:
             return found
         return {space: self._with_origins(space, hits) for space, hits in found.items()}

@@ -18,6 +18,7 @@ import numpy as np
 
 from hotfill.errors import EmbedError, HotfillError
 from hotfill.retry import retry
+from hotfill.tracing import begin, end, span
 from hotfill.upgrade.caller import (
     CALL_SECONDS,
     GivenUpError,
@@ -177,6 +178,7 @@ class _Loaded:
     without_content: list[str]
     vectors: Vectors | None = None
     failure: Exception | None = None
+    traced: Any = None
 
 
 @dataclass(slots=True)
@@ -245,6 +247,7 @@ class Backfill:
                 else:
                     self._put_back(loaded.batch, loaded.failure)
                     put_back = True
+                end(loaded.traced, failed=loaded.failure is not None)
                 self._gets_on()
         finally:
             closing.set()
@@ -267,7 +270,11 @@ class Backfill:
             batch = self.journal.lease(work.stage, self.owner, self.lease_seconds)
             if batch is None:
                 return
-            yield self._load(work, batch, call)
+            traced = begin("batch", stage=work.stage, items=len(batch.item_ids))
+            with span("read", below=traced):
+                loaded = self._load(work, batch, call)
+            loaded.traced = traced
+            yield loaded
 
     def _load(self, work: Work, batch: Batch, call: PatientCaller) -> _Loaded:
         states = retry(self.gallery.get, batch.item_ids)
@@ -308,15 +315,17 @@ class Backfill:
         for loaded in batches:
             if loaded.item_ids:
                 try:
-                    loaded.vectors = retry(
-                        call,
-                        name,
-                        make_vectors,
-                        work.make,
-                        work.target,
-                        loaded.item_ids,
-                        loaded.contents,
-                    )
+                    model, items = str(work.target), len(loaded.item_ids)
+                    with span("embed", below=loaded.traced, model=model, items=items):
+                        loaded.vectors = retry(
+                            call,
+                            name,
+                            make_vectors,
+                            work.make,
+                            work.target,
+                            loaded.item_ids,
+                            loaded.contents,
+                        )
                 except Exception as error:  # other people's code may raise anything
                     if no_item_at_fault(error, len(loaded.item_ids)):
                         raise  # and none becomes a dead letter
@@ -334,14 +343,15 @@ class Backfill:
             self._reject(batch, loaded.without_content, work.absent)
         moved = 0
         if loaded.vectors is not None:
-            moves = retry(
-                self.gallery.move,
-                loaded.item_ids,
-                loaded.vectors,
-                space=work.target,
-                expected_versions=loaded.versions,
-                origin=work.origin,
-            )
+            with span("move", below=loaded.traced, items=len(loaded.item_ids)):
+                moves = retry(
+                    self.gallery.move,
+                    loaded.item_ids,
+                    loaded.vectors,
+                    space=work.target,
+                    expected_versions=loaded.versions,
+                    origin=work.origin,
+                )
             moved = int(np.count_nonzero(moves))
         self.progress.written += moved * (work.stage != "prefill")
         left_out = len(loaded.without_content) if work.absent is not None else 0

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from hotfill.errors import (
@@ -76,7 +78,9 @@ class PatientCaller:
             threading.Thread(
                 target=_answer, args=(self._calls,), name="hotfill-caller", daemon=True
             ).start()
-        self._calls.put((answer, call, args, kwargs))
+        # In the context of the caller, so that spans of the call stand below the caller's.
+        in_context = partial(copy_context().run, call)
+        self._calls.put((answer, in_context, args, kwargs))
         began, stopped = time.monotonic(), None
         while not wait([answer], timeout=_POLL_SECONDS).done:
             now = time.monotonic()

@@ -12,6 +12,7 @@ import numpy as np
 from hotfill.ranking.one_space import old_query_weight, scale_of
 from hotfill.ranking.rank_merge import RankedHits
 from hotfill.ranking.scorer import compare
+from hotfill.tracing import span
 from hotfill.vectors import checked
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ class OneIndex:
         if not {self.model.fingerprint, *self.scale.imputed}.issuperset(chain(*origins)):
             # `start` is about to impute these vectors anew; a scale for them there is not.
             return _as_found(hits, k)
-        background = self.scale.prepare(ready.compared)
-        if asked is None:
-            return background.rank(hits, origins, k)
-        return self._by_both(gallery, background, hits, ready, asked, moved, k)
+        with span("rank"):
+            background = self.scale.prepare(ready.compared)
+            if asked is None:
+                return background.rank(hits, origins, k)
+            return self._by_both(gallery, background, hits, ready, asked, moved, k)
 
     def _by_both(
         self,

@@ -16,6 +16,7 @@ from hotfill.errors import (
     ModelMismatchError,
     PhaseError,
 )
+from hotfill.tracing import span
 from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import next_look
@@ -75,7 +76,7 @@ class Serving:
             own = {space: self._embed_queries(space, contents) for space in self._asked_too(view)}
             return self._search(view, queries, k, where, own)
 
-        return self._timed(search)
+        return self._timed(search, k)
 
     def search_vectors(
         self,
@@ -113,7 +114,7 @@ class Serving:
             }
             return self._search(view, queries, k, where, own)
 
-        return self._timed(search)
+        return self._timed(search, k)
 
     def upsert(
         self,
@@ -175,9 +176,12 @@ class Serving:
 
     # ------------------------------------------------------------------------------------------
 
-    def _timed(self, search: Callable[[View], list[SearchResult]]) -> list[SearchResult]:
+    def _timed(self, search: Callable[[View], list[SearchResult]], k: int) -> list[SearchResult]:
         began = time.perf_counter()
-        found = self._follow_and(search)
+        with span("search", k=k) as traced:
+            found = self._follow_and(search)
+            if traced is not None and found:
+                traced.set_attribute("hotfill.phase", str(found[0].phase))
         self._state.times.searched(time.perf_counter() - began)
         return found
 
@@ -255,6 +259,8 @@ class Serving:
         prepared = view.scorer.prepare(queries, other_queries)
         found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
         models = tuple(found)
+        with span("rank"):
+            lists = prepared.rank(found, k, read=self._gallery.vectors)
         return [
             SearchResult(
                 tuple(
@@ -270,7 +276,7 @@ class Serving:
                 self._encoder(view.query_model),
                 view.phase,
             )
-            for ranked in prepared.rank(found, k, read=self._gallery.vectors)
+            for ranked in lists
         ]
 
     def _search_alone(
@@ -437,7 +443,8 @@ def _embedded(embedder: Embedder, space: ModelId, contents: Sequence[Any]) -> Ch
     """
     model = embedder.model_id
     try:
-        made = embedder(contents)
+        with span("embed", model=str(model), items=len(contents)):
+            made = embedder(contents)
     except HotfillError:
         raise
     except Exception as error:

@@ -119,8 +119,8 @@ def whole_upgrade(made, told, snapshot):
     made.hotfill("sample", "--out", str(made.folder / "sample"), "--items", "320")
     rehearsal = CliRunner().invoke(
         app,
-        ["rehearse", "--sample", str(made.folder / "sample"), "--strategies", "merge"]
-        + ["--transforms", "ridge", "--orders", "random", "--points", "3"],
+        "rehearse --strategies merge --transforms ridge --orders random --points 3".split()
+        + ["--sample", str(made.folder / "sample")],
     )
     assert rehearsal.exit_code == 0, rehearsal.output
     assert snapshot() == before

@@ -162,3 +162,23 @@ def test_two_tokens_of_one_name_are_refused():
     token = TokenSettings(name="a", role="read", sha256="0" * 64)
     with pytest.raises(ConfigError, match="'a' stands there twice"):
         ServiceSettings(tokens=(token, token)).check()
+
+
+def with_tokens(**roles):
+    return [{"name": name, "role": role, "sha256": hash_of(name)} for name, role in roles.items()]
+
+
+def test_tokens_are_read_again_and_sessions_of_those_gone_have_ended(project):
+    with serving(project, tokens=with_tokens(anna="operate", bert="read")) as client:
+        door = client.app.state.door
+        client.post("/login", data={"token": "anna"})
+        assert client.get("/upgrade").status_code == 200
+        later = ServiceSettings(tokens=with_tokens(bert="write", carl="read"))
+        door.change(later)
+        assert client.get("/upgrade").status_code == 401  # the session of anna
+        assert client.get("/upgrade", headers=bearing("anna")).status_code == 401
+        assert client.get("/upgrade", headers=bearing("carl")).status_code == 200
+        assert client.delete("/items/item-00001", headers=bearing("bert")).status_code == 200
+        with pytest.raises(ConfigError, match="start the service again"):
+            door.change(ServiceSettings())
+        assert client.get("/upgrade", headers=bearing("carl")).status_code == 200

@@ -17,6 +17,7 @@ from hotfill.service.access import COOKIE, SESSION_SECONDS, Known, Principal, ma
 from hotfill.service.models import TryIn
 from hotfill.service.routes import Served, StrictJson
 from hotfill.service.tokens import allows, holder_of
+from hotfill.service.web.api_page import api_page
 from hotfill.service.web.page import page, sections
 from hotfill.service.web.search_panel import items_to_pick, search_panel
 from hotfill.service.web.templates import login_page
@@ -46,6 +47,12 @@ def dashboard(request: Request, caller: Known, service: Served) -> HTMLResponse:
             has_tokens=bool(service.settings.tokens),
         )
     )
+
+
+@router.get("/docs")
+async def api(request: Request) -> HTMLResponse:
+    """Show the description of the API, which is open to all as `/openapi.json` is."""
+    return HTMLResponse(api_page(request.app.openapi(), str(request.base_url).rstrip("/")))
 
 
 @router.get("/events", response_class=EventSourceResponse)

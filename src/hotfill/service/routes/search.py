@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -42,7 +44,8 @@ async def search(request: Request, service: Served) -> Response:
     # answers costs more than a search: docs/decisions/0005-fastapi.md.
     body = await request.body()
     loop = asyncio.get_running_loop()
-    found = await loop.run_in_executor(service.searchers, _answer, service, body)
+    answer = partial(copy_context().run, _answer, service, body)  # it logs and traces as this does
+    found = await loop.run_in_executor(service.searchers, answer)
     return Response(found, media_type="application/json")
 
 
