@@ -117,10 +117,18 @@ def whole_upgrade(made, told, snapshot):
     made.hotfill("doctor")
     made.hotfill("plan")
     made.hotfill("sample", "--out", str(made.folder / "sample"), "--items", "320")
+    words = [
+        "--strategies",
+        "merge",
+        "--transforms",
+        "ridge",
+        "--orders",
+        "random",
+        "--points",
+        "3",
+    ]
     rehearsal = CliRunner().invoke(
-        app,
-        "rehearse --strategies merge --transforms ridge --orders random --points 3".split()
-        + ["--sample", str(made.folder / "sample")],
+        app, ["rehearse", "--sample", str(made.folder / "sample"), *words]
     )
     assert rehearsal.exit_code == 0, rehearsal.output
     assert snapshot() == before
