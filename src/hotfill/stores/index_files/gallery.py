@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
@@ -154,7 +155,7 @@ class IndexFilesGallery(Gallery):
         gallery.optimise()
         return gallery
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, one process."""
         return Capabilities(
@@ -231,7 +232,7 @@ class IndexFilesGallery(Gallery):
             if going:
                 numbers = [found[item_id].number for item_id in going]
                 self._truth.move(numbers, space, origin, vectors[moved])
-                self._sides.put(going, vectors[moved], space)
+                self._sides.put(going, vectors[moved], space, origin)
             return moved
 
     def _search(

@@ -11,7 +11,6 @@ from hotfill.extras import faiss_search, need
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -32,19 +31,18 @@ _MOST_WIDENING = 16.0
 class Built:
     """The index, the items in it, and which of them are still there.
 
-    ids: one per position. Marking needs the store's turn to write, searching one to read.
+    ids, origins: one per position; what made each vector, as in `ItemState`. Marking needs the
+    store's turn to write, searching one to read.
     """
 
-    def __init__(self, index: Any, ids: Sequence[str], live: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, index: Any, ids: Sequence[str], origins: Sequence[str], live: NDArray[np.bool_]
+    ) -> None:
+        self.ids, self.origins = ids, origins
         self._index = index
-        self._ids = ids
         self._live = live
         self._place = {ids[at]: at for at in np.flatnonzero(live).tolist()}
-
-    @classmethod
-    def over(cls, kind: Kind, space: ModelId, ids: Sequence[str], vectors: Vectors) -> Self:
-        """Build an index over vectors. Takes its time."""
-        return cls(make_index(kind, space, vectors), ids, np.ones(len(ids), dtype=np.bool_))
+        self._selector: Any = None  # of the live ones; made by the first search after a change
 
     def __len__(self) -> int:
         return len(self._place)
@@ -55,7 +53,7 @@ class Built:
     @property
     def share_live(self) -> float:
         """How many of the vectors are of items still there, 0 to 1."""
-        return len(self._place) / max(1, len(self._ids))
+        return len(self._place) / max(1, len(self.ids))
 
     @property
     def spent(self) -> bool:
@@ -67,41 +65,39 @@ class Built:
         at = self._place.pop(item_id, None)
         if at is not None:
             self._live[at] = False
+            self._selector = None
 
-    def left(self) -> tuple[list[str], Vectors]:
-        """Return the items still here, and their vectors."""
+    def left(self) -> tuple[list[int], Vectors]:
+        """Return the positions of the items still here, and their vectors."""
         places = np.flatnonzero(self._live)
-        return [self._ids[at] for at in places.tolist()], self._vectors(places)
+        return places.tolist(), self._vectors(places)
 
     def search(
         self, queries: Vectors, k: int, metric: Metric, ef: int | None, passing: set[str] | None
-    ) -> list[tuple[list[str], NDArray[np.float32]]]:
-        """Find for each query the ids and scores of the k best. passing: no others than these."""
-        live = self._live
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Find for each query positions and scores of the k best. passing: no others than these."""
+        live, n, selector = self._live, len(self), self._selector
         if passing is not None:
             live = np.zeros_like(live)
             live[[self._place[item_id] for item_id in passing if item_id in self._place]] = True
-        n = int(live.sum())
-        if n == 0:
-            return [([], np.empty(0, dtype=np.float32)) for _ in queries]
+            n, selector = int(live.sum()), None
         if n < _LEAST_LIVE:
             places = np.flatnonzero(live)
-            found = nearest(queries, self._vectors(places), k, metric)
-            return [([self._ids[i] for i in places[at]], scores) for at, scores in found]
-        selector = faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
+            found = nearest(queries, self._vectors(places), k, metric) if n else []
+            return [(places[at], scores) for at, scores in found] or _nothing(len(queries))
+        if selector is None and n < len(live):
+            selector = faiss.IDSelectorBitmap(np.packbits(live, bitorder="little"))
+            if passing is None:
+                self._selector = selector
         # What is passed by counts as looked at, so more has to be looked at.
         params = self._params(selector, min(_MOST_WIDENING, len(live) / n), max(k, ef or 0))
-        scores, places = faiss_search(self._index, queries, min(k, n), params)
+        scores, positions = faiss_search(self._index, queries, min(k, n), params)
         if metric == "l2":
             scores = -np.sqrt(np.maximum(scores, 0))
         return [
-            ([self._ids[i] for i in at[at >= 0].tolist()], row[at >= 0])
-            for at, row in zip(places, scores, strict=True)
+            (at[at >= 0], row[at >= 0]) if at[-1] < 0 else (at, row)
+            for at, row in zip(positions, scores, strict=True)
         ]
-
-    def save(self, path: Path) -> None:
-        """Write the index to a file."""
-        faiss.write_index(self._index, str(path))
 
     def _vectors(self, places: NDArray[np.int64]) -> Vectors:
         vectors: Vectors = self._index.reconstruct_batch(places)
@@ -133,9 +129,18 @@ def make_index(kind: Kind, space: ModelId, vectors: Vectors) -> Any:
     return index
 
 
+def save_index(index: Any, path: Path) -> None:
+    """Write an index to a file."""
+    faiss.write_index(index, str(path))
+
+
 def load_index(path: Path) -> Any:
-    """Read an index that `Built.save` wrote."""
+    """Read an index that `save_index` wrote."""
     return faiss.read_index(str(path))
+
+
+def _nothing(n_queries: int) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    return [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))] * n_queries
 
 
 def nearest(
@@ -144,8 +149,7 @@ def nearest(
     """Compare with every vector: for each query the rows and scores of the k best, best first."""
     k = min(k, len(vectors))
     if k == 0:
-        none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        return [none for _ in queries]
+        return _nothing(len(queries))
     kind = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     scores, rows = faiss.knn(queries, vectors, k, metric=kind)
     if metric == "l2":  # it gives the square

@@ -13,7 +13,13 @@ import numpy as np
 from hotfill.errors import StoreError
 from hotfill.locks import ReadWriteLock
 from hotfill.stores.base import Hits, check_space
-from hotfill.stores.index_files.index import Built, load_index, nearest
+from hotfill.stores.index_files.index import (
+    Built,
+    load_index,
+    make_index,
+    nearest,
+    save_index,
+)
 from hotfill.stores.index_files.truth import Truth
 from hotfill.stores.memory import Rows
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from hotfill.stores.index_files.index import Kind
     from hotfill.types import ModelId, Vectors
 
+    Scores = NDArray[np.float32]
 
 TRUTH = "truth.sqlite"
 _BUILT_FROM = 10_000  # items of a side; below, comparing with all of them is quick enough
@@ -38,7 +45,7 @@ class IndexedSide:
     def __init__(self, space: ModelId, built: Built | None = None) -> None:
         self._space = space
         self._built = built
-        self._rows = Rows(space.dimension)
+        self._rows = Rows(space)
 
     def __len__(self) -> int:
         return len(self._rows.ids) + (0 if self._built is None else len(self._built))
@@ -50,12 +57,14 @@ class IndexedSide:
             return 0.0
         return min(self._built.share_live, len(self._built) / max(1, len(self)))
 
-    def put(self, item_ids: Sequence[str], vectors: Vectors) -> None:
-        """Give items vectors, in the place of those they have."""
-        for item_id, vector in zip(item_ids, vectors, strict=True):
-            if self._built is not None:
+    def put(
+        self, item_ids: Sequence[str], vectors: Vectors, origins: Sequence[str] | None = None
+    ) -> None:
+        """Give different items vectors, in the place of those they have. origins: as `Rows.put`."""
+        if self._built is not None:
+            for item_id in item_ids:
                 self._built.bury(item_id)
-            self._rows.put(item_id, vector)
+        self._rows.put(item_ids, vectors, origins)
         self._leave_built()
 
     def remove(self, item_ids: Iterable[str]) -> None:
@@ -69,26 +78,19 @@ class IndexedSide:
 
     def search(self, queries: Vectors, k: int, ef: int | None, passing: set[str] | None) -> Hits:
         """Find the k best items for each query. passing: no others than these."""
-        ids, vectors = self._rows.ids, self._rows.filled
-        if passing is not None:
-            places = self._rows.places(passing)
-            ids, vectors = [ids[at] for at in places], vectors[places]
         metric = self._space.metric
-        lists = [
-            ([ids[at] for at in places.tolist()], scores)
-            for places, scores in nearest(queries, vectors, k, metric)
-        ]
+        parts: list[tuple[Rows | Built, Sequence[tuple[NDArray[np.int64], Scores]]]] = []
+        places = None if passing is None else np.array(self._rows.places(passing), dtype=np.intp)
+        vectors = self._rows.filled if places is None else self._rows.filled[places]
+        if len(vectors) or self._built is None:
+            found = nearest(queries, vectors, k, metric)
+            if places is not None:
+                found = [(places[at], scores) for at, scores in found]
+            parts.append((self._rows, found))
         if self._built is not None:
-            merged = []
-            for some, others in zip(
-                lists, self._built.search(queries, k, metric, ef, passing), strict=True
-            ):
-                scores = np.concatenate([some[1], others[1]])
-                order = np.argsort(-scores, kind="stable")[:k]
-                names = some[0] + others[0]
-                merged.append(([names[at] for at in order.tolist()], scores[order]))
-            lists = merged
-        return Hits(tuple(tuple(names) for names, _ in lists), tuple(s for _, s in lists))
+            parts.append((self._built, self._built.search(queries, k, metric, ef, passing)))
+        rows = [[(part, *found[row]) for part, found in parts] for row in range(len(queries))]
+        return Hits(*zip(*[_best_of(each, k) for each in rows], strict=True))
 
     def _leave_built(self) -> None:
         """Go on without an index of which little is left."""
@@ -97,8 +99,26 @@ class IndexedSide:
             return
         if built.spent:
             self._built = None
-            for item_id, vector in zip(*built.left(), strict=True):
-                self._rows.put(item_id, vector)
+            places, vectors = built.left()
+            ids, origins = ([each[at] for at in places] for each in (built.ids, built.origins))
+            self._rows.put(ids, vectors, origins)
+
+
+def _best_of(
+    found: Sequence[tuple[Rows | Built, NDArray[np.int64], Scores]], k: int
+) -> tuple[tuple[str, ...], Scores, tuple[str, ...]]:
+    """Name what one query found in one part of a side or several: ids, scores and origins.
+
+    found: positions and scores of the k best of each part, best first.
+    """
+    ids = [part.ids[at] for part, places, _ in found for at in places.tolist()]
+    origins = [part.origins[at] for part, places, _ in found for at in places.tolist()]
+    if len(found) == 1:
+        return tuple(ids), found[0][2], tuple(origins)
+    scores = np.concatenate([each for _, _, each in found])
+    order = np.argsort(-scores, kind="stable")[:k]
+    best = order.tolist()
+    return tuple([ids[at] for at in best]), scores[order], tuple([origins[at] for at in best])
 
 
 class Sides:
@@ -146,14 +166,17 @@ class Sides:
         fresh = load_side(self._folder, self._truth, space, self._kind)
         self._change(partial(self._sides.update, {space: fresh}))
 
-    def put(self, item_ids: Sequence[str], rows: Vectors, space: ModelId) -> None:
-        """Let items be searched in one space, and in no other."""
+    def put(
+        self, item_ids: Sequence[str], rows: Vectors, space: ModelId, origin: str | None = None
+    ) -> None:
+        """Let items be searched in one space, and in no other. origin: the model if None."""
 
         def change() -> None:
             for model, side in self._sides.items():
                 if model != space:
                     side.remove(item_ids)
-            self._sides[space].put(item_ids, rows)
+            origins = None if origin is None else [origin] * len(item_ids)
+            self._sides[space].put(item_ids, rows, origins)
 
         self._change(change)
 
@@ -188,25 +211,31 @@ class Sides:
 
 def load_side(folder: Path, truth: Truth, space: ModelId, kind: Kind) -> IndexedSide:
     """Put a side into memory: the index that was built, repaired, or all vectors as rows."""
-    numbers, ids, changed = truth.side(space)
+    numbers, ids, origins, changed = truth.side(space)
     noted = truth.built(space)
     side, since = IndexedSide(space), np.ones(len(ids), dtype=np.bool_)
     kept = None if kind == "flat" or noted is None else _read_index(folder / noted[0])
     if kept is not None and noted is not None:
         index, inside = kept
-        names = dict(zip(numbers.tolist(), ids, strict=True))
+        place = {number: at for at, number in enumerate(numbers.tolist())}
+        there = [place.get(number) for number in inside.tolist()]
+        names, made_by = (
+            ["" if at is None else each[at] for at in there] for each in (ids, origins)
+        )
         live = np.isin(inside, numbers[changed <= noted[1]])
-        side = IndexedSide(space, Built(index, [names.get(n, "") for n in inside.tolist()], live))
+        side = IndexedSide(space, Built(index, names, made_by, live))
         since = ~np.isin(numbers, inside[live])
     if since.all():
-        for part, _, vectors in truth.searched_vectors(space):
-            side.put(part, vectors)
+        for part, _, makers, vectors in truth.searched_vectors(space):
+            side.put(part, vectors, makers)
     elif since.any():
         wanted = numbers[since].tolist()
         found = truth.vectors(wanted, space)
+        fresh = np.flatnonzero(since).tolist()
         side.put(
-            [ids[at] for at in np.flatnonzero(since).tolist()],
+            [ids[at] for at in fresh],
             np.array([found[number] for number in wanted]),
+            [origins[at] for at in fresh],
         )
     return side
 
@@ -241,12 +270,11 @@ def build_index(folder: Path, space: ModelId, kind: Kind) -> tuple[str, int]:
         name = f"index-{truth.spaces[space]}-{at}.faiss"
     finally:
         truth.close()
-    numbers = [number for _, part, _ in parts for number in part]
-    vectors = np.concatenate([rows for _, _, rows in parts])
-    built = Built.over(kind, space, [str(number) for number in numbers], vectors)
+    numbers = [number for _, part, _, _ in parts for number in part]
+    index = make_index(kind, space, np.concatenate([rows for *_, rows in parts]))
     try:
         np.save(folder / f"{name}.npy", np.array(numbers, dtype=np.int64))
-        built.save(folder / name)
+        save_index(index, folder / name)
     except (OSError, RuntimeError) as error:  # what is left of it goes when the gallery is opened
         raise StoreError(f"could not write {folder / name}: {error}", retryable=True) from error
     return name, at

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -242,30 +243,37 @@ class Truth:
             rows = self._db.execute(f"SELECT item_id FROM items WHERE {condition}", values)
             return {item_id for (item_id,) in rows}
 
-    def side(self, space: ModelId) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
-        """List a whole side: numbers, ids, and at which count of changes each came there."""
+    def side(
+        self, space: ModelId
+    ) -> tuple[NDArray[np.int64], list[str], list[str], NDArray[np.int64]]:
+        """List a whole side: numbers, ids, origins, and at which count of changes each came."""
         with translated(self._path):
             rows = self._db.execute(
-                "SELECT number, item_id, changed FROM items WHERE space = ? ORDER BY number",
+                "SELECT number, item_id, origin, changed FROM items WHERE space = ? "
+                "ORDER BY number",
                 (self._spaces[space],),
             ).fetchall()
         numbers = np.array([row[0] for row in rows], dtype=np.int64)
-        return numbers, [row[1] for row in rows], np.array([row[2] for row in rows], dtype=np.int64)
+        changed = np.array([row[3] for row in rows], dtype=np.int64)
+        return numbers, [row[1] for row in rows], [sys.intern(row[2]) for row in rows], changed
 
-    def searched_vectors(self, space: ModelId) -> Iterator[tuple[list[str], list[int], Vectors]]:
-        """Read the searched vectors of a side in parts: ids, numbers, float32 (n, dimension)."""
+    def searched_vectors(
+        self, space: ModelId
+    ) -> Iterator[tuple[list[str], list[int], list[str], Vectors]]:
+        """Read a side in parts: ids, numbers, origins, vectors as float32 (n, dimension)."""
         table = f"vectors_{self._spaces[space]}"
         with translated(self._path):
             cursor = self._db.execute(
-                f"SELECT item_id, number, vector FROM items JOIN {table} ON item = number "
+                f"SELECT item_id, number, origin, vector FROM items JOIN {table} ON item = number "
                 "WHERE space = ? ORDER BY number",
                 (self._spaces[space],),
             )
             while rows := cursor.fetchmany(_PAGE):
-                flat = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float32)
+                flat = np.frombuffer(b"".join(row[3] for row in rows), dtype=np.float32)
                 yield (
                     [row[0] for row in rows],
                     [row[1] for row in rows],
+                    [sys.intern(row[2]) for row in rows],
                     flat.reshape(-1, space.dimension),
                 )
 
