@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,7 +152,7 @@ class PostgresGallery(Gallery):
             found = Table.open(opened, schema_name=schema, table=table, rows=which)
             return cls(found, exact=exact)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, many processes."""
         return Capabilities(

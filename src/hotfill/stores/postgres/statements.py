@@ -7,6 +7,7 @@ since this one read the stamp; then the statement writes nothing and is built ag
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -28,13 +29,14 @@ class Statement:
     """What to ask: rows, and what must happen first. order: of the rows, by their columns.
 
     steps: common table expressions, each after a comma; those that write join `stamp`, which is
-    empty when the revision is another one.
+    empty when the revision is another one. text: of the whole, where that was put together before.
     """
 
     rows: sql.Composable
     values: Mapping[str, Any] = field(default_factory=dict)
     steps: sql.Composable | None = None
     order: str = ""
+    text: bytes | None = None
 
     def rows_by(self, connection: Connection, stamp: PostgresStamp) -> list[tuple[Any, ...]] | None:
         """Run it and return its rows; None when the stamp is out of date.
@@ -50,8 +52,11 @@ class Statement:
         # A row without values stands for no row at all: the revision always comes.
         return [row[1:] for row in rows if len(row) > 1 and row[1] is not None]
 
-    def whole(self, stamp: PostgresStamp) -> tuple[sql.Composed, dict[str, Any]]:
+    def whole(self, stamp: PostgresStamp) -> tuple[bytes, dict[str, Any]]:
         """Return the text, which gives the revision and then the row, and the values."""
+        values = {**self.values, "table": stamp.key, "revision": stamp.revision}
+        if self.text is not None:
+            return self.text, values
         text = sql.SQL(
             "WITH now AS MATERIALIZED "
             "(SELECT revision FROM {galleries} WHERE table_name = %(table)s), "
@@ -63,7 +68,7 @@ class Statement:
             rows=self.rows,
             order=sql.SQL(self.order),
         )
-        return text, {**self.values, "table": stamp.key, "revision": stamp.revision}
+        return text.as_bytes(), values
 
 
 def _parts(stamp: PostgresStamp) -> dict[str, sql.Composable]:
@@ -165,7 +170,7 @@ def count_rows(stamp: PostgresStamp, space: SpaceColumns, origin: str | None) ->
 
 _SAME_DIRECTION = 1e-6  # cosine distance: what rounding leaves of a vector brought to unit length
 _OPERATOR = {"cosine": "<=>", "dot": "<#>", "l2": "<->"}
-_SCORE = {"cosine": "1 - ({})", "dot": "-({})", "l2": "-({})"}
+_SCORE = {"cosine": "1 - b.distance", "dot": "-b.distance", "l2": "-b.distance"}
 
 
 def search(
@@ -177,53 +182,80 @@ def search(
     exact: bool,
 ) -> Statement:
     """Number of the space, number of the query (from 1), id, score and origin of the best."""
+    sides = tuple((space, n == 1) for space, (n, _) in queries.items())
+    given = {_given(space): rows for space, (_, rows) in queries.items()}
+    if where is None:
+        text = _search_text(stamp, sides, exact)
+        return Statement(sql.SQL(""), {**given, "k": k}, text=text)
     condition, values = where_condition(where, stamp.metadata_column)
-    sides = []
-    for space, (n, rows) in queries.items():
-        name = f"queries_{space.number}"
-        values[name] = rows
+    return Statement(_searched(stamp, sides, condition, exact), {**values, **given, "k": k})
+
+
+@lru_cache(maxsize=64)
+def _search_text(
+    stamp: PostgresStamp, sides: tuple[tuple[SpaceColumns, bool], ...], exact: bool
+) -> bytes:
+    """Put together what is asked again and again; that takes longer than all else around it."""
+    return Statement(_searched(stamp, sides, sql.SQL(""), exact)).whole(stamp)[0]
+
+
+def _searched(
+    stamp: PostgresStamp,
+    sides: tuple[tuple[SpaceColumns, bool], ...],
+    condition: sql.Composable,
+    exact: bool,
+) -> sql.Composable:
+    """Rows of a search. sides: each with whether it is searched for one query alone."""
+    parts = []
+    for space, alone in sides:
         distance = sql.SQL("i.{} {} q.v").format(
             sql.Identifier(space.column), stamp.operator(_OPERATOR[space.comparison])
         )
+        if exact:
+            distance = sql.SQL("({}) + 0").format(distance)  # no index knows this expression
         # One query is unpacked to a plain value: then the planner may use all processors for it.
         source = (
             "(SELECT 1::int8 AS n, ({}::{}[])[1] AS v)"
-            if n == 1
+            if alone
             else "unnest({}::{}[]) WITH ORDINALITY"
         )
-        sides.append(
+        parts.append(
+            # The distance of each item is found once, for its place and its score.
             sql.SQL(
-                "SELECT {number}::int4, q.n, b.id, b.score, b.origin FROM {source} AS q {columns} "
-                "CROSS JOIN LATERAL (SELECT {id} AS id, {score} AS score, "
+                "SELECT {number}::int4, q.n, b.id, {score}, b.origin FROM {source} AS q {columns} "
+                "CROSS JOIN LATERAL (SELECT {id} AS id, {distance} AS distance, "
                 "{origin} AS origin FROM {items} i "
                 "WHERE {side}{condition} ORDER BY {nearest} LIMIT %(k)s) b"
             ).format(
                 **_parts(stamp),
                 number=sql.Literal(space.number),
-                source=sql.SQL(source).format(sql.Placeholder(name), stamp.type_of(space.kind)),
-                columns=sql.SQL("" if n == 1 else "(v, n)"),
-                score=sql.SQL(_SCORE[space.comparison]).format(distance),
+                source=sql.SQL(source).format(
+                    sql.Placeholder(_given(space)), stamp.type_of(space.kind)
+                ),
+                columns=sql.SQL("" if alone else "(v, n)"),
+                score=sql.SQL(_SCORE[space.comparison]),
+                distance=distance,
                 side=stamp.searched_in(space),
                 condition=condition,
-                nearest=_nearest(stamp, space, distance, exact),
+                nearest=_nearest(stamp, space, exact),
             )
         )
-    return Statement(sql.SQL(" UNION ALL ").join(sides), {**values, "k": k})
+    return sql.SQL(" UNION ALL ").join(parts)
 
 
-def _nearest(
-    stamp: PostgresStamp, space: SpaceColumns, distance: sql.Composable, exact: bool
-) -> sql.Composable:
-    if exact:
-        return sql.SQL("({}) + 0").format(distance)  # no index knows this expression
-    if space.indexed_as is not None:
+def _given(space: SpaceColumns) -> str:
+    return f"queries_{space.number}"
+
+
+def _nearest(stamp: PostgresStamp, space: SpaceColumns, exact: bool) -> sql.Composable:
+    if space.indexed_as is not None and not exact:
         return sql.SQL("i.{c}::{kind}({d}) {operator} q.v::{kind}({d})").format(
             c=sql.Identifier(space.column),
             d=sql.Literal(space.model.dimension),
             kind=stamp.type_of(space.indexed_as),
             operator=stamp.operator(_OPERATOR[space.comparison]),
         )
-    return distance
+    return sql.SQL("distance")
 
 
 # Writing. Callers give ids sorted, so that writers do not deadlock --------------------------------

@@ -200,7 +200,7 @@ def plan_of(gallery, model, query):
     asked = {space: (1, gallery._array(query, space))}
     text, values = statements.search(stamp, asked, 10, None, exact=False).whole(stamp)
     rows = gallery._table.connections.run(
-        "explain", lambda c: c.execute(sql.SQL("EXPLAIN ") + text, values).fetchall()
+        "explain", lambda c: c.execute(b"EXPLAIN " + text, values).fetchall()
     )
     return "\n".join(line for (line,) in rows)
 
