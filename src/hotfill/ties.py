@@ -29,8 +29,10 @@ def tolerance(scores: NDArray[np.float32], metric: Metric | None = None) -> floa
     """
     if metric == "cosine":
         return NOISE
-    finite = np.abs(scores[np.isfinite(scores)])
-    return NOISE * float(finite.max(initial=0.0))
+    largest = float(np.abs(scores).max(initial=0.0))
+    if not np.isfinite(largest):
+        largest = float(np.abs(scores[np.isfinite(scores)]).max(initial=0.0))
+    return NOISE * largest
 
 
 def tied(falling: NDArray[np.float32], within: float) -> list[slice]:

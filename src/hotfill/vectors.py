@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 _NAMED = 1000  # items that an error lists; five of them stand in its text
-_LIMITS = np.finfo(np.float32)
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @final
@@ -137,10 +137,13 @@ def _rows_and_squares(
         )
     if item_ids is not None:
         _check_count(len(array), item_ids, what)
-    with np.errstate(over="ignore"):
-        rows: Vectors = np.ascontiguousarray(array, dtype=np.float32)
+    if array.dtype == np.float32:
+        rows: Vectors = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(array, dtype=np.float32)
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    right = (squares >= _LIMITS.tiny) & (squares <= _LIMITS.max)
+    right = (squares >= _LEAST) & (squares <= _MOST)
     if not right.all():
         bad = np.flatnonzero(~right)
         names = [item_ids[row] if item_ids is not None else f"row {row}" for row in bad[:_NAMED]]

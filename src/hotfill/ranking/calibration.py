@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, final
 
 import numpy as np
@@ -161,24 +162,33 @@ def tail(quantiles: Sequence[float] = QUANTILES) -> Tail:
 def _background(
     scores: Scores, quantiles: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    found = _quantiles(scores, np.array([0.5, *quantiles]))
-    rise = np.sqrt(np.mean(np.square(found[1:] - found[0]), axis=0))
+    found = _quantiles(scores, (0.5, *quantiles.tolist()))
+    above = found[1:] - found[0]
+    rise = np.sqrt(np.einsum("hq,hq->q", above, above) / len(above))
     # A query that scores all references alike has no background to stand out from.
     least = 1e-9 + 1e-6 * np.abs(found[0])
     return found[0], np.maximum(rise, least)
 
 
-def _quantiles(scores: Scores, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+def _quantiles(scores: Scores, quantiles: tuple[float, ...]) -> NDArray[np.float64]:
     """Quantiles of each row, (h, q), between neighbours as `numpy.quantile` has them.
 
     For a row of a few hundred, sorting it whole is several times faster than that function.
     """
-    ordered = np.sort(scores, axis=1).astype(np.float64)
-    places = quantiles * (scores.shape[1] - 1)
+    below, above, share = _neighbours(scores.shape[1], quantiles)
+    ordered = np.sort(scores, axis=1)
+    low = ordered[:, below].astype(np.float64)
+    return np.asarray((low + (ordered[:, above] - low) * share).T)
+
+
+@lru_cache(maxsize=16)
+def _neighbours(
+    count: int, quantiles: tuple[float, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Places of the neighbours of each quantile in a sorted row, and how far it is between them."""
+    places = np.array(quantiles) * (count - 1)
     below = places.astype(np.int64)
-    above = np.minimum(below + 1, scores.shape[1] - 1)
-    low, high = ordered[:, below], ordered[:, above]
-    return np.asarray((low + (high - low) * (places - below)).T)
+    return below, np.minimum(below + 1, count - 1), places - below
 
 
 # One line for all queries: mean and spread of random pairs' scores agree on both sides -----------

@@ -18,6 +18,7 @@ where it finds 0.005 more. On five pairs of models that chose as labels did.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
@@ -91,7 +92,7 @@ _K = 2  # of some thousand pairs: as far out in the tail as ten of a larger gall
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class OneSpace:
     """How old vectors stand in the index of the new ones, and how its hits are ranked. Frozen.
 
@@ -161,7 +162,7 @@ class OneSpace:
         """Which ranking serves better: "raw" is one plain search, "calibrated" the common scale."""
         return "calibrated" if self.calibrated_kept > self.raw_kept + _WORTH_IT else "raw"
 
-    @property
+    @cached_property
     def scale(self) -> CommonScale:
         """The common scale of an index in which this is the only imputation."""
         return scale_of(self)

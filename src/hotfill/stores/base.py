@@ -588,20 +588,23 @@ class Gallery(ABC):
         self, space: ModelId, queries: Vectors, hits: Hits, k: int, where: Where | None, most: int
     ) -> Hits:
         """Ask for more where the k-th hit and the last one found are equal."""
-        ids, scores = list(hits.item_ids), list(hits.scores)
-        made_by = None if hits.origins is None else list(hits.origins)
         depth = min(k + 1, most)
-        while depth < most:
-            open_ended = [
+
+        def open_ended(scores: Sequence[NDArray[np.float32]]) -> list[int]:
+            return [
                 row
                 for row, each in enumerate(scores)
                 if len(each) >= depth and each[k - 1] - each[-1] <= tolerance(each, space.metric)
             ]
-            if not open_ended:
-                break
+
+        if depth >= most or not open_ended(hits.scores):
+            return hits
+        ids, scores = list(hits.item_ids), list(hits.scores)
+        made_by = None if hits.origins is None else list(hits.origins)
+        while depth < most and (rows := open_ended(scores)):
             depth = min(8 * depth, most)
-            deeper = self._search({space: queries[open_ended]}, depth, where)[space]
-            for place, row in enumerate(open_ended):
+            deeper = self._search({space: queries[rows]}, depth, where)[space]
+            for place, row in enumerate(rows):
                 ids[row], scores[row] = deeper.item_ids[place], deeper.scores[place]
                 if made_by is not None and deeper.origins is not None:
                     made_by[row] = deeper.origins[place]
@@ -651,9 +654,9 @@ class Gallery(ABC):
 
 def _cut(hits: Hits, k: int) -> Hits:
     return Hits(
-        tuple(ids[:k] for ids in hits.item_ids),
-        tuple(scores[:k] for scores in hits.scores),
-        None if hits.origins is None else tuple(made_by[:k] for made_by in hits.origins),
+        tuple([ids[:k] for ids in hits.item_ids]),
+        tuple([scores[:k] for scores in hits.scores]),
+        None if hits.origins is None else tuple([made_by[:k] for made_by in hits.origins]),
     )
 
 

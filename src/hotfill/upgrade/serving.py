@@ -356,8 +356,10 @@ class Serving:
         return [
             SearchResult(
                 tuple(
-                    Hit(item_id, score, score, model)
-                    for item_id, score in zip(item_ids, scores.tolist(), strict=True)
+                    [
+                        Hit(item_id, score, score, model)
+                        for item_id, score in zip(item_ids, scores.tolist(), strict=True)
+                    ]
                 ),
                 encoder,
                 view.phase,
@@ -386,10 +388,15 @@ class Serving:
         return [
             SearchResult(
                 tuple(
-                    Hit(item_id, score, raw, index.model)
-                    for item_id, score, raw in zip(
-                        each.item_ids, each.scores.tolist(), each.raw_scores.tolist(), strict=True
-                    )
+                    [
+                        Hit(item_id, score, raw, index.model)
+                        for item_id, score, raw in zip(
+                            each.item_ids,
+                            each.scores.tolist(),
+                            each.raw_scores.tolist(),
+                            strict=True,
+                        )
+                    ]
                 ),
                 self._encoder(view.query_model),
                 view.phase,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ class CodedGallery(Gallery):
             self._release()
             raise
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Those of the inner store, but for one process."""
         return replace(

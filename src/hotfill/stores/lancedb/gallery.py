@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,7 @@ class LanceDBGallery(Gallery):
         with locked(lock_folder(folder, table)) as lock:
             return cls(folder, table, lock, exact=exact)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, one process."""
         return Capabilities(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,7 +172,7 @@ class MilvusGallery(Gallery):
         if self._claim.torn:
             items.one_side_each(self._server, self._stamp, self._claim.last_beat)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Item by item, one process; searches see what was true within the last moment."""
         return Capabilities(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,7 @@ class QdrantGallery(Gallery):
                 )
             return cls(opened, stamp)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Item by item. A server takes many processes; the local engine sees one moment."""
         local = self._collection.local

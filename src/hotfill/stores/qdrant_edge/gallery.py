@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ class QdrantEdgeGallery(Gallery):
                 check_opens(shard)
             return cls(folder, stamp, lock, exact=exact, ef=ef)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         """Item by item, one process; a search of several sides is one call of the engine."""
         return Capabilities(
