@@ -334,6 +334,29 @@ def test_hits_are_cut_to_the_best_of_the_common_scale(space) -> None:
         background.rank(hits, [origins, origins], 3)
 
 
+def test_equal_scores_stand_by_their_rank_among_those_of_their_kind_and_then_by_item_id(
+    space,
+) -> None:
+    background = space.scale.prepare(WORLD.draw(1, seed=6)[1])
+    line = background.lines[space.origin]
+    own = np.array([0.9, 0.5, 0.5], np.float32)
+    imputed = (own - line.shift[0]) / line.scale[0]  # equal to them on the common scale
+    hits = Hits((("z", "b", "a", "c", "y", "x"),), (np.concatenate([own, imputed]),))
+    origins = [NEW.fingerprint] * 3 + [space.origin] * 3
+    [ranked] = background.rank(hits, [origins], 6)
+    assert ranked.item_ids == ("c", "z", "b", "y", "a", "x")
+    assert ranked.sides.tolist() == [0, 1, 1, 0, 1, 0]
+
+
+def test_many_queries_have_the_backgrounds_that_each_has_alone(space) -> None:
+    queries = WORLD.draw(40, seed=6)[1]
+    together = space.scale.prepare(queries).lines[space.origin]
+    for row in range(len(queries)):
+        alone = space.scale.prepare(queries[row : row + 1]).lines[space.origin]
+        assert alone.scale[0] == pytest.approx(together.scale[row], rel=1e-4)
+        assert alone.shift[0] == pytest.approx(together.shift[row], abs=1e-4)
+
+
 def test_a_vector_of_another_fit_is_named(space) -> None:
     background = space.scale.prepare(WORLD.draw(1, seed=6)[1])
     with pytest.raises(InputError, match="made by feedc0ffee42, which is neither the model"):

@@ -87,6 +87,33 @@ def test_a_built_index_finds_nearly_all_with_exact_scores(tmp_path, kind, metric
         assert recall(some, best) > (0.9 if kind == "hnsw" else 0.5)
 
 
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+def test_what_made_a_vector_is_told_by_rows_and_by_a_built_index_and_after_reopening(
+    tmp_path, kind
+):
+    model = ModelId("also", "1", 16)
+    gallery = filled(tmp_path / "store", kind)
+    gallery.add_space(model)
+    versions = np.array([state.version for state in gallery.get(NAMES)])
+    gallery.move(NAMES, ROWS, space=model, expected_versions=versions, origin="mapped")
+    gallery.move(NAMES[:2000], ROWS[:2000], space=model, expected_versions=versions[:2000])
+    gallery.optimise()  # the index has vectors of both kinds
+    gallery.move(
+        NAMES[2000:2500], ROWS[2000:2500], space=model, expected_versions=versions[2000:2500]
+    )
+    for _ in range(2):
+        hits = gallery.search({model: QUERIES}, N, origins=True)[model]
+        for ids, origins in zip(hits.item_ids, hits.origins, strict=True):
+            own = {
+                name for name, made in zip(ids, origins, strict=True) if made == model.fingerprint
+            }
+            assert own == {name for name in ids if int(name) < 2500}
+            assert {*origins} <= {"mapped", model.fingerprint}
+        gallery.close()
+        gallery = IndexFilesGallery.open(tmp_path / "store", index=kind)
+    gallery.close()
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
 def test_items_that_move_leave_a_built_index_and_those_that_come_are_found(tmp_path, kind):
     gallery = filled(tmp_path / "store", kind)

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hotfill.errors import StoreError, StoreFullError
 from hotfill.stores.folder import FolderStamp, read_stamp, write_stamp
+from hotfill.stores.memory import best
 from hotfill.stores.versions import LastingClock, VersionClock
 from hotfill.types import ModelId
 
@@ -71,3 +75,13 @@ def test_a_stamp_of_a_later_format_is_refused(tmp_path):
     (tmp_path / "spaces.json").write_text(json.dumps({"format": 2, "spaces": []}))
     with pytest.raises(StoreError, match="format 2, this version of hotfill reads 1"):
         read_stamp(tmp_path)
+
+
+@given(st.integers(0, 1000), st.integers(1, 5000), st.integers(1, 200), st.booleans())
+def test_the_best_are_those_that_sorting_all_puts_first(seed, n, k, few_values):
+    scores = np.random.default_rng(seed).normal(size=n).astype(np.float32)
+    if few_values:
+        scores = np.round(scores)
+    found = best(scores, k)
+    assert len({*found.tolist()}) == len(found) == min(k, n)
+    np.testing.assert_array_equal(scores[found], np.sort(scores)[::-1][:k])

@@ -272,14 +272,14 @@ def _hits(lists: Sequence[Sequence[Any]], space: ModelId) -> Hits:
     # Of l2 the engine gives a distance, lower is better.
     sign = np.float32(-1 if space.metric == "l2" else 1)
     own, key = space.fingerprint, made_by(space.fingerprint)
+    # A payload is made anew each time that one looks at it.
+    payloads = [[point.payload for point in points] for points in lists]
     return Hits(
-        item_ids=tuple([tuple([point.payload[ID] for point in points]) for points in lists]),
+        item_ids=tuple([tuple([each[ID] for each in row]) for row in payloads]),
         scores=tuple(
             [sign * np.array([point.score for point in points], np.float32) for points in lists]
         ),
-        origins=tuple(
-            [tuple([point.payload.get(key, own) for point in points]) for points in lists]
-        ),
+        origins=tuple([tuple([each.get(key, own) for each in row]) for row in payloads]),
     )
 
 

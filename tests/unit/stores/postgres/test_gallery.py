@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psycopg
 import pytest
-from psycopg import sql
 
 from hotfill.errors import (
     ConfigError,
