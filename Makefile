@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,redis,ray,otel,docs,dev,dev-servers,dev-web
+EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-web
 
 .PHONY: demo demo-page test test-slow check lock format house docs bench clean
 .DEFAULT_GOAL := test

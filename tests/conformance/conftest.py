@@ -13,6 +13,7 @@ from _pytest.mark import ParameterSet
 
 from hotfill.stores import Gallery, MemoryGallery
 from hotfill.types import ModelId, Vectors
+from tests.conformance import chroma_store as chroma_stores
 from tests.conformance import index_files_store as index_files_stores
 from tests.conformance import lancedb_store as lancedb_stores
 from tests.conformance import milvus_store as milvus_stores
@@ -159,6 +160,14 @@ def redis_json_store(folder: Path) -> Store:
     return _in_folders(folder, redis_stores.create_of_json, redis_stores.open_gallery)
 
 
+def chroma_store(folder: Path) -> Store:
+    return _in_folders(folder, chroma_stores.create, chroma_stores.open_gallery)
+
+
+def chroma_server_store(folder: Path) -> Store:
+    return _in_folders(folder, chroma_stores.create_on_server, chroma_stores.open_gallery)
+
+
 def lancedb_store(folder: Path) -> Store:
     return _in_folders(folder, lancedb_stores.create, lancedb_stores.open_gallery)
 
@@ -199,14 +208,24 @@ STORES = {
     "milvus_server": milvus_server_store,
     "redis": redis_store,
     "redis_json": redis_json_store,
+    "chroma": chroma_store,
+    "chroma_server": chroma_server_store,
     "coded": coded_store,
     "lancedb": lancedb_store,
     "index_files": index_files_store,
 }
-SLOW = {"milvus_server", "redis_json"}
-"""Left out of the default run: a server that takes seconds to load each collection, and the second
-kind of documents in a store that is in it."""
-UNHURRIED = {"qdrant", "milvus", "milvus_server", "lancedb", "redis"}
+SLOW = {"milvus_server", "redis_json", "chroma_server"}
+"""Left out of the default run: servers that take long for each collection or each write, and the
+second kind of documents in a store that is in it."""
+UNHURRIED = {
+    "qdrant",
+    "milvus",
+    "milvus_server",
+    "lancedb",
+    "redis",
+    "chroma",
+    "chroma_server",
+}
 """Tried on fewer examples: small engines, servers, and LanceDB, where each read opens files."""
 
 

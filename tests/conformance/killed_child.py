@@ -38,6 +38,10 @@ def open_gallery(store: str, folder: Path) -> Gallery:
         from tests.conformance import redis_store
 
         return redis_store.open_gallery(folder)
+    if store in ("chroma", "chroma_server"):
+        from tests.conformance import chroma_store
+
+        return chroma_store.open_gallery(folder)
     if store == "coded":
         from tests.conformance.conftest import open_coded
 

@@ -14,8 +14,8 @@ from tests.conformance.conftest import STORES, UNHURRIED, named
 from tests.conformance.models import OLD
 
 KEYS = st.sampled_from(["a", "A", "a.b", "ä b", "xy'`[0]", "\n", "$.a", "%s", "a__text", "id"])
-TO_SIXTEEN_DIGITS = {"qdrant_edge", "coded"}
-"""The engine reads floats from JSON to within their last place."""
+TO_SIXTEEN_DIGITS = {"qdrant_edge", "coded", "chroma", "chroma_server"}
+"""The engines read floats from JSON to within their last place."""
 
 
 def scalars(floats):

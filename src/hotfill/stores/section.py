@@ -342,6 +342,47 @@ class RedisSection(_DocumentsSection):
         }
 
 
+class ChromaSection(_CollectionSection):
+    """The `collection` of Chroma: embedded, or of its server. A token is read from CHROMA_TOKEN.
+
+    location: the server's address, or the folder of the embedded engine.
+    ef: of collections that hotfill makes. tenant, database: Chroma's default ones when left out.
+    """
+
+    kind: Literal["chroma"] = "chroma"
+    tenant: str = "default_tenant"
+    database: str = "default_database"
+
+    def open(self, folder: Path) -> Gallery:
+        """Open the store."""
+        from hotfill.stores.chroma import ChromaGallery  # an extra
+
+        return ChromaGallery.open(self._place(folder), **self._options)
+
+    def adopt(self, folder: Path, model: ModelId, existing: Existing) -> Gallery:
+        """Stamp a collection."""
+        from hotfill.stores.chroma import ChromaGallery  # an extra
+
+        if self._vector_of(existing) is not None:
+            raise ConfigError("a row of Chroma has one vector: leave --vector-column out")
+        return ChromaGallery.adopt(self._place(folder), model, **self._options)
+
+    def free_bytes(self, folder: Path) -> int | None:
+        """Return the room for an embedded engine; None for a server."""
+        return None if "://" in self.location else shutil.disk_usage(folder).free
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "collection": self.collection,
+            "tenant": self.tenant,
+            "database": self.database,
+            "exact": self.exact,
+            "ef": self.ef,
+            "timeout_seconds": self.timeout_seconds,
+        }
+
+
 def _with_kind(values: Any) -> Any:
     """Take the embedded store where no kind is named."""
     return {"kind": "qdrant-edge", **values} if isinstance(values, dict) else values
@@ -354,7 +395,8 @@ StoreSection: TypeAlias = Annotated[
     | PostgresSection
     | QdrantSection
     | MilvusSection
-    | RedisSection,
+    | RedisSection
+    | ChromaSection,
     Field(discriminator="kind"),
     BeforeValidator(_with_kind),
 ]

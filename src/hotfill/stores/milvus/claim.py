@@ -10,19 +10,15 @@ the holder's sign of life.
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
-import socket
 import time
-import zlib
-from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from pymilvus import DataType
 
 from hotfill.errors import StoreBusyError, StoreError
+from hotfill.stores.holder import has_ended, new_holder, taken_at
 from hotfill.stores.milvus.server import MissingCollectionError
 from hotfill.stores.milvus.stamp import MilvusStamp
 
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 10.0
 GONE_AFTER_SECONDS = 45.0  # without a sign of life
-_FREE, _NONE = "free", "0"
+_FREE = "free"
 _NOTE = re.compile(r"(.+)_hotfill_(?:free|p\w+)")
 _BEAT, _STAMP, _OWNER = "hotfill.beat", "hotfill.stamp", "hotfill.owner"
 
@@ -61,7 +57,7 @@ class Claim:
         """Make the note of a new gallery, held by this process."""
         if _find(server, gallery) is not None:
             raise StoreError(f"there is a gallery {gallery!r} already: open it")
-        name = _named(gallery, _token())
+        name = _named(gallery, new_holder())
 
         def create(client: MilvusClient) -> None:
             schema = client.create_schema(auto_id=False)
@@ -92,7 +88,7 @@ class Claim:
                 f"one, or wait {GONE_AFTER_SECONDS:.0f} s after it died",
                 retryable=True,
             )
-        name = _named(gallery, _token())
+        name = _named(gallery, new_holder())
         try:
             server.call("take the gallery", lambda c: c.rename_collection(found, name))
         except MissingCollectionError as error:
@@ -196,45 +192,15 @@ def read_stamps(server: Server) -> tuple[set[str], dict[str, MilvusStamp]]:
     }
 
 
-def _token() -> str:
-    """Name this process: number, start, machine, time of taking, and something never used."""
-    pid, taken = os.getpid(), int(time.time())
-    return f"p{pid}_{_started(pid)}_{_machine()}_{taken}_{secrets.token_hex(6)}"
-
-
-def _machine() -> str:
-    """Name the world in which a process number means something: kernel, container, host."""
-    boot, world = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    parts = [
-        socket.gethostname(),
-        boot.read_text(encoding="utf-8") if boot.exists() else "",
-        str(world.readlink()) if world.is_symlink() else "",
-    ]
-    return f"{zlib.crc32('|'.join(parts).encode()):08x}"
-
-
 def _gone(holder: str, beat: float) -> bool:
     """Tell whether a holder is dead: at once for one of this machine, else by its silence."""
-    pid, started, machine, *_ = holder[1:].split("_")
-    if machine == _machine() and Path("/proc/self").exists():
-        now = _started(int(pid))
-        return now == _NONE or now != started
-    return time.time() - beat > GONE_AFTER_SECONDS
-
-
-def _started(pid: int) -> str:
-    """Return when a process of this machine was started, in ticks; "0" if there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return _NONE
-    state, *rest = text.rpartition(")")[2].split()
-    return _NONE if state in "ZX" else rest[18]
+    ended = has_ended(holder)
+    return time.time() - beat > GONE_AFTER_SECONDS if ended is None else ended
 
 
 def _last_beat(server: Server, name: str, holder: str) -> float:
     """Return when the holder gave a sign of life: taking the gallery was one."""
-    taken = 0.0 if holder == _FREE else float(holder.split("_")[3])
+    taken = 0.0 if holder == _FREE else taken_at(holder)
     text = ((server.describe(name) or {}).get("properties") or {}).get(_BEAT)
     if text is None:
         return taken

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
-from threading import Condition, RLock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from hotfill.errors import InputError
 from hotfill.stores.base import Found, ItemState, Page
 from hotfill.stores.milvus.rows import MilvusRow, metadata_of, quoted, with_metadata
 from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS
+from hotfill.stores.searches import Searches
 from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
@@ -185,34 +186,6 @@ class Pending:
             for space in self._leaving:
                 self._server.wait(space)
         self._written, self._leaving, self._items = set(), {}, set()
-
-
-class Searches:
-    """Counts searches on their way, so that a removal can let those end that began before."""
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._next = 0
-        self._running: set[int] = set()
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Be a search."""
-        with self._changed:
-            number = self._next = self._next + 1
-            self._running.add(number)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running.remove(number)
-                self._changed.notify_all()
-
-    def let_end(self) -> None:
-        """Wait until the searches that run now have ended; later ones may go on."""
-        with self._changed:
-            last = self._next
-            self._changed.wait_for(lambda: all(number > last for number in self._running))
 
 
 def one_side_each(server: Server, stamp: MilvusStamp, last_beat: float) -> int:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hotfill.errors import InputError, StoreBusyError, StoreError
+from hotfill.stores import holder
 from hotfill.stores.milvus import MilvusGallery, claim
 from hotfill.stores.milvus.server import Server
 from tests.unit.stores.milvus.models import NAMES, OLD, ROWS
@@ -41,8 +42,8 @@ def test_a_holder_of_this_machine_that_died_gives_way_at_once(location, monkeypa
     dead.wait()
     gallery = MilvusGallery.create(location, OLD)
     with monkeypatch.context() as patched:
-        patched.setattr(claim.os, "getpid", lambda: dead.pid)
-        token = claim._token()
+        patched.setattr(holder.os, "getpid", lambda: dead.pid)
+        token = holder.new_holder()
     rename(gallery, token)
     with MilvusGallery.open(location) as second:
         assert second._claim.torn
@@ -51,7 +52,7 @@ def test_a_holder_of_this_machine_that_died_gives_way_at_once(location, monkeypa
 
 def test_a_holder_of_another_machine_gives_way_when_it_was_silent_for_long(location, monkeypatch):
     gallery = MilvusGallery.create(location, OLD)
-    monkeypatch.setattr(claim, "_machine", lambda: "00000000")
+    monkeypatch.setattr(holder, "_machine", lambda: "00000000")
     with pytest.raises(StoreBusyError, match="last sign of life"):
         MilvusGallery.open(location)
     monkeypatch.setattr(claim, "GONE_AFTER_SECONDS", -1.0)  # all time is long
@@ -92,7 +93,7 @@ def once(look, act, done):
 
 
 def test_a_reused_process_number_is_not_taken_for_the_holder(location, monkeypatch):
-    token = claim._token()
+    token = holder.new_holder()
     pid, started, *rest = token.split("_")
     assert not claim._gone(token, 0.0)
     assert claim._gone("_".join([pid, str(int(started) + 1), *rest]), 0.0)
