@@ -39,10 +39,14 @@ _numbers = itertools.count()
 
 
 class Server:
-    """One server, empty. settings: of its configuration, above those that the promises need."""
+    """One server, empty.
 
-    def __init__(self, **settings: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hotfill-redis-"))
+    within: the folder for its files. settings: of its configuration, above those that the promises
+    need.
+    """
+
+    def __init__(self, within: Path | None = None, **settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hotfill-redis-", dir=within))
         self.port = _free_port()
         self._settings = {
             "appendonly": "yes",
@@ -56,6 +60,12 @@ class Server:
     def url(self) -> str:
         """How to connect."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def runs(self) -> bool:
+        """Whether the server lives."""
+        state = Path(f"/proc/{self.pid}/stat")
+        return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
     def start(self) -> None:
         """Start it and wait until it answers and has read its files."""
@@ -81,7 +91,7 @@ class Server:
                 try:
                     client.ping()
                 except redis.exceptions.ConnectionError:  # also while it reads its files
-                    if not _runs(self.pid) or time.monotonic() > deadline:
+                    if not self.runs or time.monotonic() > deadline:
                         raise RuntimeError((self.folder / "log").read_text()) from None
                     time.sleep(0.02)
                 else:
@@ -114,14 +124,6 @@ def server() -> Server:
 def fresh_name() -> str:
     """Name a gallery that no other test has."""
     return f"test_{os.getpid()}_{next(_numbers)}"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _free_port() -> int:

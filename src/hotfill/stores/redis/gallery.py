@@ -45,6 +45,7 @@ TIMEOUT_SECONDS = 60.0
 _TRIES = 10  # while other processes change the stamp, or an item's metadata
 _QUERIES_AT_ONCE = 16  # of one moment; other commands wait as long
 _PAGE = 1000
+_JSON_NUMBER_BYTES = 32  # as MEMORY USAGE says (RedisJSON 2.8.3)
 _SIDE, _VERSION, _ORIGIN = (f"{OWN}side",), (f"{OWN}version",), (f"{OWN}origin",)
 _REVISION, _FACETS = (f"{OWN}revision",), (FACETS,)
 
@@ -195,6 +196,10 @@ class RedisGallery(Gallery):
     def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
         known = self._stamp.models
         return known if all(model in known for model in models) else self.spaces
+
+    def vector_bytes(self, space: ModelId) -> int:
+        """Return what one vector of a space takes, in bytes, without index and metadata."""
+        return space.dimension * (4 if self._stamp.documents == "hash" else _JSON_NUMBER_BYTES)
 
     # Spaces
 
