@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         processes.worker: "hotfill worker upgrade.toml",
         operate.pause: "hotfill pause upgrade.toml --by anna",
         operate.resume: "hotfill resume upgrade.toml",
+        operate.optimise: "hotfill optimise upgrade.toml",
         dead_letters: "hotfill dead-letters upgrade.toml --retry",
         processes.serve: "hotfill serve upgrade.toml --port 8765",
     },

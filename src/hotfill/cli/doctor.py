@@ -22,6 +22,7 @@ from hotfill.errors import (
     StoreError,
     StoreFullError,
 )
+from hotfill.formatting import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,7 @@ def check_up(path: Path) -> list[Finding]:
                 _looked("writes", lambda it: _writes(it, gallery), project),
                 _looked("counts", lambda it: _counts(gallery), project),
                 _looked("phase", lambda it: _agreement(it, gallery), project),
+                _looked("indexes", lambda it: _indexes(it, gallery), project),
                 *_notes(project, gallery),
             ]
     except StoreBusyError as error:
@@ -255,6 +257,23 @@ def _agreement(project: Project, gallery: Gallery) -> str:
     if found is not None:
         raise HeldError("rely on the journal", [str(found)])
     return "the items are where the phase looks for them"
+
+
+def _indexes(project: Project, gallery: Gallery) -> str:
+    """Tell what share of each side is indexed; a lacking index of the new side is a problem."""
+    from hotfill.upgrade.indexes import lacks_index
+
+    shares = {space: gallery.indexed(space) for space in gallery.spaces}
+    with closing(project.look()) as journal:
+        new = project.plan_in_force(journal).new_model
+        done = journal.phase in ("backfilled", "cut_over", "completed")
+        if done and new in shares and lacks_index(gallery, journal, new):
+            raise StoreError(
+                f"{percent(shares[new] or 0.0)} of {new} is indexed, and searches compare with all "
+                "others one by one: `hotfill optimise` builds the index"
+            )
+    needed = {space: share for space, share in shares.items() if share is not None}
+    return _listed([f"{percent(share)} of {space}" for space, share in needed.items()])
 
 
 def _listed(names: list[str]) -> str:

@@ -15,8 +15,11 @@ from hotfill.cli.output import reporting
 from hotfill.cli.progress import counted, progress_shown, running
 from hotfill.cli.status_lines import coverage_lines, plan_lines, verification_lines
 from hotfill.errors import PhaseError
+from hotfill.formatting import percent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hotfill.config import Project
 
 _REFRESH_SECONDS = 1.0
@@ -241,6 +244,33 @@ def complete(
             if not yes:
                 report.confirm("Remove the old vectors? There is no way back afterwards.")
             report.status(up.complete(delete_accepted=delete_accepted))
+
+
+def optimise(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Let the store build its indexes and tidy up.
+
+    `start` and the ways back do it by themselves. Searches and writes go on. Says what share of
+    each side is indexed before and after.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import open_upgrade
+
+        with open_upgrade(config) as up:
+            before = {str(space): up.gallery.indexed(space) for space in up.gallery.spaces}
+            with counted("optimising"):
+                up.optimise()
+            after = {str(space): up.gallery.indexed(space) for space in up.gallery.spaces}
+            report.add({"indexed_before": before, "indexed": after}, _indexed(before, after))
+            report.next(up.status().next_steps)
+
+
+def _indexed(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> list[str]:
+    return [
+        f"{model}: "
+        + ("needs no index" if share is None else f"{percent(share)} indexed")
+        + (f", {percent(was)} before" if (was := before[model]) not in (None, share) else "")
+        for model, share in after.items()
+    ]
 
 
 # Look --------------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ class Bar:
         pace += [f"held: {hold}" for hold in status.holds]
         self._progress.update(
             self._task,
-            description="preparing" if status.phase == "planned" else str(status.phase),
+            description=status.doing or str(status.phase),
             completed=status.moved + status.skipped,
             total=status.items,
             far=_far(status.moved + status.skipped, status.items),

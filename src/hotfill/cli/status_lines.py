@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hotfill.formatting import duration, percent, rate, size
+from hotfill.upgrade.indexes import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -26,7 +27,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     held: throttled search_p99=212 > 150   elapsed 2 min 55 s (working 2 min 26 s)   next: pause
     """
     done = status.moved + status.skipped
-    first = [str(status.phase)]
+    first = [str(status.phase) + (f", {status.doing}" if status.doing else "")]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
     if status.imputed < status.to_impute and status.phase == "backfilling":
@@ -39,8 +40,6 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         first.append(f"accepted {status.accepted:,}")
     if status.rate_per_second:
         first.append(f"{rate(status.rate_per_second)}/s")
-    if status.measuring:
-        first.append("measuring the canaries")
     second = []
     if status.holds:
         second.append("held: " + "; ".join(str(hold) for hold in status.holds))
@@ -61,9 +60,20 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
             + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
         )
     lines += [f"warning: {each}" for each in status.warnings]
+    lines += index_lines(status.indexed)
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines
+
+
+def index_lines(indexed: Mapping[str, float | None]) -> list[str]:
+    """Name the sides that are searched without the index they need. indexed: by model."""
+    return [
+        f"warning: {percent(share)} of {model} is indexed, so that searches compare with all "
+        "others one by one; `hotfill optimise` builds it"
+        for model, share in indexed.items()
+        if share is not None and share < ENOUGH
+    ]
 
 
 def quality_line(
@@ -116,7 +126,7 @@ def verification_lines(found: Verification) -> list[str]:
         if count:
             names = f": {', '.join(item_ids)}" if item_ids else ""
             lines.append(f"  {count:,} {what}{names}{' ...' if count > len(item_ids) > 0 else ''}")
-    return lines
+    return [*lines, *index_lines({"the new side": found.indexed})]
 
 
 def plan_lines(made: Plan) -> list[str]:

@@ -86,6 +86,16 @@ class _Looked(Collector):
         items.add_metric(["old", status.old_model], looked.old_items)
         items.add_metric(["new", status.new_model], looked.new_items)
         yield items
+        indexed = GaugeMetricFamily(
+            "hotfill_indexed_ratio",
+            "Share of a side that an index covers; absent for a side that needs none.",
+            labels=["side", "model"],
+        )
+        for model, share in status.indexed.items():
+            if share is not None:
+                side = "new" if model == status.new_model else "old"
+                indexed.add_metric([side, model], share)
+        yield indexed
         for name, text, value in (
             ("coverage_ratio", "Share of items on the new side.", looked.coverage),
             ("upgrade_items", "Items to be re-embedded in all.", status.items),

@@ -360,6 +360,17 @@ class Gallery(ABC):
         self._optimise()
 
     @final
+    def indexed(self, space: ModelId) -> float | None:
+        """Tell what share of the items searched in `space` an index covers, from 0 to 1.
+
+        None where searches need none: of a small side, in a gallery opened as exact, in a store
+        that has no indexes or whose server sees to them by itself. `optimise` builds what lacks.
+        """
+        self._check_open()
+        self._check_spaces([space])
+        return self._indexed(space)
+
+    @final
     def recount(self) -> dict[ModelId, int]:
         """Count the items of each space by looking at them, and fix what the store keeps of it.
 
@@ -531,6 +542,10 @@ class Gallery(ABC):
             for state in self._get(item_ids)
             if state is not None
         }
+
+    def _indexed(self, space: ModelId) -> float | None:
+        """Tell how much of a side is indexed; None where that is no matter."""
+        return None
 
     def _recount(self) -> dict[ModelId, int]:
         return {space: self._count(space, None) for space in self.spaces}

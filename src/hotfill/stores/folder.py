@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotfill.errors import ConfigError, StoreError, StoreFullError
@@ -50,10 +51,12 @@ class FolderStamp:
     spaces: oldest first.
     data: name of the subfolder with the engine's files. It changes when they are rebuilt next to
         the ones in use, so that one replacement of the stamp changes over to the rebuilt ones.
+    indexed: items of each side, by fingerprint, over which indexes were built then.
     """
 
     spaces: tuple[ModelId, ...]
     data: str
+    indexed: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_stamp(folder: Path, stamp: FolderStamp) -> None:
@@ -62,6 +65,7 @@ def write_stamp(folder: Path, stamp: FolderStamp) -> None:
         "format": _FORMAT,
         "data": stamp.data,
         "spaces": [model.to_dict() for model in stamp.spaces],
+        "indexed": dict(stamp.indexed),
     }
     write_whole(folder / _NAME, json.dumps(content, indent=2))
 
@@ -76,10 +80,11 @@ def read_stamp(folder: Path) -> FolderStamp:
                 f"{_FORMAT}: use the version that wrote it"
             )
         spaces = tuple(ModelId.from_dict(values) for values in content["spaces"])
-        return FolderStamp(spaces=spaces, data=content["data"])
+        indexed = {str(name): int(items) for name, items in content.get("indexed", {}).items()}
+        return FolderStamp(spaces=spaces, data=content["data"], indexed=indexed)
     except FileNotFoundError as error:
         raise StoreError(
             f"{folder} is not a hotfill gallery: it has no {_NAME}; stamp it, or create a gallery"
         ) from error
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise StoreError(f"{folder / _NAME} cannot be understood: {error}") from error

@@ -158,13 +158,22 @@ class Work:
 class Progress:
     """What this process has done, in items. working_seconds: time not spent waiting for holds.
 
-    measuring: whether it measures the canaries just now, so that no batch begins.
+    doing: what it does now that moves no item, such as "indexing"; empty otherwise.
     """
 
     embedded: int = 0
     written: int = 0
     working_seconds: float = 0.0
-    measuring: bool = False
+    doing: str = ""
+
+    @contextmanager
+    def at(self, doing: str) -> Iterator[None]:
+        """Say what is done while the block runs."""
+        before, self.doing = self.doing, doing
+        try:
+            yield
+        finally:
+            self.doing = before
 
 
 @dataclass(slots=True)

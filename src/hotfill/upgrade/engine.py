@@ -14,6 +14,7 @@ from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.guard import Guard
+from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
 from hotfill.upgrade.leftover import (
     dead_items,
     imputed_by_others,
@@ -23,7 +24,7 @@ from hotfill.upgrade.leftover import (
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, pages_of
-from hotfill.upgrade.pace import Pace, Tidying, give_notice
+from hotfill.upgrade.pace import Pace, give_notice
 from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
 from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
 from hotfill.upgrade.refit import Refit, Refresh
@@ -89,21 +90,25 @@ class Engine:
             if self.journal.phase is Phase.PLANNED:
                 control.take_over(self.state.parts, self.journal)
                 self._claim_fresh()
+                note_indexes(self.gallery, self.journal)  # what the new side is measured by
             self.gallery.recount()  # rows may have come in behind the store's back
             agree_on_plan(self.gallery, self.journal, self.plan, self.state.by)
             if retry_dead_letters:
                 self.journal.retry(self.plan.batch_size)
             self.journal.release("error")
             self._fire("on_start")
-            if self.journal.phase is Phase.PLANNED and prepare(self.state):
+            if self.journal.phase is Phase.PLANNED and self._prepare():
                 self.state.enter(Step.START)
                 self._fire("on_prepared")
             if self.journal.phase is Phase.PREPARED:
                 self._make_room(self.plan.new_model)
                 self._begin_backfill()
-            if (
-                self.journal.phase is Phase.BACKFILLED
-                and left_over(self.gallery, self.journal, self.plan) > 0
+            if self.journal.phase is Phase.BACKFILLED and (
+                left_over(self.gallery, self.journal, self.plan) > 0
+                or (
+                    self.plan.optimise
+                    and lacks_index(self.gallery, self.journal, self.plan.new_model)
+                )
             ):
                 self.state.enter(Step.FIND_MORE)
             if self.journal.phase is Phase.BACKFILLING:
@@ -219,6 +224,10 @@ class Engine:
 
     # Prepare ---------------------------------------------------------------------------------
 
+    def _prepare(self) -> bool:
+        with self.state.progress.at("preparing"):
+            return prepare(self.state)
+
     def _begin_backfill(self) -> None:
         fit = self.state.load_fit()
         for stage in ("prefill", "embed"):
@@ -257,6 +266,8 @@ class Engine:
         plan = self.plan
         if plan.strategy == "prefill":
             self._impute(fit)
+            # From here on it is all that is searched.
+            self._index(Phase.BACKFILLING, plan.new_model)
         embed = self._embed_work()
         refit, refresh = Refit(self.state), Refresh(self.state)
         tidying = Tidying(self.gallery, self.journal)
@@ -281,6 +292,7 @@ class Engine:
         resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
+        self._index(Phase.BACKFILLING, plan.new_model)
         if self._may_work(Phase.BACKFILLING):
             self.state.enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
@@ -303,6 +315,15 @@ class Engine:
         self._impute(self.state.load_fit())
         if self._may_work(Phase.BACKFILLING):
             refresh.finish(kept=True)
+
+    def _index(self, phase: Phase, *spaces: ModelId) -> None:
+        """Have the store index what is searched from now on, before the upgrade says so."""
+        if not self.plan.optimise:
+            return
+        for space in spaces:
+            if self._may_work(phase) and lacks_index(self.gallery, self.journal, space):
+                with self.state.progress.at("indexing"), self._failing():
+                    build_indexes(self.gallery, self.journal, space, lambda: self._may_work(phase))
 
     def _embed_work(self) -> Work:
         return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
@@ -364,7 +385,7 @@ class Engine:
             progress=self.state.progress,
             stop=self.state.stop,
         )
-        try:
+        with self._failing():
             Backfill(
                 self.gallery,
                 self.journal,
@@ -378,6 +399,12 @@ class Engine:
                 stop=self.state.stop,
                 progress=self.state.progress,
             ).run(work)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Note what stops the work, so that everybody sees why nothing goes on."""
+        try:
+            yield
         except UpgradeBusyError:
             raise  # another process leads: a hold of this one would be in its way
         except Exception as error:
@@ -398,6 +425,7 @@ class Engine:
             raise HeldError("verify", [str(self.state.astray)])
         self.gallery.recount()
         resolve_letters(self.gallery, self.journal, self.plan)
+        note_indexes(self.gallery, self.journal)
         report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
         self.journal.record("verified", **report.to_dict())
         return report
@@ -440,6 +468,7 @@ class Engine:
             self.journal.retry(self.plan.batch_size)
             for target in self.plan.old_models:
                 self._revert_to(target)
+            self._index(phase, *self.plan.old_models)
             if self.state.stop.is_set():
                 return
             if dead := dead_items(self.gallery, self.journal, self.plan, "revert"):

@@ -367,11 +367,8 @@ class Guard:
     def _measure(self) -> None:
         began = time.monotonic()
         plan = self.plan
-        self.progress.measuring = True
-        try:
+        with self.progress.at("measuring"):
             found = measure(self.gallery, self.load_fit(), self.canaries, plan, self.load_index())
-        finally:
-            self.progress.measuring = False
         self._done, self._measured_at = 0, time.monotonic()
         self._took = self._measured_at - began
         measured = replace(found, seconds=self._took).to_dict()

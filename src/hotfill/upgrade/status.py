@@ -19,6 +19,7 @@ from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
 from hotfill.ranking.one_space import rho_enough
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
+from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 
@@ -59,8 +60,11 @@ class Status:
         imputed. imputed, to_impute: old vectors imputed so far, and in all.
     ranking: `raw` or `calibrated` (see `Decisions`); None as rho.
     warnings: what to know of the fit, a sentence each. workers: who has batches in hand, the
-        leading process too, whoever has had its oldest the longest first. measuring: whether the
-        running process measures the canaries just now, so that no batch begins.
+        leading process too, whoever has had its oldest the longest first.
+    indexed: by model, what share of its side an index covers, when that was last looked at; None
+        for a side that needs none.
+    doing: what the running process does now that moves no item ("preparing", "measuring",
+        "indexing"), empty otherwise.
     """
 
     phase: Phase
@@ -93,7 +97,8 @@ class Status:
     imputed: int = 0
     to_impute: int = 0
     warnings: tuple[str, ...] = ()
-    measuring: bool = False
+    indexed: Mapping[str, float | None] = field(default_factory=dict)
+    doing: str = ""
 
     @property
     def share(self) -> float:
@@ -112,6 +117,7 @@ class Status:
             "older_models": list(self.older_models),
             "warnings": list(self.warnings),
             "workers": [asdict(each) for each in self.workers],
+            "indexed": dict(self.indexed),
         }
 
 
@@ -166,9 +172,16 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         ranking=fit.get("ranking"),
         imputed=imputing.moved + imputing.skipped,
         to_impute=imputing.total,
-        measuring=running and bool(beat.get("measuring", False)),
+        indexed=_indexed(journal, plan),
+        doing=str(beat.get("doing", "")) if running else "",
         warnings=() if rho is None else _warnings(rho, by_items=bool(fit["rho_by_items"])),
     )
+
+
+def _indexed(journal: Journal, plan: Plan) -> dict[str, float | None]:
+    noted = indexed_noted(journal)
+    models = (*plan.old_models, plan.new_model)
+    return {str(each): noted[each.fingerprint] for each in models if each.fingerprint in noted}
 
 
 def _warnings(rho: float, *, by_items: bool) -> tuple[str, ...]:
@@ -376,7 +389,7 @@ class Heartbeat:
             visible=self._visible(),
             rate_per_second=rate,
             working_seconds=self._progress.working_seconds,
-            measuring=self._progress.measuring,
+            doing=self._progress.doing,
         )
         self._on_status(take_status(self._journal, self._plan))
 

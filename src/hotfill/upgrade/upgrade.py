@@ -18,6 +18,7 @@ from hotfill.errors import StoreBusyError, UpgradeBusyError
 from hotfill.locks import holder
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
+from hotfill.upgrade.indexes import note_indexes
 from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.pairs import given_map
 from hotfill.upgrade.parts import GivenParts, Model, Parts
@@ -396,6 +397,16 @@ class Upgrade:
         """
         self.check(Step.COMPLETE)
         return Engine(self._state_in_force()).complete(delete_accepted=delete_accepted)
+
+    def optimise(self) -> None:
+        """Let the store build its indexes and tidy up; searches and writes go on.
+
+        Needs no upgrade, nor ends one: a store may need it at any time. Raises StoreError.
+        """
+        self.gallery.optimise()
+        with self._looking() as journal:
+            if journal.last("plan") is not None:
+                note_indexes(self.gallery, journal)
 
     def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
         """Delete items that failed for good from the gallery. Returns how many.

@@ -14,6 +14,7 @@ import numpy as np
 
 from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.caller import PatientCaller, read_contents
+from hotfill.upgrade.indexes import ENOUGH, lacks_index
 from hotfill.upgrade.leftover import dead_items, left_over, still_dead
 from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.phases import Hold
@@ -41,6 +42,7 @@ class Verification:
     did not make. accepted: dead letters that somebody accepted; they are in no other figure.
     sampled, disagreeing: embedded again, and among them those whose stored vector
     has a cosine below 0.999 to the fresh one. lowest_similarity: of the sample.
+    indexed: share of the new side that an index covers; None where it needs none.
     """
 
     items: int
@@ -54,6 +56,7 @@ class Verification:
     disagreeing: int
     disagreeing_ids: tuple[str, ...]
     lowest_similarity: float
+    indexed: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -101,6 +104,7 @@ def verify(
         disagreeing=len(disagreeing),
         disagreeing_ids=tuple(disagreeing[:_NAMED]),
         lowest_similarity=min(similarities.values(), default=1.0),
+        indexed=gallery.indexed(new),
     )
 
 
@@ -175,12 +179,15 @@ def _cosine(a: Any, b: Any) -> float:
 
 
 def holds_of_cutover(gallery: Gallery, journal: Journal, plan: Plan, now: float) -> list[Hold]:
-    """List all reasons: those in the journal, items not re-embedded, and a missing verification."""
+    """List all reasons: those in the journal, what is not done, and a missing verification."""
     holds = list(journal.holds())
     if dead := len(dead_items(gallery, journal, plan, "embed")):
         holds.append(Hold("error", "dead_letters", now, measured=dead, required=0))
     if (left := left_over(gallery, journal, plan)) > 0:
         holds.append(Hold("error", ITEMS_NOT_REEMBEDDED, now, measured=left, required=0))
+    if plan.optimise and lacks_index(gallery, journal, plan.new_model):
+        share = gallery.indexed(plan.new_model)
+        holds.append(Hold("error", "indexed_share", now, measured=share, required=ENOUGH))
     stale = _stale(journal.last("verified"), plan.verification_lasts_seconds, now)
     return [*holds, stale] if stale else holds
 

@@ -30,7 +30,7 @@ THROTTLED = Hold("throttled", "search_p99_milliseconds", NOW - 5, measured=212.0
 def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
     steps = next_steps(phase)
     gate = changes.pop("gate", {})
-    measuring = changes.pop("measuring", False)
+    doing = changes.pop("doing", "")
     if any(hold.kind == "paused" for hold in holds):
         steps = ("resume", *(step for step in steps if step not in ("start", "pause")))
     status = Status(
@@ -54,7 +54,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         pid=None,
         next_steps=steps,
         gate=gate,
-        measuring=measuring,
+        doing=doing,
     )
     values = {
         "number": 1,
@@ -160,7 +160,7 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
     [
         (seen(Phase.BACKFILLING), "Nobody is at work"),
         (seen(Phase.BACKFILLING, run=running("start")), "Nothing to do but wait"),
-        (seen(Phase.BACKFILLING, run=running("start"), measuring=True), "canaries are measured"),
+        (seen(Phase.BACKFILLING, run=running("start"), doing="measuring"), "canaries are measured"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), "Paused. Resume"),
         (seen(Phase.BACKFILLING, holds=[PAUSED]), "Resume, then continue"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]), "canaries got worse"),

@@ -13,8 +13,8 @@ from hotfill.locks import FolderLock
 from hotfill.stores.base import Capabilities
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import control, pace, worker
-from hotfill.upgrade import pace as tidying
-from hotfill.upgrade.pace import Tidying
+from hotfill.upgrade import indexes as tidying
+from hotfill.upgrade.indexes import Tidying
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.worker import Worker
 from tests.unit.upgrade.small import (

@@ -133,7 +133,7 @@ def _working(seen: UpgradeSnapshot) -> str:
         return ""
     if any(h.kind != "postponed" for h in seen.status.holds):
         return "held"
-    return "measuring the canaries" if seen.status.measuring else "at work"
+    return "measuring the canaries" if seen.status.doing == "measuring" else "at work"
 
 
 def _latency_limits(plan: Plan) -> list[tuple[str, float]]:

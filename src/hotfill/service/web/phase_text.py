@@ -118,7 +118,7 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Paused. Resume when you like; nothing is lost by waiting."
         case Phase.PREPARED | Phase.BACKFILLING if not working:
             return "Nobody is at work. Continue: it goes on where it ended."
-        case Phase.PREPARED | Phase.BACKFILLING if status.measuring:
+        case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
             return "The canaries are measured; no batch begins meanwhile. Nothing to do but wait."
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."

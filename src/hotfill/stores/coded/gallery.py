@@ -263,6 +263,10 @@ class CodedGallery(Gallery):
         """Name a model that may have no space yet as the inner store will know it."""
         return pointer_space(model) if model in self._codecs else model
 
+    def _indexed(self, space: ModelId) -> float | None:
+        """Of a side of codes None: they are compared with one by one."""
+        return None if space in self._sides else self._inner.indexed(space)
+
     def _close(self) -> None:
         with self._lock.writing():
             self._release()

@@ -27,6 +27,7 @@ from hotfill.stores.index_files.sides import (
     TRUTH,
     Sides,
     build_index,
+    needs_index,
     remove_other_files,
     wants_index,
 )
@@ -318,6 +319,16 @@ class IndexFilesGallery(Gallery):
                 self._check_open()
                 remove_other_files(self._folder, self._truth)
                 self._truth.tidy()
+
+    def _indexed(self, space: ModelId) -> float | None:
+        with self._lock:
+            self._check_open()
+            check_space(self.spaces, space)
+            self._sides.catch_up()
+            side = self._sides.get(space)
+            if side is None or not needs_index(side, self._kind):
+                return None
+            return side.share_built
 
     def _close(self) -> None:
         with self._lock, self._filtering:

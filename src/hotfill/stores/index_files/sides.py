@@ -252,9 +252,14 @@ def _read_index(path: Path) -> tuple[Any, NDArray[np.int64]] | None:
     return (index, numbers) if index.ntotal == len(numbers) else None
 
 
+def needs_index(side: IndexedSide, kind: Kind) -> bool:
+    """Tell whether a side should have an index."""
+    return kind != "flat" and len(side) >= _BUILT_FROM
+
+
 def wants_index(side: IndexedSide, kind: Kind) -> bool:
     """Tell whether an index should be built over a side."""
-    return kind != "flat" and len(side) >= _BUILT_FROM and side.share_built < _GOOD_ENOUGH
+    return needs_index(side, kind) and side.share_built < _GOOD_ENOUGH
 
 
 def build_index(folder: Path, space: ModelId, kind: Kind) -> tuple[str, int]:

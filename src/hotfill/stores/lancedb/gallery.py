@@ -37,7 +37,7 @@ from hotfill.stores.lancedb.row_builder import (
     written_rows,
 )
 from hotfill.stores.lancedb.snapshot import Walk, search_side
-from hotfill.stores.lancedb.table import LanceTable
+from hotfill.stores.lancedb.table import LanceTable, indexed_share
 from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
@@ -278,6 +278,10 @@ class LanceDBGallery(Gallery):
         vectors of 50,000 items or more is built. Writes see to the same from time to time.
         """
         self._table.optimise(self._lock)
+
+    def _indexed(self, space: ModelId) -> float | None:
+        seen = self._seen
+        return None if self._exact else indexed_share(seen.table, seen.layout, space)
 
     def _close(self) -> None:
         with self._lock:

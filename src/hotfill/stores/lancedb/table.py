@@ -217,6 +217,20 @@ def build_indexes(table: Any, *, exact: bool) -> None:
                 table.create_index(column, config=kind)
 
 
+def indexed_share(table: Any, layout: LanceLayout, space: ModelId) -> float | None:
+    """Tell how much of a side's column an index covers; None where the side is small."""
+    if table.count_rows(layout.side(space)) < INDEXED_FROM:
+        return None
+    column, shares = layout.columns[space], [0.0]
+    with translated("look at the indexes"):
+        for index in table.list_indices():
+            about = table.index_stats(index.name) if column in index.columns else None
+            if about is not None and about.distance_type == layout.comparison(space):
+                rows = about.num_indexed_rows + about.num_unindexed_rows
+                shares.append(about.num_indexed_rows / rows if rows else 0.0)
+    return max(shares)
+
+
 def indexed_columns(table: Any, layout: LanceLayout) -> dict[str, int]:
     """Return the columns of vectors with an index that compares as their space does.
 

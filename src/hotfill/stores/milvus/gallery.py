@@ -325,6 +325,10 @@ class MilvusGallery(Gallery):
         for space in spaces:
             self._server.flush(space)
 
+    def _indexed(self, space: ModelId) -> float | None:
+        with self._items.lock:
+            return self._server.indexed(self._stamp.space(space))
+
     def _close(self) -> None:
         """Settle what is pending, let other processes have the gallery, disconnect."""
         with self._items.lock:

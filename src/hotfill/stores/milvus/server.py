@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 MOST_HITS = 16_384  # that a server gives for one query
 _AT_ONCE = 1000  # rows in one request
+_INDEXED_FROM = 10_000  # items; fewer are compared one by one as quickly
 ID_BYTES = 65_535  # longest text that can be a primary key
 _LOADING_SECONDS = 120.0
 _open_files: Counter[str] = Counter()  # Milvus Lite: galleries of this process in one file
@@ -259,6 +260,19 @@ class Server:
     def flush(self, space: SpaceFields) -> None:
         """Let the server seal what it holds in memory, and index it."""
         self._data("flush", space, lambda c: c.flush(space.collection))
+
+    def indexed(self, space: SpaceFields) -> float | None:
+        """Tell how much of a collection is indexed; None where it holds little, or has no graph."""
+
+        def read(client: MilvusClient) -> dict[str, Any]:
+            names = client.list_indexes(space.collection, field_name=space.vector)
+            return dict(client.describe_index(space.collection, names[0])) if names else {}
+
+        about = self.call("read an index", read)
+        rows = int(about.get("total_rows", 0))
+        if rows < _INDEXED_FROM or about.get("index_type") == "FLAT":
+            return None
+        return min(1.0, int(about.get("indexed_rows", 0)) / rows)
 
     def close(self) -> None:
         """Disconnect. Idempotent."""

@@ -407,6 +407,14 @@ class PostgresGallery(Gallery):
                 connection.execute("SET statement_timeout = 0")
             yield connection
 
+    def _indexed(self, space: ModelId) -> float | None:
+        if self._exact:
+            return None
+        stamp, size = self._table.stamp, self._count(space, None)
+        return self._table.connections.run(
+            "look at the indexes", lambda c: schema.indexed(c, stamp, stamp.space(space), size)
+        )
+
     def _recount(self) -> dict[ModelId, int]:
         self._table.alter("count the items", schema.count_all)
         return {model: self._count(model, None) for model in self._table.stamp.models}

@@ -619,6 +619,7 @@ def drop_space(
 INDEXED_FROM = 10_000
 """Items; fewer are compared one by one as quickly."""
 _OPERATORS = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
+_BUILT_BY_OTHERS_SECONDS = 0.2  # how soon it is noticed that they have done it
 _BUILD_LOCK = 0x686F7467  # "hotg": one process at a time builds
 
 
@@ -627,20 +628,19 @@ def optimise(
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
 
-    Does nothing while another process is at it.
+    Waits while another process is at it, or the server is for one that was killed.
     """
     key = (_BUILD_LOCK, stamp.items.as_string())
-    (mine,) = connection.execute(
-        "SELECT pg_try_advisory_lock(%s, hashtext(%s))", key
-    ).fetchone() or (False,)
-    if not mine:
-        return
+    # Asked again and again: who waits inside a statement is waited for by the one that builds.
+    while connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", key).fetchone() != (
+        True,
+    ):
+        time.sleep(_BUILT_BY_OTHERS_SECONDS)
     try:
-        parts = _is_partitioned(connection, stamp)
         for space in stamp.spaces:
             size = sizes.get(space.model, 0)
             built = _is_built(connection, stamp, space)
-            wanted = size >= INDEXED_FROM and not exact and space.can_be_indexed and not parts
+            wanted = not exact and _needs_index(connection, stamp, space, size)
             if built is False or (built and size == 0):
                 connection.execute(
                     sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
@@ -652,6 +652,38 @@ def optimise(
         connection.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(stamp.items))
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+
+def indexed(
+    connection: Connection, stamp: PostgresStamp, space: SpaceColumns, size: int
+) -> float | None:
+    """Tell whether a side has an index, 1 or 0: it covers every row. None for one without need.
+
+    size: items of the side. An adopted column may have an index that others made.
+    """
+    if not _needs_index(connection, stamp, space, size):
+        return None
+    if _is_built(connection, stamp, space):
+        return 1.0
+    return 1.0 if connection.execute(_OTHERS_INDEX, _place(stamp, space)).fetchone() else 0.0
+
+
+_OTHERS_INDEX = """
+SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am m ON m.oid = c.relam
+JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+WHERE x.indrelid = to_regclass(%s) AND a.attname = %s AND x.indisvalid AND x.indpred IS NULL
+AND m.amname IN ('hnsw', 'ivfflat')
+"""
+
+
+def _place(stamp: PostgresStamp, space: SpaceColumns) -> tuple[str, str]:
+    return stamp.items.as_string(), space.column
+
+
+def _needs_index(
+    connection: Connection, stamp: PostgresStamp, space: SpaceColumns, size: int
+) -> bool:
+    return size >= INDEXED_FROM and space.can_be_indexed and not _is_partitioned(connection, stamp)
 
 
 def _is_partitioned(connection: Connection, stamp: PostgresStamp) -> bool:

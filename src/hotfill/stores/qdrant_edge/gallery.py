@@ -290,6 +290,9 @@ class QdrantEdgeGallery(Gallery):
         """
         self._live.optimise()
 
+    def _indexed(self, space: ModelId) -> float | None:
+        return self._live.indexed(space)
+
     def _close(self) -> None:
         with self._lock:
             try:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from operator import methodcaller
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SMALL_BYTES = 8 * 2**20  # of vectors; the engine builds indexes from some 20 MB on
+SMALL_BYTES = 8 * 2**20  # of vectors
+_INDEXED_FROM_BYTES = 10_240_000  # the engine builds an index from here on (seen with 0.9.0)
 _FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 _SHARD_NAME = re.compile(r"shard-(0|[1-9][0-9]*)")
@@ -89,13 +91,13 @@ class LiveShard:
     def add_space(self, model: ModelId) -> None:
         """Add a named vector to the shard, then stamp the folder."""
         self.shard.add_space(model)
-        self._restamp(FolderStamp((*self.spaces, model), self._stamp.data))
+        self._restamp(replace(self._stamp, spaces=(*self.spaces, model)))
         self._finished, self._torn = {}, True
 
     def drop_space(self, model: ModelId) -> None:
         """Stamp the folder without a space, then remove its vectors."""
         remaining = tuple(space for space in self.spaces if space != model)
-        self._restamp(FolderStamp(remaining, self._stamp.data))
+        self._restamp(replace(self._stamp, spaces=remaining))
         self._finished, self._torn = {}, True
         self.shard.drop_space(model)
 
@@ -223,17 +225,20 @@ class LiveShard:
                 self.shard.flush()
                 number = int(self._stamp.data.rpartition("-")[2]) + 1
                 fresh, spaces = self._folder / shard_name(number), self.spaces
+                indexed = {space.fingerprint: items for space, items in self.counts.items()}
                 copy_shard(self._folder / self._stamp.data, fresh)
                 self._written = set()
             try:
                 build_indexes(fresh)
-                self._change_over(fresh, spaces)
+                self._change_over(fresh, spaces, indexed)
             finally:
                 self._written = None
                 if read_stamp(self._folder).data != fresh.name:
                     shutil.rmtree(fresh, ignore_errors=True)
 
-    def _change_over(self, fresh: Path, spaces: Sequence[ModelId]) -> None:
+    def _change_over(
+        self, fresh: Path, spaces: Sequence[ModelId], indexed: Mapping[str, int]
+    ) -> None:
         """Bring a rebuilt shard up to date, part by part, and put it in the place of the other."""
         successor = Shard.load(fresh, exact=self._exact, ef=self._ef)
         while True:
@@ -251,7 +256,7 @@ class LiveShard:
                         successor.drop_space(model)
                 successor.flush()
                 before, left = self.shard, self._folder / self._stamp.data
-                self._restamp(FolderStamp(spaces=self.spaces, data=fresh.name))
+                self._restamp(FolderStamp(self.spaces, fresh.name, indexed))
                 self.shard, self._written = successor, None
                 before.close()
             shutil.rmtree(left, ignore_errors=True)
@@ -261,6 +266,17 @@ class LiveShard:
         """Flush and close the shard."""
         self.shard.flush()
         self.shard.close()
+
+    def indexed(self, space: ModelId) -> float | None:
+        """Tell how much of a side the engine has indexed; None for a small side.
+
+        The engine counts what is in an index, gone or not; so the side's items are counted when it
+        builds, and those that came since are taken to be outside.
+        """
+        items = self.count(space)
+        if self._exact or 4 * items * space.dimension < _INDEXED_FROM_BYTES:
+            return None
+        return min(self._stamp.indexed.get(space.fingerprint, 0), items) / items
 
     def _restamp(self, stamp: FolderStamp) -> None:
         write_stamp(self._folder, stamp)

@@ -1,0 +1,155 @@
+"""Indexes are part of the state: a side is done when searches of it cost what they should.
+
+What is to be built is read from the store and from what the journal noted of the beginning, never
+from what this process has done: after any kill the next one builds what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hotfill.errors import HotfillError, ModelMismatchError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hotfill.stores.base import Gallery
+    from hotfill.types import ModelId
+    from hotfill.upgrade.journal.base import Journal
+
+_log = logging.getLogger("hotfill.upgrade")
+
+ENOUGH = 0.7
+"""Share of a side that an index must cover; stores build a new one over a side with less."""
+
+EVERY_SHARE = 0.1
+"""Tidied up when so much more of the gallery has moved: nine times an upgrade at most."""
+
+LEAST_ITEMS = 50_000
+"""Fewer moves leave nothing worth tidying up; and a gallery with fewer items that had no index
+before needs none after."""
+
+_POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 60.0  # without any progress of a server that builds indexes by itself
+
+
+def indexed_shares(gallery: Gallery) -> dict[str, float | None]:
+    """Tell how much of each side an index covers, by the space's fingerprint."""
+    return {space.fingerprint: gallery.indexed(space) for space in gallery.spaces}
+
+
+def note_indexes(gallery: Gallery, journal: Journal) -> dict[str, float | None]:
+    """Write down how much of each side is indexed, if that is news; and return it."""
+    shares = indexed_shares(gallery)
+    last = journal.last("indexed")
+    if last is None or last.body["shares"] != shares:
+        journal.record("indexed", shares=shares)
+    return shares
+
+
+def indexed_noted(journal: Journal) -> Mapping[str, float | None]:
+    """Read how much of each side was indexed when that was last written down."""
+    last = journal.last("indexed")
+    return {} if last is None else dict(last.body["shares"])
+
+
+def lacks_index(gallery: Gallery, journal: Journal, space: ModelId) -> bool:
+    """Tell whether searches of a side cost more than they should, for want of an index.
+
+    They should cost what they did before the upgrade: where no side was indexed then, and the
+    gallery is not large either, none need be.
+    """
+    try:
+        share = gallery.indexed(space)
+    except ModelMismatchError:
+        return False  # the store has no such space
+    if share is None or share >= ENOUGH:
+        return False
+    first = next(iter(journal.facts("indexed")), None)
+    was_indexed = first is None or any(first.body["shares"].values())
+    return was_indexed or len(gallery) >= LEAST_ITEMS
+
+
+def build_indexes(
+    gallery: Gallery, journal: Journal, space: ModelId, may_go_on: Callable[[], bool]
+) -> None:
+    """Let the store index a side, where that is lacking, and wait until it has.
+
+    may_go_on: asked while a server builds by itself; False ends the waiting.
+    Raises StoreError when it does not, and what `Gallery.optimise` raises; the next call goes on.
+    """
+    if not lacks_index(gallery, journal, space):
+        return
+    gallery.optimise()
+    best, since = gallery.indexed(space) or 0.0, time.monotonic()
+    while lacks_index(gallery, journal, space) and may_go_on():
+        now = gallery.indexed(space) or 0.0
+        if now > best:
+            best, since = now, time.monotonic()
+        elif time.monotonic() - since > _PATIENCE_SECONDS:
+            raise StoreError(
+                f"the store has indexed {now:.0%} of {space} and does not go on: see what it says "
+                "of that, and start again; optimise = false in [upgrade] goes on without",
+                retryable=True,
+            )
+        time.sleep(_POLL_SECONDS)
+    note_indexes(gallery, journal)
+
+
+@dataclass(slots=True)
+class Tidying:
+    """Calls `Gallery.optimise` now and then during a long backfill; no batch waits for it.
+
+    In a thread of its own, one at a time. A store whose moves would suffer from it is tidied up at
+    the end only.
+    """
+
+    gallery: Gallery
+    journal: Journal
+    _moved: int = 0
+    _moved_in_all: int = 0
+    _step: int = 0
+    _thread: threading.Thread | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def after_batch(self, items: int) -> None:
+        """Begin when enough has moved since the last time; costs nothing otherwise."""
+        with self._lock:
+            self._moved += items
+            self._moved_in_all += items
+            if not self.gallery.capabilities.optimise_while_moving:
+                return
+            if not self._step:
+                self._step = max(int(len(self.gallery) * EVERY_SHARE), LEAST_ITEMS)
+            if self._moved < self._step:
+                return
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._moved = 0
+            self._thread = threading.Thread(target=self._run, name="hotfill-tidying", daemon=True)
+            self._thread.start()
+
+    def at_end(self) -> None:
+        """Tidy up what a long backfill has left."""
+        if self._moved_in_all >= LEAST_ITEMS:
+            self._run()
+
+    def finish(self) -> None:
+        """Wait for a call that is under way: the store must not be closed before."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.gallery.optimise()
+            note_indexes(self.gallery, self.journal)
+        except HotfillError as error:
+            # It is only slower without, and the end of the backfill asks again.
+            _log.warning("the store could not be tidied up: %s", error)
+            self.journal.record("optimise", error=str(error))
+        else:
+            self.journal.record("optimise")
