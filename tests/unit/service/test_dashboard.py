@@ -112,7 +112,7 @@ def offered(snapshot):
         (seen(Phase.BACKFILLED, verified=verified()), ["cutover*", "verify", "abort"]),
         (seen(Phase.BACKFILLED, verified=verified(False)), ["verify*", "cutover", "abort"]),
         (seen(Phase.BACKFILLED, verified=verified(age=LASTS)), ["verify*", "cutover", "abort"]),
-        (seen(Phase.BACKFILLED, dead=2), ["verify*", "cutover", "abort", "start"]),
+        (seen(Phase.BACKFILLED, dead=2), ["start*", "verify", "cutover", "abort"]),
         (seen(Phase.CUT_OVER), ["rollback", "complete"]),
         (seen(Phase.CUT_OVER, run=running("rollback")), []),
         (seen(Phase.ABORTING), ["abort*"]),
@@ -166,7 +166,8 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]), "canaries got worse"),
         (seen(Phase.BACKFILLED), "Verify next"),
         (seen(Phase.BACKFILLED, verified=verified()), "Cut over when you are ready"),
-        (seen(Phase.BACKFILLED, dead=3), "3 items failed for good"),
+        (seen(Phase.BACKFILLED, dead=3), "3 items failed for good: fix and try them"),
+        (seen(Phase.BACKFILLED, dead=1), "1 item failed for good: fix and try it"),
         (seen(Phase.BACKFILLED, run=running("verify")), "Verify is running"),
         (seen(Phase.CUT_OVER), "roll back if you are not"),
         (seen(Phase.ABORTED), "begin a new upgrade"),
@@ -257,6 +258,7 @@ def test_lines_over_time_share_one_scale_and_are_broken_where_nobody_looked():
         (Phase.BACKFILLING, 50, 0.011, ""),
         (Phase.BACKFILLING, 49, 0.018, ""),
         (Phase.CUT_OVER, 50, 0.018, ""),
+        (Phase.ROLLED_BACK, 50, 0.018, ""),
     ],
 )
 def test_it_says_what_the_mix_costs_once_that_is_known(phase, searches, both, said):
@@ -288,6 +290,11 @@ def test_canaries_are_shown_with_what_the_gate_requires():
     }
     assert lines["line-old_overlap"]["points"] == "40.0,10.0"
     assert lines["line-agreement"]["points"] == "200.0,23.5"
+    # One measurement is a point, not a line that nobody sees.
+    dots = Outline(charts.canary_plot(snapshot.quality[:1])).all("circle")
+    assert [(dot["class"], dot["cx"], dot["cy"]) for dot in dots] == [
+        ("line-old_overlap", "40.0", "10.0")
+    ]
 
 
 def test_the_rehearsed_curve_is_shown_with_the_place_of_the_upgrade():

@@ -73,7 +73,10 @@ def actions(seen: UpgradeSnapshot, now: float, verification_lasts_seconds: float
         found.append(Action("resume", "Go on anyway", question=_ACCEPT_QUESTION, accept_gate=True))
     redo = seen.status.phase in (Phase.BACKFILLING, Phase.BACKFILLED) and not working
     if redo and seen.status.dead_letters:
-        found.append(Action("start", "Try dead letters again", retry_dead_letters=True))
+        # Where all else is done, that is what keeps the upgrade.
+        main = best is None and seen.status.phase is Phase.BACKFILLED
+        again = Action("start", "Try dead letters again", main=main, retry_dead_letters=True)
+        found.insert(0 if main else len(found), again)
     return found
 
 
@@ -84,6 +87,8 @@ def is_verified(seen: UpgradeSnapshot, now: float, lasts_seconds: float) -> bool
 
 
 def _best(seen: UpgradeSnapshot, steps: list[str], now: float, lasts_seconds: float) -> str | None:
+    if seen.status.phase is Phase.BACKFILLED and seen.status.dead_letters:
+        return None
     if seen.status.phase is Phase.BACKFILLED:
         return "cutover" if is_verified(seen, now, lasts_seconds) else "verify"
     if seen.status.phase in (Phase.ABORTING, Phase.ROLLING_BACK):

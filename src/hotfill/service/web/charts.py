@@ -192,7 +192,12 @@ def _place(share: float, value: float, low: float, high: float) -> tuple[float, 
 
 
 def _line(kind: str, points: Sequence[tuple[float, float]], low: float, high: float) -> Markup:
-    return _polyline(kind, [_place(share, value, low, high) for share, value in points])
+    places = [_place(share, value, low, high) for share, value in points]
+    if len(places) == 1:  # a line of one point would not be seen
+        ((x, y),) = places
+        dot = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(kind, x, y)
+        return _polyline(kind, places) + dot
+    return _polyline(kind, places)
 
 
 def _level(name: str, value: float, low: float, high: float) -> Markup:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hotfill.formatting import count, duration
-from hotfill.upgrade.phases import NEW_ONLY, Phase
+from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, Phase
 
 if TYPE_CHECKING:
     from hotfill.service.snapshot import UpgradeSnapshot
@@ -123,7 +123,9 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
-            return f"{count(status.dead_letters)} items failed for good: fix and try them again."
+            one = status.dead_letters == 1
+            failed = "1 item" if one else f"{count(status.dead_letters)} items"
+            return f"{failed} failed for good: fix and try {'it' if one else 'them'} again."
         case Phase.BACKFILLED if verified:
             return "Verified. Cut over when you are ready."
         case Phase.BACKFILLED:
@@ -153,7 +155,8 @@ def cost_sentence(seen: UpgradeSnapshot) -> str:
         for each in seen.latencies
         if each.searches >= _SEARCHES_TO_COMPARE
     }
-    if seen.status.phase in NEW_ONLY or not {"old", "both"} <= medians.keys():
+    mixed = seen.status.phase not in OLD_ONLY | NEW_ONLY
+    if not mixed or not {"old", "both"} <= medians.keys():
         return ""
     ratio = medians["both"] / medians["old"]
     if ratio < 1.2:
