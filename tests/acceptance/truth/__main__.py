@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.acceptance.truth.faults import KINDS, ON_POSTGRES
 from tests.acceptance.truth.run import STORES, campaign
-from tests.acceptance.truth.world import table
+from tests.acceptance.truth.world import Outcome, table
 
 
 def main() -> None:
@@ -27,29 +27,32 @@ def main() -> None:
     asked = parser.parse_args()
     stores = asked.store or list(STORES)
     began, outcomes = time.monotonic(), []
+
+    def told(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        print(len(outcomes), outcome, flush=True)
+        if asked.json is not None:  # each time: what was run counts, whatever ends it
+            asked.json.write_text(_report(outcomes, asked.seed, time.monotonic() - began))
+
     with tempfile.TemporaryDirectory(prefix="hotfill-truth-") as folder:
+        Path(folder).chmod(0o711)
         for number, store in enumerate(stores):
             share = asked.faults // len(stores) + (number < asked.faults % len(stores))
-            outcomes += campaign(
-                store,
-                share,
-                asked.seed,
-                Path(folder),
-                told=lambda text: print(text, flush=True),
-                only=asked.kind,
-            )
+            campaign(store, share, asked.seed, Path(folder), told=told, only=asked.kind)
     print(table(outcomes))
     print(f"seed {asked.seed}, {time.monotonic() - began:.0f} s")
-    if asked.json is not None:
-        report = {
-            "faults": len(outcomes),
-            "faultless": sum(each.faultless for each in outcomes),
-            "seed": asked.seed,
-            "seconds": round(time.monotonic() - began),
-            "python": platform.python_version(),
-        }
-        lines = ",\n".join(json.dumps(asdict(each)) for each in outcomes)  # one fault a line
-        asked.json.write_text(f'{json.dumps(report)[:-1]}, "outcomes": [\n{lines}\n]}}\n')
+
+
+def _report(outcomes: list[Outcome], seed: int, seconds: float) -> str:
+    report = {
+        "faults": len(outcomes),
+        "faultless": sum(each.faultless for each in outcomes),
+        "seed": seed,
+        "seconds": round(seconds),
+        "python": platform.python_version(),
+    }
+    lines = ",\n".join(json.dumps(asdict(each)) for each in outcomes)  # one fault a line
+    return f'{json.dumps(report)[:-1]}, "outcomes": [\n{lines}\n]}}\n'
 
 
 if __name__ == "__main__":

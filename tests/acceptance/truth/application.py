@@ -30,7 +30,7 @@ class Application:
     version, at), ("failed", words) and ("ended", words or None, phase)."""
 
     def __init__(
-        self, config: Path, items: dict[str, int], seed: int, tell, writer: int = 0
+        self, config: Path, place: Path, items: dict[str, int], seed: int, tell, writer: int = 0
     ) -> None:
         self._config = config
         self._writer = writer
@@ -38,7 +38,7 @@ class Application:
         self._versions = {i: v for i, v in items.items() if _writer_of(i) == writer or not writer}
         self._random = random.Random(seed)
         self._tell = tell
-        self._shop = shop.Shop(config.parent.parent)
+        self._shop = shop.Shop(place)
 
     def run(self, step: str | None, least: int) -> None:
         """Take a step, if any, and search and write until it has ended, `least` times at least."""
@@ -141,17 +141,22 @@ def _words(error: Exception) -> str:
 
 
 def main(config, items, seed, step, least, pipe, settings) -> None:
-    """Run in a process of its own. settings: `hangs_at`, `clock_seconds`, and the environment."""
+    """Run in a process of its own.
+
+    settings: `shop` (its folder), `writer`, `hangs_at`,
+    `clock_seconds`, and the environment.
+    """
     os.setpgrp()
     os.environ.update(settings.get("environment", {}))
     sys.stdout = io.StringIO()
     sys.stderr = Path(config).with_name("stderr.log").open("a", buffering=1)
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-    shop.new_model.hangs_at = settings.get("hangs_at", 0)
+    shop.hangs.at = settings.get("hangs_at", 0)
     if step_seconds := settings.get("clock_seconds", 0.0):
         real = time.time
         time.time = lambda: real() + step_seconds
     writer = settings.get("writer", 0)
-    Application(Path(config), items, seed, pipe.send, writer).run(step, least)
+    place = Path(settings["shop"])
+    Application(Path(config), place, items, seed, pipe.send, writer).run(step, least)
     pipe.close()
     os._exit(0)  # a call that hangs must not keep the process

@@ -7,9 +7,13 @@ import signal
 import time
 from collections.abc import Callable
 
+from hotfill.stores.folder import MIN_FREE_BYTES
+from hotfill.upgrade.phases import ENDED, Phase
 from tests.acceptance.truth.on_postgres import PostgresWorld
 from tests.acceptance.truth.power import recorder
 from tests.acceptance.truth.world import PATIENCE_SECONDS, World
+
+_STILL_SECONDS = 3.0  # longer than anybody waits for a notice; not as long as a lease
 
 
 def _under_way(world: World, step: str, **settings):
@@ -58,9 +62,30 @@ def store_restored(world: World, step: str) -> None:
     """From a backup of any earlier moment; the journal stays."""
     _under_way(world, step).kill()
     at, backup = world.backups[int(world.random.integers(len(world.backups)))]
-    shutil.rmtree(world.site / "gallery")
-    shutil.copytree(backup / "gallery", world.site / "gallery")
+    for name in ("gallery", "codes"):
+        shutil.rmtree(world.site / name, ignore_errors=True)
+        if (backup / name).exists():
+            shutil.copytree(backup / name, world.site / name)
     world.oracle.doubt_since(at)
+
+
+def stands_still(world: World, step: str) -> None:
+    """A process stands still for seconds, while others look and give the same command."""
+    session = _under_way(world, step)
+    if session.process.is_alive():
+        session.send(signal.SIGSTOP)
+        world.session(step).finish()
+        time.sleep(_STILL_SECONDS)
+        session.send(signal.SIGCONT)
+    session.finish()
+
+
+def disk_full(world: World, step: str) -> None:
+    """No room is left while a step is led; others look before there is room again."""
+    session = _under_way(world, step)
+    with world.small.filled(int(world.random.integers(MIN_FREE_BYTES))):
+        session.finish()
+        world.look()
 
 
 def embedder_hangs(world: World, step: str) -> None:
@@ -111,9 +136,31 @@ def application_killed(world: PostgresWorld, step: str) -> None:
 
 def rows_without_triggers(world: PostgresWorld, step: str) -> None:
     session = _under_way(world, step)
-    if str(world.phase) not in ("completed", "rolled_back", "aborted"):
-        world.load_in_bulk()
+    if world.phase not in ENDED:
+        world.load(past_triggers=True)
     session.finish()
+
+
+def rows_by_another_client(world: PostgresWorld, step: str) -> None:
+    """Plain SQL writes and deletes, which the triggers see, before and after the step has ended."""
+    session = _under_way(world, step)
+    for _ in range(2):
+        if world.phase not in ENDED:
+            world.load(past_triggers=False)
+            world.delete_rows()
+        session.finish()
+
+
+def second_configuration(world: PostgresWorld, step: str) -> None:
+    """Somebody begins an upgrade of the same table to another model: refused with our name."""
+    session = _under_way(world, step)
+    claimed = world.phase not in (*ENDED, Phase.PLANNED)
+    other = world.begin_elsewhere()
+    other.finish()
+    session.kill()
+    if claimed and (other.ended is None or "upgraded by" not in other.ended):
+        world.outcome.foreign += 1
+        world.outcome.said.append(f"a second upgrade was not refused: {other.ended}")
 
 
 KINDS = {
@@ -126,6 +173,8 @@ KINDS = {
     "embedder hangs": embedder_hangs,
     "clock steps": clock_steps,
     "two commands at once": two_commands,
+    "stands still": stands_still,
+    "disk full": disk_full,
 }
 
 
@@ -134,12 +183,17 @@ ON_POSTGRES = {
     "leader replaced": leader_replaced,
     "application killed": application_killed,
     "rows without triggers": rows_without_triggers,
+    "rows by another client": rows_by_another_client,
+    "second configuration": second_configuration,
 }
-_FILES_ONLY = {"power cut", "journal restored", "store restored"}
+_FILES_ONLY = {"power cut", "journal restored", "store restored", "disk full"}
 
 
-def kinds(store: str) -> dict[str, Callable[..., None]]:
-    """Those that may strike a store, and that this machine allows."""
-    if store == "postgres":
+def kinds(world: World) -> dict[str, Callable[..., None]]:
+    """Those that may strike a world, and that this machine allows."""
+    if isinstance(world, PostgresWorld):
         return {k: v for k, v in KINDS.items() if k not in _FILES_ONLY} | ON_POSTGRES
-    return {k: v for k, v in KINDS.items() if k != "power cut" or recorder() is not None}
+    not_here = {"power cut"} if recorder() is None else set()
+    if world.small is None:
+        not_here.add("disk full")
+    return {k: v for k, v in KINDS.items() if k not in not_here}

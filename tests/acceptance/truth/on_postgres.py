@@ -12,6 +12,7 @@ import hotfill
 from hotfill.stores.postgres import PostgresGallery
 from tests.acceptance.truth.shop import OLD, content, old_model, write_config
 from tests.acceptance.truth.world import Outcome, Session, World
+from tests.pgbouncer import PgBouncer
 from tests.postgres import fresh_schema, server
 
 _LEADS, _ASKS = 1, 2  # which items each application writes
@@ -21,20 +22,29 @@ _FOUND_SECONDS = 2.0  # rows of which nobody told hotfill are found by the next 
 class PostgresWorld(World):
     """Of one gallery on the server of this process."""
 
-    def __init__(self, store, folder, random) -> None:
+    def __init__(self, store, folder, random, small=None) -> None:
         self.schema = fresh_schema()
         self.asking: Session | None = None
         super().__init__(store, folder, random)
 
+    @property
+    def dsn(self) -> str:
+        """How the applications connect."""
+        return server().dsn
+
     def _configure(self):
+        return self._config("upgrade", ("old_model", "new_model"))
+
+    def _config(self, name, models):
         store = {
             "kind": "postgres",
-            "dsn": server().dsn,
+            "dsn": self.dsn,
             "table": f"{self.schema}.items",
             "exact": True,
         }
-        journal = {"kind": "postgres", "name": f"{self.schema}_journal"}
-        return write_config(self.site, self.folder, store, journal)
+        journal = {"kind": "postgres", "name": f"{self.schema}_{name}"}
+        path = self.site / f"{name}.toml"
+        return write_config(path, self.folder, store, journal=journal, models=models)
 
     def _create(self):
         return PostgresGallery.create(server().dsn, OLD, schema=self.schema)
@@ -55,7 +65,7 @@ class PostgresWorld(World):
             self.asking = Session(self, None, 10**9, writer=_ASKS)
 
     def session(self, step: str | None, least: int = 3, **settings) -> Session:
-        return Session(self, step, least, writer=_LEADS, **settings)
+        return Session(self, step, least, **{"writer": _LEADS, **settings})
 
     def examine(self) -> None:
         """With nobody at work: what is looked at stands still."""
@@ -83,8 +93,28 @@ class PostgresWorld(World):
             )
         )
 
-    def load_in_bulk(self, items: int = 5) -> None:
-        """Write rows as a bulk load or replication does: no trigger fires."""
+    def begin_elsewhere(self) -> Session:
+        """Let somebody begin an upgrade of the same table to another model, by another file."""
+        path = self._config("other", ("old_model", "third_model"))
+        return Session(self, "start", 0, writer=_LEADS, config=str(path))
+
+    def delete_rows(self, items: int = 3) -> None:
+        """Delete items as a client does that does not know of hotfill."""
+        untouched = sorted(self.oracle.untouched)
+        chosen = [str(each) for each in self.random.permutation(untouched)[:items]]
+        for item_id in chosen:
+            self.oracle.begin(item_id, 0, time.monotonic())
+            self.shop.remove(item_id)
+        self._ask(
+            sql.SQL("DELETE FROM {} WHERE item_id = ANY ({})").format(
+                sql.Identifier(self.schema, "items"), sql.Literal(chosen)
+            )
+        )
+        for item_id in chosen:
+            self.oracle.acknowledge(item_id, 0, time.monotonic())
+
+    def load(self, items: int = 5, *, past_triggers: bool) -> None:
+        """Write rows as another client does; past_triggers: as a bulk load or replication does."""
         ids = [f"new-{_LEADS}-{time.monotonic_ns()}{number}" for number in range(items)]
         rows = old_model()([content(i, 1) for i in ids])
         with psycopg.connect(server().dsn) as connection:
@@ -101,7 +131,8 @@ class PostgresWorld(World):
             ).fetchone()
             if column is None:
                 return  # the old side is gone, and nobody writes to it
-            connection.execute("SET session_replication_role = replica")
+            if past_triggers:
+                connection.execute("SET session_replication_role = replica")
             for item_id, row in zip(ids, rows, strict=True):
                 self.shop.put(item_id, 1)
                 self.oracle.begin(item_id, 1, time.monotonic())
@@ -119,8 +150,24 @@ class PostgresWorld(World):
 
     @property
     def _journal(self) -> sql.Identifier:
-        return sql.Identifier(f"{self.schema}_journal")
+        return sql.Identifier(f"{self.schema}_upgrade")
 
     def _ask(self, statement: sql.Composable) -> None:
         with psycopg.connect(server().dsn, autocommit=True) as connection:
             connection.execute(statement)
+
+
+class PooledWorld(PostgresWorld):
+    """Behind a PgBouncer that gives sessions away by transactions and drops start-up options."""
+
+    def __init__(self, store, folder, random, small=None) -> None:
+        self._pooler = PgBouncer(server().dsn)
+        super().__init__(store, folder, random)
+
+    @property
+    def dsn(self) -> str:
+        return self._pooler.dsn
+
+    def close(self) -> None:
+        super().close()
+        self._pooler.close()

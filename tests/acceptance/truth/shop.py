@@ -18,7 +18,7 @@ import tomli_w
 from hotfill.types import ModelId
 
 WIDTH = 8
-OLD, NEW = ModelId("old", "1", 6), ModelId("new", "1", 8)
+OLD, NEW, THIRD = ModelId("old", "1", 6), ModelId("new", "1", 8), ModelId("third", "1", 7)
 _NAME = "shop.sqlite"
 
 
@@ -29,7 +29,7 @@ def content(item_id: str, version: int) -> np.ndarray:
 
 
 class Model:
-    """A fixed random projection. hangs_at: the batch that never returns."""
+    """A fixed random projection. hangs_at: the batch that never returns; 0: none."""
 
     def __init__(self, model_id: ModelId, seconds: float = 0.0, hangs_at: int = 0) -> None:
         self.model_id = model_id
@@ -82,24 +82,41 @@ def old_model() -> Model:
 
 
 def new_model(seconds: float = 0.0) -> Model:
-    return Model(NEW, seconds, new_model.hangs_at)
+    return Model(NEW, seconds, hangs.at)
 
 
-new_model.hangs_at = 0  # set in the process that is to hang
+def third_model(seconds: float = 0.0) -> Model:
+    return Model(THIRD, seconds, hangs.at)
+
+
+class hangs:  # noqa: N801  a place, set in the process that is to hang
+    at = 0
 
 
 def source(folder: str) -> Shop:
     return Shop(Path(folder))
 
 
-def write_config(folder: Path, shop: Path, store: dict, journal: dict | None = None) -> Path:
-    """Write upgrade.toml for a store."""
+def write_config(
+    path: Path,
+    shop: Path,
+    store: dict,
+    *,
+    journal: dict | None = None,
+    models: tuple[str, str] = ("old_model", "new_model"),
+    **more,
+) -> Path:
+    """Write a configuration for a store. models: factories of the old and the new one.
+
+    more: keys of the file's top; those of its tables join what is there.
+    """
     here = "tests.acceptance.truth.shop"
+    old, new = models
     values = {
         "store": store,
         "source": {"factory": f"{here}:source", "options": {"folder": str(shop)}},
-        "old": {"embedder": f"{here}:old_model"},
-        "new": {"embedder": f"{here}:new_model", "options": {"seconds": 0.03}},
+        "old": {"embedder": f"{here}:{old}"},
+        "new": {"embedder": f"{here}:{new}", "options": {"seconds": 0.03}},
         "upgrade": {
             "batch_size": 8,
             "fit_items": 150,
@@ -109,6 +126,7 @@ def write_config(folder: Path, shop: Path, store: dict, journal: dict | None = N
     }
     if journal is not None:
         values["journal"] = journal
-    path = folder / "upgrade.toml"
+    for key, value in more.items():
+        values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -21,10 +22,20 @@ from hotfill.errors import HotfillError
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.status import take_status
+from tests.acceptance.campaign.small_disk import SmallDisk
 from tests.acceptance.truth import application
 from tests.acceptance.truth.oracle import Judged, Oracle
 from tests.acceptance.truth.power import Disk, copy_tree, recorder
-from tests.acceptance.truth.shop import OLD, Shop, content, old_model, write_config
+from tests.acceptance.truth.shop import (
+    NEW,
+    OLD,
+    Shop,
+    content,
+    new_model,
+    old_model,
+    third_model,
+    write_config,
+)
 
 ITEMS = 200
 PATIENCE_SECONDS = 120.0
@@ -108,13 +119,13 @@ class Session:
         self.process = _processes().Process(
             target=application.main,
             args=(
-                str(world.path),
+                settings.pop("config", str(world.path)),
                 {item: world.oracle.newest(item) for item in world.oracle.item_ids},
                 int(world.random.integers(2**31)),
                 step,
                 least,
                 writer,
-                settings,
+                {"shop": str(world.folder), **settings},
             ),
         )
         self.process.start()
@@ -176,14 +187,15 @@ class Session:
 
 
 class World:
-    """kinds: the faults that may strike, by name: each takes a session under way, and ends it."""
+    """One gallery of a store on disk. small: a disk to keep it on; None: where `folder` is."""
 
-    def __init__(self, store: str, folder: Path, random) -> None:
-        self.store, self.folder, self.random = store, folder, random
-        self.site = folder / "site"
+    def __init__(self, store: str, folder: Path, random, small: SmallDisk | None = None) -> None:
+        self.store, self.folder, self.random, self.small = store, folder, random, small
+        folder.mkdir(parents=True, exist_ok=True)
+        self.site = (folder if small is None else small.folder / folder.name) / "site"
         self.site.mkdir(parents=True)
         self.shop = Shop(folder)
-        self.oracle = Oracle()
+        self.oracle = Oracle(self._models())
         self.outcome = Outcome(store, "none", "")
         self._disks: list[Disk] = []
         self.backups: list[tuple[float, Path]] = []
@@ -191,16 +203,24 @@ class World:
         self._fill()
         self.back_up()
 
+    @property
+    def kind(self) -> str:
+        """The store's kind in a configuration."""
+        return self.store
+
+    def _models(self):
+        return (old_model(), new_model())
+
     def _configure(self) -> Path:
-        store = {"kind": self.store, "path": "gallery", "exact": True}
-        return write_config(self.site, self.folder, store)
+        store = {"kind": self.kind, "path": "gallery", "exact": True}
+        return write_config(self.site / "upgrade.toml", self.folder, store)
 
     def _create(self):
-        if self.store == "index-files":
+        if self.kind == "index-files":
             from hotfill.stores.index_files import IndexFilesGallery
 
             return IndexFilesGallery.create(self.site / "gallery", OLD, exact=True)
-        if self.store == "lancedb":
+        if self.kind == "lancedb":
             from hotfill.stores.lancedb import LanceDBGallery
 
             return LanceDBGallery.create(self.site / "gallery", OLD, exact=True)
@@ -279,7 +299,9 @@ class World:
         return self._disks[-1]
 
     def close(self) -> None:
-        """End every process."""
+        """End every process, and give the small disk its room back."""
+        if self.small is not None:
+            shutil.rmtree(self.site.parent)
 
     def look(self) -> None:
         """Search and write as the application does before anybody has repaired anything."""
@@ -308,6 +330,66 @@ class World:
                 self.outcome.said.append(repr(error))
                 return
         self.outcome.count(judged, answer=False)
+
+
+class ChainWorld(World):
+    """A third model takes over an upgrade that is half done: three sides."""
+
+    @property
+    def kind(self) -> str:
+        return "qdrant-edge"
+
+    def _models(self):
+        return (*super()._models(), third_model())
+
+    def _configure(self) -> Path:
+        self._first = super()._configure()
+        store = {"kind": self.kind, "path": "gallery", "exact": True}
+        return write_config(
+            self.site / "third.toml",
+            self.folder,
+            store,
+            models=("new_model", "third_model"),
+            supersedes=self._first.name,
+        )
+
+    def _fill(self) -> None:
+        super()._fill()
+        with redirect_stdout(StringIO()), opened(self._first) as up:
+            up.start(background=True)
+            while up.phase is not Phase.BACKFILLING or not up.gallery.count(NEW):
+                time.sleep(0.01)
+            up.stop()
+            up.wait()
+
+
+class CodesWorld(World):
+    """The new model's vectors are kept as binary codes."""
+
+    @property
+    def kind(self) -> str:
+        return "qdrant-edge"
+
+    @functools.cached_property
+    def _encoder(self):
+        from hotfill.binary import CodeFormat
+        from hotfill.lab.binary import fit_start
+
+        rows = new_model()([content(f"fitted-{number}", 1) for number in range(400)])
+        return fit_start(rows, NEW, CodeFormat(NEW.dimension, 4))
+
+    def _models(self):
+        from hotfill.binary import BinaryEmbedder
+
+        return (old_model(), BinaryEmbedder(new_model(), self._encoder))
+
+    def _configure(self) -> Path:
+        from hotfill.binary import save_encoder
+
+        save_encoder(self._encoder, self.site / "encoder.safetensors")
+        store = {"kind": self.kind, "path": "gallery", "exact": True}
+        new = {"encoder": "encoder.safetensors"}
+        return write_config(self.site / "upgrade.toml", self.folder, store, new=new)
 
 
 def table(outcomes: list[Outcome]) -> str:
