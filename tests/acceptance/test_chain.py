@@ -79,12 +79,13 @@ def test_a_chain_survives_kills_on_both_upgrades_and_ends_at_the_third_model(tmp
         model: dict(zip(source, make()(rows), strict=True)) for model, make in MODELS.items()
     }
     fill(tmp_path, ITEMS)
-    options = {"batch_size": BATCH, "fit_items": 200, "verify_items": 20}
+    merge = {"strategy": "merge"}
+    options = {**merge, "batch_size": BATCH, "fit_items": 200, "verify_items": 20}
     previous = write_config(tmp_path, ITEMS, seconds_per_call=0.02, upgrade=options)
     kill_after(previous, 25)
     assert set(check_searches(previous, source, embedded)) == {OLD, NEW}
 
-    path = third_config(tmp_path, previous)
+    path = third_config(tmp_path, previous, **merge)
     assert set(check_searches(path, source, embedded)) == {OLD, NEW}  # as before, before it begins
     reached = []
     for number in range(KILLS):

@@ -62,7 +62,7 @@ class Stopping:
         return self.inner(rows)
 
 
-SETTINGS = {"batch_size": 8, "fit_items": 300, "verify_items": 40}
+SETTINGS = {"strategy": "merge", "batch_size": 8, "fit_items": 300, "verify_items": 40}
 
 
 def upgrade(folder, gallery, source, old, new, *, calls=10**9, **settings):
@@ -330,7 +330,7 @@ def test_vectors_that_a_transform_made_are_not_taken_over(tmp_path):
         THIRD,
         previous=previous,
     )
-    with pytest.raises(PlanError, match="mapped to"):
+    with pytest.raises(PlanError, match=r'imputed into.*write strategy = "prefill"'):
         third.start()
     previous.new_embedder = Projection(SECOND)
     assert previous.start().phase is Phase.BACKFILLED  # nothing stands in its way

@@ -271,7 +271,7 @@ def test_a_chain_reads_the_models_of_the_upgrade_it_supersedes(project, tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"strategy": "prefill"}, 'needs "merge"'),
+        ({"strategy": "prefill", "up": "up.safetensors"}, "without `up`"),
         ({"order": "uncertainty"}, "orders by uncertainty and refit"),
         ({"refit": True}, "orders by uncertainty and refit"),
         ({"older_models": (NEW,)}, "a model of its own"),

@@ -52,11 +52,18 @@ class Fit:
     They were fitted together, and their files are only worth something together.
 
     one_space: what `up` is part of where old vectors are imputed among new ones; else None.
+    older: in a chain, the same for the older models, oldest first.
     """
 
     up: Transform
     scorer: Scorer
     one_space: OneSpace | None = None
+    older: tuple[OneSpace, ...] = ()
+
+    @property
+    def one_spaces(self) -> tuple[OneSpace, ...]:
+        """Of all old models whose vectors are imputed, oldest first."""
+        return self.older if self.one_space is None else (*self.older, self.one_space)
 
     @property
     def facts(self) -> dict[str, float | bool | str]:
@@ -116,6 +123,10 @@ class Fit:
         there = self.scorer.sides[-1].transform
         if self.one_space is not None:
             self.one_space.save(folder)
+            for number, one in enumerate(self.older):
+                place = Path(folder) / f"{_OLDER}{number}"
+                place.mkdir()
+                one.save(place)
         elif not (isinstance(there, KernelBridge) and there.kernel is self.up):  # else it is in it
             if not isinstance(self.up, StampedTransform):
                 raise ConfigError(f"{type(self.up).__name__} cannot be kept in a file")
@@ -128,7 +139,10 @@ class Fit:
         scorer = load_scorer(Path(folder) / _SCORER)
         if OneSpace.is_in(folder):
             one = OneSpace.load(folder)
-            return cls(one.imputation, scorer, one)
+            places = sorted(
+                Path(folder).glob(f"{_OLDER}*"), key=lambda place: int(place.name[len(_OLDER) :])
+            )
+            return cls(one.imputation, scorer, one, tuple(OneSpace.load(each) for each in places))
         there, up = scorer.sides[-1].transform, Path(folder) / _UP
         if isinstance(there, KernelBridge) and not up.exists():
             return cls(there.kernel, scorer)
@@ -141,7 +155,7 @@ class Fit:
         return there
 
 
-_UP, _SCORER = "up.safetensors", "scorer"  # within the folder of a fit
+_UP, _SCORER, _OLDER = "up.safetensors", "scorer", "older-"  # within the folder of a fit
 
 
 def fit_models(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.journal.base import Batch, Journal, Stage
+    from hotfill.upgrade.own_vectors import OwnVectors
 
 
 T = TypeVar("T")
@@ -142,6 +143,7 @@ class Work:
     target: where its items are searched afterwards. origin: what makes their vectors.
     needed: whether an item still has to be done.
     load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
+    origin_of: tells the origin of what is made of one content, where a batch has several.
     absent: what is said of an item that `load` leaves out; None where it stays as it is.
     """
 
@@ -152,6 +154,7 @@ class Work:
     load: Callable[[Sequence[str]], Mapping[str, Any]]
     make: Callable[[Sequence[Any]], Vectors]
     absent: str | None = "the source has no content for this item"
+    origin_of: Callable[[Any], str] | None = None
 
 
 @dataclass(slots=True)
@@ -185,6 +188,7 @@ class _Loaded:
     versions: NDArray[np.int64]
     contents: list[Any]
     without_content: list[str]
+    origins: list[str] = field(default_factory=list)
     vectors: Vectors | None = None
     failure: Exception | None = None
     traced: Any = None
@@ -341,6 +345,10 @@ class Backfill:
                     loaded.failure = error
                 else:
                     self.progress.embedded += len(loaded.item_ids) * (work.stage != "prefill")
+            loaded.origins = [
+                work.origin if work.origin_of is None else work.origin_of(content)
+                for content in loaded.contents
+            ]
             loaded.contents = []  # images are large, and no longer needed
             yield loaded
 
@@ -351,17 +359,19 @@ class Backfill:
         if loaded.without_content and work.absent is not None:
             self._reject(batch, loaded.without_content, work.absent)
         moved = 0
-        if loaded.vectors is not None:
-            with span("move", below=loaded.traced, items=len(loaded.item_ids)):
+        for origin in dict.fromkeys(loaded.origins if loaded.vectors is not None else ()):
+            assert loaded.vectors is not None
+            rows = [row for row, made_by in enumerate(loaded.origins) if made_by == origin]
+            with span("move", below=loaded.traced, items=len(rows)):
                 moves = retry(
                     self.gallery.move,
-                    loaded.item_ids,
-                    loaded.vectors,
+                    [loaded.item_ids[row] for row in rows],
+                    loaded.vectors[rows],
                     space=work.target,
-                    expected_versions=loaded.versions,
-                    origin=work.origin,
+                    expected_versions=loaded.versions[rows],
+                    origin=origin,
                 )
-            moved = int(np.count_nonzero(moves))
+            moved += int(np.count_nonzero(moves))
         self.progress.written += moved * (work.stage != "prefill")
         left_out = len(loaded.without_content) if work.absent is not None else 0
         done = len(batch.item_ids) - left_out
@@ -414,28 +424,32 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
     )
 
 
-def prefill_work(gallery: Gallery, old_model: ModelId, up: Transform) -> Work:
+def prefill_work(own: OwnVectors, new_model: ModelId, ups: Mapping[ModelId, Transform]) -> Work:
     """Carry old vectors into the new space: cheap, no content is read, no model runs.
 
-    Those that another map carried there are carried anew, so that no search mixes two maps. An item
-    without a usable old vector stays where it is; it is found there until it is embedded.
+    ups: by old model, what carries its vectors. Those that another map carried there are carried
+    anew, so that no search mixes two maps. An item without a usable old vector stays where it is;
+    it is found there until it is embedded.
     """
-    made = (up.target.fingerprint, up.fingerprint)
+    made = {new_model.fingerprint, *(up.fingerprint for up in ups.values())}
 
-    def load(item_ids: Sequence[str]) -> Mapping[str, Any]:
-        found = gallery.vectors(item_ids, old_model)
-        usable = np.isfinite(found.vectors).all(axis=1) & found.vectors.any(axis=1)
-        return {found.item_ids[row]: found.vectors[row] for row in np.flatnonzero(usable)}
+    def make(contents: Sequence[tuple[ModelId, Vectors]]) -> Vectors:
+        made = np.empty((len(contents), new_model.dimension), np.float32)
+        for model in dict.fromkeys(model for model, _ in contents):
+            rows = [row for row, (source, _) in enumerate(contents) if source == model]
+            made[rows] = ups[model](np.stack([contents[row][1] for row in rows]))
+        return made
 
     return Work(
         stage="prefill",
-        target=up.target,
-        origin=up.fingerprint,
+        target=new_model,
+        origin=next(iter(ups.values())).fingerprint,
+        origin_of=lambda content: ups[content[0]].fingerprint,
         needed=lambda state: (
-            state.space == old_model or (state.space == up.target and state.origin not in made)
+            state.space in ups or (state.space == new_model and state.origin not in made)
         ),
-        load=load,
-        make=lambda rows: up(np.stack(rows)),
+        load=own.newest,
+        make=make,
         absent=None,
     )
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hotfill.ranking import Fit
-    from hotfill.types import ModelId
+    from hotfill.types import ModelId, Transform
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.hooks import Moment
     from hotfill.upgrade.order import Order
@@ -272,7 +272,7 @@ class Engine:
         refit, refresh = Refit(self.state), Refresh(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
-        if fit.one_space is not None and plan.refresh:
+        if fit.one_space is not None and plan.refresh and not plan.older_models:
             watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)
@@ -301,9 +301,12 @@ class Engine:
     def _impute(self, fit: Fit) -> None:
         """Impute what waits for it, and anew what another fit has imputed."""
         plan = self.plan
-        others = imputed_by_others(self.gallery, plan.new_model, fit.up.fingerprint)
+        ups: dict[ModelId, Transform] = {one.old_model: one.imputation for one in fit.one_spaces}
+        ups = ups or {plan.old_model: fit.up}
+        made = [up.fingerprint for up in ups.values()]
+        others = imputed_by_others(self.gallery, plan.new_model, made)
         self.journal.add_work("prefill", others, plan.batch_size)
-        self._run_out(backfill.prefill_work(self.gallery, plan.old_model, fit.up))
+        self._run_out(backfill.prefill_work(self.state.own_vectors, plan.new_model, ups))
 
     def _refresh(self, refresh: Refresh) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
@@ -495,7 +498,7 @@ class Engine:
         if plan.older_models:
             self.journal.drop_work("revert")  # what a kill left may have been for another side
         while not self.state.stop.is_set() and items_to_revert(
-            self.gallery, self.journal, plan, target
+            self.state.own_vectors, self.journal, plan, target
         ):
             self._run(work)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import ModelId
     from hotfill.upgrade.journal.base import DeadLetter, Journal, Stage
+    from hotfill.upgrade.own_vectors import OwnVectors
     from hotfill.upgrade.plan import Plan
 
 
@@ -99,33 +100,34 @@ def sweep(gallery: Gallery, journal: Journal, plan: Plan) -> int:
 
 
 def imputed_by_others(
-    gallery: Gallery, new_model: ModelId, origin: str
+    gallery: Gallery, new_model: ModelId, origins: Sequence[str]
 ) -> Iterator[tuple[list[str], list[float]]]:
-    """Read the items whose vector came into the new space by another map than `origin`, by pages.
+    """Read the items whose vector came into the new space by none of the maps in force, by pages.
 
     After a lost journal the maps are fitted anew, and the store still has vectors of the lost ones.
     """
-    own = sum(gallery.count(new_model, origin=each) for each in (new_model.fingerprint, origin))
+    known = {new_model.fingerprint, *origins}
+    own = sum(gallery.count(new_model, origin=each) for each in known)
     if gallery.count(new_model) == own:
         return
     for page in pages_of(gallery, new_model):
         others = [
             item_id
             for item_id, made_by in zip(page.item_ids, page.origins, strict=True)
-            if made_by not in (new_model.fingerprint, origin)
+            if made_by not in known
         ]
         if others:
             yield others, [0.0] * len(others)
 
 
-def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: ModelId) -> int:
+def items_to_revert(own: OwnVectors, journal: Journal, plan: Plan, target: ModelId) -> int:
     """Make batches of what goes back from the new side to an old one, unless there are some.
 
-    In a chain an item goes back to the newest old model of which it has a vector: that is where it
-    was, or where its content was written since. What has none goes to the old model, which embeds
-    it. Returns how many items.
+    In a chain an item goes back to the newest old model of which it has a vector of its own: that
+    is where it was, or where its content was written since. What has none goes to the old model,
+    which embeds it. Returns how many items.
     """
-    new = plan.new_model
+    new, gallery = plan.new_model, own.gallery
     if left := journal.tally("revert").left:
         return left
     if new not in gallery.spaces:
@@ -136,19 +138,19 @@ def items_to_revert(gallery: Gallery, journal: Journal, plan: Plan, target: Mode
         for page in pages_of(gallery, new):
             left = [item for item in page.item_ids if item not in dead]
             if target != plan.old_model:
-                left = _newest_in(gallery, plan, left, target)
+                left = _newest_in(own, plan, left, target)
             yield left, [0.0] * len(left)
 
     return journal.add_work("revert", pages(), plan.batch_size)
 
 
-def _newest_in(gallery: Gallery, plan: Plan, item_ids: Sequence[str], target: ModelId) -> list[str]:
+def _newest_in(own: OwnVectors, plan: Plan, item_ids: Sequence[str], target: ModelId) -> list[str]:
     """Leave only items that have a vector of `target`, and of no newer old model."""
     place = plan.old_models.index(target)
-    there = gallery.vectors(item_ids, target).item_ids
+    there = own.read(item_ids, target).item_ids
     newer = {
         item_id
         for model in plan.old_models[place + 1 :]
-        for item_id in gallery.vectors(there, model).item_ids
+        for item_id in own.read(there, model).item_ids
     }
     return [item_id for item_id in there if item_id not in newer]

@@ -75,7 +75,7 @@ class OneIndex:
         """
         ready = checked(queries, self.model, what="queries")
         asked = old_queries if self.asks_old_model else None
-        deep = k * self.fits[-1].overfetch
+        deep = k * max(fit.overfetch for fit in self.fits)
         if asked is not None:
             deep = max(deep, _JUDGED_BY_BOTH)
         most = gallery.capabilities.most_hits

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hotfill.ranking.one_space import OneSpace
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
+    from hotfill.upgrade.own_vectors import OwnVectors
     from hotfill.upgrade.plan import Plan
 
 
@@ -145,6 +147,17 @@ def fitting_for(plan: Plan, gallery: Gallery) -> Fitting:
     if plan.strategy == "compatible":
         return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
 
+    def imputing(first: Vectors, second: Vectors, model: ModelId) -> OneSpace:
+        return fit_one_space(
+            first,
+            second,
+            model,
+            new,
+            map=IMPUTED_BY[plan.transform],
+            stored_as=stored_as(gallery, new),
+            seed=plan.seed,
+        )
+
     def fit_pairs(first: Vectors, second: Vectors) -> Fit:
         found = fit_models(
             first,
@@ -159,19 +172,18 @@ def fitting_for(plan: Plan, gallery: Gallery) -> Fitting:
             return replace(found, up=given)
         if plan.strategy != "prefill":
             return found
-        one = fit_one_space(
-            first,
-            second,
-            old,
-            new,
-            map=IMPUTED_BY[plan.transform],
-            stored_as=stored_as(gallery, new),
-            seed=plan.seed,
-        )
+        one = imputing(first, second, old)
         return replace(found, up=one.imputation, one_space=one)
 
     def fit_sides(pairs: ChainPairs) -> Fit:
-        return fit_chain(pairs.new, pairs.old, new_model=new, transform=plan.transform)
+        found = fit_chain(pairs.new, pairs.old, new_model=new, transform=plan.transform)
+        if plan.strategy != "prefill":
+            return found
+        *older, newest = (
+            imputing(vectors, pairs.new[rows], model)
+            for model, (rows, vectors) in pairs.old.items()
+        )
+        return replace(found, up=newest.imputation, one_space=newest, older=tuple(older))
 
     return Fitting(fit_pairs, Fit.load, fit_sides)
 
@@ -228,7 +240,7 @@ def sample_of_all_sides(gallery: Gallery, plan: Plan) -> list[str]:
 
 
 def chain_pairs(
-    gallery: Gallery,
+    own: OwnVectors,
     plan: Plan,
     item_ids: Sequence[str],
     source: Source,
@@ -257,7 +269,7 @@ def chain_pairs(
     new = np.array(list(made.values()), np.float32).reshape(-1, plan.new_model.dimension)
     old: dict[ModelId, tuple[Any, Vectors]] = {}
     for model in plan.old_models:
-        found = gallery.vectors(list(made), model)
+        found = own.read(list(made), model)
         vectors = dict(zip(found.item_ids, found.vectors, strict=True))
         if model == plan.old_model and old_embedder is not None:
             lacking = [item_id for item_id in made if item_id not in vectors]

@@ -329,10 +329,11 @@ class Plan(Decisions, GuardDecisions):
             )
 
     def _check_chain(self) -> None:
-        if self.strategy != "merge":
+        if self.strategy == "compatible" or self.up:
+            knowing = f'up = "{self.up}"' if self.up else 'strategy = "compatible"'
             raise ConfigError(
-                f'strategy = "{self.strategy}" knows one old side; an upgrade that supersedes '
-                'another has several, and needs "merge"'
+                f"{knowing} knows one old side; an upgrade that supersedes another has several: "
+                'write strategy = "prefill" or "merge", without `up`'
             )
         if "uncertainty" in self.order or self.refit:
             raise ConfigError(

@@ -189,7 +189,7 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
             held = ", ".join(str(space) for space in gallery.spaces) or "nothing stamped"
             raise PlanError([f"the plan's old model is {plan.old_model}; the store: {held}"])
         check_no_unknown_items(gallery, plan)
-        if plan.older_models:
+        if plan.older_models and (plan.strategy != "prefill" or len(plan.older_models) > 1):
             _check_no_mapped_vectors(gallery, plan)
         journal.record("plan", **plan.decisions())
         return
@@ -224,8 +224,14 @@ def _check_no_mapped_vectors(gallery: Gallery, plan: Plan) -> None:
         if mapped := gallery.count(space) - made:
             raise PlanError(
                 [
-                    f"{mapped} items are searched by vectors that were mapped to {space}, not "
-                    "embedded by it (prefill): finish or abort that upgrade first"
+                    f"{mapped} items are searched by vectors that were imputed into {space}, not "
+                    "embedded by it: "
+                    + (
+                        'write strategy = "prefill" for this upgrade, or finish or abort that one '
+                        "first"
+                        if len(plan.older_models) == 1
+                        else "finish or abort that upgrade first"
+                    )
                 ]
             )
 
@@ -288,7 +294,7 @@ def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     sample = sample_of_all_sides(state.gallery, state.plan)
     source, embedder = state.backfilling
     pairs = chain_pairs(
-        state.gallery, state.plan, sample, source, embedder, state.embedder("old"), state.stop
+        state.own_vectors, state.plan, sample, source, embedder, state.embedder("old"), state.stop
     )
     return sample, len(pairs.new), lambda: fit_chain(pairs)
 

@@ -23,6 +23,7 @@ from hotfill.ranking import Fit
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
+from hotfill.upgrade.own_vectors import OwnVectors
 from hotfill.upgrade.pairs import fitting_for, stored_as
 from hotfill.upgrade.view import Before, Switch, View, view_of
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from hotfill.ranking import OneSpace, Scorer
     from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, ModelId, Source, Vectors
+    from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.astray import Astray
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.one_index import OneIndex
@@ -124,6 +125,19 @@ class State:
     def stored_as(self) -> Callable[[Vectors], Vectors] | None:
         """What the store makes of imputed vectors; None where they stay as placed."""
         return stored_as(self.gallery, self.plan.new_model)
+
+    @cached_property
+    def own_vectors(self) -> OwnVectors:
+        """Read old vectors without those that, in a chain, the upgrade before imputed."""
+        imputations: list[Transform] = []
+        previous = self.parts.previous
+        if previous is not None:
+            with closing(previous.look()) as journal:
+                last = journal.last("fit")
+                if previous.plan_in_force(journal).strategy == "prefill" and last is not None:
+                    names = (last.body.get("replaces"), last.body["folder"])
+                    imputations = [Fit.load(previous.folder / name).up for name in names if name]
+        return OwnVectors(self.gallery, self.plan.old_models, tuple(imputations))
 
     @cached_property
     def backfilling(self) -> tuple[Source, Embedder]:
@@ -270,8 +284,8 @@ class State:
         last = self.journal.last("fit")
         assert last is not None
         names = [last.body.get("replaces"), last.body["folder"]]
-        found = [self.fitting.load(self.folder / name).one_space for name in names if name]
-        return [one for one in found if one is not None]
+        fits = [self.fitting.load(self.folder / name) for name in names if name]
+        return [one for fit in fits for one in fit.one_spaces]
 
     def _fact_of(self, folder: str) -> Mapping[str, Any]:
         """Read what the journal says of the fit in a folder."""

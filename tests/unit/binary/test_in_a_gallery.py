@@ -39,6 +39,7 @@ class ByCodes:
     def __init__(self, encoder: BinaryEncoder) -> None:
         self.up = Binarisation(encoder)
         self.facts: dict[str, float] = {}
+        self.one_space, self.one_spaces = None, ()
 
     def uncertainty(self, old_vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.zeros(len(old_vectors))

@@ -69,6 +69,8 @@ class LeastSquares:
     matrix: Any
     source: ModelId = OLD
     target: ModelId = NEW
+    one_space: None = None
+    one_spaces: tuple = ()
 
     @property
     def fingerprint(self) -> str:

@@ -80,8 +80,7 @@ def _fail(old, new):
 def test_the_pairs_of_a_refit_are_old_and_new_vectors_of_the_same_items(tmp_path, few_held_out):
     up = upgrade(tmp_path, n=300)
     up.start()
-    again = refit.Refit(up.state)
-    old, new = again._pairs(200)
+    old, new = refit.moved_pairs(up.gallery, up.plan_in_force, 200)
     assert len(old) == len(new) == 200
     rows = {tuple(row): i for i, row in enumerate(old.tolist())}
     for item_id in up.source:
