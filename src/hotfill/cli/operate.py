@@ -38,6 +38,12 @@ def start(
         bool,
         typer.Option("--refit", help="Fit again from moved items; the better fit counts."),
     ] = False,
+    yes_below_old: Annotated[
+        bool,
+        typer.Option(
+            "--yes-below-old", help="Begin although searches may begin below the old model."
+        ),
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +73,12 @@ def start(
                 plan.check()
                 report.confirm("Start?")
             with running(up, report):
-                status = up.start(plan, retry_dead_letters=retry_dead_letters, refit=refit)
+                status = up.start(
+                    plan,
+                    retry_dead_letters=retry_dead_letters,
+                    refit=refit,
+                    allow_below_old=yes_below_old,
+                )
         if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
             report.code = ExitCode.STOPPED
         report.status(status)

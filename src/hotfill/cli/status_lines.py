@@ -49,7 +49,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if status.eta_seconds is not None:
         second.append(f"eta {duration(status.eta_seconds)}")
     if status.rho is not None:
-        second.append(f"ranking {status.ranking} (rho {status.rho:.2f})")
+        ranking = f"ranking {status.ranking}, " if status.ranking is not None else ""
+        second.append(f"{ranking}rho {status.rho:.2f}")
     second.append(f"process {status.pid} at work" if status.running else "no process at work")
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))

@@ -5,7 +5,7 @@ A share of the pairs is kept from the fit of the maps; on it the scores of all s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -53,12 +53,14 @@ class Fit:
 
     one_space: what `up` is part of where old vectors are imputed among new ones; else None.
     older: in a chain, the same for the older models, oldest first.
+    measured: facts on the pairs that were measured apart, where nothing is imputed.
     """
 
     up: Transform
     scorer: Scorer
     one_space: OneSpace | None = None
     older: tuple[OneSpace, ...] = ()
+    measured: Mapping[str, float | bool] = field(default_factory=dict)
 
     @property
     def one_spaces(self) -> tuple[OneSpace, ...]:
@@ -67,10 +69,10 @@ class Fit:
 
     @property
     def facts(self) -> dict[str, float | bool | str]:
-        """What is known of the fit, for reports: empty, or of the imputation; see `OneSpace`."""
+        """What is known of the fit, for reports: what was measured, or of the imputation."""
         one = self.one_space
         if one is None:
-            return {}
+            return {**self.measured}
         return {
             "rho": one.rho,
             "rho_by_items": one.by_items,

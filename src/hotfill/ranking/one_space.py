@@ -341,6 +341,24 @@ def rho_enough(by_items: bool) -> float:
     return RHO_ENOUGH_BY_ITEMS if by_items else RHO_ENOUGH
 
 
+def doubts_of_rho(rho: float, *, by_items: bool) -> tuple[str, ...]:
+    """Say what a rho makes doubtful, a sentence each, and what to do. by_items: see `OneSpace`."""
+    enough = rho_enough(by_items)
+    found = []
+    if rho < enough:
+        found.append(
+            f"rho {rho:.2f} is below {enough:.2f}: the map loses what the old model knows of "
+            "queries, so that searches may begin below the old model; let it embed queries, too, "
+            'by queries = "both"'
+        )
+    if RHO_UNSURE[0] <= rho < RHO_UNSURE[1]:
+        found.append(
+            f"rho {rho:.2f} is between {RHO_UNSURE[0]:.2f} and {RHO_UNSURE[1]:.2f}, where only "
+            "judged queries can tell: `hotfill rehearse --qrels` or `--labels`, with --use-labels"
+        )
+    return tuple(found)
+
+
 def old_query_weight(rho: float) -> float:
     """Return the old model's share of every score, by rho: clip(1.2 (0.75 - rho^2), 0, 1)."""
     return float(np.clip(1.2 * (0.75 - rho**2), 0.0, 1.0))

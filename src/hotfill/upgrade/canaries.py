@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Vectors
@@ -174,11 +174,14 @@ def without(ranked: Sequence[str], item_id: str, k: int) -> tuple[str, ...]:
     return tuple(each for each in ranked if each != item_id)[:k]
 
 
+def given_queries(plan: Plan, embedder: Embedder) -> Vectors:
+    """Embed the queries of the plan's file by the new model: float32 (q, dimension)."""
+    return embed_queries(embedder, read_queries(Path(plan.canary_queries)), plan.batch_size)
+
+
 def _given_ones(
     plan: Plan, new_embedder: Embedder, old_embedder: Embedder | None
 ) -> tuple[Vectors, Vectors | None, list[str], list[tuple[str, ...]]]:
-    from pathlib import Path
-
     given = read_queries(Path(plan.canary_queries))
     if "flips" in plan.gate and not any(each.relevant for each in given):
         raise ConfigError(f"a gate on flips needs judgements: no line of {plan.canary_queries} has")

@@ -141,8 +141,11 @@ class Fitting:
     fit_chain: Callable[[ChainPairs], Fit] | None = None
 
 
-def fitting_for(plan: Plan, gallery: Gallery) -> Fitting:
-    """Choose how to fit for a plan's strategy, and for what the store makes of its vectors."""
+def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) -> Fitting:
+    """Choose how to fit for a plan's strategy, and for what the store makes of its vectors.
+
+    queries: real ones of the new model, (q, d_new), by which rho is found; else items stand in.
+    """
     old, new = plan.old_model, plan.new_model
     if plan.strategy == "compatible":
         return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
@@ -154,6 +157,7 @@ def fitting_for(plan: Plan, gallery: Gallery) -> Fitting:
             model,
             new,
             map=IMPUTED_BY[plan.transform],
+            queries=queries,
             stored_as=stored_as(gallery, new),
             seed=plan.seed,
         )
@@ -171,7 +175,11 @@ def fitting_for(plan: Plan, gallery: Gallery) -> Fitting:
         if given is not None:
             return replace(found, up=given)
         if plan.strategy != "prefill":
-            return found
+            if plan.queries == "both" or why_not_imputed(new):
+                return found
+            # Only to learn whether the new model's queries are enough for the old side.
+            one = imputing(first, second, old)
+            return replace(found, measured={"rho": one.rho, "rho_by_items": one.by_items})
         one = imputing(first, second, old)
         return replace(found, up=one.imputation, one_space=one)
 

@@ -157,6 +157,8 @@ class Decisions:
         fit counts.
     refresh: for `prefill`, whether imputed vectors that wait are made anew whenever another tenth
         has moved, corrected by what the moved items showed. Turn it off where a rewrite is dear.
+    allow_below_old: whether to begin where rho says that searches may begin below the old model
+        (see `queries`); without it `start` refuses.
     max_attempts: tries per item before it becomes a dead letter.
     embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
         stops, and its batches are free.
@@ -182,6 +184,7 @@ class Decisions:
     refit: Annotated[bool, Strict()] = False
     refresh: Annotated[bool, Strict()] = True
     optimise: Annotated[bool, Strict()] = True
+    allow_below_old: Annotated[bool, Strict()] = False
     max_attempts: _Many = 3
     embed_timeout_seconds: Annotated[float, Strict(), Field(ge=1)] = 600.0
     max_dead_letters: _Count = 100

@@ -11,9 +11,9 @@ import numpy as np
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.formatting import size
-from hotfill.ranking.one_space import RESIDUALS_FROM
+from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
-from hotfill.upgrade.canaries import draw_canaries, keep_canaries
+from hotfill.upgrade.canaries import draw_canaries, given_queries, keep_canaries
 from hotfill.upgrade.guard import change_gate
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import (
@@ -24,6 +24,7 @@ from hotfill.upgrade.pairs import (
     stored_as,
     why_not_imputed,
 )
+from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
 
@@ -183,7 +184,8 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
     by: who gives the command; noted where the gate was changed. Raises PlanError.
     """
     known = journal.last("plan")
-    if known is None:
+    # Until an upgrade is prepared nothing depends on its plan: what could not be, may be changed.
+    if known is None or journal.phase is Phase.PLANNED:
         plan.check()
         if plan.old_model not in gallery.spaces:
             held = ", ".join(str(space) for space in gallery.spaces) or "nothing stamped"
@@ -243,12 +245,31 @@ def prepare(state: State) -> bool:
     fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(state)
     if state.stop.is_set():
         return False
+    if plan.canary_queries:
+        state.real_queries = given_queries(plan, state.embedder_of_queries())
     fit = make_fit()
+    _check_rho(fit, plan)
     if plan.guarded:
         _choose_canaries(state, fitted_on)
     state.keep_fit(fit, pairs=pairs)
     gallery.add_space(plan.new_model)
     return True
+
+
+def _check_rho(fit: Fit, plan: Plan) -> None:
+    """Refuse what may begin below the old model, unless somebody takes that."""
+    facts = fit.facts
+    if "rho" not in facts or plan.queries == "both" or plan.allow_below_old:
+        return
+    rho, by_items = float(facts["rho"]), bool(facts["rho_by_items"])
+    if rho < rho_enough(by_items):
+        raise PlanError(
+            [
+                *doubts_of_rho(rho, by_items=by_items),
+                "nothing was written to the store; to begin all the same: "
+                "`hotfill start --yes-below-old`, or allow_below_old = true under [upgrade]",
+            ]
+        )
 
 
 def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:

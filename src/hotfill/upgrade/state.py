@@ -75,7 +75,7 @@ class State:
 
     plan: in force. stop: set it to end the work after the batches in hand. progress: of this
     process. by: who gives the commands; noted where that matters. on_status: called about every
-    second while work goes on.
+    second while work goes on. real_queries: of the new model, (q, d), where a fit is to be made.
     """
 
     def __init__(self, parts: Parts, gallery: Gallery, journal: Journal, plan: Plan) -> None:
@@ -87,6 +87,7 @@ class State:
         self.progress = Progress()
         self.times = SearchTimes()
         self.by = ""
+        self.real_queries: Vectors | None = None
         self.on_status: Callable[[Status], None] = lambda status: None
         self._changing = threading.Lock()
         self._switch: Switch[View] | None = None  # a process that only moves items needs none
@@ -119,7 +120,7 @@ class State:
     @property
     def fitting(self) -> Fitting:
         """How the plan's maps are fitted."""
-        return fitting_for(self.plan, self.gallery)
+        return fitting_for(self.plan, self.gallery, self.real_queries)
 
     @property
     def stored_as(self) -> Callable[[Vectors], Vectors] | None:
@@ -181,6 +182,10 @@ class State:
         models = (self.plan.old_model, self.plan.new_model)
         found = {model: self.query_embedder(model) for model in models}
         return {model: embedder for model, embedder in found.items() if embedder is not None}
+
+    def embedder_of_queries(self) -> Embedder:
+        """Return what embeds queries of the new model. Raises ConfigError where one is missing."""
+        return self.query_embedder(self.plan.new_model) or self.backfilling[1]
 
     # Phases and the view -----------------------------------------------------------------------
 

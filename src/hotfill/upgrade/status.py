@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
-from hotfill.ranking.one_space import rho_enough
+from hotfill.ranking.one_space import doubts_of_rho
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
@@ -174,7 +174,9 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         to_impute=imputing.total,
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
-        warnings=() if rho is None else _warnings(rho, by_items=bool(fit["rho_by_items"])),
+        warnings=()
+        if rho is None or plan.queries == "both"
+        else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"])),
     )
 
 
@@ -182,17 +184,6 @@ def _indexed(journal: Journal, plan: Plan) -> dict[str, float | None]:
     noted = indexed_noted(journal)
     models = (*plan.old_models, plan.new_model)
     return {str(each): noted[each.fingerprint] for each in models if each.fingerprint in noted}
-
-
-def _warnings(rho: float, *, by_items: bool) -> tuple[str, ...]:
-    enough = rho_enough(by_items)
-    if rho >= enough:
-        return ()
-    return (
-        f"rho {rho:.2f} is below {enough:.2f}: the map loses what the old model knows of queries, "
-        "so that searches may begin below the old model; abort, and upgrade with "
-        'strategy = "merge" and queries = "both"',
-    )
 
 
 def _mend(journal: Journal, phase: Phase) -> str:

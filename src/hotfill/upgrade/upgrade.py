@@ -289,6 +289,7 @@ class Upgrade:
         background: bool = False,
         retry_dead_letters: bool = False,
         refit: bool = False,
+        allow_below_old: bool = False,
     ) -> Status:
         """Prepare and backfill, from wherever the upgrade is, until every item is re-embedded.
 
@@ -298,6 +299,7 @@ class Upgrade:
         background: run in a thread and return at once; `wait` tells how it ended.
         retry_dead_letters: try items again that failed for good.
         refit: fit again from moved items; the better fit counts.
+        allow_below_old: begin although searches may begin below the old model; see `Decisions`.
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
         fix (EmbedError, StoreError, SourceError): then the same call goes on later.
         """
@@ -315,7 +317,11 @@ class Upgrade:
             # A begun upgrade has its plan in the journal; a fresh one is looked at first.
             begun = self.journal.last("plan") is not None
             followed = plan or (self._parts.draft() if begun else self.plan())
-            state.plan = replace(followed, refit=True) if refit else followed
+            state.plan = replace(
+                followed,
+                refit=refit or followed.refit,
+                allow_below_old=allow_below_old or followed.allow_below_old,
+            )
             Engine(state).start(retry_dead_letters=retry_dead_letters)
 
         if not background:

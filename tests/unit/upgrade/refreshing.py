@@ -25,7 +25,8 @@ class Curved(Projection):
 def refreshing(folder, gallery=None, source=None, **changes):
     source = source or contents(ITEMS)
     gallery = gallery if gallery is not None else filled(source)
-    given = {"fit_items": 300, "fitting": None, "batch_size": 200, "new_embedder": Curved(NEW)}
+    given = {"fit_items": 300, "fitting": None, "batch_size": 200}
+    given |= {"new_embedder": Curved(NEW), "allow_below_old": True}
     return upgrade(folder, gallery=gallery, source=source, **{**given, **changes})
 
 

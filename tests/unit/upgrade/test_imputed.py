@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hotfill.errors import ConfigError, StoreError
-from hotfill.ranking import one_space
+from hotfill.errors import ConfigError, PlanError, StoreError
+from hotfill.ranking import old_query_weight, one_space
+from hotfill.ranking.one_space import doubts_of_rho
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
@@ -139,13 +141,110 @@ class Stranger(Projection):
 
 
 def test_status_warns_where_the_map_loses_what_the_old_model_knows_of_queries(tmp_path):
-    assert prefilled(imputing(tmp_path / "a")).status().warnings == ()
-    up = prefilled(imputing(tmp_path / "b", new_embedder=Stranger(NEW)))
+    assert not any(
+        "below" in each for each in prefilled(imputing(tmp_path / "a")).status().warnings
+    )
+    up = prefilled(imputing(tmp_path / "b", new_embedder=Stranger(NEW), allow_below_old=True))
     status = up.status()
     assert status.rho == up.state.load_fit().one_space.rho < 0.65
-    (warning,) = status.warnings
+    warning = status.warnings[0]
     assert f"rho {status.rho:.2f}" in warning
     assert 'queries = "both"' in warning
+
+
+@pytest.mark.parametrize("strategy", ["prefill", "merge"])
+def test_an_upgrade_that_may_begin_below_the_old_model_wants_to_be_told_so(tmp_path, strategy):
+    def again(**changes: Any) -> Small:
+        return imputing(
+            tmp_path / "up",
+            new_embedder=Stranger(NEW),
+            strategy=strategy,
+            gallery=gallery,
+            source=source,
+            old_embedder=Projection(OLD),
+            **changes,
+        )
+
+    source = contents(300)
+    gallery = filled(source)
+    refused = again()
+    with pytest.raises(PlanError, match=r'queries = "both"(.|\n)*--yes-below-old'):
+        refused.start()
+    assert refused.phase is Phase.PLANNED
+    assert gallery.spaces == (OLD,)
+    refused.close()
+    # The plan may be another now, as long as nothing was prepared by the first.
+    both = again(queries="both")
+    assert both.start().phase is Phase.BACKFILLED
+    assert both.status().warnings == ()
+    assert both.abort().phase is Phase.ABORTED
+    other = imputing(
+        tmp_path / "other", new_embedder=Stranger(NEW), strategy=strategy, source=source
+    )
+    assert other.start(allow_below_old=True).phase is Phase.BACKFILLED
+
+
+def test_between_two_lines_judged_queries_are_asked_for():
+    for rho, expected in ((0.5, 1), (0.6, 2), (0.66, 1), (0.7, 0), (0.9, 0)):
+        doubts = doubts_of_rho(rho, by_items=False)
+        assert len(doubts) == expected
+        assert any("judged queries" in each for each in doubts) == (0.55 <= rho < 0.7)
+
+
+def test_rho_is_found_by_real_queries_where_there_are_any(tmp_path):
+    asked = contents(40, seed=9)
+    path = tmp_path / "queries.jsonl"
+    path.write_text("".join(json.dumps({"content": row.tolist()}) + "\n" for row in asked.values()))
+    up = prefilled(imputing(tmp_path / "a", canary_queries=str(path)))
+    one = up.state.load_fit().one_space
+    assert not one.by_items
+    assert up.journal.last("fit").body["rho_by_items"] is False
+
+
+def both_models(up: Small, query: Any, k: int) -> list[str]:
+    """Rank all items by the formula, one at a time."""
+    one = up.state.load_fit().one_space
+    weight = old_query_weight(one.rho)
+    ids = sorted(up.source)
+    new, old = Projection(NEW)([query]), Projection(OLD)([query])
+    vectors = up.gallery.vectors(ids, NEW).vectors
+    kept = up.gallery.vectors(ids, OLD).vectors
+    made_by = [state.origin for state in up.gallery.get(ids)]
+    moved = sum(origin == NEW.fingerprint for origin in made_by) / len(ids)
+    line = one.scale.prepare(new).lines[one.origin]
+    to_new = one.old_query_scores(new, old, moved=moved, weight=weight).lines
+    scores = {}
+    for row, name in enumerate(ids):
+        score = vectors[row : row + 1] @ new[0]
+        share = weight * (1 - moved)
+        if made_by[row] != NEW.fingerprint:
+            score, share = line(0, score), weight
+        own = to_new(0, kept[row : row + 1] @ old[0])
+        scores[name] = float((1 - share) * score[0] + share * own[0])
+    return sorted(ids, key=lambda name: -scores[name])[:k]
+
+
+@pytest.mark.parametrize("embedded", [0, 150])
+def test_with_both_models_each_has_its_share_of_every_score(tmp_path, embedded):
+    up = imputing(tmp_path, queries="both", batch_size=8, old_embedder=Projection(OLD))
+    half_embedded(up) if embedded else prefilled(up)
+    assert up.view.index.weight == old_query_weight(up.status().rho) > 0
+    for query in contents(10, seed=5).values():
+        # All hits are judged by both where as many are asked for as there are items.
+        assert [*up.search(query, 300).item_ids[:10]] == both_models(up, query, 10)
+    alone = up.search_vectors(queries(), NEW, 10)
+    assert [each.item_ids for each in alone] != [
+        each.item_ids for each in up.search(list(contents(20, seed=5).values()), 10)
+    ]
+
+
+def test_with_both_models_the_end_is_exactly_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("hotfill.upgrade.serving.POLL_SECONDS", 0.0)
+    up = imputing(tmp_path, queries="both", old_embedder=Projection(OLD))
+    up.start()
+    found = up.search(list(contents(20, seed=5).values()), 10)
+    plain = up.gallery.search({NEW: queries()}, 10)[NEW]
+    assert tuple(each.item_ids for each in found) == plain.item_ids
 
 
 def test_the_plan_says_where_the_store_cannot_keep_the_length(tmp_path):
