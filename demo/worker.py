@@ -16,17 +16,24 @@ from demo.oracle import Oracle
 from demo.traffic import Traffic
 from hotfill.ranking import Fit
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.state import fit_folder
 
 if TYPE_CHECKING:
     from demo.application import Application
-    from hotfill.ranking import Scorer
+    from hotfill.upgrade.upgrade import Upgrade
 
 
 @cache
-def scorer_of(fit: Path) -> Scorer:
-    """Load the scorer of a fit, once: it checks every search of both sides."""
-    return Fit.load(fit).scorer
+def fit_of(folder: Path) -> Fit:
+    """Load a fit, once: it checks every search while imputed or old vectors are left."""
+    return Fit.load(folder)
+
+
+def fits_of(up: Upgrade) -> list[Fit]:
+    """Read the fits whose imputed vectors may be in the index, the one in force last."""
+    last = up.journal.last("fit")
+    assert last is not None
+    names = (last.body.get("replaces"), last.body["folder"])
+    return [fit_of(up.folder / name) for name in names if name]
 
 
 def main(folder: Path, seed: int) -> None:
@@ -34,7 +41,7 @@ def main(folder: Path, seed: int) -> None:
     with hotfill.open(folder / "upgrade.toml") as up:
         application = cast("Application", up.source)
         oracle = Oracle(
-            read_embeddings(folder), lambda: scorer_of(fit_folder(up.folder, up.journal))
+            read_embeddings(folder), lambda: fits_of(up), lambda: up.view.index is not None
         )
         traffic = Traffic(up, application, oracle, folder / f"tally-{seed}.json", seed)
         traffic.catch_up()

@@ -44,7 +44,8 @@ def make(
             "embedder": f"{models}:new",
             "options": {**options, "seconds_per_item": seconds_per_item},
         },
-        "upgrade": upgrade,
+        # Two sides: the oracle judges each hit by the side that it came from.
+        "upgrade": {"strategy": "merge", **upgrade},
     }
     path = folder / "upgrade.toml"
     path.write_text(tomli_w.dumps(values))

@@ -104,7 +104,11 @@ class _Looked(Collector):
                 "Items re-embedded, in every run.",
                 status.moved + status.skipped,
             ),
-            ("visible_items", "Items on the new side, as searches see it.", status.visible),
+            (
+                "visible_items",
+                "Items that searches find by the new model's own vector.",
+                status.visible,
+            ),
             ("dead_letters", "Items that failed for good.", status.dead_letters),
             ("upgrade_running", "1 while a process is at work.", float(status.running)),
             ("upgrade_elapsed_seconds", "Since the start.", status.elapsed_seconds),

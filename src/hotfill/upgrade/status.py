@@ -49,7 +49,8 @@ class Status:
     """Where an upgrade is. Counts are items.
 
     items: to be re-embedded in all, so far known. moved: re-embedded and written, in all runs.
-    embedded, written: by the running process. visible: on the new side, as searches see it.
+    embedded, written: by the running process. visible: found by a vector that the new model made.
+    on_new_side: those, and what is found there by an imputed vector.
     dead_letters: failed for good. rate_per_second: written, over the last half minute.
     eta_seconds: None while it would mean nothing. running: whether a process is at work now.
     quality: the newest measurement of the canaries, the fields of `Quality`; None before the first
@@ -96,6 +97,7 @@ class Status:
     ranking: str | None = None
     imputed: int = 0
     to_impute: int = 0
+    on_new_side: int = 0
     warnings: tuple[str, ...] = ()
     indexed: Mapping[str, float | None] = field(default_factory=dict)
     doing: str = ""
@@ -174,6 +176,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         to_impute=imputing.total,
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
+        on_new_side=int(beat.get("on_new_side", 0)),
         warnings=()
         if rho is None or plan.queries == "both"
         else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"])),
@@ -279,13 +282,13 @@ def current_of(gallery: Gallery) -> Current:
 
 def current_recorded(status: Status) -> Current:
     """Work it out from a status, for when another process has the store open."""
-    total = max(status.items, status.visible)
+    total = max(status.items, status.on_new_side)
     embedded = min(status.moved + status.skipped, status.visible)
-    old = total - status.visible
+    old = total - status.on_new_side
     return Current(
         (
             _coverage(status.old_model, old, old, total),
-            _coverage(status.new_model, status.visible, embedded, total),
+            _coverage(status.new_model, status.on_new_side, embedded, total),
         ),
         "journal",
     )
@@ -377,15 +380,16 @@ class Heartbeat:
             host=socket.gethostname(),
             embedded=self._progress.embedded,
             written=self._progress.written,
-            visible=self._visible(),
+            visible=self._visible(self._plan.new_model.fingerprint),
+            on_new_side=self._visible(),
             rate_per_second=rate,
             working_seconds=self._progress.working_seconds,
             doing=self._progress.doing,
         )
         self._on_status(take_status(self._journal, self._plan))
 
-    def _visible(self) -> int:
+    def _visible(self, made_by: str | None = None) -> int:
         try:
-            return self._gallery.count(self._plan.new_model)
+            return self._gallery.count(self._plan.new_model, origin=made_by)
         except ModelMismatchError:  # not prepared yet, or gone on the way back
             return 0
