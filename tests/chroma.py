@@ -34,8 +34,8 @@ class Server:
         self.folder = folder
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
-            self._port = held.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self._port}"
+            self.port = held.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
@@ -45,7 +45,7 @@ class Server:
         with (self.folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 [program, "run", "--path", self.folder / "data", "--host", "127.0.0.1",
-                 "--port", str(self._port)],
+                 "--port", str(self.port)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + _PATIENCE_SECONDS

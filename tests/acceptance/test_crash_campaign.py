@@ -31,19 +31,20 @@ QUICK = {
         "sessions ended",
         "connections cut",
     ],
-    "redis": ["start killed", "service killed", "Redis killed", "connections ended"],
 }
-
-
-SLOW = {"redis"}
-"""Left out of the default run: a third store, on whose way nothing else is different."""
+LONG = {
+    "redis": ["start killed", "service killed", "Redis killed", "connections ended"],
+    "chroma": ["start killed", "service killed", "journal torn"],
+    "chroma-server": ["start killed", "service killed", "journal torn", "Chroma killed"],
+}
+"""Left to the long run: on these ways nothing else is different, and Chroma syncs more often."""
 
 
 @pytest.mark.parametrize(
-    "store", [pytest.param(s, marks=[pytest.mark.slow] if s in SLOW else []) for s in QUICK]
+    "store", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in LONG)]
 )
 def test_faults_lose_nothing_double_nothing_and_fail_no_search_beyond_the_outage(store, tmp_path):
-    kinds = QUICK[store]
+    kinds = (QUICK | LONG)[store]
     outcomes = list(campaign(store, len(kinds), SEED, tmp_path, only=kinds))
     assert sorted(each.kind for each in outcomes) == sorted(kinds)
     check(outcomes)
@@ -51,7 +52,7 @@ def test_faults_lose_nothing_double_nothing_and_fail_no_search_beyond_the_outage
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("store", QUICK)
+@pytest.mark.parametrize("store", [*QUICK, "redis"])
 def test_a_hundred_faults_lose_nothing_and_double_nothing(store, tmp_path):
     outcomes = list(campaign(store, 50, SEED, tmp_path))
     assert len(outcomes) == 50

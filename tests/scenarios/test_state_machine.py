@@ -165,6 +165,20 @@ class LanceDB:
         return self.kind.open(self.path, exact=True)
 
 
+class Chroma:
+    """Collections of the embedded engine."""
+
+    def __init__(self, folder):
+        from hotfill.stores.chroma import ChromaGallery
+
+        self.kind, self.path = ChromaGallery, str(folder / "store")
+        self.gallery = self.kind.create(self.path, OLD, exact=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(self.path, exact=True)
+
+
 class Postgres:
     """A table in PostgreSQL, and the journal there too."""
 
@@ -573,6 +587,12 @@ def needs_redis():
 def test_the_same_holds_in_lancedb(scorer):
     pytest.importorskip("lancedb")
     explore(LanceDB, scorer, examples=20, steps=20, shrink=False)
+
+
+@pytest.mark.slow
+def test_the_same_holds_in_chroma(scorer):
+    pytest.importorskip("chromadb")
+    explore(Chroma, scorer, examples=20, steps=20, shrink=False)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The embedded store and the SQLite journal: one process at a time."""
+"""An embedded store and the SQLite journal: one process at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import shutil
 import time
 
 from hotfill.stores.folder import MIN_FREE_BYTES
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.acceptance.campaign.child import PATIENCE_SECONDS
+from tests.acceptance.campaign.outages import Outages
 from tests.acceptance.campaign.torn import tear
 from tests.acceptance.campaign.world import ITEMS, SERVICE, UPGRADE, World
+from tests.unit.cli.models import OLD
 from tests.unit.cli.project import fill, write_config
 
 _CALL_SECONDS = 0.05
@@ -18,18 +21,31 @@ class EmbeddedWorld(World):
     """disk: a small one of its own that may be filled up; None where none can be mounted."""
 
     store = "qdrant-edge"
+    section = {"path": "gallery", "exact": True}
 
     def __init__(self, folder, random, disk=None) -> None:
         super().__init__(folder, random)
         self._disk = disk
+        self.server_away = Outages()
         place = folder if disk is None else disk.folder / folder.name
         place.mkdir(exist_ok=True)
         self._place = place
-        fill(place, ITEMS)
+        fill(place, ITEMS, create=self.create)
         self.path = write_config(
-            place, ITEMS, seconds_per_call=_CALL_SECONDS, upgrade=UPGRADE, service=SERVICE
+            place,
+            ITEMS,
+            seconds_per_call=_CALL_SECONDS,
+            store=self.section,
+            journal={"kind": "sqlite"},
+            upgrade=UPGRADE,
+            service=SERVICE,
         )
-        self.search_all_the_time(self.ask_service, self.service_away)
+        self.search_all_the_time(self.ask_service, self.service_away, self.server_away)
+
+    @staticmethod
+    def create(path):
+        """Make the gallery, empty."""
+        return QdrantEdgeGallery.create(path, OLD, exact=True)
 
     @property
     def kinds(self):
@@ -64,3 +80,52 @@ class EmbeddedWorld(World):
         if self.leader is not None and self.leader.code is None:
             self.let_go()
         return super().examine()
+
+
+class ChromaWorld(EmbeddedWorld):
+    """Chroma's engine in the process."""
+
+    store = "chroma"
+    section = {"kind": "chroma", "path": None, "location": "gallery", "exact": True}
+
+    @staticmethod
+    def create(path):
+        from hotfill.stores.chroma import ChromaGallery  # an extra
+
+        return ChromaGallery.create(str(path), OLD, exact=True)
+
+
+class ChromaServerWorld(EmbeddedWorld):
+    """Chroma's own server, and a journal in a file: every process is on this machine."""
+
+    store = "chroma-server"
+
+    def __init__(self, folder, random) -> None:
+        from tests.chroma import Server  # an extra
+
+        self._server = Server(folder / "server")
+        super().__init__(folder, random)
+
+    @property
+    def section(self):
+        address = self._server.address
+        return {"kind": "chroma", "path": None, "location": address, "exact": True}
+
+    def create(self, path):
+        from hotfill.stores.chroma import ChromaGallery  # an extra
+
+        return ChromaGallery.create(self._server.address, OLD, exact=True)
+
+    @property
+    def kinds(self):
+        return {**super().kinds, "Chroma killed": ("serve", self._kill_server)}
+
+    def _kill_server(self) -> None:
+        with self.server_away.one():
+            self._server.kill()
+            time.sleep(self.random.uniform(0, 1.5))
+            self._server.start()
+
+    def __exit__(self, *error) -> None:
+        super().__exit__(*error)
+        self._server.kill()

@@ -10,7 +10,7 @@ import psycopg
 
 from tests import redis_server
 from tests.acceptance.campaign.cutting_proxy import CuttingProxy
-from tests.acceptance.campaign.embedded import EmbeddedWorld
+from tests.acceptance.campaign.embedded import ChromaServerWorld, ChromaWorld, EmbeddedWorld
 from tests.acceptance.campaign.on_postgres import PostgresWorld
 from tests.acceptance.campaign.on_redis import RedisWorld
 from tests.acceptance.campaign.outcome import Outcome
@@ -18,7 +18,7 @@ from tests.acceptance.campaign.small_disk import small_disk
 from tests.acceptance.campaign.world import BATCH, ITEMS
 from tests.postgres import Server
 
-STORES = ("qdrant-edge", "postgres", "redis")
+STORES = ("qdrant-edge", "postgres", "redis", "chroma", "chroma-server")
 _ENOUGH = 0.7  # of an upgrade; the rest is left to end in peace
 _DISK_MEGABYTES = 400
 _MORE_BATCHES = (1, 8)  # between a recovery and the next fault
@@ -96,12 +96,15 @@ def _beginning(store, folder, random, stack):
         made.mkdir()
         return made
 
-    if store == "qdrant-edge":
-        return lambda number: EmbeddedWorld(place(number), random, disk)
     if store == "redis":
         kept = redis_server.Server(within=disk and disk.folder)
         stack.callback(kept.remove)
         return lambda number: RedisWorld(place(number), random, kept, disk)
+    if store == "chroma-server":
+        return lambda number: ChromaServerWorld(place(number), random)
+    if store != "postgres":
+        world = {"qdrant-edge": EmbeddedWorld, "chroma": ChromaWorld}[store]
+        return lambda number: world(place(number), random, disk)
     server = Server(within=disk and disk.folder)
     stack.callback(server.remove)
     with closing(psycopg.connect(server.dsn, autocommit=True)) as connection:

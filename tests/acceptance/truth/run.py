@@ -17,6 +17,7 @@ WORLDS = {
     "qdrant-edge": World,
     "lancedb": World,
     "postgres": PostgresWorld,
+    "chroma": World,
     "qdrant-edge, chain": ChainWorld,
     "qdrant-edge, codes": CodesWorld,
     "postgres, pgbouncer": PooledWorld,

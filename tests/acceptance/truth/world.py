@@ -212,7 +212,8 @@ class World:
         return (old_model(), new_model())
 
     def _configure(self) -> Path:
-        store = {"kind": self.kind, "path": "gallery", "exact": True}
+        place = "location" if self.kind == "chroma" else "path"
+        store = {"kind": self.kind, place: "gallery", "exact": True}
         return write_config(self.site / "upgrade.toml", self.folder, store)
 
     def _create(self):
@@ -224,6 +225,10 @@ class World:
             from hotfill.stores.lancedb import LanceDBGallery
 
             return LanceDBGallery.create(self.site / "gallery", OLD, exact=True)
+        if self.store == "chroma":
+            from hotfill.stores.chroma import ChromaGallery
+
+            return ChromaGallery.create(str(self.site / "gallery"), OLD, exact=True)
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 
         return QdrantEdgeGallery.create(self.site / "gallery", OLD, exact=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import tomli_w
 
+from hotfill.stores import Gallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.unit.cli.models import OLD, contents, old_model
 
@@ -17,7 +19,7 @@ ITEMS = 120
 
 
 def write_config(folder: Path, items: int = ITEMS, seconds_per_call: float = 0.0, **changes):
-    """Write upgrade.toml; changes: by section, merged into it."""
+    """Write upgrade.toml; changes: by section, merged into it; a key of None is taken out."""
     values = {
         "store": {"path": "gallery", "exact": True},
         "source": {"factory": "tests.unit.cli.models:contents", "options": {"items": items}},
@@ -29,17 +31,24 @@ def write_config(folder: Path, items: int = ITEMS, seconds_per_call: float = 0.0
         "upgrade": {"batch_size": 16, "fit_items": 110, "verify_items": 20},
     }
     for section, keys in changes.items():
-        values[section] = {**values.get(section, {}), **keys} if isinstance(keys, dict) else keys
+        if isinstance(keys, dict):
+            keys = {**values.get(section, {}), **keys}
+            keys = {key: value for key, value in keys.items() if value is not None}
+        values[section] = keys
     path = folder / "upgrade.toml"
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
     return path
 
 
-def fill(folder: Path, items: int = ITEMS) -> None:
+def _in_edge(path: Path) -> Gallery:
+    return QdrantEdgeGallery.create(path, OLD, exact=True)
+
+
+def fill(folder: Path, items: int = ITEMS, create: Callable[[Path], Gallery] = _in_edge) -> None:
     """Make the gallery, all of it on the old side."""
     source = contents(items)
     ids = list(source)
-    with QdrantEdgeGallery.create(folder / "gallery", OLD, exact=True) as gallery:
+    with create(folder / "gallery") as gallery:
         for begin in range(0, items, 500):
             part = ids[begin : begin + 500]
             gallery.upsert(
