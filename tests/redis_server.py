@@ -34,6 +34,7 @@ kill -TERM $server 2>/dev/null
 wait $server
 [ "$keep" ] || rm -rf "$PWD"
 """
+_LOADED = ("redisearch.so", "rejson.so")
 _PATIENCE_SECONDS = 60.0
 _numbers = itertools.count()
 
@@ -41,13 +42,15 @@ _numbers = itertools.count()
 class Server:
     """One server, empty.
 
-    within: the folder for its files. settings: of its configuration, above those that the promises
-    need.
+    within: the folder for its files. modules: what it loads. settings: of its configuration, above
+    those that the promises need.
     """
 
-    def __init__(self, within: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self, within: Path | None = None, modules: tuple[str, ...] = _LOADED, **settings: str
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hotfill-redis-", dir=within))
-        self.port = _free_port()
+        self.port, self._modules = _free_port(), modules
         self._settings = {
             "appendonly": "yes",
             "appendfsync": "always",
@@ -73,7 +76,7 @@ class Server:
         modules = Path(_MODULES.origin).parent / "redis-stack-server" / "lib"
         words = [str(program), "--port", str(self.port), "--bind", "127.0.0.1"]
         words += ["--dir", str(self.folder), "--logfile", str(self.folder / "log")]
-        for name in ("redisearch.so", "rejson.so"):
+        for name in self._modules:
             words += ["--loadmodule", str(modules / name)]
         for name, value in self._settings.items():
             words += [f"--{name}", value]
@@ -86,7 +89,8 @@ class Server:
         )
         self.pid = int(self._process.stdout.readline())
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        with redis.Redis(port=self.port, retry=None) as client:
+        secret = self._settings.get("requirepass")
+        with redis.Redis(port=self.port, password=secret) as client:
             while True:
                 try:
                     client.ping()

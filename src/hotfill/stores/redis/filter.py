@@ -112,16 +112,9 @@ def _ordered(number: float) -> int:
 
 def _bounds(wanted: Range) -> tuple[float, float]:
     return (
-        -math.inf if wanted.at_least is None else _as_float(wanted.at_least),
-        math.inf if wanted.at_most is None else _as_float(wanted.at_most),
+        -math.inf if wanted.at_least is None else float(wanted.at_least),
+        math.inf if wanted.at_most is None else float(wanted.at_most),
     )
-
-
-def _as_float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.copysign(math.inf, number)
 
 
 def _is_empty(wanted: Scalar | Sequence[Scalar] | Range) -> bool:
@@ -152,7 +145,7 @@ def _by_attribute(
     if attribute.kind == "NUMERIC":
         if isinstance(wanted, Range):
             return _between(attribute, *_bounds(wanted))
-        numbers = [_as_float(v) for v in alternatives(wanted) if not isinstance(v, (str, bool))]
+        numbers = [float(v) for v in alternatives(wanted) if not isinstance(v, (str, bool))]
         return " | ".join(f"({_between(attribute, v, v)})" for v in numbers) or None
     if attribute.kind != "TAG" or isinstance(wanted, Range):
         return None
