@@ -133,7 +133,8 @@ class RedisGallery(Gallery):
 
         Programs that go on writing past hotfill: a document that they replace says nothing of
         hotfill, so its item is on the adopted side again. Who changes the vector in a document has
-        to remove `hotfill_side` from it.
+        to remove `hotfill_side` from it. Once the adopted space is dropped, documents that say
+        nothing are items of the newest one, and have their vector in its field, `hotfill_v<n>`.
         """
         with _connected(location, index, password, ef, timeout_seconds) as server:
             if (text := server.stamp_text()) is None:
@@ -295,7 +296,7 @@ class RedisGallery(Gallery):
             change[_VERSION] = str(versions[i])
             earlier: list[Any] = []
             for other in stamp.spaces:
-                if stamp.is_base(other) and other != target:
+                if stamp.stays(other) and other != target:
                     row = kept[other.model][i] if other.model in kept else None
                     change[reader.path(other.field)] = None if row is None else reader.vector(row)
                 elif other.model in kept:
@@ -383,12 +384,14 @@ class RedisGallery(Gallery):
         def move(stamp: RedisStamp) -> NDArray[np.bool_]:
             check_space(stamp.models, space)
             target = stamp.space(space)
-            there = self._rows(stamp, item_ids, target) if stamp.is_base(target) else {}
+            there = self._rows(stamp, item_ids, target) if stamp.stays(target) else {}
             items = []
             for i, item_id in enumerate(item_ids):
                 change = self._placed(stamp, target, vectors[i], origin)
                 if item_id in there and _is_same(there[item_id][1], vectors[i], space):
                     del change[self._documents.path(target.field)]  # it stays, byte by byte
+                if stamp.base is not None and stamp.base.ours:  # whose digest is a version
+                    change[_VERSION] = str(expected_versions[i])
                 words = _words(self._documents, change, [])
                 items.append((item_id, [str(expected_versions[i]), "*", *words]))
             done = self._server.write(stamp, "move", target, origin, items)
@@ -404,7 +407,7 @@ class RedisGallery(Gallery):
         change: dict[Path, Any] = {
             reader.path(other.field): None
             for other in stamp.spaces
-            if other != target and not stamp.is_base(other)
+            if other != target and not stamp.stays(other)
         }
         change[reader.path(target.field)] = reader.vector(row)
         change[_SIDE], change[_ORIGIN] = target.side, origin

@@ -4,9 +4,9 @@ A script sees and leaves one moment, in the store and in its log of writes. Ever
 stamp's epoch, and does nothing where the stamp has another one by now: `STALE` comes back.
 
 Documents of both kinds have the same notes in them: `hotfill_side`, `hotfill_version`,
-`hotfill_origin`, `hotfill_revision` (of the metadata). A document without them is an item where it
-has one of the vectors that were adopted; its version is a digest of that vector, so that whoever
-replaces the vector past hotfill makes it another version.
+`hotfill_origin`, `hotfill_revision` (of the metadata). In an adopted gallery a document without
+them is an item where it has a vector of the base (`stamp.Base`); its version is a digest of that
+vector, so that whoever replaces the vector past hotfill makes it another version.
 
 Next to the documents there are, for each gallery:
 
@@ -152,7 +152,7 @@ for i = 2, #KEYS do
       for j = 1, #kept, 2 do redis.call('SET', kept_key(kept[j], id), kept[j + 1]) end
     elseif H.step == 'move' and side ~= H.side then
       redis.call('UNLINK', kept_key(string.sub(H.side, 2), id))
-      if not (H.base and side == H.base.side) then
+      if not (H.base and H.base.stays and side == H.base.side) then
         local vector = field(key, H.fields[side])
         if vector then
           redis.call('SET', kept_key(string.sub(side, 2), id), padded(version) .. vector)
@@ -187,7 +187,9 @@ return done
 _READ = """
 local function vector(key, id, side, version)
   if side == 's' .. H.number then return field(key, H.fields[side]) end
-  if H.base and H.base.number == H.number then return field(key, H.base.field) end
+  if H.base and H.base.stays and H.base.number == H.number then
+    return field(key, H.base.field)
+  end
   local text = redis.call('GET', kept_key(H.number, id))
   if text and string.sub(text, 1, 20) == padded(version) then return string.sub(text, 21) end
 end

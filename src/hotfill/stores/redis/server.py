@@ -282,7 +282,7 @@ class RedisServer:
             "ids": self.key("ids", ""),
             "sets": self.key("sets"),
             "kept": self.key("kept", ""),
-            "numbers": [s.number for s in stamp.spaces if not stamp.is_base(s)],
+            "numbers": [s.number for s in stamp.spaces if not stamp.stays(s)],
             "origins": {s.side: s.model.fingerprint for s in stamp.spaces},
             "fields": {s.side: s.field for s in stamp.spaces},
             "hidden": dict.fromkeys([field.removeprefix("$.") for field in stamp.hidden], True),
@@ -293,6 +293,7 @@ class RedisServer:
                 "number": base.number,
                 "dimension": base.dimension,
                 "bytes": 4 * base.dimension,
+                "stays": not base.ours,
                 **({"side": f"s{base.number}"} if base.number in live else {}),
             }
         return shared
@@ -362,7 +363,7 @@ class RedisServer:
     def make_index(self, stamp: RedisStamp, space: SpaceIndex) -> None:
         """Make the index of a space, and wait until the documents that are there are in it."""
         side, vector = "hotfill_side", space.attribute
-        if stamp.is_base(space):
+        if stamp.adopted:  # documents of others say nothing
             of_this_side = f"!(exists(@{side}) && @{side}!='{space.side}')"
         else:
             of_this_side = f"exists(@{side}) && @{side}=='{space.side}'"

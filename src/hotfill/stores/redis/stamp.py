@@ -54,11 +54,16 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Vectors that were there before hotfill: documents that say nothing are items with these."""
+    """Vectors of documents that others write: those that say nothing are items with these.
+
+    ours: whether hotfill gave the field its name. The vectors that were adopted stay in documents
+    whose items have moved on; ours go, like those of other spaces.
+    """
 
     field: str
     number: int
     dimension: int
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,12 @@ class RedisStamp:
         return next((space for space in self.spaces if space.side == side), None)
 
     def is_base(self, space: SpaceIndex) -> bool:
-        """Tell whether a space is that of the vectors that were there before hotfill."""
+        """Tell whether documents that say nothing are items of a space."""
         return self.base is not None and self.base.number == space.number
+
+    def stays(self, space: SpaceIndex) -> bool:
+        """Tell whether vectors of a space stay in documents whose items have moved on."""
+        return self.base is not None and self.is_base(space) and not self.base.ours
 
     def key(self, item_id: str) -> str:
         """Return the key of an item's document."""
@@ -137,11 +146,19 @@ class RedisStamp:
         return replace(self, spaces=(own, *others), prepared=True)
 
     def without_space(self, model: ModelId) -> RedisStamp:
-        """Return the stamp with one space less."""
+        """Return the stamp with one space less.
+
+        What others write is of the newest space, once that of the adopted vectors is gone.
+        """
         gone = self.space(model)
+        spaces, base = tuple(space for space in self.spaces if space != gone), self.base
+        if self.is_base(gone) and spaces:
+            newest = spaces[-1]
+            base = Base(newest.field, newest.number, newest.model.dimension, ours=True)
         return replace(
             self,
-            spaces=tuple(space for space in self.spaces if space != gone),
+            spaces=spaces,
+            base=base,
             epoch=self.epoch + 1,
             dropped=(*self.dropped, gone.number),
         )

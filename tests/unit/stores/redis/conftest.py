@@ -67,6 +67,13 @@ class Shop:
 
     def content(self):
         """What stands in every document, but for what hotfill notes: bytes, or JSON."""
+        return {
+            name: {k: v for k, v in values.items() if not k.startswith("hotfill_")}
+            for name, values in self.fields().items()
+        }
+
+    def fields(self):
+        """What stands in every document."""
         found = {}
         for key in self.client.scan_iter(f"{self.prefix}*"):
             if self.kind == "hash":
@@ -74,7 +81,7 @@ class Shop:
             else:
                 values = json.loads(self.client.execute_command("JSON.GET", key))
             name = key.decode().removeprefix(self.prefix)
-            found[name] = {k: v for k, v in values.items() if not k.startswith("hotfill_")}
+            found[name] = values
         return found
 
     def nearest(self, row):

@@ -186,6 +186,45 @@ def test_documents_that_others_write_later_are_items_and_beat_a_move(url, shop):
         assert gallery.recount()[OLD] == 2
 
 
+def test_once_the_old_space_is_gone_others_write_the_new_vectors_and_upgrade_again(url, shop):
+    newest = ModelId("newest", "1", 4)
+    rows = np.eye(4, dtype=np.float32)
+    with adopt(url, shop) as gallery:
+        gallery.add_space(NEW)
+        page = gallery.scan(OLD)
+        gallery.move(NAMES, NEW_ROWS, space=NEW, expected_versions=page.versions)
+        gallery.drop_space(OLD)
+        shop.put("later", {"hotfill_v2": NEW_ROWS[0] * -9, "colour": "red"})
+        assert gallery.recount() == {NEW: 5}
+        found = gallery.search({NEW: NEW_ROWS[:1] * -9}, 1, where={"colour": "red"})[NEW]
+        assert found.item_ids == (("later",),)
+        gallery.add_space(newest)
+        page = gallery.scan(NEW)
+        made = np.concatenate([rows, rows[:1]])
+        shop.put("later", {"hotfill_v2": NEW_ROWS[0] * 9})  # while a batch is in flight
+        moved = gallery.move(page.item_ids, made, space=newest, expected_versions=page.versions)
+        assert dict(zip(page.item_ids, moved.tolist(), strict=True)) == {
+            **dict.fromkeys(NAMES, True),
+            "later": False,
+        }
+        page = gallery.scan(NEW)
+        assert page.item_ids == ("later",)
+        gallery.move(["later"], rows[:1], space=newest, expected_versions=page.versions)
+        kept = gallery.vectors(["later", *NAMES], NEW)
+        assert kept.item_ids == ("later", *NAMES)
+        np.testing.assert_allclose(kept.vectors[0], NEW_ROWS[0] * 9)
+        np.testing.assert_allclose(kept.vectors[1:], NEW_ROWS)
+        back = gallery.move(kept.item_ids, kept.vectors, space=NEW, expected_versions=kept.versions)
+        assert back.all()
+        assert sorted(gallery.search({NEW: NEW_ROWS[:1]}, 9)[NEW].item_ids[0]) == sorted(
+            kept.item_ids
+        )
+        gallery.move(kept.item_ids, made, space=newest, expected_versions=kept.versions)
+        gallery.drop_space(NEW)
+        assert gallery.recount() == {newest: 5}
+    assert all("hotfill_v2" not in fields for fields in shop.fields().values())
+
+
 def test_documents_without_a_fitting_vector_are_no_items_and_are_told(url, shop):
     shop.put("none", {"colour": "red"})
     shop.put("short", {"embedding": np.ones(2, dtype=np.float32)})
