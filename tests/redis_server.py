@@ -64,6 +64,10 @@ class Server:
         """How to connect."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def said(self) -> str:
+        """The end of its log."""
+        return (self.folder / "log").read_text()[-2000:]
+
     @property
     def runs(self) -> bool:
         """Whether the server lives."""

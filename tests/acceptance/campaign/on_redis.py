@@ -71,8 +71,9 @@ class RedisWorld(World):
             with self._disk.filled(0):
                 deadline = time.monotonic() + PATIENCE_SECONDS
                 while self._server.runs:
-                    assert time.monotonic() < deadline, "a full disk was not noticed"
-                    time.sleep(0.02)
+                    said = (self._server.said(), self.what_was_said())
+                    assert time.monotonic() < deadline, ("a full disk was not noticed", said)
+                    time.sleep(0.1)
                 self._server.stop()
             self._server.start()
 
