@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-web
+EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-frameworks,dev-web
 
-.PHONY: demo demo-page test test-slow check lock format house docs bench clean
+.PHONY: demo demo-page test test-slow test-frameworks check lock format house docs bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -32,6 +32,15 @@ test: $(VENV)/.dev  ## the default suite
 test-slow: $(VENV)/.dev  ## the long campaigns too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+# LlamaIndex's PGVectorStore wants an older SQLAlchemy than the rest: it lives apart.
+$(VENV)-frameworks/.done:
+	$(PYTHON) -m venv $(VENV)-frameworks
+	$(VENV)-frameworks/bin/pip install --quiet --disable-pip-version-check 'llama-index-vector-stores-postgres==0.9.0' 'sqlalchemy==2.0.58'
+	@touch $@
+
+test-frameworks: $(VENV)/.dev $(VENV)-frameworks/.done  ## collections made by the frameworks' own classes
+	HOTFILL_FRAMEWORKS_PYTHON=$(VENV)-frameworks/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scenarios/frameworks tests/examples/test_howto_frameworks.py
+
 check: $(VENV)/.dev  ## formatting, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -55,4 +64,4 @@ bench: $(VENV)/.dev  ## every benchmark, quick form; `make bench ARGS=--data=DIR
 	@for run in benchmarks/*/run.py; do echo "== $$run"; $(BIN)/python $$run --quick $(ARGS) || exit 1; done
 
 clean:
-	rm -rf $(VENV) build demo-report .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-frameworks build demo-report .pytest_cache .mypy_cache .ruff_cache

@@ -39,7 +39,7 @@ def fits_of(up: Upgrade) -> list[Fit]:
 def main(folder: Path, seed: int) -> None:
     """Serve and upgrade until the old model is gone."""
     with hotfill.open(folder / "upgrade.toml") as up:
-        application = cast("Application", up.source)
+        application = cast("Application", up.contents)
         oracle = Oracle(
             read_embeddings(folder), lambda: fits_of(up), lambda: up.view.index is not None
         )

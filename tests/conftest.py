@@ -31,6 +31,8 @@ EXTRAS = {
     "jinja2",
     "lancedb",
     "langchain_core",
+    "langchain_postgres",
+    "langchain_qdrant",
     "llama_index",
     "matplotlib",
     "milvus",

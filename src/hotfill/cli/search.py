@@ -157,7 +157,7 @@ def _query(vector: Path | None, like: str | None, content: str | None) -> Query:
         if content is not None:
             return up.search([content], k, where=where)[0]
         assert like is not None  # one of the three is given
-        contents = up.source([like])
+        contents = up.contents([like])
         if like not in contents:
             raise SourceError(f"the source has no content for item {like!r}; is the id right?")
         found: SearchResult = up.search([contents[like]], k, where=where)[0]

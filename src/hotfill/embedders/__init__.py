@@ -5,6 +5,7 @@ sentence_transformers  texts, by a sentence-transformers model
 timm                   pictures, by any timm model
 onnx                   any ONNX model
 torch_module           any PyTorch module
+frameworks             an `Embeddings` of LangChain or a `BaseEmbedding` of LlamaIndex
 cache                  keeps the vectors of any of them in a file, by content
 
 Each needs its own extra, and only when it is used. `from_options` of a module is a factory for

@@ -69,7 +69,7 @@ def _find_texts(up: Upgrade, query: str, k: int, where: Where | None) -> list[_F
     Raises as `Upgrade.search` and the source.
     """
     result = up.search([query], k, where=where)[0]
-    texts = up.source(result.item_ids)
+    texts = up.contents(result.item_ids)
     states = up.gallery.get(result.item_ids)
     return [
         _FoundText(

@@ -307,7 +307,7 @@ class Gallery(ABC):
 
     @final
     def stored(self, item_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Read fields that are kept with items, by item id, as they are: of any kind.
+        """Read fields that are kept with items, of any kind, by item id.
 
         fields: columns of a table, keys of a payload, or of the metadata where a store keeps
         nothing else with an item. One that an item has not, or as null, is left out of its

@@ -91,7 +91,7 @@ def some_contents(up: Upgrade, number: int, seed: int | None = None) -> dict[str
 
 def _source_of(up: Upgrade) -> Source | None:
     try:
-        return up.source
+        return up.contents
     except ConfigError:  # an upgrade from stored vectors needs none
         return None
 

@@ -129,8 +129,8 @@ class Upgrade:
         return self._parts
 
     @property
-    def source(self) -> Source:
-        """What gives the content of items. Raises ConfigError where there is none."""
+    def contents(self) -> Source:
+        """What gives the contents of items by id. Raises ConfigError where there is none."""
         return self._parts.source(self.gallery)
 
     @property

@@ -117,18 +117,10 @@ def whole_upgrade(made, told, snapshot):
     made.hotfill("doctor")
     made.hotfill("plan")
     made.hotfill("sample", "--out", str(made.folder / "sample"), "--items", "320")
-    words = [
-        "--strategies",
-        "merge",
-        "--transforms",
-        "ridge",
-        "--orders",
-        "random",
-        "--points",
-        "3",
-    ]
     rehearsal = CliRunner().invoke(
-        app, ["rehearse", "--sample", str(made.folder / "sample"), *words]
+        app,
+        f"rehearse --sample {made.folder / 'sample'} --strategies merge --transforms ridge "
+        "--orders random --points 3".split(),
     )
     assert rehearsal.exit_code == 0, rehearsal.output
     assert snapshot() == before

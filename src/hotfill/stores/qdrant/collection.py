@@ -136,9 +136,9 @@ class Collection:
     def drop_space(self, space: NamedVector) -> None:
         """Take a space out of the stamp, then remove its vectors."""
         self.write_stamp(stamps.no_entry(space))
-        if space.vector:
+        if space.vector or self.local:
             self._call("remove vectors", lambda c: c.delete_vector_name(self.name, space.vector))
-        else:  # the unnamed vector has no name by which it could be dropped
+        else:  # over HTTP the unnamed vector has no address by which it could be dropped
             there = models.Filter(must=[models.HasVectorCondition(has_vector="")])
             self._call("remove vectors", lambda c: c.delete_vectors(self.name, [""], there))
 

@@ -141,7 +141,7 @@ def move(
 
     Cut before 4, a kept vector of the same content and model was added or renewed, no more.
 
-    On the way back the vectors of an adopted space are there already, and stay as they are.
+    On the way back the vectors of an adopted space are there already, and stay unchanged.
     """
     for part in parts(len(item_ids), space.model.dimension):
         ids, batch = list(item_ids[part]), rows[part]
