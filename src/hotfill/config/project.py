@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal.base import Journal
 
 
-_ASKED_OTHERWISE = (BinaryEmbedder, FrameworkEmbedder)
-"""Embedders that have another one for queries, of the same space."""
-
-
 @dataclass(frozen=True, slots=True)
 class Project(Parts):
     """One configuration file, read: the parts of its upgrade.
@@ -137,11 +133,12 @@ class Project(Parts):
     def query_embedder(self, which: Which) -> Embedder | None:
         """Return what embeds a model's queries; None where the model embeds its own.
 
-        Codes are asked by floats, which finds more; models of frameworks by the method that these
-        have for queries; others as the file says.
+        Codes are asked by floats, which finds more, and some models have a prompt or a method of
+        their own for queries: such an embedder gives another one by `for_queries`.
         """
         own = self.embedder(which)
-        asking = own.for_queries() if isinstance(own, _ASKED_OTHERWISE) else None
+        for_queries = getattr(own, "for_queries", None)
+        asking: Embedder | None = None if for_queries is None else for_queries()
         return self._own_query_embedder(which) or asking
 
     def _own_query_embedder(self, which: Which) -> Embedder | None:

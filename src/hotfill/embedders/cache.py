@@ -77,6 +77,12 @@ class CachedEmbedder:
         """The space of the vectors: the embedder's."""
         return self._embedder.model_id
 
+    def for_queries(self) -> Embedder | None:
+        """Return the embedder's own of queries, which come too seldom twice to be kept."""
+        for_queries = getattr(self._embedder, "for_queries", None)
+        made: Embedder | None = None if for_queries is None else for_queries()
+        return made
+
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed contents: float32 (n, dimension). Raises as the embedder does, naming rows here."""
         hashes = self._hashes(contents)

@@ -7,7 +7,8 @@ How failures are told apart, so that an upgrade goes on without losing items or 
 - The server refuses us (wrong key, unknown model, quota) or the spend cap is reached: the same,
   but at once.
 - It refuses a text (400, 413, 422): the request is halved until the text is found, and the call
-  fails naming its row, not retryable.
+  fails naming its row, not retryable. Where both halves are taken, the request was only too large:
+  no other one is as large from then on, in this and in later calls.
 - Vectors are of the wrong length: ShapeError, since that is another model.
 """
 
@@ -20,6 +21,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from copy import copy
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -97,7 +99,7 @@ def read_answer(body: bytes, n: int, dimension: int) -> Answer:
         elif len(vector) != dimension:
             raise ShapeError(
                 f"expected vectors of {dimension} numbers, the server sent {len(vector)}: it runs "
-                "another model than planned, or `dimensions` is missing in `extra`"
+                "another model than planned, or needs `dimensions = true`"
             )
         else:
             good[row] = vector
@@ -142,11 +144,34 @@ class Refused:
     reason: str
 
 
-class Call:
-    """What has become of the rows of one call."""
+@dataclass(slots=True)
+class _Halved:
+    """A request that was refused and is asked again by halves. taken: how many were answered."""
 
-    def __init__(self, requests: list[list[int]]) -> None:
-        self.waiting = deque(requests)
+    size: int
+    taken: int = 0
+
+
+class Limit:
+    """The most texts of a request that a server takes, as far as is known. For several threads."""
+
+    def __init__(self, most: int) -> None:
+        self.most = self.asked = most
+        self._lock = threading.Lock()
+
+    def too_large(self, size: int) -> None:
+        """Note that a request of this size was refused for its size."""
+        with self._lock:
+            self.most = max(1, min(self.most, size // 2))
+
+
+class Call:
+    """What has become of the rows of one call. limit: learned from refusals."""
+
+    def __init__(self, n: int, limit: Limit) -> None:
+        self._limit = limit
+        self._waiting: deque[list[int]] = deque([list(range(n))] if n else [])
+        self._halves: dict[int, _Halved] = {}  # by the first row of each half
         self._failed: dict[int, str] = {}
         self._problem: HotfillError | None = None
         self._answered = False
@@ -155,7 +180,15 @@ class Call:
     @property
     def goes_on(self) -> bool:
         """Whether there is a request to send."""
-        return bool(self.waiting) and self._problem is None
+        return bool(self._waiting) and self._problem is None
+
+    def next(self) -> list[int]:
+        """Take the rows of the next request."""
+        rows = self._waiting.popleft()
+        if len(rows) > self._limit.most:
+            self._halves.pop(rows[0], None)  # of what is too large nothing more is learned
+            self._waiting.appendleft(rows[self._limit.most :])
+        return rows[: self._limit.most]
 
     def took(self, rows: list[int], future: Future[Answer | Refused]) -> Answer | None:
         """Note the outcome of a request; give back the answer, if it is one."""
@@ -167,13 +200,20 @@ class Call:
         if isinstance(outcome, Answer):
             self._answered = True
             self._failed |= {rows[row]: reason for row, reason in outcome.failed.items()}
+            if (halved := self._halves.pop(rows[0], None)) is not None:
+                halved.taken += 1
+                if halved.taken == 2:
+                    self._limit.too_large(halved.size)
             return outcome
         self._refusals += 1
+        self._halves.pop(rows[0], None)
         if len(rows) == 1:
             self._failed[rows[0]] = outcome.reason
         else:
-            middle = len(rows) // 2
-            self.waiting += [rows[:middle], rows[middle:]]
+            halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+            self._waiting.extendleft(reversed(halves))  # first: what is learned helps the others
+            both = _Halved(len(rows))
+            self._halves |= {half[0]: both for half in halves}
         if self._refusals >= _REFUSED_EVERYTHING and not self._answered:
             self._problem = EmbedError(
                 f"the server refuses everything it is sent: {outcome.reason}; the request itself "
@@ -282,9 +322,16 @@ class HttpEmbedder:
     url: of the API, without "/embeddings", for example "https://api.openai.com/v1".
     model_id: of the vectors; where it says normalised, rows are brought to unit length.
     model: the name that the server knows; by default the model id's.
-    api_key: sent as a bearer token. extra: further fields of the request, such as
-        {"dimensions": 512} or {"encoding_format": "base64"} (a quarter of the bytes).
-    batch_size: texts in a request. parallel: requests under way at once.
+    api_key: sent as a bearer token. headers, params: sent with each request, as gateways and Azure
+        want them ({"api-key": ...}, {"api-version": ...}). Their values are not shown in messages.
+    dimensions: whether the server is told how long the vectors shall be, for models that can make
+        them shorter.
+    extra: further fields of the request, such as {"encoding_format": "base64"} (a quarter of the
+        bytes) or {"input_type": "document"}.
+    prompt: put before each text. query_prompt, query_extra: the same for queries, where the model
+        wants them otherwise, as E5, BGE, Cohere and Voyage do; see `for_queries`. None: the same.
+    batch_size: texts in a request, at most: a server that takes fewer is noticed. parallel:
+        requests under way at once.
     timeout_seconds: of one request. tries: how often one is sent at most, >= 1. first_wait_seconds,
         longest_wait_seconds: the waits between double, and are drawn evenly between nothing and
         that limit ("full jitter"), so that many clients that failed together do not come back
@@ -304,7 +351,13 @@ class HttpEmbedder:
         *,
         model: str | None = None,
         api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        dimensions: bool = False,
         extra: Mapping[str, Any] | None = None,
+        prompt: str = "",
+        query_prompt: str | None = None,
+        query_extra: Mapping[str, Any] | None = None,
         batch_size: int = 64,
         parallel: int = 1,
         timeout_seconds: float = 60.0,
@@ -326,9 +379,18 @@ class HttpEmbedder:
         self._httpx = client
         self._url = url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
         self._model_id = model_id
-        self._fields = {"model": model or model_id.name, **(extra or {})}
-        self._key = api_key
-        self._batch_size = batch_size
+        self._fields = {
+            "model": model or model_id.name,
+            **({"dimensions": model_id.dimension} if dimensions else {}),
+            **(extra or {}),
+        }
+        self._prompt = prompt
+        self._query_prompt = prompt if query_prompt is None else query_prompt
+        self._query_fields = {**self._fields, **(query_extra or {})}
+        self._secrets = [
+            *filter(None, [api_key, *(headers or {}).values(), *(params or {}).values()])
+        ]
+        self._limit = Limit(batch_size)
         self._parallel = parallel
         self._tries = tries
         self._longest_wait = longest_wait_seconds
@@ -338,7 +400,11 @@ class HttpEmbedder:
         self._spend_cap = spend_cap
         self._client: httpx.Client = client.Client(
             timeout=timeout_seconds,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            headers={
+                **({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+                **(headers or {}),
+            },
+            params=dict(params or {}),
             limits=client.Limits(max_connections=None, max_keepalive_connections=parallel),
         )
 
@@ -346,6 +412,27 @@ class HttpEmbedder:
     def model_id(self) -> ModelId:
         """The space that the server's vectors live in."""
         return self._model_id
+
+    @property
+    def note(self) -> str:
+        """What an operator should know by now; empty where that is nothing."""
+        if self._limit.most == self._limit.asked:
+            return ""
+        return (
+            f"{self._url} takes {self._limit.most} texts in a request, not batch_size = "
+            f"{self._limit.asked}: requests are of this size from now on"
+        )
+
+    def for_queries(self) -> HttpEmbedder | None:
+        """Return the one that embeds queries, in the same space; None where that is the same.
+
+        It shares connections, pace, cap and what is known of the server.
+        """
+        if (self._query_prompt, self._query_fields) == (self._prompt, self._fields):
+            return None
+        made = copy(self)
+        made._prompt, made._fields = self._query_prompt, self._query_fields
+        return made
 
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed texts: float32 (n, dimension), rows in the order given.
@@ -372,18 +459,13 @@ class HttpEmbedder:
                 rows=unfit,
                 retryable=False,
             )
-        call = Call(
-            [
-                list(range(len(contents))[i : i + self._batch_size])
-                for i in range(0, len(contents), self._batch_size)
-            ]
-        )
+        call = Call(len(contents), self._limit)
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="hotfill-http") as threads:
             under_way: dict[Future[Answer | Refused], list[int]] = {}
             while under_way or call.goes_on:
                 while call.goes_on and len(under_way) < self._parallel:
-                    rows = call.waiting.popleft()
-                    texts = [contents[row] for row in rows]
+                    rows = call.next()
+                    texts = [self._prompt + contents[row] for row in rows]
                     under_way[threads.submit(self._ask, texts)] = rows
                 done, _ = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -481,7 +563,9 @@ class HttpEmbedder:
             self._spend_cap.settle(reserved, price)
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
 
 def _can_be_sent(text: Any) -> bool:
@@ -512,7 +596,8 @@ def from_options(
 ) -> HttpEmbedder:
     """Make an embedder from the options of a configuration file.
 
-    name, revision, dimension, metric, normalised, preprocessing: the model id.
+    name, revision, dimension, metric, normalised, preprocessing: the model id. A prompt is part of
+        it where no preprocessing is named.
     api_key_env: the environment variable that holds the key; keys do not belong into files.
     spend_cap, price_per_1000, price_unit, spend_file: given together; see `SpendCap`.
     settings: the rest of `HttpEmbedder`.
@@ -531,6 +616,8 @@ def from_options(
         cap = SpendCap(
             Path(spend_file).expanduser(), cap=spend_cap, per_1000=price_per_1000, unit=price_unit
         )
+    if settings.get("prompt"):
+        preprocessing = preprocessing or json.dumps({"prompt": settings["prompt"]})
     model_id = ModelId(name, revision, dimension, metric, normalised, preprocessing)
     try:
         return HttpEmbedder(url, model_id, api_key=key, spend_cap=cap, **settings)

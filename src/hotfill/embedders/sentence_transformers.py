@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ class SentenceTransformerEmbedder:
 
     model: the loaded model. name, revision: of the model id; the revision is by default a hash of
         the weights. Its preprocessing is what changes the vectors: prompt and longest text.
-    prompt: put before every text. Models with two prompts (query and passage) need two embedders,
-        or contents that begin with the prompt already.
+    prompt: put before every text. query_prompt: before every query, where the model has two (E5,
+        BGE); see `for_queries`. None: the same.
     batch_size: texts in the model at once.
     Vectors have unit length and are compared by the cosine.
     """
@@ -37,10 +38,12 @@ class SentenceTransformerEmbedder:
         name: str,
         revision: str | None = None,
         prompt: str = "",
+        query_prompt: str | None = None,
         batch_size: int = 32,
     ) -> None:
         self._model = model
         self._prompt = prompt
+        self._query_prompt = prompt if query_prompt is None else query_prompt
         self._batch_size = batch_size
         # The tokeniser sets its padding per call and must not be used by two threads at once.
         self._lock = threading.Lock()
@@ -58,6 +61,14 @@ class SentenceTransformerEmbedder:
     def model_id(self) -> ModelId:
         """The space of the model's vectors."""
         return self._model_id
+
+    def for_queries(self) -> SentenceTransformerEmbedder | None:
+        """Return the one that embeds queries, in the same space; None where that is the same."""
+        if self._query_prompt == self._prompt:
+            return None
+        made = copy(self)
+        made._prompt = self._query_prompt
+        return made
 
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed texts: float32 (n, dimension). Raises EmbedError naming rows that are no texts."""
@@ -87,6 +98,7 @@ def from_options(
     dimension: int | None = None,
     max_tokens: int | None = None,
     prompt: str = "",
+    query_prompt: str | None = None,
     device: str = "cpu",
     batch_size: int = 32,
 ) -> SentenceTransformerEmbedder:
@@ -98,6 +110,7 @@ def from_options(
     revision: a commit of the Hub, which also names the space; by default a hash of the weights.
     dimension: keep this many leading numbers of each vector (Matryoshka models).
     max_tokens: longer texts are cut off; by default as the model says.
+    prompt, query_prompt, batch_size: as for `SentenceTransformerEmbedder`.
     Raises ConfigError when the model cannot be loaded, MissingExtraError.
     """
     library: Any = need("sentence_transformers", "sentence-transformers")
@@ -118,5 +131,6 @@ def from_options(
         name=name or Path(model).name,
         revision=revision,
         prompt=prompt,
+        query_prompt=query_prompt,
         batch_size=batch_size,
     )

@@ -88,6 +88,8 @@ def make_plan(
         sampled, seconds = _time_sample(gallery, draft, source, embedder)
     except HotfillError as error:
         blockers.append(f"embedding a sample failed: {error}")
+    if note := getattr(embedder, "note", ""):
+        notes.append(note)
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(

@@ -55,6 +55,7 @@ class Endpoint:
         self.requests: list[list[str]] = []
         self.bodies: list[dict] = []
         self.headers: list[dict] = []
+        self.paths: list[str] = []
         self.bought: Counter[str] = Counter()  # texts whose vectors were sent, and are to be paid
         self.most_at_once = 0
         self.url = ""
@@ -93,6 +94,7 @@ def serving(endpoint: Endpoint):
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            endpoint.paths.append(self.path)
             status, headers, out = endpoint.respond(body, dict(self.headers))
             try:
                 self.send_response(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from contextlib import closing
 from email.utils import formatdate
@@ -16,6 +17,7 @@ from hotfill.errors import ConfigError, EmbedError, ShapeError
 from hotfill.types import Embedder, ModelId
 from tests.unit.embedders.server import (
     DIMENSION,
+    answer,
     changed,
     says,
     tokens_of,
@@ -204,6 +206,50 @@ def test_a_server_that_refuses_everything_is_not_blamed_on_the_texts(endpoint, m
         make(batch_size=64)(texts)
     assert (caught.value.retryable, caught.value.rows) == (True, ())
     assert len(endpoint.requests) < 64
+
+
+def at_most(limit: int):
+    """A step of the script: the server refuses requests of more texts."""
+
+    def respond(texts):
+        if len(texts) > limit:
+            return 400, {}, b'{"error": {"message": "batch size is invalid"}}'
+        return 200, {}, json.dumps(answer(texts)).encode()
+
+    return respond
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+@pytest.mark.parametrize(("limit", "batch_size"), [(10, 64), (1, 64), (96, 256), (64, 64)])
+def test_a_limit_on_the_texts_of_a_request_is_learned_once_and_not_for_each_call(
+    endpoint, make, limit, batch_size, parallel
+) -> None:
+    texts = [f"text {number}" for number in range(300)]
+    endpoint.script = [at_most(limit)] * 2000
+    embedder = make(batch_size=batch_size, parallel=parallel)
+    np.testing.assert_allclose(embedder(texts), vectors_of(texts), atol=1e-6)
+    sizes = [len(request) for request in endpoint.requests]
+    assert sum(size > limit for size in sizes) <= 8 * parallel
+    taken = max(size for size in sizes if size <= limit)
+    assert (embedder.note == "") == (limit >= batch_size)
+    endpoint.requests.clear()
+    np.testing.assert_allclose(embedder(texts), vectors_of(texts), atol=1e-6)
+    assert max(len(request) for request in endpoint.requests) <= limit
+    assert len(endpoint.requests) <= -(-len(texts) // min(batch_size, taken))
+
+
+def test_texts_that_are_to_blame_do_not_make_requests_smaller(endpoint, make) -> None:
+    texts = [f"text {number}" for number in range(64)]
+    endpoint.refuse = {texts[5], texts[40]}
+    embedder = make(batch_size=32)
+    with pytest.raises(EmbedError) as caught:
+        embedder(texts)
+    assert caught.value.rows == (5, 40)
+    assert embedder.note == ""
+    endpoint.refuse = set()
+    endpoint.requests.clear()
+    embedder(texts)
+    assert [len(request) for request in endpoint.requests] == [32, 32]
 
 
 def test_what_is_no_text_or_blank_is_named_before_anything_is_sent(endpoint, make) -> None:
@@ -397,3 +443,38 @@ def test_options_that_cannot_work_are_refused(wrong, message) -> None:
     options = {"url": "http://127.0.0.1:9", "name": "paid", "revision": "1", "dimension": 8}
     with pytest.raises(ConfigError, match=message):
         from_options(**{**options, **wrong})
+
+
+# Providers' ways ------------------------------------------------------------------------------
+
+
+def test_headers_and_parameters_reach_a_gateway_and_are_not_shown(endpoint, make) -> None:
+    embedder = make(headers={"api-key": "s3cret"}, params={"api-version": "2024-02-01"})
+    embedder(TEXTS)
+    assert {each["api-key"] for each in endpoint.headers} == {"s3cret"}
+    assert endpoint.paths == ["/v1/embeddings?api-version=2024-02-01"] * len(endpoint.requests)
+    endpoint.script = [lambda _: (401, {}, b"no access with s3cret")]
+    with pytest.raises(EmbedError, match=r"no access with \*\*\*"):
+        embedder(TEXTS)
+
+
+def test_a_server_is_told_how_long_the_vectors_shall_be(endpoint, make) -> None:
+    make(dimensions=True)(TEXTS)
+    assert {body["dimensions"] for body in endpoint.bodies} == {DIMENSION}
+
+
+def test_queries_have_a_prompt_and_fields_of_their_own(endpoint, make) -> None:
+    embedder = make(
+        prompt="passage: ",
+        query_prompt="query: ",
+        extra={"input_type": "document"},
+        query_extra={"input_type": "query"},
+    )
+    embedder(["a"])
+    asking = embedder.for_queries()
+    asking(["a"])
+    assert endpoint.requests == [["passage: a"], ["query: a"]]
+    assert [body["input_type"] for body in endpoint.bodies] == ["document", "query"]
+    assert asking.model_id == embedder.model_id
+    assert make(prompt="text: ").for_queries() is None
+    assert make().for_queries() is None
