@@ -18,6 +18,8 @@ BASE = {
     "extras",
     "formatting",
     "files",
+    "text_files",
+    "array_files",
     "locks",
     "retry",
     "sqlite",

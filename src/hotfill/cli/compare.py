@@ -41,10 +41,10 @@ def compare(
         from hotfill.extras import need
 
         need("torch", "train")
+        from hotfill.array_files import read_array
         from hotfill.lab.compare import compare as compared
         from hotfill.lab.heads import HeadPlan
         from hotfill.lab.training import TrainingSettings
-        from hotfill.rehearsal.gallery_sample import read_array
 
         before = read_array(old, 2)
         plan = HeadPlan(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import numpy as np
 import typer
 
+from hotfill.array_files import read_array
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.output import reporting
 from hotfill.errors import InputError, SourceError
@@ -189,10 +190,4 @@ def _scalar(text: str) -> Scalar:
 
 
 def _read(path: Path) -> np.ndarray:
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a readable .npy file: {error}") from error
-    if not isinstance(rows, np.ndarray):
-        raise InputError(f"{path}: expected one array, as numpy.save writes it")
-    return rows
+    return read_array(path)

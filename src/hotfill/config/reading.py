@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from hotfill.config.project import Project
 from hotfill.config.settings import Settings
-from hotfill.errors import ConfigError
+from hotfill.errors import ConfigError, InputError
+from hotfill.text_files import read_text
 from hotfill.validation import explained
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ def _read(path: Path, before: tuple[Path, ...]) -> Project:
     if path.resolve() in before:
         raise ConfigError(f"{path}: upgrades supersede each other in a circle")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        values = tomllib.loads(read_text(path))
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise ConfigError(f"there is no configuration file {path}") from error
+        raise ConfigError(str(error)) from error
     except RecursionError as error:
         raise ConfigError(f"{path} is not valid TOML: its brackets are nested too deep") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: a number in it has too many digits") from error

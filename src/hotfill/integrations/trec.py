@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hotfill.errors import InputError
 from hotfill.rehearsal.gallery_sample import read_qrels
+from hotfill.text_files import read_text, text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +25,8 @@ def read_topics(path: Path) -> dict[str, str]:
 
     Raises InputError naming what does not fit.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    blocks = _TOPIC.findall(text)
-    pairs = [_of_block(block, path) for block in blocks] or _of_lines(text, path)
+    blocks = _TOPIC.findall(read_text(path))
+    pairs = [_of_block(block, path) for block in blocks] or _of_lines(path)
     topics = dict(pairs)
     if len(topics) < len(pairs):
         raise InputError(f"{path}: some topic stands there twice")
@@ -66,11 +63,9 @@ def _of_block(block: str, path: Path) -> tuple[str, str]:
     return number[1], " ".join(title[1].split())
 
 
-def _of_lines(text: str, path: Path) -> list[tuple[str, str]]:
+def _of_lines(path: Path) -> list[tuple[str, str]]:
     pairs = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in text_lines(path):
         topic, tab, query = line.partition("\t")
         if not tab or not topic.strip():
             raise InputError(f"{path}, line {number}: expected 'id TAB text', got {line[:60]!r}")

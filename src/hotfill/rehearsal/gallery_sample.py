@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill.array_files import read_array
 from hotfill.errors import InputError
 from hotfill.rehearsal.sample import EmbeddedBy, Judgements, Labels
+from hotfill.text_files import text_lines
 from hotfill.types import ModelId, Vectors
 
 if TYPE_CHECKING:
@@ -120,26 +122,6 @@ def read_files(
     return old, new, relevant
 
 
-def read_array(path: Path, dimensions: int) -> NDArray[Any]:
-    """Map a .npy file, read-only, so that only what is used is read.
-
-    dimensions: 2 for embeddings (n, d), 1 for labels (n,).
-    Raises InputError when the file is missing, is something else, or needs pickle.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a .npy file of numbers; numpy.save writes them"
-        ) from error
-    if not isinstance(array, np.ndarray) or array.ndim != dimensions:
-        shape = getattr(array, "shape", "several arrays")
-        raise InputError(f"{path}: expected one array of {dimensions} dimensions, got {shape}")
-    return array
-
-
 def read_qrels(path: Path) -> dict[str, dict[str, float]]:
     """Read judgements: a line is "query iteration item grade" (TREC) or "query item grade" (BEIR).
 
@@ -147,13 +129,9 @@ def read_qrels(path: Path) -> dict[str, dict[str, float]]:
     Raises InputError naming the line that does not fit.
     """
     judged: dict[str, dict[str, float]] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in text_lines(path):
         fields = line.split()
-        if not fields or (number == 1 and not _is_number(fields[-1])):
+        if number == 1 and not _is_number(fields[-1]):
             continue
         if len(fields) not in (3, 4) or not _is_number(fields[-1]):
             raise InputError(
@@ -173,19 +151,14 @@ def read_query_log(path: Path, items: int) -> NDArray[np.int64]:
     Raises InputError naming the line that holds something else.
     """
     counts = np.zeros(items, dtype=np.int64)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                name = line.strip()
-                if name:
-                    if not (name.isdecimal() and int(name) < items):
-                        raise InputError(
-                            f"{path}, line {number}: expected the row number of an item, "
-                            f"0 .. {items - 1}, got {name!r}"
-                        )
-                    counts[int(name)] += 1
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    for number, line in text_lines(path):
+        name = line.strip()
+        if not (name.isdecimal() and int(name) < items):
+            raise InputError(
+                f"{path}, line {number}: expected the row number of an item, "
+                f"0 .. {items - 1}, got {name!r}"
+            )
+        counts[int(name)] += 1
     if not counts.any():
         raise InputError(f"{path}: the query log is empty")
     return counts

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.errors import ConfigError, JournalError
+from hotfill.errors import ConfigError, InputError, JournalError
 from hotfill.files import folder_whole
+from hotfill.text_files import text_lines
 from hotfill.upgrade.caller import make_vectors
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import paired_vectors
@@ -50,10 +51,9 @@ def read_queries(path: Path) -> list[GivenQuery]:
     content: what the embedder reads. Raises ConfigError, naming the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the queries {path} cannot be read: {error}") from error
-    found = [_given(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        found = [_given(path, number, line) for number, line in text_lines(path)]
+    except InputError as error:
+        raise ConfigError(f"the queries: {error}") from error
     if not found:
         raise ConfigError(f"{path} holds no queries")
     return found

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.errors import ConfigError
+from hotfill.errors import ConfigError, InputError
+from hotfill.text_files import text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,10 +142,9 @@ def read_query_log(path: Path) -> Counter[str]:
     Raises ConfigError when the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as lines:
-            return Counter(name for line in lines if (name := line.strip()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the query log {path} cannot be read: {error}") from error
+        return Counter(line.strip() for _, line in text_lines(path))
+    except InputError as error:
+        raise ConfigError(f"the query log: {error}") from error
 
 
 # A walk over one side of a gallery, page by page -------------------------------------------------

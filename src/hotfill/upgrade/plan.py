@@ -19,7 +19,8 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from hotfill.errors import ConfigError, PlanError
+from hotfill.errors import ConfigError, InputError, PlanError
+from hotfill.text_files import read_text
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Hold
 from hotfill.validation import explained
@@ -393,7 +394,9 @@ class Plan(Decisions, GuardDecisions):
     def read(cls, path: Path) -> Plan:
         """Read from TOML. Raises ConfigError on damaged text or keys."""
         try:
-            return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.from_dict(tomllib.loads(read_text(path)))
+        except InputError as error:
+            raise ConfigError(str(error)) from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from error
 

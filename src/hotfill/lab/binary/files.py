@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hotfill.array_files import read_array
 from hotfill.binary.code_file import CodeFileWriter, read_codes
 from hotfill.binary.codes import CodeFormat, grid_values, unpack
 from hotfill.binary.encoder_file import load_encoder, save_encoder
@@ -153,14 +154,7 @@ def binarize_evaluate(
 
 def read_vectors(path: Path | str) -> Vectors:
     """Map a .npy file of float vectors, read-only. Raises InputError when it is something else."""
-    try:
-        vectors: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as a .npy file: {error}") from error
-    if (
-        not isinstance(vectors, np.ndarray)
-        or vectors.ndim != 2
-        or not np.issubdtype(vectors.dtype, np.floating)
-    ):
+    vectors = read_array(Path(path))
+    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
         raise InputError(f"{path}: expected one array of float vectors (n, dimension)")
     return vectors

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from hotfill.checks import check_ids
 from hotfill.embedders.pictures import as_picture
 from hotfill.errors import InputError, ShapeError, SourceError
-from hotfill.extras import need
 from hotfill.types import Vectors
 from hotfill.vectors import check_vectors
 
@@ -164,7 +163,6 @@ class FolderItems:
     """
 
     def __init__(self, folder: Path, *, side: int, channels: int = 3) -> None:
-        self._images = need("PIL.Image", "train")
         if channels not in (1, 3):
             raise InputError(f"channels: expected 1 or 3, got {channels}")
         paths = sorted(
@@ -194,10 +192,9 @@ class FolderItems:
         for place, row in enumerate(rows):
             path = self._folder / self.item_ids[row]
             try:
-                with self._images.open(path) as image:
-                    scaled = image.convert(mode).resize((side, side))
-            except (OSError, ValueError) as error:
-                raise SourceError(f"{path}: expected a readable picture ({error})") from error
+                scaled = as_picture(path).convert(mode).resize((side, side))
+            except InputError as error:
+                raise SourceError(f"{path}: {error}") from error
             pictures[place] = np.asarray(scaled).reshape(side, side, self._channels)
         return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 

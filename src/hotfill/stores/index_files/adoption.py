@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotfill import array_files
 from hotfill.checks import check_ids
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.index_files.index import faiss
+from hotfill.text_files import text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,19 +74,16 @@ def read_ids(path: Path) -> tuple[list[str], list[dict[str, Any]] | None]:
     """
     if path.suffix not in (".txt", ".npy", ".jsonl"):
         raise InputError(f"{path}: ids are read from .txt, .npy or .jsonl")
+    if path.suffix == ".npy":
+        return array_files.read_ids(path), None
+    lines = [line for _, line in text_lines(path)]
+    if path.suffix == ".txt":
+        return lines, None
     try:
-        if path.suffix == ".npy":
-            return [str(each) for each in np.load(path, allow_pickle=False).tolist()], None
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if path.suffix == ".txt":
-            return lines, None
-        rows = [json.loads(line) for line in lines if line.strip()]
+        rows = [json.loads(line) for line in lines]
         return [str(row.pop("id")) for row in rows], rows
-    except (UnicodeError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        what = "an object with an id" if path.suffix == ".jsonl" else "text in UTF-8"
-        raise InputError(f"{path}: expected {what} in each line") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the ids cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: expected an object with an id in each line") from error
 
 
 def read_vectors(path: Path, model: ModelId) -> tuple[Vectors, NDArray[np.int64]]:
