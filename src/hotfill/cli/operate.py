@@ -20,7 +20,7 @@ from hotfill.formatting import percent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hotfill.config import Project
+    from hotfill.upgrade.upgrade import Upgrade
 
 _REFRESH_SECONDS = 1.0
 
@@ -44,6 +44,12 @@ def start(
             "--yes-below-old", help="Begin although searches may begin below the old model."
         ),
     ] = False,
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new", help="Begin a new upgrade if the last one has ended; its record is kept."
+        ),
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -51,27 +57,28 @@ def start(
 
     Runs in this process until every item is embedded by the new model. Ctrl-C or SIGTERM: finish
     the batches in hand and stop; a second time: stop at once. Either way, and after any crash, the
-    same command goes on. Asks before a fresh upgrade when on a terminal.
+    same command goes on. Asks before a fresh upgrade when on a terminal. With --new the journal and
+    the folder of an upgrade that has ended are renamed, and the next one begins.
     """
     with reporting(config, as_json) as report:
-        from hotfill.config import read
-        from hotfill.upgrade.phases import ENDED, Phase, Step
-        from hotfill.upgrade.upgrade import Upgrade
+        from hotfill.config import open_upgrade
+        from hotfill.upgrade.phases import ENDED, Phase
 
-        project = read(config)
-        with Upgrade.of(project) as up:
-            try:
-                up.check(Step.START)
-            except PhaseError as error:
-                anew = [_anew(project, error.phase)] if error.phase in ENDED else error.allowed
-                raise PhaseError(error.step, error.phase, anew) from error
+        with open_upgrade(config) as up:
+            anew = new and up.phase in ENDED
+            if not anew:
+                _check_start(up)
             plan = None
-            if up.phase is Phase.PLANNED and not yes and output.interactive():
-                plan = up.plan()
-                for line in plan_lines(plan):
-                    report.note(line)
+            if anew or (up.phase is Phase.PLANNED and not yes and output.interactive()):
+                with counted("planning"):
+                    plan = up.plan()
                 plan.check()
-                report.confirm("Start?")
+                if not yes and output.interactive():
+                    for line in plan_lines(plan):
+                        report.note(line)
+                    report.confirm("Start?")
+            if anew:
+                report.note(f"the record of the upgrade that ended is kept: {up.archive()}")
             with running(up, report):
                 status = up.start(
                     plan,
@@ -84,13 +91,17 @@ def start(
         report.status(status)
 
 
-def _anew(project: Project, phase: str) -> str:
-    """Say how to upgrade again after an upgrade that has ended."""
-    if phase == "completed":
-        return "a new config whose [old] is this upgrade's new model"
-    if project.settings.journal.kind == "postgres":
-        return "a new upgrade with another `name` under [journal] and another `folder`"
-    return f"a new upgrade, once this one's folder is moved away: {project.folder}"
+def _check_start(up: Upgrade) -> None:
+    """Raise PhaseError where it cannot start; after an upgrade that has ended say how to go on."""
+    from hotfill.upgrade.phases import ENDED, Step
+
+    try:
+        up.check(Step.START)
+    except PhaseError as error:
+        if error.phase not in ENDED:
+            raise
+        first = "[old] set to this upgrade's new model, then " if error.phase == "completed" else ""
+        raise PhaseError(error.step, error.phase, [f"{first}start --new"]) from error
 
 
 def pause(config: Config = DEFAULT_CONFIG, by: By = "", as_json: Json = False) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hotfill.cli")
 _log.addHandler(logging.NullHandler())  # what it logs is said to people, too: not twice
 _verbosity = 0
+_ENDED = "nothing, this has ended; `hotfill start --new` begins another"
 
 
 def be_verbose(level: int, log_file: Path | None) -> None:
@@ -92,7 +93,7 @@ class Report:
     def next(self, steps: Sequence[str]) -> None:
         """Say which commands are possible now."""
         commands = " | ".join(self.command(step) for step in steps)
-        self.add({"next_steps": list(steps)}, [f"next: {commands or 'nothing, this has ended'}"])
+        self.add({"next_steps": list(steps)}, [f"next: {commands or _ENDED}"])
 
     def command(self, step: str) -> str:
         """Return a command line that can be pasted."""

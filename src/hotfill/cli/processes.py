@@ -42,6 +42,12 @@ def serve(
             "end.",
         ),
     ] = None,
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new", help="Prepare for a new upgrade if the last one has ended; its record is kept."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Serve searches, writes and a dashboard over HTTP.
@@ -53,8 +59,9 @@ def serve(
         if make_token is not None:
             _make(*make_token, report)
             return
-        from hotfill.config import read
+        from hotfill.config import open_upgrade, read
         from hotfill.extras import need
+        from hotfill.upgrade.phases import ENDED
 
         for module in ("fastapi", "uvicorn", "jinja2", "prometheus_client"):
             need(module, "service")
@@ -66,6 +73,9 @@ def serve(
         settings = read_settings(
             project, **{name: value for name, value in changes.items() if value is not None}
         )
+        with open_upgrade(config) as up:
+            if new and up.phase in ENDED:
+                report.note(f"the record of the upgrade that ended is kept: {up.archive()}")
         with stopping(lambda: None):
             run(project, settings, lambda address: report.note(f"listening on {address}"))
         report.note("stopped cleanly")

@@ -92,6 +92,10 @@ class Project(Parts):
         """Open the journal to read it; before the upgrade begins, an empty one. Makes nothing."""
         return self.settings.journal.looked_at(self.folder, self.settings.store.journal_dsn)
 
+    def archive(self) -> str:
+        """Put journal and folder of an upgrade that has ended aside; tell where they are now."""
+        return self.settings.journal.archived(self.folder, self.settings.store.journal_dsn)
+
     def gallery(self) -> Gallery:
         """Open the store. Raises StoreError, StoreBusyError, MissingExtraError."""
         return opened_with_codes(self.settings, self.path.parent)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hotfill.errors import ConfigError
 from hotfill.types import Embedder, ModelId
+from hotfill.upgrade.journal.section import set_aside
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
 
@@ -85,6 +86,10 @@ class Parts(ABC):
     @abstractmethod
     def look(self) -> Journal:
         """Open the journal to read it; before the upgrade begins, an empty one. Makes nothing."""
+
+    @abstractmethod
+    def archive(self) -> str:
+        """Put journal and folder of an upgrade that has ended aside; tell where they are now."""
 
     @abstractmethod
     def source(self, gallery: Gallery | None = None) -> Source:
@@ -246,6 +251,12 @@ class GivenParts(Parts):
         if "journal" in self.settings or path.exists():
             return self.journal()
         return SqliteJournal(Path(":memory:"))
+
+    def archive(self) -> str:
+        """Rename the folder. Raises ConfigError where the journal is kept elsewhere."""
+        if "journal" in self.settings:
+            raise ConfigError("the journal is kept elsewhere: give a new upgrade another one")
+        return str(set_aside(self.own_folder))
 
     def source(self, gallery: Gallery | None = None) -> Source:
         """Return the source that was given."""

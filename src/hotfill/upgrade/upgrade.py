@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from hotfill.errors import StoreBusyError, UpgradeBusyError
+from hotfill.errors import PhaseError, StoreBusyError, UpgradeBusyError
 from hotfill.locks import holder
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
@@ -22,7 +22,7 @@ from hotfill.upgrade.indexes import note_indexes
 from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.pairs import given_map
 from hotfill.upgrade.parts import GivenParts, Model, Parts
-from hotfill.upgrade.phases import Phase, Step, advance
+from hotfill.upgrade.phases import ENDED, Phase, Step, advance, next_steps
 from hotfill.upgrade.prepare import make_plan
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.state import State, owner_of
@@ -281,6 +281,22 @@ class Upgrade:
         self._serve().set_metadata(item_ids, metadata)
 
     # Take it through its phases -------------------------------------------------------------------
+
+    def archive(self) -> str:
+        """Put the record of an upgrade that has ended aside, so that `start` begins a new one.
+
+        Returns where journal and folder are kept. Other processes that have this upgrade open go on
+        with the old one until they open it again. Raises PhaseError unless it has ended,
+        UpgradeBusyError, ConfigError.
+        """
+        if (phase := self.phase) not in ENDED:
+            raise PhaseError("archive", phase, next_steps(phase))
+        with self._opening:
+            with self.journal.coordinating():
+                pass  # nobody leads
+            self.journal.close()
+            self._open_journal = self._open_state = self._serving = None
+            return self._parts.archive()
 
     def start(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 import hotfill
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
 from tests.acceptance.processes import started, wait_for
 from tests.unit.cli.models import NEW, OLD, contents, new_model, old_model
@@ -151,19 +153,37 @@ def test_abort_leads_back_to_the_old_model(started):
     assert "nothing, this has ended" in started("status").stdout
 
 
-def test_after_the_way_back_start_says_how_to_begin_again(started):
-    started("abort", "--yes")
-    said = started("start", code=5).stderr
-    folder = started.config.parent / "upgrade.upgrade"
-    assert f"once this one's folder is moved away: {folder}" in said
-    folder.rename(folder.with_name("first"))
-    assert started.json("start")["phase"] == "backfilled"
+def test_after_the_way_back_a_new_upgrade_begins_and_the_record_of_the_last_is_kept(started):
+    folder = started.config.parent
+    for number in (1, 2):
+        started("abort", "--yes")
+        assert "possible now: start --new" in started("start", code=5).stderr
+        said = started("start", "--new", "--yes").stderr
+        kept = folder / f"upgrade.upgrade.ended-{number}"
+        assert f"the record of the upgrade that ended is kept: {kept}" in said
+        assert started.json("status")["phase"] == "backfilled"
+        with closing(SqliteJournal(kept / "journal.sqlite")) as journal:
+            assert journal.phase == "aborted"
 
 
-def test_after_the_end_start_says_that_the_next_upgrade_has_another_old_model(started):
+def test_start_new_goes_on_with_an_upgrade_that_has_not_ended(started):
+    assert started.json("start", "--new")["phase"] == "backfilled"
+    assert not list(started.config.parent.glob("*ended*"))
+
+
+def test_after_the_end_the_next_upgrade_has_another_old_model(started):
     for words in (["verify"], ["cutover"], ["complete", "--yes"]):
         started(*words)
-    assert "a new config whose [old] is this upgrade's new model" in started("start", code=5).stderr
+    said = started("start", code=5).stderr
+    assert "possible now: [old] set to this upgrade's new model, then start --new" in said
+    assert "old model is old@1" in started("start", "--new", code=3).stderr
+    assert started.json("status")["phase"] == "completed", "nothing was put aside"
+    write_config(
+        started.config.parent,
+        old={"embedder": "tests.unit.cli.models:new_model"},
+        new={"embedder": "tests.unit.cli.models:third_model"},
+    )
+    assert started.json("start", "--new")["phase"] == "backfilled"
 
 
 @pytest.mark.parametrize("name", ["complete", "abort"])

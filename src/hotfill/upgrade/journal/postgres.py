@@ -6,6 +6,7 @@ the server's clock, so that the workers' clocks need not agree.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -250,6 +251,24 @@ class PostgresJournal(Journal):
                 (sql.Identifier(schema, "journal").as_string(),),
             ).fetchone()
         return row == (True,)
+
+    @classmethod
+    def set_aside(cls, dsn: str, schema: str) -> str:
+        """Rename the schema of a journal to the first free name; return it. Raises JournalError."""
+        with _translated(schema), psycopg.connect(dsn) as connection:
+            for number in itertools.count(1):
+                kept = f"{schema}_ended_{number}"
+                (free,) = connection.execute(
+                    "SELECT to_regnamespace(quote_ident(%s)) IS NULL", (kept,)
+                ).fetchone() or (False,)
+                if free:
+                    connection.execute(
+                        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
+                            sql.Identifier(schema), sql.Identifier(kept)
+                        )
+                    )
+                    return kept
+        raise AssertionError("numbers do not end")
 
     @property
     def identity(self) -> str:

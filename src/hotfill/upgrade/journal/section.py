@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,6 +51,18 @@ class JournalSection(BaseModel):
         path = folder / "journal.sqlite"
         return SqliteJournal(path if path.exists() else Path(":memory:"))
 
+    def archived(self, folder: Path, store_dsn: str | None) -> str:
+        """Put the journal and the folder of an upgrade that has ended aside; tell where they are.
+
+        Called again after a kill it does what is left to do. The caller sees that nobody leads.
+        """
+        kept = [str(set_aside(folder))] if folder.exists() else []
+        if self.kind_for(store_dsn) == "postgres":
+            from hotfill.upgrade.journal.postgres import PostgresJournal  # needs an extra
+
+            kept.append(f"schema {PostgresJournal.set_aside(self._server(store_dsn), self.name)}")
+        return " and ".join(kept)
+
     def kind_for(self, store_dsn: str | None) -> str:
         """Tell which journal is meant. store_dsn: of a store in PostgreSQL; None of any other."""
         return self.kind or ("sqlite" if store_dsn is None else "postgres")
@@ -81,3 +94,12 @@ class JournalSection(BaseModel):
         if server is None:
             raise ConfigError("[journal] of kind \"postgres\" needs 'dsn'")
         return server
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a folder to the first free name beside it, in one step; return the name."""
+    for number in itertools.count(1):
+        kept = folder.with_name(f"{folder.name}.ended-{number}")
+        if not kept.exists():
+            return folder.rename(kept)
+    raise AssertionError("numbers do not end")

@@ -46,3 +46,33 @@ def test_without_a_word_a_file_is_made_in_the_folder(tmp_path):
     assert isinstance(journal, SqliteJournal)
     assert (tmp_path / "upgrade" / "journal.sqlite").exists()
     journal.close()
+
+
+def test_an_ended_journal_in_postgresql_is_put_aside_and_the_next_one_is_empty(tmp_path):
+    pytest.importorskip("psycopg")
+    postgres = pytest.importorskip("tests.postgres")
+    from hotfill.upgrade.journal.postgres import PostgresJournal
+
+    dsn, folder = postgres.server().dsn, tmp_path / "upgrade"
+    section = JournalSection(kind="postgres", dsn=dsn, name=f"{postgres.fresh_schema()}_journal")
+    for number in (1, 2):
+        folder.mkdir()
+        journal = section.opened(folder, None)
+        journal.record("plan", number=number)
+        journal.close()
+        kept = f"{section.name}_ended_{number}"
+        assert section.archived(folder, None) == f"{folder}.ended-{number} and schema {kept}"
+        assert not PostgresJournal.is_there(dsn, section.name)
+        journal = PostgresJournal(dsn, kept)
+        assert journal.last("plan").body == {"number": number}
+        journal.close()
+
+
+def test_putting_aside_that_was_cut_short_is_done_by_the_next_call(tmp_path):
+    pytest.importorskip("psycopg")
+    postgres = pytest.importorskip("tests.postgres")
+    dsn = postgres.server().dsn
+    section = JournalSection(kind="postgres", dsn=dsn, name=f"{postgres.fresh_schema()}_journal")
+    section.opened(tmp_path / "upgrade", None).close()
+    # The folder is gone already: the schema is all that is left to do.
+    assert section.archived(tmp_path / "upgrade", None) == f"schema {section.name}_ended_1"
