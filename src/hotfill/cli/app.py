@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,6 +121,9 @@ def every_command(
     ] = None,
 ) -> None:
     """Upgrade the embedding model behind a live gallery."""
+    # Libraries' own bars would run through ours. Read when such a library is imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         output.be_verbose(-1 if quiet else verbose, log_file)
     except HotfillError as error:

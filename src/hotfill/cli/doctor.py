@@ -7,12 +7,15 @@ import re
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from hotfill._version import __version__
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.exit_codes import ExitCode, exit_code
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 from hotfill.errors import (
     ConfigError,
     HeldError,
@@ -34,13 +37,19 @@ if TYPE_CHECKING:
 _LOOKED_AT = 3  # items whose content is read
 
 
-def doctor(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def doctor(
+    config: Config = DEFAULT_CONFIG,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Load no model, read no content, count no rows.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check whether everything an upgrade needs is there.
 
     Says how to fix what is not. Changes nothing. Ends with the exit code of the first problem.
     """
     with reporting(config, as_json) as report:
-        findings = check_up(config)
+        findings = check_up(config, quick=quick)
         problems = [each for each in findings if each.problem]
         report.add(
             {"healthy": not problems, "findings": [each.to_dict() for each in findings]},
@@ -72,8 +81,11 @@ class Finding:
         return {"what": self.what, "found": self.found, "problem": self.problem}
 
 
-def check_up(path: Path) -> list[Finding]:
-    """Look at the installation, the file, the models, the source, the store and the journal."""
+def check_up(path: Path, *, quick: bool = False) -> list[Finding]:
+    """Look at the installation, the file, the models, the source, the store and the journal.
+
+    quick: leave out what loads a model, reads contents or looks at every row.
+    """
     from hotfill.config import read
     from hotfill.locks import holder
 
@@ -83,23 +95,29 @@ def check_up(path: Path) -> list[Finding]:
     except HotfillError as error:
         return [*findings, Finding("configuration", problem=str(error), code=exit_code(error))]
     findings.append(Finding("configuration", str(path)))
-    findings += [
-        _looked("journal", _journal, project),
-        _looked("old model", _old_model, project),
-        _looked("new model", _new_model, project),
-        _looked("source", _source, project),
-    ]
+    findings.append(_looked("journal", _journal, project))
+    if not quick:
+        findings += [
+            _looked("old model", _old_model, project),
+            _looked("new model", _new_model, project),
+            _looked("source", _source, project),
+        ]
     try:
         with project.gallery() as gallery:
+            if quick:
+                findings.append(_looked("store", lambda it: _stamps(gallery), project))
+            else:
+                findings += [
+                    _looked("store", lambda it: _store(it, gallery), project),
+                    _looked("content", lambda it: _content(it, gallery), project),
+                    _looked("free space", lambda it: _space(it, gallery), project),
+                    _looked("writes", lambda it: _writes(it, gallery), project),
+                    _looked("counts", lambda it: _counts(gallery), project),
+                    *_notes(project, gallery),
+                ]
             findings += [
-                _looked("store", lambda it: _store(it, gallery), project),
-                _looked("content", lambda it: _content(it, gallery), project),
-                _looked("free space", lambda it: _space(it, gallery), project),
-                _looked("writes", lambda it: _writes(it, gallery), project),
-                _looked("counts", lambda it: _counts(gallery), project),
-                _looked("phase", lambda it: _agreement(it, gallery), project),
+                _looked("phase", lambda it: _agreement(it, gallery, quick=quick), project),
                 _looked("indexes", lambda it: _indexes(it, gallery), project),
-                *_notes(project, gallery),
             ]
     except StoreBusyError as error:
         pid = holder(project.folder / "running")
@@ -114,7 +132,8 @@ def check_up(path: Path) -> list[Finding]:
 
 def _looked(what: str, look: Callable[[Project], str], project: Project) -> Finding:
     try:
-        return Finding(what, look(project))
+        with counted(f"looking at: {what}"):
+            return Finding(what, look(project))
     except HotfillError as error:
         return Finding(what, problem=str(error), code=exit_code(error))
 
@@ -173,13 +192,18 @@ def _store(project: Project, gallery: Gallery) -> str:
         wanted = {project.model("old"), project.model("new")}
         if journal.last("plan") is None:
             wanted = {project.model("old")}
-    stamps = _listed([f"{space} with {gallery.count(space):,} items" for space in gallery.spaces])
+    stamps = _stamps(gallery)
     if not wanted & set(gallery.spaces):
         raise ConfigError(
-            f"the store is stamped with {stamps}, the file's old model is {project.model('old')}; "
+            f"the store is {stamps}, the file's old model is {project.model('old')}; "
             "correct [old], or the store's path"
         )
-    return f"stamped with {stamps}"
+    return stamps
+
+
+def _stamps(gallery: Gallery) -> str:
+    held = [f"{space} with {gallery.count(space):,} items" for space in gallery.spaces]
+    return f"stamped with {_listed(held)}"
 
 
 def _content(project: Project, gallery: Gallery) -> str:
@@ -247,11 +271,13 @@ def _counts(gallery: Gallery) -> str:
     return "as many items as the store counts"
 
 
-def _agreement(project: Project, gallery: Gallery) -> str:
-    """Compare the phase with where the items are."""
+def _agreement(project: Project, gallery: Gallery, *, quick: bool) -> str:
+    """Compare the phase with where the items are. quick: not before the upgrade begins."""
     from hotfill.upgrade.astray import find_astray
 
     with closing(project.look()) as journal:
+        if quick and journal.last("plan") is None:
+            return "not begun"
         plan, chained = project.plan_in_force(journal), project.previous is not None
         found = find_astray(gallery, journal, plan, chained=chained)
     if found is not None:
@@ -265,7 +291,8 @@ def _indexes(project: Project, gallery: Gallery) -> str:
 
     shares = {space: gallery.indexed(space) for space in gallery.spaces}
     with closing(project.look()) as journal:
-        new = project.plan_in_force(journal).new_model
+        begun = journal.last("plan") is not None
+        new = project.plan_in_force(journal).new_model if begun else None
         done = journal.phase in ("backfilled", "cut_over", "completed")
         if done and new in shares and lacks_index(gallery, journal, new):
             raise StoreError(

@@ -265,7 +265,9 @@ def complete(
             up.check(Step.COMPLETE)
             if not yes:
                 report.confirm("Remove the old vectors? There is no way back afterwards.")
-            report.status(up.complete(delete_accepted=delete_accepted))
+            with counted("completing"):
+                done = up.complete(delete_accepted=delete_accepted)
+            report.status(done)
 
 
 def optimise(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:

@@ -10,6 +10,7 @@ import typer
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 from hotfill.cli.status_lines import plan_lines
 
 
@@ -61,9 +62,11 @@ def adopt(
             report.next(status.next_steps)
             return
         project = read(config)
-        model = project.model("old")
+        with counted("loading the old model"):
+            model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
-        with project.settings.store.adopt(project.path.parent, model, existing) as gallery:
+        store, folder = project.settings.store, project.path.parent
+        with counted("adopting"), store.adopt(folder, model, existing) as gallery:
             items, remarks, layout = len(gallery), gallery.remarks(), gallery.layout
         framework = None if layout is None else layout.framework
         report.add(
@@ -92,7 +95,8 @@ def plan(
         from hotfill.config import open_upgrade
 
         with open_upgrade(config) as up:
-            made = up.plan()
+            with counted("planning"):
+                made = up.plan()
             status = up.status()
         if out is not None:
             made.write(out)

@@ -166,6 +166,19 @@ class Project(Parts):
             raise ConfigError(f"[{which}] needs an embedder, or a model with its id")
         return embedder.model_id
 
+    def sketch(self) -> Plan:
+        """Return what the file decides, without loading a model; see `Parts.sketch`."""
+        decided = self.settings.decided(self.path.parent)
+        return Plan(self._named("old"), self._named("new"), **decided)
+
+    def _named(self, which: Which) -> ModelId:
+        section: ModelSection = getattr(self.settings, which)
+        if section.model is not None or section.encoder is not None or which in self._made:
+            return self.model(which)
+        options = section.options
+        name = options.get("model") or options.get("name") or section.embedder or "not named"
+        return ModelId(str(name), "", 1)
+
     def draft(self) -> Plan:
         """Return the plan as far as the file decides it."""
         decided = self.settings.decided(self.path.parent)

@@ -159,7 +159,7 @@ class Engine:
             advance(self.journal.phase, Step.COMPLETE)
             # Once completed, other spaces may be of the next upgrade.
             again = self.journal.phase is Phase.COMPLETED
-            self._embed_left_over(self._embed_work(), self.journal.phase)
+            self._embed_left_over(self.journal.phase)
             self._check_none_failed()
             self._part_with_accepted(delete_accepted)
             self._check_droppable()
@@ -288,7 +288,7 @@ class Engine:
             refit.finish()
             tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
-        self._embed_left_over(embed, Phase.BACKFILLING)
+        self._embed_left_over(Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             tidying.at_end()
@@ -331,12 +331,15 @@ class Engine:
     def _embed_work(self) -> Work:
         return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
 
-    def _embed_left_over(self, embed: Work, phase: Phase) -> None:
-        """Embed what the store says the new model has not embedded, as long as the phase lasts."""
+    def _embed_left_over(self, phase: Phase) -> None:
+        """Embed what the store says the new model has not embedded, as long as the phase lasts.
+
+        Where nothing is left, no model is loaded.
+        """
         check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
         self._make_room(self.plan.new_model)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
-            self._run_out(embed)
+            self._run_out(self._embed_work())
 
     def _guard(self) -> Guard | None:
         canaries = kept_canaries(self.state.folder, self.journal)
@@ -436,7 +439,7 @@ class Engine:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
-            self._embed_left_over(self._embed_work(), phase)
+            self._embed_left_over(phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
             said = [str(hold) for hold in holds]

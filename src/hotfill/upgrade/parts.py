@@ -123,6 +123,18 @@ class Parts(ABC):
         begun = journal.last("plan")
         return Plan.from_dict(begun.body) if begun else self.draft()
 
+    def plan_to_look_at(self, journal: Journal) -> Plan:
+        """Return the plan in force without loading a model; before it begins, the sketch."""
+        begun = journal.last("plan")
+        return Plan.from_dict(begun.body) if begun else self.sketch()
+
+    def sketch(self) -> Plan:
+        """Return the draft for people to look at, without loading a model.
+
+        A model that only its embedder knows is a name without a revision.
+        """
+        return self.draft()
+
     def older_models(self) -> tuple[ModelId, ...]:
         """In a chain, return the models before the old one, whose spaces may still be searched.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from hotfill.stores.base import Gallery
+    from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Progress
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.plan import Plan
@@ -147,8 +148,8 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     return Status(
         phase=phase,
         holds=holds,
-        old_model=str(plan.old_model),
-        new_model=str(plan.new_model),
+        old_model=_shown(plan.old_model),
+        new_model=_shown(plan.new_model),
         strategy=plan.strategy,
         items=tally.total or plan.items,
         moved=tally.moved,
@@ -181,6 +182,11 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         if rho is None or plan.queries == "both"
         else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"])),
     )
+
+
+def _shown(model: ModelId) -> str:
+    """Show a model; by its name alone where nobody has loaded it (`Parts.sketch`)."""
+    return str(model) if model.revision else model.name
 
 
 def _indexed(journal: Journal, plan: Plan) -> dict[str, float | None]:

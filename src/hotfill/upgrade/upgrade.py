@@ -178,7 +178,7 @@ class Upgrade:
     def status(self) -> Status:
         """Read where the upgrade is, whoever runs it. Loads no model, writes nothing."""
         with self._looking() as journal:
-            return take_status(journal, self._parts.plan_in_force(journal))
+            return take_status(journal, self._parts.plan_to_look_at(journal))
 
     def current(self) -> Current:
         """Tell which models the gallery holds, from the store or else the journal. Writes nothing.

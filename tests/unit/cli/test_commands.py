@@ -118,10 +118,30 @@ def test_a_cutover_verifies_unless_that_was_done_just_now(started):
     assert started.json("status")["phase"] == "cut_over"
 
 
-def test_a_cutover_after_a_verification_embeds_nothing(started):
+NO_MODELS = {
+    "old": {"embedder": "no_such_module:small"},
+    "new": {"embedder": "no_such_module:any", "options": {"model": "large"}},
+}
+
+
+def test_before_a_start_looking_and_holding_load_no_model(shell):
+    write_config(shell.config.parent, **NO_MODELS)
+    status = shell.json("status")
+    assert (status["old_model"], status["new_model"]) == ("no_such_module:small", "large")
+    assert [model["model"] for model in shell.json("current")["models"]] == [str(OLD)]
+    assert shell.json("doctor", "--quick")["healthy"]
+    for name in ("pause", "resume", "postpone", "unpostpone", "watch", "dead-letters", "optimise"):
+        shell(name)
+
+
+def test_after_a_verification_the_steps_to_the_end_load_no_model(started):
     started("verify")
-    write_config(started.config.parent, new={"embedder": "no_such_module:any"})
-    assert started.json("cutover")["phase"] == "cut_over"
+    write_config(started.config.parent, **NO_MODELS)
+    for _ in range(2):
+        assert started.json("cutover")["phase"] == "cut_over"
+    assert started.json("doctor", "--quick")["healthy"]
+    for _ in range(2):
+        assert started.json("complete", "--yes")["phase"] == "completed"
 
 
 def test_a_cutover_whose_verification_fails_does_not_happen(started):
