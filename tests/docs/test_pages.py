@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from typing import get_args
 
@@ -17,7 +15,7 @@ from typer.main import get_command
 from hotfill.cli.app import app
 from hotfill.config import Settings
 from hotfill.service.settings import ServiceSettings
-from tests.docs.pages import DOCS, ROOT, anchors, blocks, links, name_of, pages, prose
+from tests.docs.pages import DOCS, anchors, blocks, links, name_of, pages, prose
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=name_of)
 
@@ -128,22 +126,3 @@ def test_the_pictures_are_what_the_script_draws():
     for name, picture in drawn.items():
         kept = (path.parent / name).read_text(encoding="utf-8")
         assert kept == picture, f"{name}: run docs/pictures/make.py"
-
-
-def test_the_pages_build_and_ask_no_other_host_for_anything(tmp_path):
-    for module in ("mkdocs", "material", "mkdocstrings"):
-        pytest.importorskip(module, reason="the extra docs is not installed")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "NO_MKDOCS_2_WARNING": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    loading = re.compile(
-        r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//|<link[^>]+href="https?://'
-    )
-    for built in tmp_path.rglob("*.html"):
-        found = loading.search(built.read_text(encoding="utf-8"))
-        assert found is None, f"{built.name}: {found[0]}"
