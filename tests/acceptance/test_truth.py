@@ -5,23 +5,39 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.truth.oracle import Oracle
-from tests.acceptance.truth.run import campaign
+from tests.acceptance.truth.run import STORES, campaign
+from tests.pgbouncer import program
 
 SEED = 0
 FAULTS = {"index-files": 8, "qdrant-edge": 8}
-# The other kinds are left to the long run: `python -m tests.acceptance.truth`.
+# Each once. The other kinds take longer, and are left to the long run.
 KINDS = {
     "killed",
     "stopped",
     "power cut",
+    "journal deleted",
+    "journal restored",
+    "store restored",
     "embedder hangs",
     "two commands at once",
 }
+ELSEWHERE = [store for store in STORES if store not in FAULTS]
 
 
 @pytest.mark.parametrize("store", FAULTS)
 def test_every_answer_is_right_or_refused_whatever_strikes(store, tmp_path):
-    outcomes = campaign(store, FAULTS[store], SEED, tmp_path, only=KINDS)
+    assert_faultless(campaign(store, FAULTS[store], SEED, tmp_path, only=KINDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ELSEWHERE)
+def test_every_answer_is_right_or_refused_whatever_strikes_elsewhere(store, tmp_path):
+    if "pgbouncer" in store and program() is None:
+        pytest.skip("pgbouncer is not installed")
+    assert_faultless(campaign(store, 12, SEED, tmp_path))
+
+
+def assert_faultless(outcomes):
     wrong = [outcome for outcome in outcomes if not outcome.faultless]
     assert not wrong, f"seed {SEED}: {wrong}"
     assert sum(outcome.answers for outcome in outcomes) > 10 * len(outcomes)

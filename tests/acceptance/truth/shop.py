@@ -36,10 +36,9 @@ class Model:
         self._seconds, self._hangs_at, self._calls = seconds, hangs_at, 0
 
     def __call__(self, contents):
-        self._calls += len(contents) > 1  # a batch of the upgrade, not a search or a write
-        if self._hangs_at and self._calls == self._hangs_at:
-            time.sleep(3600)
-        time.sleep(self._seconds if len(contents) > 1 else 0)
+        if len(contents) > 1:  # a batch of the upgrade, not a search or a write
+            self._calls += 1
+            time.sleep(3600 if self._calls == self._hangs_at else self._seconds)
         rows = np.stack([np.asarray(each, np.float32) for each in contents])
         shape = (WIDTH, self.model_id.dimension)
         made = rows @ np.random.default_rng(self.model_id.dimension).normal(size=shape)

@@ -11,9 +11,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import closing, redirect_stdout, suppress
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from hotfill import config
@@ -114,8 +115,8 @@ class Session:
         self.step = step
         self.messages = 0
         self.ended: str | None = "it said nothing"
-        self._moved = threading.Condition()
-        reader, writer = multiprocessing.Pipe(duplex=False)
+        self._answers: list[tuple] = []
+        self._reader, writer = multiprocessing.Pipe(duplex=False)
         self.process = _processes().Process(
             target=application.main,
             args=(
@@ -130,43 +131,61 @@ class Session:
         )
         self.process.start()
         writer.close()
-        self._thread = threading.Thread(target=self._read, args=(reader,), daemon=True)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        with world.heard:
+            world.sessions.append(self)
         self._thread.start()
 
-    def _read(self, reader) -> None:
+    def _read(self) -> None:
+        world = self._world
+        while self in world.sessions:
+            wait([self._reader])
+            with world.heard:
+                for session in list(world.sessions):  # whatever others did before this answer
+                    session.take()
+                answers, self._answers = self._answers, []
+                for words in answers:
+                    world.outcome.answers += 1
+                    world.outcome.count(world.oracle.judge_answer(*words), answer=True)
+                world.heard.notify_all()
+
+    def take(self) -> None:
+        """Hear what it has said so far; answers wait until all others are heard, too."""
+        try:
+            while self._reader.poll():
+                self._hear(*self._reader.recv())
+        except (EOFError, ConnectionResetError):
+            self._world.sessions.remove(self)
+            self._reader.close()
+
+    def _hear(self, kind, *words) -> None:
         oracle, outcome = self._world.oracle, self._world.outcome
-        with closing(reader), suppress(EOFError, ConnectionResetError):
-            while True:
-                kind, *words = reader.recv()
-                with self._moved:
-                    self.messages += 1
-                    self._moved.notify_all()
-                if kind == "searched":
-                    outcome.answers += 1
-                    outcome.count(oracle.judge_answer(*words), answer=True)
-                elif kind == "begins":
-                    oracle.begin(*words)
-                elif kind == "wrote":
-                    outcome.writes += 1
-                    oracle.acknowledge(*words)
-                elif kind == "refused":
-                    outcome.refused += 1
-                elif kind == "failed":
-                    outcome.foreign += 1
-                    outcome.said.append(words[0])
-                elif kind == "ended":
-                    self.ended = words[0]
-                    if words[0] and words[0].startswith("foreign"):
-                        outcome.foreign += 1
-                        outcome.said.append(words[0])
+        self.messages += 1
+        if kind == "searched":
+            self._answers.append(words)
+        elif kind == "begins":
+            oracle.begin(*words)
+        elif kind == "wrote":
+            outcome.writes += 1
+            oracle.acknowledge(*words)
+        elif kind == "refused":
+            outcome.refused += 1
+        elif kind == "failed":
+            outcome.foreign += 1
+            outcome.said.append(words[0])
+        elif kind == "ended":
+            self.ended = words[0]
+            if words[0] and words[0].startswith("foreign"):
+                outcome.foreign += 1
+                outcome.said.append(words[0])
 
     def wait_for(self, messages: int) -> None:
         """Wait until it has said so much, or has ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.messages < messages and self.process.is_alive():
             assert time.monotonic() < deadline
-            with self._moved:
-                self._moved.wait(0.1)
+            with self._world.heard:
+                self._world.heard.wait(0.1)
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
@@ -197,6 +216,8 @@ class World:
         self.shop = Shop(folder)
         self.oracle = Oracle(self._models())
         self.outcome = Outcome(store, "none", "")
+        self.sessions: list[Session] = []
+        self.heard = threading.Condition(threading.RLock())
         self._disks: list[Disk] = []
         self.backups: list[tuple[float, Path]] = []
         self.path = self._configure()
