@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from typing import ClassVar
 
 from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
@@ -21,7 +22,7 @@ class EmbeddedWorld(World):
     """disk: a small one of its own that may be filled up; None where none can be mounted."""
 
     store = "qdrant-edge"
-    section = {"path": "gallery", "exact": True}
+    section: ClassVar = {"path": "gallery", "exact": True}
 
     def __init__(self, folder, random, disk=None) -> None:
         super().__init__(folder, random)
@@ -86,7 +87,7 @@ class ChromaWorld(EmbeddedWorld):
     """Chroma's engine in the process."""
 
     store = "chroma"
-    section = {"kind": "chroma", "path": None, "location": "gallery", "exact": True}
+    section: ClassVar = {"kind": "chroma", "path": None, "location": "gallery", "exact": True}
 
     @staticmethod
     def create(path):
