@@ -68,12 +68,14 @@ class Fit:
         return self.older if self.one_space is None else (*self.older, self.one_space)
 
     @property
-    def facts(self) -> dict[str, float | bool | str]:
+    def facts(self) -> dict[str, Any]:
         """What is known of the fit, for reports: what was measured, or of the imputation."""
         one = self.one_space
         if one is None:
             return {**self.measured}
+        finished = {} if one.finish is None else {"finished": one.index_model.to_dict()}
         return {
+            **finished,
             "rho": one.rho,
             "rho_by_items": one.by_items,
             "raw_kept": one.raw_kept,

@@ -92,7 +92,7 @@ class Engine:
                 self._claim_fresh()
                 note_indexes(self.gallery, self.journal)  # what the new side is measured by
             self.gallery.recount()  # rows may have come in behind the store's back
-            agree_on_plan(self.gallery, self.journal, self.plan, self.state.by)
+            agree_on_plan(self.gallery, self.journal, self.state.asked, self.state.by)
             if retry_dead_letters:
                 self.journal.retry(self.plan.batch_size)
             self.journal.release("error")
@@ -272,7 +272,9 @@ class Engine:
         refit, refresh = Refit(self.state), Refresh(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
-        if fit.one_space is not None and plan.refresh and not plan.older_models:
+        # In a chain several maps would have to learn; with a finish no plain new vector is stored.
+        one = fit.one_space
+        if one is not None and one.finish is None and plan.refresh and not plan.older_models:
             watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)

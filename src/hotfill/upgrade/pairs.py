@@ -146,7 +146,7 @@ def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) ->
 
     queries: real ones of the new model, (q, d_new), by which rho is found; else items stand in.
     """
-    old, new = plan.old_model, plan.new_model
+    old, new = plan.old_model, plan.embedded_model
     if plan.strategy == "compatible":
         return Fitting(lambda first, second: fit_compatible(old, new), Fit.load)
 
@@ -158,11 +158,19 @@ def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) ->
             new,
             map=IMPUTED_BY[plan.transform],
             queries=queries,
+            finish=plan.finish,
             stored_as=stored_as(gallery, new),
             seed=plan.seed,
         )
 
     def fit_pairs(first: Vectors, second: Vectors) -> Fit:
+        if plan.finish == "agreement":
+            one = imputing(first, second, old)
+            # Both sides are searched in the minutes of imputing and on the way back only.
+            found = fit_models(
+                first, one.own(second), old, one.index_model, transform=plan.transform
+            )
+            return replace(found, up=one.imputation, one_space=one)
         found = fit_models(
             first,
             second,

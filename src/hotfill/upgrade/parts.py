@@ -16,7 +16,8 @@ from hotfill.errors import ConfigError
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.journal.section import set_aside
 from hotfill.upgrade.journal.sqlite import SqliteJournal
-from hotfill.upgrade.plan import Plan
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.plan import Plan, with_finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,7 +122,7 @@ class Parts(ABC):
     def plan_in_force(self, journal: Journal) -> Plan:
         """Return the plan that the upgrade began with; before it begins, the draft."""
         begun = journal.last("plan")
-        return Plan.from_dict(begun.body) if begun else self.draft()
+        return in_force(Plan.from_dict(begun.body), journal) if begun else self.draft()
 
     def plan_to_look_at(self, journal: Journal) -> Plan:
         """Return the plan in force without loading a model; before it begins, the sketch."""
@@ -151,6 +152,15 @@ class Parts(ABC):
                 f"[old] must be that model, and is {self.model('old')}"
             )
         return plan.old_models
+
+
+def in_force(plan: Plan, journal: Journal) -> Plan:
+    """Return a plan with the finish that was fitted for it, once it is prepared."""
+    fitted = journal.last("fit")
+    finished = None if fitted is None else fitted.body.get("finished")
+    if plan.finish == "plain" or finished is None or journal.phase is Phase.PLANNED:
+        return plan
+    return with_finish(plan, ModelId.from_dict(finished))
 
 
 @dataclass(frozen=True, slots=True)

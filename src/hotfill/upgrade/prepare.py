@@ -251,10 +251,11 @@ def prepare(state: State) -> bool:
         state.real_queries = given_queries(plan, state.embedder_of_queries())
     fit = make_fit()
     _check_rho(fit, plan)
+    state.finish_by(fit)
     if plan.guarded:
         _choose_canaries(state, fitted_on)
     state.keep_fit(fit, pairs=pairs)
-    gallery.add_space(plan.new_model)
+    gallery.add_space(state.plan.new_model)
     return True
 
 

@@ -97,6 +97,10 @@ class Serving:
         """
 
         def search(view: View) -> list[SearchResult]:
+            nonlocal queries, query_model
+            finish = self._state.finish
+            if finish is not None and query_model == finish.source:
+                queries, query_model = finish.queries(queries), finish.target
             if sides := _searched_alone(view):
                 every = {**(other_queries or {}), query_model: queries}
                 return self._search_alone(

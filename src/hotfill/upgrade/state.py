@@ -19,12 +19,14 @@ import numpy as np
 
 from hotfill.errors import ConfigError, HotfillError, JournalError, ModelMismatchError
 from hotfill.files import folder_whole
-from hotfill.ranking import Fit
+from hotfill.ranking import FinishedEmbedder, Fit
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
 from hotfill.upgrade.own_vectors import OwnVectors
 from hotfill.upgrade.pairs import fitting_for, stored_as
+from hotfill.upgrade.parts import in_force
+from hotfill.upgrade.plan import with_finish
 from hotfill.upgrade.view import Before, Switch, View, view_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from hotfill.ranking import OneSpace, Scorer
+    from hotfill.ranking import Finish, OneSpace, Scorer
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.astray import Astray
@@ -77,6 +79,8 @@ class State:
     process. by: who gives the commands; noted where that matters. on_status: called about every
     second while work goes on. real_queries: of the new model, (q, d), where a fit is to be made.
     """
+
+    _finish: Finish | None = None
 
     def __init__(self, parts: Parts, gallery: Gallery, journal: Journal, plan: Plan) -> None:
         self.parts = parts
@@ -140,21 +144,59 @@ class State:
                     imputations = [Fit.load(previous.folder / name).up for name in names if name]
         return OwnVectors(self.gallery, self.plan.old_models, tuple(imputations))
 
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        """Follow a plan: as it was asked for, with the finish that was fitted for it."""
+        self.asked = plan
+        self._plan = plan if plan.finished_model else in_force(plan, self.journal)
+        self._forget_models()
+
+    def finish_by(self, fit: Fit) -> None:
+        """Let vectors end in the space of a fit's finish, where it has one, from now on."""
+        if fit.one_space is not None and fit.one_space.finish is not None:
+            self._plan = with_finish(self.asked, fit.one_space.index_model)
+            self._forget_models()
+            self._finish = fit.one_space.finish
+
+    def _forget_models(self) -> None:
+        self._finish = None
+        for name in ("backfilling", "own_vectors"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def finish(self) -> Finish | None:
+        """What brings the new model's vectors to the space that they end in, if not to its own."""
+        if self._finish is None and self._plan.finished_model is not None:
+            one = self.load_fit().one_space
+            self._finish = None if one is None else one.finish
+        return self._finish
+
     @cached_property
     def backfilling(self) -> tuple[Source, Embedder]:
         """What new vectors are made of, and by. Raises ConfigError where one is missing."""
         source, embedder = self.parts.backfilling(self.gallery)
-        if embedder.model_id != self.plan.new_model:
-            raise ModelMismatchError("[new] embedder", self.plan.new_model, embedder.model_id)
-        return source, embedder
+        if embedder.model_id != self.plan.embedded_model:
+            raise ModelMismatchError("[new] embedder", self.plan.embedded_model, embedder.model_id)
+        return source, self._finished(embedder, self.finish)
+
+    @staticmethod
+    def _finished(embedder: Embedder, finish: Transform | None) -> Embedder:
+        return embedder if finish is None else FinishedEmbedder(embedder, finish)
 
     def embedder(self, which: Which) -> Embedder | None:
         """Return a model's embedder. Raises ModelMismatchError when it is not of that model."""
         found = self.parts.embedder(which)
-        model = self.plan.old_model if which == "old" else self.plan.new_model
-        if found is not None and found.model_id != model:
+        model = self.plan.old_model if which == "old" else self.plan.embedded_model
+        if found is None:
+            return None
+        if found.model_id != model:
             raise ModelMismatchError(f"[{which}] embedder", model, found.model_id)
-        return found
+        return found if which == "old" else self._finished(found, self.finish)
 
     def query_embedder(self, model: ModelId) -> Embedder | None:
         """Return another embedder of a gallery model's queries; None where there is none.
@@ -165,17 +207,23 @@ class State:
         plan = self.plan
         if model not in (plan.old_model, plan.new_model):
             return None
-        found = self.parts.query_embedder("old" if model == plan.old_model else "new")
+        is_new = model == plan.new_model
+        found = self.parts.query_embedder("new" if is_new else "old")
+        finish = self.finish if is_new else None
+        if found is None and finish is not None:
+            found = self.parts.embedder("new")
         if found is not None:
-            meant = getattr(found, "gallery_model", model)
-            if meant != model:
-                raise ModelMismatchError("the gallery of the query model", meant, model)
+            asked = plan.embedded_model if is_new else model
+            meant = getattr(found, "gallery_model", asked)
+            if meant != asked:
+                raise ModelMismatchError("the gallery of the query model", meant, asked)
             if found.model_id.dimension != model.dimension:
                 raise ConfigError(
                     f"queries for {model} need {model.dimension} dimensions; their embedder is "
                     f"{found.model_id}"
                 )
-        return found
+            return self._finished(found, None if finish is None else finish.queries)
+        return None
 
     def query_embedders(self) -> dict[ModelId, Embedder]:
         """Return the query embedders by the model of the gallery."""
@@ -331,6 +379,7 @@ class State:
 
     def _look(self) -> None:
         """Compare the phase with the store; not again soon where that takes long."""
+        self._look_for_finish()
         began = time.monotonic()
         self._astray = find_astray(
             self.gallery, self.journal, self.plan, chained=self.parts.previous is not None
@@ -352,7 +401,13 @@ class State:
         fit = self.journal.last("fit")
         return fit.number if fit is not None else 0
 
+    def _look_for_finish(self) -> None:
+        """Follow the finish that another process has fitted since."""
+        if self._plan.finish != "plain" and self._plan.finished_model is None:
+            self.plan = self.asked
+
     def _view(self, phase: Phase) -> View:
+        self._look_for_finish()
         plan, before = self.plan, None
         if plan.older_models and self.parts.previous is not None:
             before = Before(self.load_scorer_before, plan.older_models[-1])
@@ -413,7 +468,7 @@ def next_look(began: float) -> float:
 
 def owner_of(plan: Plan, journal: Journal) -> str:
     """Name an upgrade for its claim on the store: its journal is what no other upgrade has."""
-    return f"{plan.new_model} (journal {journal.identity})"
+    return f"{plan.embedded_model} (journal {journal.identity})"
 
 
 def fit_folder(folder: Path, journal: Journal) -> Path:

@@ -482,7 +482,7 @@ class Upgrade:
         settings: of `Worker`, by name.
         """
         state = self._state()
-        source, embedder = self._parts.backfilling(state.gallery)
+        source, embedder = state.backfilling
         return Worker(state.gallery, state.journal, state.plan, source, embedder, **settings)
 
     # ----------------------------------------------------------------------------------------------
