@@ -62,7 +62,13 @@ class Stopping:
         return self.inner(rows)
 
 
-SETTINGS = {"strategy": "merge", "batch_size": 8, "fit_items": 300, "verify_items": 40}
+SETTINGS = {
+    "strategy": "merge",
+    "allow_below_old": True,
+    "batch_size": 8,
+    "fit_items": 300,
+    "verify_items": 40,
+}
 
 
 def upgrade(folder, gallery, source, old, new, *, calls=10**9, **settings):

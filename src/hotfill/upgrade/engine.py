@@ -27,7 +27,7 @@ from hotfill.upgrade.order import RandomOrder, order_of, pages_of
 from hotfill.upgrade.pace import Pace, give_notice
 from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
 from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
-from hotfill.upgrade.refit import Refit, Refresh
+from hotfill.upgrade.refit import Refit, Refreshing
 from hotfill.upgrade.state import owner_of
 from hotfill.upgrade.status import Heartbeat, Status, take_status
 from hotfill.upgrade.verify import (
@@ -269,7 +269,7 @@ class Engine:
             # From here on it is all that is searched.
             self._index(Phase.BACKFILLING, plan.new_model)
         embed = self._embed_work()
-        refit, refresh = Refit(self.state), Refresh(self.state)
+        refit, refresh = Refit(self.state), Refreshing(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
@@ -310,7 +310,7 @@ class Engine:
         self.journal.add_work("prefill", others, plan.batch_size)
         self._run_out(backfill.prefill_work(self.state.own_vectors, plan.new_model, ups))
 
-    def _refresh(self, refresh: Refresh) -> None:
+    def _refresh(self, refresh: Refreshing) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
         if not refresh.make():
             return

@@ -111,7 +111,7 @@ _LEAST_WEIGHT = 0.05
 _LOOKS = 100  # times a backfill that the journal is asked how much has moved
 
 
-class Refresh:
+class Refreshing:
     """Says when imputed vectors are due for a refresh, and makes the fit that they get.
 
     It is judged between batches, by what the journal counts; `after_batch` costs nothing mostly.

@@ -301,7 +301,7 @@ class State:
             self._follow_fit()
 
     def keep_refreshed(self, fit: Fit, *, pairs: int, tenths: int, weight: float) -> None:
-        """Put a fit with residuals in force, beside the one whose vectors it will replace.
+        """Put a fit with residuals in force; the one whose vectors it will replace stays for them.
 
         Of earlier ones no vector is left, so their folders go, but for the first fit's.
         """

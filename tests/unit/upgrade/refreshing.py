@@ -25,8 +25,8 @@ class Curved(Projection):
 def refreshing(folder, gallery=None, source=None, **changes):
     source = source or contents(ITEMS)
     gallery = gallery if gallery is not None else filled(source)
-    given = {"fit_items": 300, "fitting": None, "batch_size": 200}
-    given |= {"new_embedder": Curved(NEW), "allow_below_old": True}
+    given = {"fit_items": 300, "fitting": None, "batch_size": 50}
+    given["new_embedder"] = Curved(NEW)
     return upgrade(folder, gallery=gallery, source=source, **{**given, **changes})
 
 
@@ -119,8 +119,8 @@ class Steps:
 
     def watch(self, up, monkeypatch):
         """Count what a refresh writes: its fit, the journal's lines and batches, the store."""
-        monkeypatch.setattr(refit.Refresh, "make", self.from_here(refit.Refresh.make))
-        monkeypatch.setattr(refit.Refresh, "finish", self.until_here(refit.Refresh.finish))
+        monkeypatch.setattr(refit.Refreshing, "make", self.from_here(refit.Refreshing.make))
+        monkeypatch.setattr(refit.Refreshing, "finish", self.until_here(refit.Refreshing.finish))
         for name in ("record", "add_work", "drop_work", "finish", "lease"):
             monkeypatch.setattr(up.journal, name, self.counted(getattr(up.journal, name)))
         monkeypatch.setattr(up.gallery, "_move", self.counted(up.gallery._move))

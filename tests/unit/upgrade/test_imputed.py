@@ -162,6 +162,7 @@ def test_an_upgrade_that_may_begin_below_the_old_model_wants_to_be_told_so(tmp_p
             gallery=gallery,
             source=source,
             old_embedder=Projection(OLD),
+            allow_below_old=False,
             **changes,
         )
 
@@ -179,7 +180,11 @@ def test_an_upgrade_that_may_begin_below_the_old_model_wants_to_be_told_so(tmp_p
     assert both.status().warnings == ()
     assert both.abort().phase is Phase.ABORTED
     other = imputing(
-        tmp_path / "other", new_embedder=Stranger(NEW), strategy=strategy, source=source
+        tmp_path / "other",
+        new_embedder=Stranger(NEW),
+        strategy=strategy,
+        source=source,
+        allow_below_old=False,
     )
     assert other.start(allow_below_old=True).phase is Phase.BACKFILLED
 
