@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import ClassVar
-
 from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.acceptance.campaign.child import PATIENCE_SECONDS
@@ -22,7 +20,6 @@ class EmbeddedWorld(World):
     """disk: a small one of its own that may be filled up; None where none can be mounted."""
 
     store = "qdrant-edge"
-    section: ClassVar = {"path": "gallery", "exact": True}
 
     def __init__(self, folder, random, disk=None) -> None:
         super().__init__(folder, random)
@@ -43,8 +40,12 @@ class EmbeddedWorld(World):
         )
         self.search_all_the_time(self.ask_service, self.service_away, self.server_away)
 
-    @staticmethod
-    def create(path):
+    @property
+    def section(self):
+        """What [store] says otherwise than usual."""
+        return {}
+
+    def create(self, path):
         """Make the gallery, empty."""
         return QdrantEdgeGallery.create(path, OLD, exact=True)
 
@@ -87,10 +88,12 @@ class ChromaWorld(EmbeddedWorld):
     """Chroma's engine in the process."""
 
     store = "chroma"
-    section: ClassVar = {"kind": "chroma", "path": None, "location": "gallery", "exact": True}
 
-    @staticmethod
-    def create(path):
+    @property
+    def section(self):
+        return {"kind": "chroma", "path": None, "location": "gallery"}
+
+    def create(self, path):
         from hotfill.stores.chroma import ChromaGallery  # an extra
 
         return ChromaGallery.create(str(path), OLD, exact=True)
@@ -109,8 +112,7 @@ class ChromaServerWorld(EmbeddedWorld):
 
     @property
     def section(self):
-        address = self._server.address
-        return {"kind": "chroma", "path": None, "location": address, "exact": True}
+        return {"kind": "chroma", "path": None, "location": self._server.address}
 
     def create(self, path):
         from hotfill.stores.chroma import ChromaGallery  # an extra
