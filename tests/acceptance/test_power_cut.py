@@ -20,7 +20,9 @@ pytestmark = pytest.mark.skipif(recorder() is None, reason="records syncs by a C
 MOMENTS = 6  # of each step, drawn; besides its first and last sync
 
 
-@pytest.mark.parametrize("store", ["index-files", "qdrant-edge"])
+@pytest.mark.parametrize(
+    "store", ["index-files", "qdrant-edge", pytest.param("chroma", marks=pytest.mark.slow)]
+)
 def test_whatever_had_reached_the_disk_the_same_command_leads_on(store, tmp_path):
     random = np.random.default_rng(3)
     world = World(store, tmp_path, random)

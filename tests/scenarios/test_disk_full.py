@@ -158,8 +158,20 @@ def lancedb(folder):
     return LanceDBGallery.create(folder, OLD, exact=True)
 
 
+def chroma(folder):
+    pytest.importorskip("chromadb")
+    from hotfill.stores.chroma import ChromaGallery
+
+    return ChromaGallery.create(str(folder), OLD, exact=True)
+
+
 @pytest.mark.parametrize(
-    "make", [qdrant_edge, index_files, pytest.param(lancedb, marks=pytest.mark.slow)]
+    "make",
+    [
+        qdrant_edge,
+        index_files,
+        *(pytest.param(make, marks=pytest.mark.slow) for make in (lancedb, chroma)),
+    ],
 )
 def test_a_store_without_room_refuses_in_time_and_goes_on_with_room(small_disk, tmp_path, make):
     disk = small_disk(MIN_FREE_BYTES + 64 * MEGABYTE)

@@ -74,6 +74,7 @@ def test_a_guard_without_canaries_of_its_own_takes_items(tmp_path, sections, can
             "[store]\nkind = 'postgres'\ndsn = 'x'\ntables = 'y'",
             "'store.tables'; did you mean 'table'",
         ),
+        ("[store]\nkind = 'chroma'", "store.location: field required"),
         ("[limits]\nlag = 'high'", "limits.lag must be a number, got 'high'"),
         ("[store]\n[store]\n", "is not valid TOML"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+
 from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.acceptance.campaign.child import PATIENCE_SECONDS

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.chroma.client import ChromaClient
-    from hotfill.stores.chroma.items import Items
+    from hotfill.stores.chroma.items import ChromaItems
     from hotfill.stores.chroma.stamp import ChromaSpace
     from hotfill.types import ModelId
 
@@ -76,7 +76,9 @@ def metadata_like(first: Collection | None, settings: dict[str, Any]) -> dict[st
     return theirs or None
 
 
-def rehearse(client: ChromaClient, gallery: str, items: Items, model: ModelId | None) -> list[str]:
+def rehearse(
+    client: ChromaClient, gallery: str, items: ChromaItems, model: ModelId | None
+) -> list[str]:
     """Make a collection as `start` does, write a row as moves do, and drop it again."""
     name = f"{gallery}.hotfill.rehearsal"
     failed = []
@@ -104,7 +106,7 @@ def rehearse(client: ChromaClient, gallery: str, items: Items, model: ModelId | 
     return failed
 
 
-def remarks(client: ChromaClient, items: Items) -> list[str]:
+def remarks(client: ChromaClient, items: ChromaItems) -> list[str]:
     """Look at some vectors of an adopted collection: zeros, and lengths that nobody promised."""
     said = []
     for space in items.stamp.spaces[:1]:

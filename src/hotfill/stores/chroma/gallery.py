@@ -22,11 +22,11 @@ from hotfill.stores.base import (
 from hotfill.stores.chroma import adoption
 from hotfill.stores.chroma.client import AT_ONCE, ChromaClient
 from hotfill.stores.chroma.filter import check_keys, chroma_where
-from hotfill.stores.chroma.items import IMPUTED, ORIGIN, Items, as_they_were, moved, written
+from hotfill.stores.chroma.items import IMPUTED, ORIGIN, ChromaItems, as_they_were, moved, written
 from hotfill.stores.chroma.stamp import (
     ChromaStamp,
     note_name,
-    retired_name,
+    outgoing_name,
     shadow_name,
 )
 from hotfill.stores.chroma.turn import Turn
@@ -65,8 +65,8 @@ class ChromaGallery(Gallery):
         """Use `create`, `adopt` or `open`."""
         self._client, self._name, self._exact, self._ef = client, name, exact, ef
         self._lock = RLock()
-        self._items = Items(client, name, ChromaStamp())
-        self._turn = Turn(client, name, self._mend)
+        self._items = ChromaItems(client, name, ChromaStamp())
+        self._turn = Turn(client, name, self._repair)
         client.guard = self._turn.check
         self._searches = Searches()
         self._clock = VersionClock()
@@ -121,7 +121,7 @@ class ChromaGallery(Gallery):
     ) -> Self:
         """Stamp a collection that is there: say which model made its vectors.
 
-        The collection is not altered: the stamp is in a collection beside it. Moves take rows out
+        The collection is not altered: the stamp is in a collection next to it. Moves take rows out
         of it, with all that stands in them; a move back puts them back. Rows that hotfill writes
         get a few small keys (`_hotfill_...`). Metadata are the texts, numbers and booleans of a
         row, but for keys that begin with an underscore.
@@ -161,7 +161,7 @@ class ChromaGallery(Gallery):
         database: str = "default_database",
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> Self:
-        """Open a gallery that `create` made or `adopt` stamped, and mend what a kill left.
+        """Open a gallery that `create` made or `adopt` stamped, and repair what a kill left.
 
         Options: as for `create`.
         Raises StoreError when there is none, StoreBusyError when another process has the folder.
@@ -176,7 +176,7 @@ class ChromaGallery(Gallery):
     def _loaded(self) -> None:
         with self._lock:
             self._reload()
-            self._turn.mend_left()
+            self._turn.repair_left()
             self._tidy()
 
     @property
@@ -235,15 +235,15 @@ class ChromaGallery(Gallery):
         if not stamp.dropped:
             return
         for space in stamp.dropped:
-            retired = retired_name(self._name, space.number)
+            outgoing = outgoing_name(self._name, space.number)
             for name in (self._name, shadow_name(self._name, space.number)):
                 there = self._client.named(name)
                 if there is not None and str(there.id) == space.collection:
-                    self._client.rename(there, retired)
+                    self._client.rename(there, outgoing)
         if stamp.spaces and self._client.named(self._name) is None:
             self._client.rename(self._items.collection(stamp.spaces[0]), self._name)
         for space in stamp.dropped:
-            self._client.drop(retired_name(self._name, space.number))
+            self._client.drop(outgoing_name(self._name, space.number))
             self._items.forget(space)
         if len(stamp.spaces) == 1:
             self._items.forget(stamp.spaces[0])  # there is nowhere to come back from
@@ -344,9 +344,9 @@ class ChromaGallery(Gallery):
             self._searches.let_end()  # those that may have looked at the new side too early
             self._items.leave(rows)
 
-    def _mend(self, item_ids: Sequence[str]) -> None:
+    def _repair(self, item_ids: Sequence[str]) -> None:
         self._reload()
-        self._items.mend(item_ids)
+        self._items.repair(item_ids)
 
     # Reading
 
@@ -505,12 +505,16 @@ class ChromaGallery(Gallery):
     # Upkeep
 
     def _owner_after(self, owner: str) -> str:
+        if self._client.embedded:
+            return owner  # whoever has the folder
         with self._writing([]):
             now = self._note_values().get(_OWNER) or owner
             self._stamped(self._stamp, owner=now)
             return str(now)
 
     def _release_from(self, owner: str) -> None:
+        if self._client.embedded:
+            return
         with self._writing([]):
             if self._note_values().get(_OWNER) == owner:
                 self._stamped(self._stamp, owner="")

@@ -6,7 +6,7 @@ that they belong to: an edit voids them by its new version.
 
 Chroma changes one collection at a time, so that an item that changes sides is on both for a moment,
 and after a kill. Each change counts up the row's `step`; of two rows the one of the later step
-counts, and `Items.mend` removes the other.
+counts, and `ChromaItems.repair` removes the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from hotfill.errors import StoreError
 from hotfill.stores.base import Found, ItemState
 from hotfill.stores.chroma.filter import key_of, stored_key
-from hotfill.stores.chroma.stamp import kept_name, retired_name, shadow_name
+from hotfill.stores.chroma.stamp import kept_name, outgoing_name, shadow_name
 from hotfill.stores.filters import is_metadata
 from hotfill.vectors import as_stored
 
@@ -47,7 +47,8 @@ CHEAP = {"space": "l2", "max_neighbors": 2, "ef_construction": 2}
 class ChromaRow:
     """An item on a side.
 
-    content: metadata as they are stored, without ours. version, step: 0 of a row that says nothing.
+    content: metadata in their stored form, without ours.
+    version, step: 0 of a row that says nothing.
     origin: None for the model's own vector. vector: empty where it was not asked for.
     """
 
@@ -87,7 +88,7 @@ class ChromaRow:
         return {**theirs, **ours}
 
 
-class Items:
+class ChromaItems:
     """Rows in the collections of a stamp. Callers hold the gallery's lock, and to write its turn.
 
     stamp: set by the gallery whenever it changes.
@@ -103,7 +104,7 @@ class Items:
         names = (
             self._gallery,
             shadow_name(self._gallery, space.number),
-            retired_name(self._gallery, space.number),
+            outgoing_name(self._gallery, space.number),
         )
         found = self._client.with_id(space.collection, names)
         if found is None:
@@ -174,7 +175,7 @@ class Items:
             )
 
     def vectors(self, there: Mapping[str, ChromaRow], space: ChromaSpace) -> Found:
-        """Read vectors of found items in one space, searched or kept, as they are stored."""
+        """Read vectors of found items in one space, searched or kept, in their stored form."""
         searched = [i for i, row in there.items() if row.side == space]
         found = {row.item_id: row.vector for row in self.read(space, searched, vectors=True)}
         names = {_kept_id(row): i for i, row in there.items() if row.side != space}
@@ -253,7 +254,7 @@ class Items:
         for space in self.stamp.spaces:
             self._client.delete(self.collection(space), item_ids)
 
-    def mend(self, item_ids: Sequence[str]) -> int:
+    def repair(self, item_ids: Sequence[str]) -> int:
         """Bring items to one side each after a kill. Returns how many were on two."""
         rows = [row for space in self.stamp.spaces for row in self.read(space, item_ids)]
         latest = {row.item_id: row for row in sorted(rows, key=lambda row: row.step)}
@@ -319,7 +320,7 @@ def moved(
 def as_they_were(rows: Sequence[ChromaRow], kept: Found, model: ModelId) -> list[ChromaRow]:
     """Give rows that go back the vectors that were there, of any length, where they are the same.
 
-    kept: as they are stored.
+    kept: in their stored form.
     """
     stored = dict(zip(kept.item_ids, kept.vectors, strict=True))
     result = []

@@ -27,9 +27,9 @@ def shadow_name(gallery: str, number: int) -> str:
     return f"{gallery}.hotfill.{number}"
 
 
-def retired_name(gallery: str, number: int) -> str:
+def outgoing_name(gallery: str, number: int) -> str:
     """Name a collection that gave its name away, until it is dropped."""
-    return f"{gallery}.hotfill.{number}.retired"
+    return f"{gallery}.hotfill.{number}.outgoing"
 
 
 def kept_name(gallery: str, number: int) -> str:

@@ -3,7 +3,7 @@
 Chroma has no transactions over collections and no conditional writes. But of two that make a
 collection of the same name only one succeeds. So whoever writes makes a small collection, the
 *turn*, and drops it at the end. It names the holder and the items that are being written: when the
-holder is killed, the next one mends just these.
+holder is killed, the next one repairs just these.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _HOLDER, _ITEMS = "holder", "items"
 class Turn:
     """The right to write to a gallery. Callers hold the gallery's lock.
 
-    mend: brings items to one side each; called with those that a killed writer may have left.
+    repair: brings items to one side each; called with those that a killed writer may have left.
     """
 
     def __init__(
-        self, client: ChromaClient, gallery: str, mend: Callable[[Sequence[str]], object]
+        self, client: ChromaClient, gallery: str, repair: Callable[[Sequence[str]], object]
     ) -> None:
         """Take nothing yet."""
-        self._client, self._mend = client, mend
+        self._client, self._repair = client, repair
         self._name = f"{gallery}.hotfill.turn"
         self._holder = new_holder()
         self._since = 0.0
         self._held = False
-        self._torn = False  # whether a turn of our own may be left to be mended
+        self._torn = False  # whether a turn of our own may be left to be repaired
 
-    def mend_left(self) -> None:
-        """Mend what killed writers left. For whoever opens the gallery."""
+    def repair_left(self) -> None:
+        """Repair what killed writers left. For whoever opens the gallery."""
         names = [name for name in self._client.names() if name.startswith(self._name)]
         if names:
             with self.holding([], others=names):
@@ -62,7 +62,7 @@ class Turn:
         Raises StoreBusyError when others do not end, StoreErrors.
         """
         made, left, away = self._take(item_ids)
-        # Where mending fails, too, the turn stays for the next one, of this process or another.
+        # Where repairing fails, too, the turn stays for the next one, of this process or another.
         self._torn = self._held = True
         try:
             for name in others:
@@ -71,14 +71,14 @@ class Turn:
                     left += _items(there)
                     away.append(name)
             if left:
-                self._mend(left)
+                self._repair(left)
             for name in away:
                 self._client.drop(name)
             try:
                 yield
             except BaseException:
                 if item_ids:
-                    self._mend(item_ids)
+                    self._repair(item_ids)
                 self._give(made)
                 self._torn = False
                 raise
@@ -98,7 +98,7 @@ class Turn:
 
     @contextmanager
     def writing(self, item_ids: Sequence[str]) -> Iterator[None]:
-        """Write items: on a server always in turn, embedded only to mend what failed before."""
+        """Write items: on a server always in turn, embedded only to repair what failed before."""
         if not self._client.embedded or self._torn:
             with self.holding(item_ids):
                 yield

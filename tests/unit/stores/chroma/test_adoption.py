@@ -11,8 +11,10 @@ import pytest
 
 chromadb = pytest.importorskip("chromadb")
 
-from hotfill.errors import InputError, StoreBusyError, StoreError  # noqa: E402
+from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError  # noqa: E402
+from hotfill.stores import Range  # noqa: E402
 from hotfill.stores.chroma import ChromaGallery  # noqa: E402
+from hotfill.stores.section import ChromaSection, Existing  # noqa: E402
 from hotfill.types import ModelId  # noqa: E402
 from tests.unit.stores.chroma.pets import (  # noqa: E402
     NAMES,
@@ -281,3 +283,56 @@ def test_a_second_process_is_refused_until_the_first_closes(place, client):
             pass
         assert "is open in process" in elsewhere(place)  # not let go by the other gallery
     assert elsewhere(place) == "opened\n"
+
+
+# [store] ------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_opens_a_folder_next_to_it_and_knows_its_room(tmp_path, place, client):
+    section = ChromaSection(location="chroma", collection="pets")
+    with section.adopt(tmp_path, OLD, Existing()) as gallery:
+        assert gallery.count(OLD) == len(NAMES)
+    with section.open(tmp_path) as gallery:
+        assert not gallery.capabilities.many_processes
+        assert not gallery.capabilities.free_length  # it compares by the cosine
+    assert section.free_bytes(tmp_path) > 0
+    assert ChromaSection(location="http://localhost:8000").free_bytes(tmp_path) is None
+    for existing in (Existing(vector_column="other"), Existing(id_column="other")):
+        with pytest.raises(ConfigError, match="leave --"):
+            section.adopt(tmp_path, OLD, existing)
+
+
+def test_a_gallery_of_our_own_lets_mapped_vectors_have_their_length(tmp_path):
+    with ChromaGallery.create(str(tmp_path / "own"), OLD) as gallery:
+        assert gallery.capabilities.free_length
+        versions = gallery.upsert(["a", "b"], rows(0, OLD, 2), space=OLD)
+        short = 0.5 * rows(1, OLD, 1)
+        gallery.move(["b"], short, space=OLD, expected_versions=versions[1:], origin="up")
+        assert gallery.count(OLD, origin="up") == 0  # the model's own is better
+        gallery.add_space(NEW)
+        mapped = 0.5 * rows(1, NEW, 1)
+        gallery.move(["b"], mapped, space=NEW, expected_versions=versions[1:], origin="up")
+        assert (gallery.count(NEW, origin="up"), gallery.count(NEW, origin=NEW.fingerprint)) == (
+            1,
+            0,
+        )
+        hits = gallery.search({NEW: 2 * mapped}, 1, origins=True)[NEW]
+        assert hits.scores[0][0] == pytest.approx(0.5, abs=1e-6)
+        assert hits.origins == (("up",),)
+
+
+def test_keys_that_chroma_refuses_are_written_in_another_way_and_found(tmp_path):
+    with ChromaGallery.create(str(tmp_path / "own"), OLD) as gallery:
+        metadata = [{"$price": 3.5, "#": "x"}, {"$price": 3, "#": "y"}]
+        gallery.upsert(["a", "b"], rows(0, OLD, 2), space=OLD, metadata=metadata)
+        assert [state.metadata for state in gallery.get(["a", "b"])] == metadata
+        for where, expected in (
+            ({"$price": 3.5}, ("a",)),
+            ({"$price": Range(at_least=3.5)}, ("a",)),
+            ({"$price": [3, 2.5]}, ("b",)),
+            ({"#": "y", "$price": Range(at_most=3)}, ("b",)),
+        ):
+            found = gallery.search({OLD: rows(1, OLD, 1)}, 5, where=where)[OLD]
+            assert found.item_ids == (expected,)
+        gallery.set_metadata(["a"], [{"#": "z"}])
+        assert gallery.get(["a"])[0].metadata == {"#": "z"}

@@ -133,7 +133,7 @@ def killed_in_a_move(place):
 
 
 @pytest.mark.parametrize("embedded", [False, True])
-def test_what_a_killed_process_left_on_two_sides_is_mended(place, tmp_path, embedded):
+def test_what_a_killed_process_left_on_two_sides_is_repaired(place, tmp_path, embedded):
     if embedded:
         place["location"] = str(tmp_path)
     with ChromaGallery.create(model=OLD, **place) as gallery:
@@ -142,15 +142,15 @@ def test_what_a_killed_process_left_on_two_sides_is_mended(place, tmp_path, embe
         if not embedded:
             killed_in_a_move(place)
             gallery.set_metadata(NAMES[:1], [{"n": 1}])  # whoever writes next mends first
-            check_mended(gallery)
+            check_repaired(gallery)
     if embedded:
         killed_in_a_move(place)
         with ChromaGallery.open(**place) as gallery:
-            check_mended(gallery)
+            check_repaired(gallery)
             assert not [name for name in gallery._client.names() if ".turn" in name]
 
 
-def check_mended(gallery):
+def check_repaired(gallery):
     assert (gallery.count(OLD), gallery.count(NEW)) == (0, len(NAMES))
     assert gallery.vectors(NAMES, OLD).item_ids == tuple(NAMES)
     found = gallery.search({OLD: rows(4, OLD, 1), NEW: rows(5, NEW, 1)}, 50)
@@ -189,6 +189,7 @@ def test_the_turn_of_a_live_process_is_waited_for_and_that_of_a_silent_one_is_ta
     assert second.count(OLD) == len(NAMES) - 1
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_nothing_that_it_acknowledged(tmp_path):
     server = chroma.Server(tmp_path / "server")
     try:
