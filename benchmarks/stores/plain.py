@@ -100,6 +100,34 @@ class PlainLanceDB:
         pass
 
 
+class PlainRedis:
+    """Hashes and one FLAT index; a batch is one pipeline."""
+
+    def __init__(self, url: str, name: str, dimension: int) -> None:
+        import redis
+
+        self.client, self.name = redis.Redis.from_url(url), name
+        self.client.execute_command(
+            *f"FT.CREATE {name} ON HASH PREFIX 1 {name}: SCHEMA v VECTOR FLAT 6".split(),
+            *f"TYPE FLOAT32 DIM {dimension} DISTANCE_METRIC IP".split(),
+        )
+
+    def upsert(self, names, rows) -> None:
+        pipeline = self.client.pipeline(transaction=False)
+        for name, row in zip(names, rows, strict=True):
+            pipeline.hset(f"{self.name}:{name}", "v", row.tobytes())
+        pipeline.execute()
+
+    def search(self, query, k) -> None:
+        self.client.execute_command(
+            *("FT.SEARCH", self.name, f"*=>[KNN {k} @v $q AS d]", "PARAMS", 2, "q"),
+            *(query.tobytes(), "RETURN", 1, "d", "SORTBY", "d", "LIMIT", 0, k, "DIALECT", 2),
+        )
+
+    def close(self) -> None:
+        self.client.close()
+
+
 class PlainFaiss:
     """In memory only: nothing is durable before the index is written as a whole."""
 

@@ -65,6 +65,14 @@ def qdrant_local(folder: Path, model):
     return beside, QdrantGallery.create(str(folder / "gallery"), model)
 
 
+def redis(folder: Path, model):
+    from hotfill.stores.redis import RedisGallery
+    from tests.redis_server import fresh_name, server
+
+    beside = plain.PlainRedis(server().url, fresh_name(), model.dimension)
+    return beside, RedisGallery.create(server().url, model, index=fresh_name(), exact=True)
+
+
 def milvus_lite(folder: Path, model):
     from hotfill.stores.milvus import MilvusGallery
 
@@ -78,6 +86,7 @@ STORES = {
     "postgres": postgres,
     "lancedb": lancedb,
     "faiss-files": faiss_files,
+    "redis": redis,
     "qdrant-local": qdrant_local,
     "milvus-lite": milvus_lite,
 }

@@ -12,7 +12,6 @@ from tests import redis_server
 from tests.acceptance.campaign.cutting_proxy import CuttingProxy
 from tests.acceptance.campaign.embedded import ChromaServerWorld, ChromaWorld, EmbeddedWorld
 from tests.acceptance.campaign.on_postgres import PostgresWorld
-from tests.acceptance.campaign.on_redis import RedisWorld
 from tests.acceptance.campaign.outcome import Outcome
 from tests.acceptance.campaign.small_disk import small_disk
 from tests.acceptance.campaign.world import BATCH, ITEMS
@@ -97,6 +96,8 @@ def _beginning(store, folder, random, stack):
         return made
 
     if store == "redis":
+        from tests.acceptance.campaign.on_redis import RedisWorld  # an extra
+
         kept = redis_server.Server(within=disk and disk.folder)
         stack.callback(kept.remove)
         return lambda number: RedisWorld(place(number), random, kept, disk)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_HITS = 1_000_000  # the server's own limit, unless it says another
-_AT_ONCE = 64  # documents that a script writes: other commands wait as long
+# Documents that a script writes; other commands wait as long. Into a graph, each takes a
+# millisecond or so.
+_AT_ONCE = 64
+_AT_ONCE_INTO_GRAPHS = 8
 _READ_AT_ONCE = 256
 _EF = 64  # candidates of a walk along a graph of ours, unless a search says another
 _PAUSE_SECONDS = 0.02
@@ -264,7 +267,8 @@ class RedisServer:
         script = self._scripts[stamp.documents][name]
         head = json.dumps({**self._shared(stamp), **shared})
         found: list[Any] = []
-        n = _READ_AT_ONCE if name == "read" else _AT_ONCE
+        n = _AT_ONCE_INTO_GRAPHS if any(space.graph for space in stamp.spaces) else _AT_ONCE
+        n = n if name == "write" else _READ_AT_ONCE
         for start in range(0, len(item_ids), n):
             keys = [self.key("epoch"), *map(stamp.key, item_ids[start : start + n])]
             said = [head]
@@ -413,7 +417,7 @@ class RedisServer:
         """
 
         def ask(client: Any) -> list[Any]:
-            pipeline = client.pipeline(transaction=True)
+            pipeline = client.pipeline(transaction=len(asked) > 1)
             for words in asked:
                 pipeline.execute_command("FT.SEARCH", *words)
             return list(pipeline.execute())

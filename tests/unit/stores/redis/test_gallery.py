@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotfill.errors import InputError, ModelMismatchError, StoreBusyError, StoreError
+from hotfill.errors import ConfigError, InputError, ModelMismatchError, StoreBusyError, StoreError
 from hotfill.stores.base import Range
 from hotfill.stores.filters import matches
 from hotfill.stores.redis import RedisGallery
 from hotfill.stores.redis.filter import condition, facets
 from hotfill.stores.redis.stamp import RedisStamp
+from hotfill.stores.section import Existing, RedisSection
 from hotfill.types import ModelId
 from tests import redis_server
 from tests.redis_server import fresh_name
@@ -252,6 +253,21 @@ def test_what_a_url_says_of_answers_does_not_matter(place, gallery):
     there = place["location"] + "?decode_responses=True&protocol=2"
     with RedisGallery.open(there, index=place["index"]) as other:
         assert other.search({OLD: ROWS[:1]}, 1)[OLD].item_ids == (("x 0",),)
+
+
+def test_the_file_names_index_and_server_and_the_environment_the_password(
+    special, monkeypatch, tmp_path
+):
+    secured = special(requirepass="secret")
+    monkeypatch.setenv("REDIS_PASSWORD", "secret")
+    RedisGallery.create(secured.url, UNIT, index="g", password="secret").close()
+    section = RedisSection(kind="redis", location=secured.url, index="g")
+    with section.open(tmp_path) as gallery:
+        assert gallery.spaces == (UNIT,)
+    with pytest.raises(ConfigError, match="knows its items by their own keys"):
+        section.adopt(tmp_path, UNIT, Existing(id_column="sku"))
+    with pytest.raises(StoreError, match="there is no index 'none'"):
+        section.model_copy(update={"index": "none"}).adopt(tmp_path, UNIT, Existing())
 
 
 # Limits -------------------------------------------------------------------------------------------
