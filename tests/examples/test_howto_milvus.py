@@ -10,7 +10,7 @@ pymilvus = pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
 from hotfill.stores.milvus import MilvusGallery  # noqa: E402
-from tests.examples.test_howto_qdrant import phase, run_page, shell  # noqa: E402, F401
+from tests.examples.howto import phase, run_page, shell  # noqa: E402, F401
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "milvus.md"
 

@@ -9,7 +9,7 @@ import pytest
 redis = pytest.importorskip("redis")
 
 from tests import redis_server  # noqa: E402
-from tests.examples.test_howto_qdrant import phase, run_page, shell  # noqa: E402, F401
+from tests.examples.howto import phase, run_page, shell  # noqa: E402, F401
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "redis.md"
 
