@@ -45,7 +45,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected text in UTF-8, {_instead(path, error)}") from error
     except (OSError, EOFError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def _instead(path: Path, error: UnicodeDecodeError) -> str:

@@ -146,7 +146,7 @@ def test_a_folder_that_is_no_gallery_is_refused(shell):
         (["--like", "item-99999"], "SourceError", 8, "no content for item 'item-99999'"),
         (["--vector", "query.npy"], "ShapeError", 2, "expected shape (n, 6), got (1, 5)"),
         (["--vector", "nan.npy"], "VectorError", 2, "NaN"),
-        (["--vector", "text.npy"], "InputError", 2, "is not a readable .npy file"),
+        (["--vector", "text.npy"], "InputError", 2, "cannot be read as a .npy file"),
         (["--vector", "none.npy"], "InputError", 2, "No such file"),
         (["--like", "item-00001", "-k", "0"], "InputError", 2, "k must be >= 1"),
         (["--like", "item-00001", "--where", "x"], "InputError", 2, "--where takes key=value"),

@@ -138,7 +138,7 @@ def test_files_that_cannot_be_read_are_said(tmp_path, kind, content) -> None:
     path = tmp_path / "items"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot be read|expected JSON"):
+    with pytest.raises(InputError, match=r"cannot be read|expected JSON|got UTF-16"):
         everything(kind(path), 10)
 
 

@@ -123,5 +123,5 @@ def test_popularity_times_doubt_equals_the_plain_product():
 
 
 def test_a_query_log_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nothing\.txt cannot be read"):
+    with pytest.raises(ConfigError, match=r"nothing\.txt: cannot be read"):
         read_query_log(tmp_path / "nothing.txt")
