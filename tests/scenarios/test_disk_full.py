@@ -82,7 +82,7 @@ def fill_up(folder, leave=0):
 
 
 def test_a_journal_without_room_says_so_loses_nothing_and_goes_on_with_room(small_disk, tmp_path):
-    # Imputing and embedding both keep their batches there, and a log of what is not yet in its file.
+    # Imputing and embedding both keep batches there, and a log of what is not yet in its file.
     disk = small_disk(4 * MEGABYTE)
     journal = SqliteJournal(disk / "journal.sqlite")
     up = upgrade(tmp_path, n=300, journal=journal)

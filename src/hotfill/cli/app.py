@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         operate.pause: "hotfill pause upgrade.toml --by anna",
         operate.resume: "hotfill resume upgrade.toml",
         operate.optimise: "hotfill optimise upgrade.toml",
+        operate.guard: "hotfill guard off upgrade.toml",
         dead_letters: "hotfill dead-letters upgrade.toml --retry",
         processes.serve: "hotfill serve upgrade.toml --port 8765",
     },
@@ -86,9 +87,9 @@ class GroupedHelp(TyperGroup):
 app = typer.Typer(
     cls=GroupedHelp,
     help="Upgrade the embedding model behind a live gallery.",
-    epilog="doctor looks, plan decides, start works; running the same command again goes on "
-    "wherever the last run ended, however it ended. HOTFILL_CONFIG names the configuration file "
-    "where a command is given none.",
+    epilog="init, rehearse, start, cutover: an upgrade in four commands; the same command again "
+    "goes on wherever the last run ended, however it ended. HOTFILL_CONFIG names the "
+    "configuration file where a command is given none.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help; the formatted one costs the import of rich

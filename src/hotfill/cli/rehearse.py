@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 _TABLE_WIDTH = 130  # columns; a narrower table breaks its words
 _TRAINED = ("residual_mlp", "reverse_query", "neighbour_contrast", "forward_map")
+
+
+Keep: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--keep/--no-keep", help="Keep the vectors that are made for it; `start` takes them."
+    ),
+]
 
 
 def sample(
@@ -45,18 +54,19 @@ def sample(
         str,
         typer.Option(help="A metadata key; items sharing this value are relevant to each other."),
     ] = "",
+    keep: Keep = True,
     as_json: Json = False,
 ) -> None:
     """Take a sample of the gallery to rehearse with.
 
-    Touches nothing stored. Old vectors are read from the store; the new model embeds the sampled
+    Touches nothing in the store. Old vectors are read from there; the new model embeds the sampled
     items, and both models the given queries.
     """
     with reporting(config, as_json) as report:
         from hotfill.rehearsal.gallery_sample import check_free
 
         check_free(out)
-        taken = _taken(config, items, queries, label_key)
+        taken = _taken(config, items, queries, label_key, keep=keep)
         taken.save(out)
         counts = {
             "folder": str(out),
@@ -75,15 +85,21 @@ def sample(
         )
 
 
-def _taken(config: Path, items: int, queries: Path | None, label_key: str) -> GallerySample:
-    from hotfill.config import open_upgrade
+def _taken(
+    config: Path, items: int, queries: Path | None, label_key: str, *, keep: bool
+) -> GallerySample:
+    from hotfill.config import Project, open_upgrade
     from hotfill.rehearsal.sampler import Sampler
     from hotfill.upgrade.canaries import read_queries
+    from hotfill.upgrade.stored_vectors import StoredVectors
 
     given = [] if queries is None else read_queries(queries)
     with open_upgrade(config) as up:
         with counted("loading the models"):
             sampler = Sampler.of(up)
+        # What is made of stored vectors costs nothing.
+        if keep and isinstance(up.parts, Project) and not isinstance(sampler.source, StoredVectors):
+            sampler = replace(sampler, new_embedder=up.parts.keeping(sampler.new_embedder))
         with counted("embedding a sample", min(items, len(up.gallery))) as show:
             return sampler.take(items, queries=given, label_key=label_key, on_batch=show)
 
@@ -93,6 +109,7 @@ def rehearse(
     items: Annotated[
         int, typer.Option(help="How many items of the gallery, drawn evenly, where it is sampled.")
     ] = 5000,
+    keep: Keep = True,
     sample: Annotated[
         Path | None, typer.Option(help="A folder that `hotfill sample` wrote.")
     ] = None,
@@ -187,7 +204,7 @@ def rehearse(
         }
         files = {name: path for name, path in paths.items() if path is not None}
         if sample is None and not files:
-            by_old, by_new, relevant = _taken(config, items, None, "").given()
+            by_old, by_new, relevant = _taken(config, items, None, "", keep=keep).given()
         else:
             by_old, by_new, relevant = _given(sample, files)
         returned = None if query_log is None else read_query_log(query_log, len(by_old.gallery))

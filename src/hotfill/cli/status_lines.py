@@ -146,5 +146,9 @@ def plan_lines(made: Plan) -> list[str]:
             f"time      about {duration(made.seconds_expected)}, "
             f"from embedding {made.sampled_items} items now"
         )
+    if made.cached_share:
+        lines.append(f"cached    {percent(made.cached_share)} of the sampled contents already")
+    if made.price_expected is not None:
+        lines.append(f"price     about {made.price_expected:.2f}, in the currency of the price")
     lines += [f"note      {each}" for each in made.notes]
     return [*lines, *(f"blocker   {each}" for each in made.blockers)]

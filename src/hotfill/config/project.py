@@ -11,7 +11,9 @@ from hotfill.config.codes import encoder_named, opened_with_codes
 from hotfill.config.factories import made_by
 from hotfill.config.settings import ModelSection, Settings, StoredSection
 from hotfill.config.shell_hooks import shell_hooks
+from hotfill.embedders.cache import CachedEmbedder, KeptEmbedder
 from hotfill.embedders.frameworks import FrameworkEmbedder, of_framework
+from hotfill.embedders.vector_cache import VectorCache
 from hotfill.errors import ConfigError, ModelMismatchError
 from hotfill.integrations.collections import StoredContents
 from hotfill.types import Embedder, ModelId
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from hotfill.types import Source
     from hotfill.upgrade.hooks import Hooks
     from hotfill.upgrade.journal.base import Journal
+
+
+_KEPT = "embedded.sqlite"
+"""Of the folder: vectors that a sample had made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +209,29 @@ class Project(Parts):
             raise ModelMismatchError("[new] encoder", old, encoder.source)
         return StoredVectors(gallery, old), Binarisation(encoder)
 
+    def keeping(self, embedder: Embedder) -> Embedder:
+        """Let what the new embedder makes be kept in the folder, where `backfilling` finds it.
+
+        For who embeds items before the upgrade begins, so that nobody pays for them twice. An
+        embedder with a cache of its own needs no other.
+        """
+        if isinstance(embedder, CachedEmbedder):
+            return embedder
+        inner = embedder.uncached if isinstance(embedder, KeptEmbedder) else embedder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        made = self._made["keeping"] = CachedEmbedder(inner, VectorCache(self.folder / _KEPT))
+        return made
+
     def _new_embedder(self) -> Embedder:
         embedder = self.embedder("new")
         if embedder is None:
             raise ConfigError("[new] needs an embedder: items are embedded by it")
-        return embedder
+        kept = self.folder / _KEPT
+        if isinstance(embedder, CachedEmbedder) or not kept.is_file():
+            return embedder
+        if "kept" not in self._made:
+            self._made["kept"] = KeptEmbedder(embedder, VectorCache(kept))
+        return self._made["kept"]
 
 
 def _an_embedder(

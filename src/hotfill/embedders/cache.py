@@ -15,7 +15,7 @@ from hotfill.embedders.vector_cache import Precision, VectorCache
 from hotfill.errors import ConfigError, EmbedError, InputError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -110,6 +110,17 @@ class CachedEmbedder:
             vectors[row] = known[key]
         return vectors
 
+    @property
+    def uncached(self) -> Embedder:
+        """What makes the vectors that the cache does not hold."""
+        return self._embedder
+
+    def cached(self, contents: Iterable[Any], /) -> int:
+        """Count the contents whose vectors are kept. Embeds nothing."""
+        hashes = self._hashes(list(contents))
+        known = self._cache.get(self.model_id, list(dict.fromkeys(hashes)))
+        return sum(key in known for key in hashes)
+
     def close(self) -> None:
         """Close the cache, and the embedder where it can be closed. Idempotent."""
         self._cache.close()
@@ -182,6 +193,57 @@ class CachedEmbedder:
                     retryable=False,
                 )
             yield list(range(begin, begin + len(some))), vectors
+
+
+class KeptEmbedder:
+    """Another embedder, asked only for contents whose vectors were kept before.
+
+    embedder, cache: as for `CachedEmbedder`. What is made is not kept. Contents that cannot be told
+    apart by a hash go to the embedder.
+    """
+
+    def __init__(self, embedder: Embedder, cache: VectorCache) -> None:
+        self.uncached = embedder
+        self._cache = cache
+
+    @property
+    def model_id(self) -> ModelId:
+        """The space of the vectors: the embedder's."""
+        return self.uncached.model_id
+
+    def __call__(self, contents: Sequence[Any], /) -> Vectors:
+        """Embed contents: float32 (n, dimension). Raises as the embedder does, naming rows here."""
+        known = self._known(contents)
+        missing = [row for row in range(len(contents)) if row not in known]
+        vectors = np.empty((len(contents), self.model_id.dimension), dtype=np.float32)
+        for row, vector in known.items():
+            vectors[row] = vector
+        if missing:
+            try:
+                vectors[missing] = self.uncached([contents[row] for row in missing])
+            except EmbedError as error:
+                rows = [missing[row] for row in error.rows]
+                raise EmbedError(str(error), rows=rows, retryable=error.retryable) from error
+        return vectors
+
+    def cached(self, contents: Iterable[Any], /) -> int:
+        """Count the contents whose vectors are kept. Embeds nothing."""
+        return len(self._known(list(contents)))
+
+    def close(self) -> None:
+        """Close the cache, and the embedder where it can be closed. Idempotent."""
+        self._cache.close()
+        close = getattr(self.uncached, "close", None)
+        if close is not None:
+            close()
+
+    def _known(self, contents: Sequence[Any]) -> dict[int, NDArray[np.float32]]:
+        try:
+            hashes = [content_hash(content) for content in contents]
+        except InputError:
+            return {}
+        found = self._cache.get(self.model_id, list(dict.fromkeys(hashes)))
+        return {row: found[key] for row, key in enumerate(hashes) if key in found}
 
 
 def _rows(hashes: Sequence[bytes], wanted: Collection[bytes]) -> list[int]:

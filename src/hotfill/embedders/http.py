@@ -434,6 +434,10 @@ class HttpEmbedder:
         made._prompt, made._fields = self._query_prompt, self._query_fields
         return made
 
+    def price(self, contents: Sequence[Any], /) -> float | None:
+        """Tell about what texts cost; None without a spend cap, which has the price."""
+        return self._spend_cap.estimate(contents) if self._spend_cap is not None else None
+
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed texts: float32 (n, dimension), rows in the order given.
 

@@ -24,6 +24,7 @@ INSERT INTO spent VALUES (0, 0)
 )
 # A tokeniser makes at most one token of a byte, and a few that mark beginning and end.
 _TOKENS_BESIDE_TEXT = 8
+_BYTES_OF_A_TOKEN = 4
 
 
 class SpendCap:
@@ -87,6 +88,11 @@ class SpendCap:
     def price(self, *, items: int, tokens: int) -> float:
         """Tell what a number of items and tokens cost."""
         return (tokens if self._unit == "tokens" else items) * self._per_1000 / 1000
+
+    def estimate(self, texts: Sequence[str]) -> float:
+        """Tell about what texts cost: a token is taken for four bytes, as in English."""
+        tokens = sum(len(text.encode()) // _BYTES_OF_A_TOKEN + 1 for text in texts)
+        return self.price(items=len(texts), tokens=tokens)
 
     def close(self) -> None:
         """Release the file. Idempotent."""

@@ -57,6 +57,12 @@ def accept_gate(journal: Journal, by: str) -> tuple[Hold, ...]:
     return held
 
 
+def switch_guard(journal: Journal, *, on: bool, by: str) -> None:
+    """Let the guard measure, or not, from the next batch on. Holds of its gate stay."""
+    _not_ended(journal, "switch the guard")
+    journal.record("guard", on=on, by=by)
+
+
 def accept_dead_letters(journal: Journal, by: str, item_ids: Sequence[str] | None = None) -> int:
     """Let the upgrade go on without items that failed for good. Returns how many.
 

@@ -2,10 +2,10 @@
 
 It measures before the first batch, then whenever another two hundredths of the items are done, and
 after a while without that. After a measurement it rests for nine times as long as that took, over
-restarts too, so that at most a tenth of the time goes into it; the end is always measured. It
-measures between two batches, in the process that leads; a hold is written to the journal, so that
-all workers obey it. It never ends a hold: people do (`control.accept_gate`, or another gate in the
-plan).
+restarts too, so that at most a tenth of the time goes into it. Only a gate is worth more: with one
+the end is always measured. It measures between two batches, in the process that leads; a hold is
+written to the journal, so that all workers obey it. It never ends a hold: people do
+(`control.accept_gate`, or another gate in the plan). People may switch it off and on at any time.
 """
 
 from __future__ import annotations
@@ -306,8 +306,17 @@ def quality_curve(journal: Journal) -> list[dict[str, Any]]:
     return [{"at": fact.at, **fact.body} for fact in journal.facts("quality")]
 
 
+def is_guarding(journal: Journal) -> bool:
+    """Tell whether the guard measures; it does unless somebody has switched it off."""
+    switched = journal.last("guard")
+    return switched is None or bool(switched.body["on"])
+
+
 EVERY_SHARE = 0.02
 """Measured again when so much more is done."""
+
+SHARE_OF_TIME = 0.1
+"""At most so much of an upgrade's time goes into measuring."""
 
 _LEAST_REST = 9  # times as long as measuring took: then at most a tenth of the time goes into it
 
@@ -340,6 +349,8 @@ class Guard:
         if last is not None:
             self._took = float(last.body["seconds"])
             self._measured_at = time.monotonic() - max(time.time() - last.at, 0.0)
+        if not is_guarding(self.journal):
+            return
         held = any(hold.kind == "gate" for hold in self.journal.holds())
         if last is not None and not self._has_rested():
             self._judge(last.body)
@@ -351,12 +362,12 @@ class Guard:
         with self._lock:
             self._done += items
             is_due = self._done >= self._step or self._rest() > self.plan.guard_seconds
-            if is_due and (self._has_rested() or self._is_last()):
+            if is_due and (self._has_rested() or self._is_last()) and is_guarding(self.journal):
                 self._measure()
 
     def _is_last(self) -> bool:
         """Whether all is done, so that a gate is judged by what the cutover will bring."""
-        return self.journal.tally("embed").left == 0
+        return bool(self.plan.gate) and self.journal.tally("embed").left == 0
 
     def _rest(self) -> float:
         return time.monotonic() - self._measured_at

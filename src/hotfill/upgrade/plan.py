@@ -240,8 +240,11 @@ class Plan(Decisions, GuardDecisions):
 
     What was found when the plan was made (zero or empty in a plan not yet measured):
     items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
-    `sampled_items` items. blockers: why it cannot start, one line each. notes: what an operator
-    should know of the store and of the way, one line each.
+        `sampled_items` items past any cache, with what is fitted, measured and verified.
+    cached_share: of the sampled contents, whose vectors a cache holds; as many are left out.
+    price_expected: where the embedder has a price, in its currency.
+    blockers: why it cannot start, one line each.
+    notes: what an operator should know of the store and of the way, one line each.
     """
 
     old_model: Model
@@ -257,6 +260,8 @@ class Plan(Decisions, GuardDecisions):
     bytes_to_write: int = field(default=0, kw_only=True)
     seconds_expected: float = field(default=0.0, kw_only=True)
     sampled_items: int = field(default=0, kw_only=True)
+    cached_share: float = field(default=0.0, kw_only=True)
+    price_expected: float | None = field(default=None, kw_only=True)
     blockers: tuple[str, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -394,6 +399,8 @@ class Plan(Decisions, GuardDecisions):
             "bytes_to_write",
             "seconds_expected",
             "sampled_items",
+            "cached_share",
+            "price_expected",
             "blockers",
             "notes",
             "finished_model",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
-from hotfill.formatting import size
+from hotfill.formatting import milliseconds, size
 from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, given_queries, keep_canaries
-from hotfill.upgrade.guard import change_gate
+from hotfill.upgrade.guard import SHARE_OF_TIME, change_gate
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import (
     PairedVectors,
@@ -29,7 +29,7 @@ from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.state import State
 
 
+_SEARCHED, _HITS = 8, 10
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
 _MOST_DRAWN = 4  # times the items to fit on, where many of those drawn make no pair
@@ -83,13 +84,22 @@ def make_plan(
         return replace(draft, items=items, blockers=tuple(blockers))
 
     notes = _notes_of_imputing(gallery, draft, items)
-    sampled, seconds = 0, 0.0
+    sampled = _Sampled()
     try:
-        sampled, seconds = _time_sample(gallery, draft, source, embedder)
+        sampled = _time_sample(gallery, draft, source, embedder)
     except HotfillError as error:
         blockers.append(f"embedding a sample failed: {error}")
     if note := getattr(embedder, "note", ""):
         notes.append(note)
+    # Fitting and verifying embed some items besides; measuring takes its share of the time.
+    fitted = 0 if draft.strategy == "compatible" else min(draft.fit_items, items)
+    fresh = (items + fitted + min(draft.verify_items, items)) * (1 - sampled.cached_share)
+    seconds = sampled.seconds * fresh / draft.duty_cycle
+    if draft.guarded:
+        seconds /= 1 - SHARE_OF_TIME
+        notes.append(f"of the time at most {SHARE_OF_TIME:.0%} is for measuring the canaries")
+    if sampled.items:
+        notes.append(_search_note(gallery, draft))
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
@@ -100,8 +110,10 @@ def make_plan(
         draft,
         items=items,
         bytes_to_write=bytes_to_write,
-        seconds_expected=seconds * items / draft.duty_cycle,
-        sampled_items=sampled,
+        seconds_expected=seconds,
+        sampled_items=sampled.items,
+        cached_share=sampled.cached_share,
+        price_expected=None if sampled.price is None else sampled.price * fresh,
         blockers=tuple(blockers),
         notes=(*gallery.remarks(new), *notes),
     )
@@ -148,10 +160,18 @@ def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
     ]
 
 
-def _time_sample(
-    gallery: Gallery, draft: Plan, source: Source, embedder: Embedder
-) -> tuple[int, float]:
-    """Read and embed a few items: how many, and seconds per item.
+@dataclass(frozen=True, slots=True)
+class _Sampled:
+    """What embedding a few items told. seconds, price: for one; price None where there is none."""
+
+    items: int = 0
+    seconds: float = 0.0
+    cached_share: float = 0.0
+    price: float | None = None
+
+
+def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedder) -> _Sampled:
+    """Read and embed a few items, past the embedder's cache if it has one.
 
     Items that cannot be embedded are left out: the backfill will name them. Raises what the
     embedder raised when that is all of them.
@@ -160,6 +180,7 @@ def _time_sample(
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     failures: list[Exception] = []
+    cache, embedder = embedder, getattr(embedder, "uncached", embedder)
     with closing(PatientCaller(draft.embed_timeout_seconds)) as call:
         first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
         embed_what_can_be(embedder, first, call, failures)
@@ -172,7 +193,56 @@ def _time_sample(
         if failures:
             raise failures[0]
         raise HotfillError("the source has no content for the first items of the gallery")
-    return len(embedded), (time.perf_counter() - began) / len(embedded)
+    seconds = (time.perf_counter() - began) / len(embedded)
+    known = cache.cached(contents.values()) if isinstance(cache, Caching) else 0
+    price = embedder.price(list(contents.values())) if isinstance(embedder, Priced) else None
+    return _Sampled(
+        len(embedded),
+        seconds,
+        known / len(contents),
+        None if price is None else price / len(contents),
+    )
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """An embedder that keeps what it made."""
+
+    @property
+    def uncached(self) -> Embedder:
+        """What makes the vectors."""
+        ...
+
+    def cached(self, contents: Iterable[Any], /) -> int:
+        """Count the contents whose vectors are kept. Embeds nothing."""
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """An embedder that is paid for."""
+
+    def price(self, contents: Sequence[Any], /) -> float | None:
+        """Estimate what embedding contents costs; None where no price is known."""
+        ...
+
+
+def _search_note(gallery: Gallery, draft: Plan) -> str:
+    """Say what a search costs now, measured, and what that means while the upgrade runs."""
+    space = next(space for space in gallery.spaces if gallery.count(space))
+    ids = gallery.scan(space, limit=_SEARCHED).item_ids
+    queries = gallery.vectors(ids, space).vectors
+    gallery.search({space: queries[:1]}, _HITS)
+    began = time.monotonic()
+    for row in range(len(queries)):
+        gallery.search({space: queries[row : row + 1]}, _HITS)
+    took = milliseconds((time.monotonic() - began) / len(queries))
+    sides = {
+        "merge": "about twice that while both sides are searched, with the ranking of the two",
+        "prefill": "about that while the upgrade runs: there is one side",
+        "compatible": "about twice that while both sides are searched",
+    }[draft.strategy]
+    return f"a search of the store takes {took} ms now, and {sides}"
 
 
 # The first step of an upgrade: agree on its plan, fit what maps queries, choose the canaries -----

@@ -457,6 +457,10 @@ class Upgrade:
         """Go on although the gate is not met. Returns the holds that ended."""
         return control.accept_gate(self.journal, by)
 
+    def switch_guard(self, *, on: bool, by: str = "") -> None:
+        """Let the guard measure the canaries, or not, in whichever process runs the upgrade."""
+        control.switch_guard(self.journal, on=on, by=by)
+
     def postpone(self, by: str = "") -> None:
         """Hold the cutover, not the backfill, until `unpostpone`."""
         control.postpone(self.journal, by)

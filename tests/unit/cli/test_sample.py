@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hotfill.cli.app import app
+from tests.unit.cli import models
 from tests.unit.cli.conftest import Shell
 from tests.unit.cli.models import contents
 from tests.unit.cli.project import fill, write_config
@@ -33,11 +34,46 @@ def test_a_sample_is_taken_and_rehearsed_with(project, tmp_path):
     before = set(project.config.parent.iterdir())
     made = project.json("sample", "--out", tmp_path / "one", "--items", 600)
     assert (made["items"], made["queries"], made["labelled"]) == (600, 0, False)
-    assert set(project.config.parent.iterdir()) == before
+    kept = project.config.parent / "upgrade.upgrade"
+    assert set(project.config.parent.iterdir()) - before == {kept}
+    assert [path.name for path in kept.iterdir()] == ["embedded.sqlite"]
     said = rehearse("--sample", tmp_path / "one", "--json", "-").stdout
     measured = json.loads(said)
     assert (measured["old_dimension"], measured["new_dimension"]) == (6, 8)
     assert measured["truth"] == "new model's top 10"
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A project for which nothing was embedded yet."""
+    fill(tmp_path, ITEMS)
+    return Shell(write_config(tmp_path, ITEMS))
+
+
+def test_what_was_embedded_for_a_rehearsal_is_not_embedded_again(fresh, monkeypatch):
+    asked = []
+    embed = models.Projection.__call__
+
+    def counted(self, contents):
+        if self.model_id == models.NEW:
+            asked.extend(contents)
+        return embed(self, contents)
+
+    monkeypatch.setattr(models.Projection, "__call__", counted)
+    for _ in range(2):
+        fresh("rehearse", "--points", 3, "--orders", "random", "--items", 600)
+        assert len(asked) == 600
+    assert fresh.json("plan")["cached_share"] > 0
+    asked.clear()
+    fresh("start", "--yes")
+    assert len(asked) < ITEMS, "of fitting, backfilling and planning together"
+    fresh("verify")
+
+
+def test_a_rehearsal_can_be_told_to_keep_nothing(fresh):
+    before = set(fresh.config.parent.iterdir())
+    fresh("rehearse", "--points", 3, "--orders", "random", "--items", 400, "--no-keep")
+    assert set(fresh.config.parent.iterdir()) == before
 
 
 def test_labels_and_queries_of_ones_own_make_it_a_judgement(project, tmp_path):

@@ -74,6 +74,16 @@ def test_a_vector_that_was_made_is_not_made_again(cache, tmp_path) -> None:
         )
 
 
+def test_what_is_kept_is_counted_and_nothing_is_made(cache) -> None:
+    inner = Counting()
+    cached = CachedEmbedder(inner, cache)
+    cached(["a", "b"])
+    asked = dict(inner.asked)
+    assert cached.cached(iter(["a", "c", "b", "a"])) == 3
+    assert cached.uncached is inner
+    assert inner.asked == asked
+
+
 def test_a_text_that_occurs_twice_in_a_call_is_made_once(cache) -> None:
     inner = Counting()
     vectors = CachedEmbedder(inner, cache)(["a", "b", "a", "a"])

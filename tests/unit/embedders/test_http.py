@@ -328,6 +328,7 @@ def test_what_was_under_way_when_another_request_failed_is_still_handed_over(
 
 def test_the_price_is_counted_as_the_server_reports_its_tokens(endpoint, make, tmp_path) -> None:
     with closing(SpendCap(tmp_path / "spent", cap=10.0, per_1000=2.0)) as cap:
+        assert cap.estimate(["x" * 400, "y" * 3]) == pytest.approx((101 + 1) * 2.0 / 1000)
         make(spend_cap=cap)(TEXTS)
         assert cap.spent == pytest.approx(tokens_of(TEXTS) * 2.0 / 1000)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 
@@ -34,11 +36,69 @@ def test_counts_bytes_and_time_are_found():
     assert plan.decisions() == DRAFT.decisions()
 
 
-def test_half_the_duty_takes_twice_the_time(monkeypatch):
-    ticks = iter([0.0, 64.0, 0.0, 64.0])
+@pytest.fixture
+def second(monkeypatch):
+    """The 64 items of a sample take 64 seconds."""
+    ticks = cycle([0.0, 64.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
-    assert planned().seconds_expected == pytest.approx(100.0)
-    assert planned(draft=Plan(OLD, NEW, duty_cycle=0.5)).seconds_expected == pytest.approx(200.0)
+
+
+NOTHING_BESIDES = {"fit_items": 0, "verify_items": 0}
+
+
+def test_half_the_duty_takes_twice_the_time(second):
+    once = Plan(OLD, NEW, **NOTHING_BESIDES)
+    assert planned(draft=once).seconds_expected == pytest.approx(100.0)
+    half = Plan(OLD, NEW, duty_cycle=0.5, **NOTHING_BESIDES)
+    assert planned(draft=half).seconds_expected == pytest.approx(200.0)
+
+
+def test_what_is_fitted_verified_and_measured_counts(second):
+    besides = Plan(OLD, NEW, fit_items=50, verify_items=30)
+    assert planned(draft=besides).seconds_expected == pytest.approx(180.0)
+    assert planned(draft=Plan(OLD, NEW)).seconds_expected == pytest.approx(300.0)
+    guarded = Plan(OLD, NEW, canary_items=8, **NOTHING_BESIDES)
+    plan = planned(draft=guarded)
+    assert plan.seconds_expected == pytest.approx(100.0 / 0.9)
+    assert "of the time at most 10% is for measuring the canaries" in plan.notes
+
+
+class Kept(Projection):
+    """An embedder with a cache that holds every other content, and a price."""
+
+    def __call__(self, contents):
+        raise AssertionError("time is measured past the cache")
+
+    @property
+    def uncached(self):
+        return Paid(self.model_id)
+
+    def cached(self, contents):
+        return len(list(contents)) // 2
+
+
+class Paid(Projection):
+    def price(self, contents):
+        return 0.5 * len(contents)
+
+
+def test_the_time_is_measured_past_the_cache_and_what_it_holds_is_left_out(second):
+    plan = planned(draft=Plan(OLD, NEW, **NOTHING_BESIDES), embedder=Kept(NEW))
+    assert plan.cached_share == 0.5
+    assert plan.seconds_expected == pytest.approx(50.0)
+    assert plan.price_expected == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"), [("merge", "about twice that while"), ("prefill", "there is one side")]
+)
+def test_the_cost_of_a_search_is_measured_and_said(strategy, words):
+    (note,) = [
+        each
+        for each in planned(draft=Plan(OLD, NEW, strategy=strategy)).notes
+        if "a search" in each
+    ]
+    assert words in note
 
 
 @pytest.mark.parametrize("items", [1, 8, 9, 72, 73])

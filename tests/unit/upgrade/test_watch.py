@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -125,12 +126,34 @@ def test_neither_the_clock_nor_progress_brings_more_than_a_tenth_of_measuring(sl
         assert measured(lambda items=items: guarding.after_batch(items), 2.0) == 1
 
 
-def test_the_end_is_measured_without_a_rest(slowly):
+def test_with_a_gate_the_end_is_measured_without_a_rest(slowly):
     up, guard, measured = slowly
     guarding = guard()
+    guarding.plan = replace(guarding.plan, gate={"agreement": 0.01})
     guarding.begin()
     up.journal.drop_work("embed")
     assert measured(lambda: guarding.after_batch(len(up.gallery)), 1.0) == 1
+
+
+def test_without_a_gate_the_end_waits_for_its_turn_too(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding.plan = replace(guarding.plan, gate={})
+    guarding._measure()
+    up.journal.drop_work("embed")
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 1.0) == 0
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 180.0) == 1
+
+
+def test_people_switch_it_off_and_on_while_it_runs(slowly):
+    up, guard, measured = slowly
+    guarding = guard()
+    guarding._measure()
+    up.switch_guard(on=False, by="anna")
+    assert measured(lambda: guarding.after_batch(len(up.gallery)), 1000.0) == 0
+    assert measured(guard().begin, 1000.0) == 0
+    up.switch_guard(on=True)
+    assert measured(lambda: guarding.after_batch(0), 1.0) == 1
 
 
 def test_progress_brings_a_measurement_before_its_time(slowly):
