@@ -46,6 +46,7 @@ class FoundCollection:
     id_columns, metadata_columns: that can be; empty where the store has only one way.
     text_fields: that hold texts, the likeliest content first.
     index_file, ids_file: of an index that would be copied into a gallery.
+    without_length: columns of vectors that may have any length, so that none can be indexed.
     """
 
     store: Mapping[str, Any]
@@ -58,6 +59,7 @@ class FoundCollection:
     text_fields: tuple[str, ...] = ()
     index_file: Path | None = None
     ids_file: Path | None = None
+    without_length: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ def _table(
             [name for name, about in columns.items() if about[0] == "jsonb"], _METADATA
         ),
         text_fields=tuple(name for name in found if name not in ids),
+        without_length=tuple(column for column, length in vectors.items() if length <= 0),
     )
 
 

@@ -67,13 +67,18 @@ def test_a_table_of_postgresql_with_texts_needs_no_line_of_code(here):
     with psycopg.connect(dsn) as connection:
         connection.execute(
             f"CREATE TABLE {schema}.chunks (id varchar PRIMARY KEY, collection_id uuid, "
-            "embedding vector(6), document varchar, cmetadata jsonb)"
+            "embedding vector, document varchar, cmetadata jsonb)"
         )
         connection.cursor().executemany(
             f"INSERT INTO {schema}.chunks VALUES (%s, NULL, %s::vector, %s, '{{}}')",
             [(i, str(v.tolist()), t) for i, t, v in zip(ids, texts, vectors, strict=True)],
         )
-    result = init(dsn, "--collection", f"{schema}.chunks", *MODELS)
+    refused = init(dsn, "--collection", f"{schema}.chunks", *MODELS, code=2)
+    assert "embedding has no length, which an index needs (its vectors have 6 numbers)" in (
+        refused.stderr
+    )
+    assert not list(here.iterdir())
+    result = init(dsn, "--collection", f"{schema}.chunks", *MODELS, "--set-length")
     assert f"found {schema}.chunks: {ITEMS} items, embedding of 6 numbers, texts in document" in (
         result.stderr
     )
