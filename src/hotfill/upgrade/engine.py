@@ -288,12 +288,14 @@ class Engine:
                 self._run_out(embed, lambda items: _tell(watchers, items), refresh.is_due)
         finally:
             refit.finish()
-            tidying.finish()
+            with self.state.progress.at("indexing"):
+                tidying.finish()
         # Writers that had not yet heard of the upgrade may have written to the old side.
         self._embed_left_over(Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
-            tidying.at_end()
+            with self.state.progress.at("indexing"):
+                tidying.at_end()
         self._index(Phase.BACKFILLING, plan.new_model)
         if self._may_work(Phase.BACKFILLING):
             self.state.enter(Step.FINISH_BACKFILL)
