@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := edge,plot,train,faiss,service,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-frameworks,dev-web
+EXTRAS := edge,plot,train,faiss,service,uvloop,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-frameworks,dev-web
 
-.PHONY: demo demo-page test test-slow test-frameworks check lock format house docs bench clean
+.PHONY: demo demo-page test test-slow test-frameworks check lock format house docs dist bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -59,6 +59,11 @@ house: $(VENV)/.dev  ## how the house stands, in figures
 
 docs: $(VENV)/.dev  ## the pages as a site: build/site/index.html
 	$(BIN)/mkdocs build --strict --quiet
+
+dist: $(VENV)/.dev  ## a wheel and its source, checked as a package index would
+	$(BIN)/pip install --quiet --disable-pip-version-check build twine
+	$(BIN)/python -m build --outdir build/dist
+	$(BIN)/twine check --strict build/dist/*
 
 bench: $(VENV)/.dev  ## every benchmark, quick form; `make bench ARGS=--data=DIR` passes arguments on
 	@for run in benchmarks/*/run.py; do echo "== $$run"; $(BIN)/python $$run --quick $(ARGS) || exit 1; done

@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 
 _POLL_SECONDS = 0.1
+_ON_WINDOWS = os.name == "nt"
+
+
+def process_exists(pid: int) -> bool:
+    """Tell whether a process of this machine lives; also true of one that is another user's."""
+    if _ON_WINDOWS:
+        # There signal 0 is Ctrl-C: asking so would end who is asked.
+        import psutil
+
+        return bool(psutil.pid_exists(pid))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class ProcessLock:

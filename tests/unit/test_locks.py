@@ -10,8 +10,9 @@ import threading
 
 import pytest
 
+from hotfill import locks
 from hotfill.errors import StoreBusyError
-from hotfill.locks import FolderLock, ProcessLock, holder, locked
+from hotfill.locks import FolderLock, ProcessLock, holder, locked, process_exists
 
 HOLDING = """
 import sys, time
@@ -85,3 +86,17 @@ def test_a_block_that_fails_lets_the_folder_go(tmp_path):
 def test_asking_who_holds_a_lock_makes_no_file(tmp_path):
     assert holder(tmp_path / "lock") is None
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("on_windows", [False, True])
+def test_a_process_is_known_to_live_without_being_disturbed(monkeypatch, on_windows):
+    if on_windows:
+        pytest.importorskip("psutil")
+        monkeypatch.setattr(locks, "_ON_WINDOWS", True)
+        monkeypatch.setattr(locks, "os", None)  # its `kill` would send Ctrl-C there
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert process_exists(other.pid)
+        other.communicate(b"\n")
+    assert not process_exists(other.pid)
+    assert process_exists(os.getpid())
+    assert process_exists(1)  # of another user, or ours

@@ -12,6 +12,7 @@ import numpy as np
 
 from hotfill.embedders.shared_file import shared_file
 from hotfill.errors import ConfigError
+from hotfill.locks import process_exists
 from hotfill.sqlite import TableLayout
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _drop_dead_claims(db: Connection, number: int, page: Sequence[bytes], now: f
         (number, *page),
     )
     for owner, host, process, until in rows.fetchall():
-        if until < now or (host == _HOST and not _alive(process)):
+        if until < now or (host == _HOST and not process_exists(process)):
             db.execute("DELETE FROM claims WHERE owner = ?", (owner,))
 
 
@@ -178,16 +179,6 @@ def _end_claims(db: Connection, number: int, hashes: Sequence[bytes]) -> None:
         db.execute(
             f"DELETE FROM claims WHERE model = ? AND content IN ({_marks(page)})", (number, *page)
         )
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _unpacked(blob: bytes, model: ModelId) -> NDArray[np.float32]:

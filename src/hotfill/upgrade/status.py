@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
+from hotfill.locks import process_exists
 from hotfill.ranking.one_space import doubts_of_rho
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
@@ -228,13 +229,7 @@ def _is_alive(beat: Mapping[str, Any]) -> bool:
         return False
     if beat.get("host", socket.gethostname()) != socket.gethostname():
         return True  # another machine's processes cannot be asked; its beats must do
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return process_exists(pid)
 
 
 # Which models a gallery holds now, and how far each has come -------------------------------------
