@@ -53,7 +53,7 @@ _POLL_SECONDS = 0.2
 _UNCLAIMED = ENDED | {Phase.PLANNED, Phase.SUPERSEDED}
 """Phases in which an upgrade has nothing in the store that another one could spoil."""
 
-_HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "throttled")
+_HOLDS_ON_THE_WAY: tuple[HoldKind, ...] = ("error", "gate", "paused", "postponed", "throttled")
 
 
 class Engine:
@@ -159,6 +159,7 @@ class Engine:
             advance(self.journal.phase, Step.COMPLETE)
             # Once completed, other spaces may be of the next upgrade.
             again = self.journal.phase is Phase.COMPLETED
+            self._end_holds()
             self._embed_left_over(self.journal.phase)
             self._check_none_failed()
             self._part_with_accepted(delete_accepted)
@@ -443,6 +444,7 @@ class Engine:
     def _cut_over(self) -> None:
         phase = advance(self.journal.phase, Step.CUTOVER)
         if phase is self.journal.phase:
+            self._end_holds()
             self._embed_left_over(phase)
             return
         if holds := holds_of_cutover(self.gallery, self.journal, self.plan, time.time()):
@@ -472,9 +474,7 @@ class Engine:
         phase = self.journal.phase
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
             give_notice(self.gallery, self.state.stop)
-            # Going back ignores forward holds; the operator's command overrides them.
-            for kind in _HOLDS_ON_THE_WAY:
-                self.journal.release(kind)
+            self._end_holds()
             self.journal.retry(self.plan.batch_size)
             for target in self.plan.old_models:
                 self._revert_to(target)
@@ -492,6 +492,14 @@ class Engine:
             for target in self.plan.old_models:
                 self._revert_to(target)
         self.gallery.drop_space(self.plan.new_model)
+
+    def _end_holds(self) -> None:
+        """End what held backfill and cutover: after these, and on the way back, it holds nothing.
+
+        Left in force, it would keep the command waiting without a word.
+        """
+        for kind in _HOLDS_ON_THE_WAY:
+            self.journal.release(kind)
 
     def _revert_to(self, target: ModelId) -> None:
         plan = self.plan

@@ -195,10 +195,7 @@ class Serving:
         with state.use() as view:
             known_at = state.known_at
             mismatch: ModelMismatchError | None = None
-            if view.astray is not None and view.astray.unknown:
-                raise HeldError("search or write", [str(view.astray)])
-            if view.phase is Phase.SUPERSEDED:
-                self._check_not_taken_over()
+            self._check_known(view)
             try:
                 done = act(view)
             except ModelMismatchError as error:
@@ -207,14 +204,18 @@ class Serving:
                 mismatch = error
             else:
                 # It may also have begun to move items, but not sooner than it gave notice.
-                if time.monotonic() - known_at < NOTICE_SECONDS:
-                    return done
-                if self._journal.phase is view.phase and view.astray is None:
+                is_current = time.monotonic() - known_at < NOTICE_SECONDS or (
+                    self._journal.phase is view.phase
+                    and view.astray is None
+                    and state.is_as_looked_at()
+                )
+                if is_current and not self._is_moved_by_others():
                     return done
         changed = state.follow()
         if mismatch is not None and not changed:
             raise mismatch
         with state.use() as view:
+            self._check_known(view)
             return act(view)
 
     def _await_notice(self, view: View) -> None:
@@ -226,8 +227,12 @@ class Serving:
             left = self._state.learned_at + NOTICE_SECONDS - time.monotonic()
             time.sleep(max(0.0, left))
 
-    def _check_not_taken_over(self) -> None:
-        """Rather refuse than miss the items that a third model has."""
+    def _check_known(self, view: View) -> None:
+        """Rather refuse than miss items on a side of which the plan knows nothing."""
+        if view.astray is not None and view.astray.unknown:
+            raise HeldError("search or write", [str(view.astray)])
+        if view.phase is not Phase.SUPERSEDED:
+            return
         plan = self._state.plan
         known = (*plan.old_models, plan.new_model)
         if any(space not in known for space in self._gallery.spaces):
@@ -236,6 +241,18 @@ class Serving:
                 Phase.SUPERSEDED,
                 ["serve by the configuration of the upgrade that superseded this one"],
             )
+
+    def _is_moved_by_others(self) -> bool:
+        """Tell whether an upgrade of another configuration has items, which this one would miss.
+
+        It makes its space before it gives notice and moves anything; so only where there is such a
+        space this costs anything. What was not there after a search was not missed by it.
+        """
+        unknown = self._state.unknown_spaces
+        try:
+            return any(self._gallery.count(space) for space in unknown)
+        except ModelMismatchError:  # dropped since
+            return True
 
     def _asked_too(self, view: View) -> list[ModelId]:
         """List old models whose own query embedding contributes to scoring."""

@@ -99,6 +99,7 @@ class State:
         self._polled = self._known_at = self._learned_at = 0.0
         self._look_again = 0.0
         self._astray: Astray | None = None
+        self._spaces: tuple[ModelId, ...] = ()  # when the store was last looked at
 
     @property
     def folder(self) -> Path:
@@ -257,6 +258,16 @@ class State:
         """How the store differed from the phase when it was last looked at; None: not at all."""
         return self._astray
 
+    @property
+    def unknown_spaces(self) -> tuple[ModelId, ...]:
+        """Spaces of which the plan knows nothing: another upgrade may be about to fill them."""
+        known = (*self.plan.old_models, self.plan.new_model)
+        return tuple(space for space in self._spaces if space not in known)
+
+    def is_as_looked_at(self) -> bool:
+        """Tell whether the store has the spaces that it had when it was last looked at."""
+        return self.gallery.spaces == self._spaces
+
     def use(self) -> AbstractContextManager[View]:
         """Work with the view in force; it stays whole for the block. Polls now and then."""
         return self._current().use()
@@ -359,7 +370,7 @@ class State:
         if now - self._polled >= POLL_SECONDS:
             self._polled = now
             with self._changing:
-                if now >= self._look_again:
+                if now >= self._look_again or not self.is_as_looked_at():
                     self._look()
                 self._follow(self.journal.phase)
                 self._known_at = now
@@ -381,6 +392,7 @@ class State:
         """Compare the phase with the store; not again soon where that takes long."""
         self._look_for_finish()
         began = time.monotonic()
+        self._spaces = self.gallery.spaces
         self._astray = find_astray(
             self.gallery, self.journal, self.plan, chained=self.parts.previous is not None
         )

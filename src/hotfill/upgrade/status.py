@@ -43,6 +43,9 @@ _ENDS_A_HOLD_OF_THE_CUTOVER = {
     "error": "resume",
     "throttled": "resume",
 }
+_HELD_BY_DEAD_LETTERS = frozenset(
+    {Phase.BACKFILLED, Phase.CUT_OVER, Phase.ABORTING, Phase.ROLLING_BACK}
+)
 _SILENT_SECONDS = 10.0  # a running process beats every second
 
 
@@ -165,7 +168,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         eta_seconds=tally.left / rate if known else None,
         running=running,
         pid=beat.get("pid") if running else None,
-        next_steps=_next(phase, own, _mend(journal, phase)),
+        next_steps=_next(phase, own, _first(journal, phase)),
         quality=measured.body if measured else None,
         gate=gate,
         older_models=tuple(str(model) for model in plan.older_models),
@@ -196,8 +199,10 @@ def _indexed(journal: Journal, plan: Plan) -> dict[str, float | None]:
     return {str(each): noted[each.fingerprint] for each in models if each.fingerprint in noted}
 
 
-def _mend(journal: Journal, phase: Phase) -> str:
+def _first(journal: Journal, phase: Phase) -> str:
     """Name the command that comes before all others, by what was last seen of the store."""
+    if phase in _HELD_BY_DEAD_LETTERS and journal.dead_letters():
+        return "dead-letters"
     if (astray := astray_noted(journal)) is not None:
         return str(astray.body["mend"])
     verified = journal.last("verified")
@@ -209,10 +214,10 @@ def _mend(journal: Journal, phase: Phase) -> str:
     return ""
 
 
-def _next(phase: Phase, holds: tuple[Hold, ...], mend: str) -> tuple[str, ...]:
+def _next(phase: Phase, holds: tuple[Hold, ...], first: str) -> tuple[str, ...]:
     steps = next_steps(phase)
-    if mend:
-        steps = (mend, *(step for step in steps if step != mend))
+    if first:
+        steps = (first, *(step for step in steps if step != first))
     kinds = {hold.kind for hold in holds}
     ends = dict(_ENDS_A_HOLD)
     if phase is Phase.BACKFILLED:  # nothing but the cutover is held there, and by these, too

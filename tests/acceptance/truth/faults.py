@@ -153,14 +153,18 @@ def rows_by_another_client(world: PostgresWorld, step: str) -> None:
 
 def second_configuration(world: PostgresWorld, step: str) -> None:
     """Somebody begins an upgrade of the same table to another model: refused with our name."""
-    session = _under_way(world, step)
-    claimed = world.phase not in (*ENDED, Phase.PLANNED)
-    other = world.begin_elsewhere()
-    other.finish()
-    session.kill()
-    if claimed and (other.ended is None or "upgraded by" not in other.ended):
-        world.outcome.foreign += 1
-        world.outcome.said.append(f"a second upgrade was not refused: {other.ended}")
+    session = None
+    if step == "start":
+        session = _under_way(world, step)
+        while world.phase is Phase.PLANNED and session.process.is_alive():
+            time.sleep(0.05)
+    if world.phase is not Phase.PLANNED:
+        other = world.begin_elsewhere()
+        other.finish()
+        if other.ended is None or "upgraded by" not in other.ended:
+            world.outcome.foreign += 1
+            world.outcome.said.append(f"a second upgrade was not refused: {other.ended}")
+    (session or _under_way(world, step)).kill()
 
 
 KINDS = {

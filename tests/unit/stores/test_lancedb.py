@@ -519,6 +519,37 @@ def test_a_disk_that_is_nearly_full_is_told_before_anything_is_written(tmp_path,
         assert gallery._table._handle.version == version
 
 
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_version_that_a_power_cut_left_half_written_is_passed_over_and_kept(tmp_path, left):
+    with LanceDBGallery.create(tmp_path, OLD) as gallery:
+        gallery.upsert(["a"], np.ones((1, 3)), space=OLD)
+        before = gallery._table._handle.version
+        gallery.upsert(["b"], np.ones((1, 3)), space=OLD)
+        gallery.upsert(["c"], np.ones((1, 3)), space=OLD)
+    versions = tmp_path / "items.lance" / "_versions"
+    newest = sorted(versions.glob("*.manifest"))[:2]  # they are numbered backwards
+    bytes_of = {path: path.read_bytes()[:left] for path in newest}
+    for path, some in bytes_of.items():
+        path.write_bytes(some)
+    with LanceDBGallery.open(tmp_path) as gallery:
+        assert gallery._table._handle.version == before
+        assert gallery.scan(OLD).item_ids == ("a",)
+        gallery.upsert(["d"], np.ones((1, 3)), space=OLD)
+        assert gallery.scan(OLD).item_ids == ("a", "d")
+    assert len(list(versions.glob("*.half-written"))) == 2
+
+
+def test_a_table_without_one_whole_version_is_refused_and_left_alone(tmp_path):
+    LanceDBGallery.create(tmp_path, OLD).close()
+    versions = tmp_path / "items.lance" / "_versions"
+    for path in versions.glob("*.manifest"):
+        path.write_bytes(b"")
+    names = sorted(path.name for path in versions.iterdir())
+    with pytest.raises(StoreError, match="could not open the table"):
+        LanceDBGallery.open(tmp_path)
+    assert sorted(path.name for path in versions.iterdir()) == names
+
+
 def test_a_batch_is_one_commit(tmp_path):
     with LanceDBGallery.create(tmp_path, OLD) as gallery:
         gallery.add_space(NEW)

@@ -235,6 +235,21 @@ def test_items_of_a_later_upgrade_are_never_passed_over(tmp_path, source, galler
     assert gallery.count(THIRD) == 1
 
 
+def test_items_that_another_upgrade_moves_between_two_looks_are_not_passed_over(
+    tmp_path, source, gallery
+):
+    up = project(tmp_path, source, gallery)
+    finish(up)
+    up.complete()
+    gallery.add_space(THIRD)
+    up.state.look()  # nothing is there yet, and nobody looks again soon
+    assert found_of(up) == {*source}
+    up.state._look_again = float("inf")
+    gallery.upsert(["item-00007"], Projection(THIRD)([source["item-00007"]]), space=THIRD)
+    with pytest.raises(HeldError, match="serve by the configuration of the upgrade to third"):
+        found_of(up)
+
+
 def test_where_journal_and_store_agree_nothing_is_noted(tmp_path, source, gallery):
     up = project(tmp_path, source, gallery)
     for step in ("start", "verify", "cutover", "complete"):

@@ -70,10 +70,33 @@ def has_table(folder: Path, table: str) -> bool:
 
 
 def open_table(database: Any, folder: Path, table: str) -> Any:
-    """Open the newest version of a table. Raises StoreError when there is none."""
+    """Open the newest version of a table, whose lock is held. Raises StoreError when there is none.
+
+    A version that a full disk or a power cut has left half-written is passed over: the engine
+    refuses the whole table for it, and nobody was told that what is in it is kept.
+    """
     with translated("open the table"):
         _check_table(folder, table)
-        return database.open_table(table)
+        try:
+            return database.open_table(table)
+        except Exception:
+            if not _set_aside_half_written(folder / f"{table}.lance" / "_versions"):
+                raise
+            return database.open_table(table)
+
+
+_MAGIC = b"LANC"  # the last bytes of every whole file of the format
+
+
+def _set_aside_half_written(versions: Path) -> bool:
+    """Rename versions that are not whole, so that the engine takes the one before, if there is."""
+    found = sorted(versions.glob("*.manifest"))
+    broken = [path for path in found if not path.read_bytes().endswith(_MAGIC)]
+    if len(broken) == len(found):
+        return False
+    for path in broken:
+        path.rename(path.with_suffix(".half-written"))
+    return bool(broken)
 
 
 _SAYINGS: Sayings = (  # the engine raises bare exceptions, so the text decides
