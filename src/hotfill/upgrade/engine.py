@@ -87,6 +87,9 @@ class Engine:
                 check_no_unknown_items(self.gallery, self.plan)  # of the upgrade that took over
                 self.gallery.claim(self.state.owner)
                 self.state.enter(Step.START)
+            if self.journal.phase is Phase.PLANNED and self._is_done_already():
+                self.state.enter(Step.FIND_ENDED)
+                return self.status()
             if self.journal.phase is Phase.PLANNED:
                 control.take_over(self.state.parts, self.journal)
                 self._claim_fresh()
@@ -117,6 +120,16 @@ class Engine:
                 self._verify()
                 self._cut_over()
         return self.status()
+
+    def _is_done_already(self) -> bool:
+        """Tell whether the store has the new model's vectors alone: the journal was lost after it.
+
+        Only `complete` takes the old ones away, when all items are embedded.
+        """
+        new, spaces = self.plan.new_model, self.gallery.spaces
+        return spaces == (new,) and 0 < len(self.gallery) == self.gallery.count(
+            new, origin=new.fingerprint
+        )
 
     def verify(self) -> Verification:
         """Check ids, stamps and a sample embedded again; a pass allows the cutover for a while."""

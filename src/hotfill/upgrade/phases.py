@@ -9,6 +9,8 @@
 From prepared, backfilling and backfilled an upgrade to a third model may take over: then this one
 is `superseded`, and only goes on (`start`) when that one was aborted.
 
+A journal that was lost after `complete` is replaced by one that goes from `planned` to `completed`.
+
 Failure is not a phase but a hold (`holds.py`): the journal is intact and the same command goes on.
 `aborting` and `rolling_back` are backfills in reverse, from vectors that were kept; search stays
 correct, and an interrupted one goes on when its command is given again.
@@ -54,12 +56,14 @@ class Step(StrEnum):
     BEGIN_BACKFILL = "begin backfill"
     FINISH_BACKFILL = "finish backfill"
     FIND_MORE = "find more items"
+    FIND_ENDED = "find that all is done"
     FINISH_REVERT = "finish going back"
     SUPERSEDE = "supersede"
 
 
 _MOVES: dict[tuple[Phase, Step], Phase] = {
     (Phase.PLANNED, Step.START): Phase.PREPARED,
+    (Phase.PLANNED, Step.FIND_ENDED): Phase.COMPLETED,
     (Phase.PREPARED, Step.BEGIN_BACKFILL): Phase.BACKFILLING,
     (Phase.BACKFILLING, Step.FINISH_BACKFILL): Phase.BACKFILLED,
     (Phase.BACKFILLED, Step.FIND_MORE): Phase.BACKFILLING,

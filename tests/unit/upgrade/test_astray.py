@@ -221,6 +221,24 @@ def test_items_on_the_new_side_after_the_way_back_are_found_and_go_back(
     assert gallery.spaces == (OLD,)
 
 
+def test_a_journal_lost_after_all_is_done_is_replaced_by_one_that_says_so(
+    tmp_path, source, gallery
+):
+    before = project(tmp_path, source, gallery)
+    finish(before)
+    before.complete()
+    before.close()
+    lose_journal(tmp_path)
+    up = project(tmp_path, source, gallery)
+    assert found_of(up) == {*source}
+    assert up.status().next_steps[0] == "start"
+    up.start()
+    assert up.phase is Phase.COMPLETED
+    assert_mended(up, source)
+    up.upsert(["item-00007"], [source["item-00007"]])
+    assert gallery.spaces == (NEW,)
+
+
 def test_items_of_a_later_upgrade_are_never_passed_over(tmp_path, source, gallery):
     up = project(tmp_path, source, gallery)
     finish(up)
