@@ -143,6 +143,7 @@ class Walk:
             folder=self.folder / "upgrade",
             fit_items=min(FIT_ITEMS, len(world.names)),
             batch_size=BATCH,
+            refresh=False,  # makes imputed vectors better, and a search neither dearer nor cheaper
             optimise=False,  # called here, between the measurements
             **settings,
         )
