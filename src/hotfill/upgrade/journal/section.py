@@ -97,7 +97,7 @@ class JournalSection(BaseModel):
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a folder to the first free name beside it, in one step; return the name."""
+    """Rename a folder to the first free name next to it, in one step; return the name."""
     for number in itertools.count(1):
         kept = folder.with_name(f"{folder.name}.ended-{number}")
         if not kept.exists():
