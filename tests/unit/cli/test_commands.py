@@ -8,9 +8,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import hotfill
+from hotfill.cli.app import app
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.upgrade.guard import is_guarding
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
 from tests.acceptance.processes import started, wait_for
@@ -102,6 +105,24 @@ def test_pause_and_resume_are_seen_and_name_who_asked(shell):
 def test_pause_names_the_user_when_nobody_else_is_named(shell, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "berta")
     assert [hold["about"] for hold in shell.json("pause")["holds"]] == ["berta"]
+
+
+def test_the_guard_is_switched_by_a_word(started):
+    def run(word, code=0):
+        done = CliRunner().invoke(app, ["guard", word, str(started.config), "--by", "anna"])
+        assert done.exit_code == code, done.output
+        return done
+
+    assert "the guard is off" in run("off").stdout
+    assert "expected on or off, got 'of'" in run("of", code=2).stderr
+    with hotfill.open(started.config) as up:
+        assert not is_guarding(up.journal)
+        assert up.journal.last("guard").body == {"on": False, "by": "anna"}
+
+
+def test_optimise_says_what_is_indexed(started):
+    assert started.json("optimise")["indexed"] == {str(OLD): None, str(NEW): None}
+    assert f"{NEW}: needs no index" in started("optimise").stdout
 
 
 def test_a_postponed_cutover_is_held_until_it_is_unpostponed(started):
