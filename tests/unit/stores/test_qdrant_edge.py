@@ -298,6 +298,22 @@ def test_a_stamp_that_does_not_fit_its_folder_is_refused_and_nothing_is_removed(
         assert edge.count(OLD) == 30
 
 
+def test_a_filter_of_a_thousand_values_is_one_condition_for_each_type(edge, monkeypatch):
+    """The engine holds Python's lock while it evaluates conditions, one by one, for each item."""
+    edge.upsert(["a", "b"], rows(2, OLD), space=OLD, metadata=[{"shop": 7}, {"shop": "x8"}])
+    make, made = shard_module.client.FieldCondition, []
+
+    def counted(*args, **named):
+        made.append(args)
+        return make(*args, **named)
+
+    monkeypatch.setattr(shard_module.client, "FieldCondition", counted)
+    values = [*range(500), *(f"x{i}" for i in range(500))]
+    found = edge.search({OLD: rows(1, OLD)}, 5, where={"shop": values})[OLD]
+    assert sorted(found.item_ids[0]) == ["a", "b"]
+    assert len(made) == 2
+
+
 def test_a_stamp_that_names_a_space_the_shard_does_not_have_is_refused(edge, folder):
     filled(edge)
     edge.close()
