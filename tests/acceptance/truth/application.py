@@ -82,10 +82,22 @@ class Application:
     def _verify(self, up) -> None:
         """Decide as an operator does about what holds the cutover.
 
-        Items that a restored store has lost are deleted: that is their end.
+        Items that a restored store has lost are deleted: that is their end. Those whose last write
+        was refused, so that the shop is ahead of the gallery, are written again.
         """
-        while missing := list(up.verify().missing_ids):
-            self._all_deleted(missing, lambda ids=missing: up.delete(ids))
+        while not (found := up.verify()).passed:
+            missing, behind = list(found.missing_ids), list(found.disagreeing_ids)
+            if missing:
+                self._all_deleted(missing, lambda ids=missing: up.delete(ids))
+            elif behind and (contents := self._shop(behind)):
+                versions = {item_id: self._shop.version(item_id) for item_id in contents}
+                for item_id, version in versions.items():
+                    self._tell(("begins", item_id, version, time.monotonic()))
+                up.upsert(list(contents), list(contents.values()))
+                for item_id, version in versions.items():
+                    self._tell(("wrote", item_id, version, time.monotonic()))
+            else:
+                return
 
     def _all_deleted(self, item_ids: list[str], delete) -> None:
         for item_id in item_ids:

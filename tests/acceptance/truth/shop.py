@@ -61,11 +61,15 @@ class Shop:
     def remove(self, item_id: str) -> None:
         (self._folder / item_id).unlink(missing_ok=True)
 
+    def version(self, item_id: str) -> int:
+        """Read which one is there. Raises FileNotFoundError."""
+        return int((self._folder / item_id).read_text())
+
     def __call__(self, item_ids):
         found = {}
         for item_id in item_ids:
             with suppress(FileNotFoundError):
-                found[item_id] = content(item_id, int((self._folder / item_id).read_text()))
+                found[item_id] = content(item_id, self.version(item_id))
         return found
 
 

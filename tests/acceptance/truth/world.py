@@ -297,6 +297,8 @@ class World:
             status = take_status(journal, self.project.plan_in_force(journal))
             usual = _STEPS.get(status.phase)
             named = status.next_steps[0] if status.next_steps else None
+            if named == "dead-letters":  # the application decides about them before its step
+                return usual
             if astray_noted(journal) is not None or named == "start":
                 return named or usual
             return usual
