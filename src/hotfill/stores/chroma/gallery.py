@@ -177,7 +177,10 @@ class ChromaGallery(Gallery):
         with self._lock:
             self._reload()
             self._turn.repair_left()
-            self._tidy()
+            if self._stamp.dropped:
+                with self._turn.holding([]):
+                    self._reload()
+                    self._tidy()
 
     @property
     def capabilities(self) -> Capabilities:

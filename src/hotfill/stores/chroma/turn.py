@@ -107,10 +107,11 @@ class Turn:
 
     def check(self) -> None:
         """Raise StoreBusyError if others may take this turn for that of a dead process."""
-        if self._held and time.monotonic() - self._since > _OWN_SECONDS:
+        shared = self._held and not self._client.embedded
+        if shared and time.monotonic() - self._since > _OWN_SECONDS:
             raise StoreBusyError(
-                f"this process stood still for more than {_OWN_SECONDS:.0f} s while it wrote, and "
-                "another may write by now: try again",
+                f"this process stood still, or wrote one batch, for over {_OWN_SECONDS:.0f} s, and "
+                "another may write by now: try again, or with smaller batches",
                 retryable=True,
             )
 
