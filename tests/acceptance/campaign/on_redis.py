@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
+from contextlib import suppress
 
 import redis
 import tomli_w
@@ -16,7 +17,7 @@ from tests.acceptance.campaign.world import ITEMS, QUERY, SERVICE, UPGRADE, Worl
 from tests.unit.cli.models import OLD, contents, old_model
 from tests.unit.cli.project import write_config
 
-_CALL_SECONDS = 0.05
+_CALL_SECONDS = 0.2
 
 
 class RedisWorld(World):
@@ -66,13 +67,15 @@ class RedisWorld(World):
             client.client_kill_filter(_type="normal", skipme=True)
 
     def _fill_disk(self) -> None:
-        """Redis ends rather than acknowledge what it cannot log."""
+        """Redis ends rather than acknowledge what it cannot log, whoever writes."""
         with self.server_away.one():
-            with self._disk.filled(0):
+            with self._disk.filled(0), redis.Redis.from_url(self._server.url) as client:
                 deadline = time.monotonic() + PATIENCE_SECONDS
                 while self._server.runs:
                     said = (self._server.said(), self.what_was_said())
                     assert time.monotonic() < deadline, ("a full disk was not noticed", said)
+                    with suppress(redis.RedisError):
+                        client.set("somebody", "writes" * 1000)
                     time.sleep(0.1)
                 self._server.stop()
             self._server.start()
