@@ -64,6 +64,28 @@ class LangchainPostgres(Program):
         self.made.add_texts([text], [{"n": -1}])
 
 
+class LangchainTable(Program):
+    """LangChain's newer class: a table for each collection."""
+
+    def __init__(self, place, model):
+        from langchain_postgres import PGEngine, PGVectorStore
+
+        self.engine = PGEngine.from_connection_string(url(place, "psycopg"))
+        self.size = model["size"]
+        self.opened = lambda: PGVectorStore.create_sync(self.engine, langchain(**model), "docs")
+
+    def make(self):
+        self.engine.init_vectorstore_table("docs", self.size)
+        self.opened().add_texts(TEXTS, METADATA)
+
+    def search(self, text):
+        found = self.opened().similarity_search(text, k=3)
+        return [[each.page_content, each.metadata] for each in found]
+
+    def add(self, text):
+        self.opened().add_texts([text], [{"n": -1}])
+
+
 class LangchainQdrant(Program):
     def __init__(self, place, model, **options):
         from langchain_qdrant import QdrantVectorStore
@@ -146,6 +168,7 @@ class LlamaIndexQdrant(LlamaIndex):
 
 FRAMEWORKS = {
     "langchain-postgres": LangchainPostgres,
+    "langchain-table-postgres": LangchainTable,
     "langchain-qdrant": LangchainQdrant,
     "llama-index-postgres": LlamaIndexPostgres,
     "llama-index-qdrant": LlamaIndexQdrant,

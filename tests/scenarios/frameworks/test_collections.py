@@ -24,6 +24,7 @@ from tests.scenarios.frameworks.embeddings import LARGE
 HERE = Path(__file__).parent
 NEEDS = {
     "langchain-postgres": "langchain_postgres",
+    "langchain-table-postgres": "langchain_postgres",
     "langchain-qdrant": "langchain_qdrant",
     "llama-index-postgres": "llama_index.vector_stores.postgres",
     "llama-index-qdrant": "llama_index.vector_stores.qdrant",
@@ -236,6 +237,15 @@ def test_langchain_on_postgresql(tmp_path, database, options):
         small = {"parts": 2, "size": 7}
         (found,) = subprocess_search(made, small, "other")
         assert found == [programs.TEXTS[5], programs.FLAT[5]]
+
+
+@pytest.mark.slow
+def test_langchain_with_a_table_for_each_collection(tmp_path, database):
+    made = Collection("langchain-table-postgres", tmp_path, database)
+    made.program("make")
+    made.configure(store_of(database, "docs"))
+    whole_upgrade(made, "LangChain's PGVectorStore", lambda: dump(database, "docs"))
+    searched_and_written(made)
 
 
 def subprocess_search(made, model, collection):
