@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Capabilities, ItemState, Page
     from hotfill.stores.coded.codec import Codec
     from hotfill.stores.filters import Metadata, Where
+    from hotfill.stores.layouts import Layout
     from hotfill.types import ModelId, Vectors
 
 _PAGE = 1000
@@ -199,6 +200,12 @@ class CodedGallery(Gallery):
                 if space in self._sides:
                     found[space] = self._search_codes(self._sides[space], rows, k, where)
             return found
+
+    def _layout(self) -> Layout | None:
+        return self._inner.layout
+
+    def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:
+        return self._inner.stored(item_ids, fields)
 
     def _get(self, item_ids: list[str]) -> list[ItemState | None]:
         return [

@@ -53,6 +53,19 @@ class Faulty(MemoryGallery):
         return moved
 
 
+class Kept(MemoryGallery):
+    """A store that keeps more than metadata."""
+
+    def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:
+        return {item_id: dict.fromkeys(fields, f"of {item_id}") for item_id in item_ids}
+
+
+def test_contents_are_those_of_the_store_that_has_the_items(tmp_path: Path) -> None:
+    with CodedGallery(Kept(FLOAT), tmp_path / "codes", [GridCodec(ENCODER)]) as gallery:
+        assert gallery.stored(["a"], ["text"]) == {"a": {"text": "of a"}}
+        assert gallery.layout is None
+
+
 def test_codes_answer_as_their_grid_values_do_in_a_store_of_floats(gallery: CodedGallery) -> None:
     values = binarised(rows(N))
     reference = MemoryGallery(CODES)
