@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
+
+    Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
+    """Of a statement: for `?` in their order, for `:name` by name (numbers end in Python 3.14)."""
 
 BUSY_SECONDS = 30.0
 """How long a statement waits for another process."""
@@ -124,7 +128,7 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._connect()
 
-    def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def read(self, statement: str, values: Values = ()) -> list[Any]:
         """Run one statement and return all its rows."""
         with self._connection() as db:
             return db.execute(statement, values).fetchall()
@@ -135,7 +139,7 @@ class SqliteFile:
         with self._connection() as db:
             yield db
 
-    def write(self, statement: str, values: Sequence[Any] = (), *, durable: bool = False) -> int:
+    def write(self, statement: str, values: Values = (), *, durable: bool = False) -> int:
         """Run one statement in a transaction, or in the one under way. Returns the rows written."""
         with self.transaction(durable=durable) as db:
             return db.execute(statement, values).rowcount

@@ -137,9 +137,9 @@ class SqliteJournal(Journal):
     def facts(self, kind: str | None = None, *, after: int = 0) -> Iterator[Fact]:
         """Read facts, oldest first."""
         rows = self._file.read(
-            "SELECT number, at, kind, body FROM facts WHERE (?1 IS NULL OR kind = ?1) "
-            "AND number > ?2 ORDER BY number",
-            (kind, after),
+            "SELECT number, at, kind, body FROM facts WHERE (:kind IS NULL OR kind = :kind) "
+            "AND number > :after ORDER BY number",
+            {"kind": kind, "after": after},
         )
         for number, at, name, body in rows:
             yield Fact(number, at, name, json.loads(body))
@@ -167,8 +167,9 @@ class SqliteJournal(Journal):
 
     def release(self, kind: HoldKind, about: str | None = None) -> bool:
         """End holds of a kind."""
-        statement = "DELETE FROM holds WHERE kind = ?1 AND (?2 IS NULL OR about = ?2)"
-        return self._file.write(statement, (kind, about), durable=kind != "throttled") > 0
+        statement = "DELETE FROM holds WHERE kind = :kind AND (:about IS NULL OR about = :about)"
+        values = {"kind": kind, "about": about}
+        return self._file.write(statement, values, durable=kind != "throttled") > 0
 
     def holds(self) -> tuple[Hold, ...]:
         """Read the holds, oldest first."""
@@ -261,8 +262,8 @@ class SqliteJournal(Journal):
         """Give leased batches back."""
         return self._file.write(
             "UPDATE batches SET state = 'to do' WHERE state = 'leased' "
-            "AND (?1 IS NULL OR owner = ?1)",
-            (owner,),
+            "AND (:owner IS NULL OR owner = :owner)",
+            {"owner": owner},
         )
 
     def drop_work(self, stage: Stage) -> None:
@@ -339,21 +340,21 @@ class SqliteJournal(Journal):
         """Turn dead letters into work again."""
         which = None if item_ids is None else json.dumps(list(item_ids))
         chosen = (
-            "(CASE WHEN ?1 IS NULL THEN accepted_by = '' "
-            "ELSE item_id IN (SELECT value FROM json_each(?1)) END)"
+            "(CASE WHEN :which IS NULL THEN accepted_by = '' "
+            "ELSE item_id IN (SELECT value FROM json_each(:which)) END)"
         )
         with self._file.transaction(durable=True) as db:
             retried = 0
             for stage in ("prefill", "embed", "revert"):
                 letters = db.execute(
-                    f"SELECT item_id FROM dead_letters WHERE {chosen} AND stage = ?2 "
+                    f"SELECT item_id FROM dead_letters WHERE {chosen} AND stage = :stage "
                     "ORDER BY item_id",
-                    (which, stage),
+                    {"which": which, "stage": stage},
                 )
                 while rows := letters.fetchmany(batch_size):
                     _insert_batch(db, stage, [item_id for (item_id,) in rows], attempts=0)
                     retried += len(rows)
-            db.execute(f"DELETE FROM dead_letters WHERE {chosen}", (which,))
+            db.execute(f"DELETE FROM dead_letters WHERE {chosen}", {"which": which})
         return retried
 
     # Deletes ---------------------------------------------------------------------------------
@@ -378,10 +379,10 @@ class SqliteJournal(Journal):
         """Forget that items were deleted or failed."""
         ids = json.dumps(list(item_ids))
         found = self._file.read(
-            "SELECT item_id FROM deleted WHERE item_id IN (SELECT value FROM json_each(?1)) "
+            "SELECT item_id FROM deleted WHERE item_id IN (SELECT value FROM json_each(:ids)) "
             "UNION SELECT item_id FROM dead_letters "
-            "WHERE item_id IN (SELECT value FROM json_each(?1)) LIMIT 1",
-            (ids,),
+            "WHERE item_id IN (SELECT value FROM json_each(:ids)) LIMIT 1",
+            {"ids": ids},
         )
         if found:  # rarely; and only then does this wait for other writers
             with self._file.transaction(durable=True) as db:
