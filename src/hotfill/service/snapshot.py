@@ -13,7 +13,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from hotfill.errors import HotfillError, ModelMismatchError
 from hotfill.service.measures import RecentLatency
@@ -150,7 +150,7 @@ class Watch:
         self._rates: Trail[Rates] = Trail(EVERY_SECONDS / 2)
         self._recent_latencies: Trail[RecentLatency] = Trail(EVERY_SECONDS / 2)
         self._noted: Trail[_Noted] = Trail(_NOTED_SECONDS)
-        self._noted_searches: dict[str, Any] = {}
+        self._noted_searches = measures.summary()
         self._news: deque[Fact] = deque(maxlen=_FACTS)
         self._quality: list[Fact] = []
         self._read = 0
@@ -228,7 +228,6 @@ class Watch:
         for fact in self._journal.facts("served"):
             body = fact.body
             self._noted.note(_Noted(body["at"]))
-            self._noted_searches = body["searches"]
             self._rates.note(Rates(body["at"], *body["rates"]))
             if body["latency"] is not None:
                 self._recent_latencies.note(RecentLatency(body["at"], *body["latency"]))

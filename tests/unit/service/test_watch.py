@@ -83,6 +83,8 @@ def test_a_trail_spans_all_of_the_time_in_a_bounded_number_of_points():
 
 def test_what_the_charts_show_outlives_the_process(client, watch, clock):
     parts = client.app.state.service
+    parts.watch.close()  # the service's own, at the real time
+    assert list(parts.journal.facts("served")) == []  # nothing happened: nothing is noted
     for sides, seconds in (("old", 0.01), ("both", 0.03)):
         for _ in range(50):
             parts.measures.searched(sides, seconds, 0.42, 4, 6)
