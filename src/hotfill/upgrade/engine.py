@@ -278,6 +278,10 @@ class Engine:
         self._make_room(self.plan.new_model)
         fit = self.state.load_fit()
         plan = self.plan
+        guard = self._guard()
+        if guard is not None:
+            # Before anything is written: a bad model is held with the gallery as it was.
+            guard.begin()
         if plan.strategy == "prefill":
             self._impute(fit)
             # From here on it is all that is searched.
@@ -292,14 +296,16 @@ class Engine:
             watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)
-        if (guard := self._guard()) is not None:
+        if guard is not None:
             watchers.append(guard.after_batch)
-            guard.begin()
+        backfilling = Phase.BACKFILLING
         try:
-            self._run_out(embed, lambda items: _tell(watchers, items), refresh.is_due)
+            self._run_out(embed, backfilling, lambda items: _tell(watchers, items), refresh.is_due)
             while refresh.is_due() and self._may_work(Phase.BACKFILLING):
                 self._refresh(refresh)
-                self._run_out(embed, lambda items: _tell(watchers, items), refresh.is_due)
+                self._run_out(
+                    embed, backfilling, lambda items: _tell(watchers, items), refresh.is_due
+                )
         finally:
             refit.finish()
             with self.state.progress.at("indexing"):
@@ -324,7 +330,8 @@ class Engine:
         made = [up.fingerprint for up in ups.values()]
         others = imputed_by_others(self.gallery, plan.new_model, made)
         self.journal.add_work("prefill", others, plan.batch_size)
-        self._run_out(backfill.prefill_work(self.state.own_vectors, plan.new_model, ups))
+        work = backfill.prefill_work(self.state.own_vectors, plan.new_model, ups)
+        self._run_out(work, Phase.BACKFILLING)
 
     def _refresh(self, refresh: Refreshing) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
@@ -357,7 +364,7 @@ class Engine:
         check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
         self._make_room(self.plan.new_model)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
-            self._run_out(self._embed_work())
+            self._run_out(self._embed_work(), phase)
 
     def _guard(self) -> Guard | None:
         canaries = kept_canaries(self.state.folder, self.journal)
@@ -377,26 +384,28 @@ class Engine:
     def _run_out(
         self,
         work: Work,
+        phase: Phase,
         after_batch: Callable[[int], None] = lambda items: None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Run batches until all are done, those that other workers have leased too.
 
+        phase: whose work it is; it ends when somebody enters another.
         interrupted: asked before each batch whether to return when those in hand are done.
         """
-        phase = self.journal.phase
-        self._run(work, after_batch, interrupted)
+        self._run(work, phase, after_batch, interrupted)
         while (
             self._may_work(phase) and not interrupted() and self.journal.tally(work.stage).left > 0
         ):
             after_batch(0)
             # A batch of a worker that died comes back in a while.
             self.state.stop.wait(_POLL_SECONDS)
-            self._run(work, after_batch, interrupted)
+            self._run(work, phase, after_batch, interrupted)
 
     def _run(
         self,
         work: Work,
+        phase: Phase,
         after_batch: Callable[[int], None] = lambda items: None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -405,7 +414,7 @@ class Engine:
             probes=self.state.probes,
             limits=self.plan.limits,
             duty_cycle=self.plan.duty_cycle,
-            phase=self.journal.phase,
+            phase=phase,
             progress=self.state.progress,
             stop=self.state.stop,
         )
@@ -528,7 +537,7 @@ class Engine:
         while not self.state.stop.is_set() and items_to_revert(
             self.state.own_vectors, self.journal, plan, target
         ):
-            self._run(work)
+            self._run(work, self.journal.phase)
 
     # ------------------------------------------------------------------------------------------
 
