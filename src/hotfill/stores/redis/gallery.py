@@ -189,6 +189,11 @@ class RedisGallery(Gallery):
             most_hits=self._most,
         )
 
+    def keeps_length(self, space: ModelId) -> bool:
+        """Not where an adopted index compares by the cosine."""
+        stamp = self._stamp
+        return space not in stamp.models or stamp.space(space).metric != "COSINE"
+
     @property
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
@@ -580,6 +585,15 @@ class RedisGallery(Gallery):
                 if origin is None
                 else [name for made_by, name in lists.items() if made_by == origin]
             )
+
+        return self._with_stamp((space,), count)
+
+    def _count_rows(self, space: ModelId) -> int:
+        """Count what the side's index holds, whatever the lists say."""
+
+        def count(stamp: RedisStamp) -> int:
+            check_space(stamp.models, space)
+            return self._server.size_of(stamp.space(space).index)
 
         return self._with_stamp((space,), count)
 
