@@ -131,6 +131,6 @@ def remarks(client: ChromaClient, items: ChromaItems) -> list[str]:
 
 def _first(client: ChromaClient, collection: Collection, n: int) -> NDArray[np.float32]:
     """Read the vectors of the first rows."""
-    found = client.call("read rows", lambda _: collection.get(limit=n, include=["embeddings"]))
+    found = client.read("read rows", lambda _: collection.get(limit=n, include=["embeddings"]))
     embeddings = found["embeddings"]
     return np.asarray([] if embeddings is None else embeddings, dtype=np.float32)

@@ -22,6 +22,7 @@ from chromadb.errors import ChromaError, NotFoundError
 
 from hotfill.errors import HotfillError, InputError, StoreBusyError, StoreError, StoreFullError
 from hotfill.locks import FolderLock
+from hotfill.retry import retry_if
 from hotfill.stores.failures import told
 from hotfill.stores.folder import check_room
 
@@ -38,10 +39,13 @@ T = TypeVar("T")
 
 AT_ONCE = 1000  # rows in one request; Chroma takes 5,461
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,470}[a-zA-Z0-9]")  # Chroma's 512, and our endings
+_NOT_YET = "Nothing found on disk"
+"""What a server says to a reader that comes while a graph is made of its first rows (1.5.9)."""
 _SAYINGS: Sayings = (
     ("database or disk is full", StoreFullError, True),
     ("No space left on device", StoreFullError, True),
     ("database is locked", StoreBusyError, True),
+    (_NOT_YET, StoreError, True),
     ("Could not connect", StoreError, True),
     ("already exists for", StoreError, False),
 )
@@ -222,6 +226,10 @@ class ChromaClient:
         with translated(doing):
             return call(self._client)
 
+    def read(self, doing: str, call: Callable[[ClientAPI], T]) -> T:
+        """Call the client for rows or vectors. Raises StoreErrors."""
+        return retry_if(lambda error: _NOT_YET in str(error), self.call, doing, call)
+
     def rows(
         self, collection: Collection, item_ids: Sequence[str], include: Sequence[str]
     ) -> Iterator[dict[str, Any]]:
@@ -245,7 +253,7 @@ class ChromaClient:
         return list(self._get(collection, where=where, include=[])["ids"])
 
     def _get(self, collection: Collection, **asked: Any) -> dict[str, Any]:
-        return dict(self.call("read rows", lambda _: collection.get(**asked)))
+        return dict(self.read("read rows", lambda _: collection.get(**asked)))
 
     def write(
         self,

@@ -385,7 +385,7 @@ class ChromaGallery(Gallery):
         there = self._items.collection(space)
         if self._exact:
             return self._compared(there, space, queries, k, where)
-        answer = self._client.call(
+        answer = self._client.read(
             "search",
             lambda _: there.query(
                 query_embeddings=np.ascontiguousarray(queries),
