@@ -96,7 +96,8 @@ def _line(queries: Vectors, both: Vectors) -> Line:
 _TAIL = tail()
 _FEW = 4
 """Queries whose products are made row by row. For one matrix product BLAS wakes all its threads,
-and waking them costs more than the product: 3 ms instead of 0.1 (1,000 x 1,024, two threads)."""
+and waking them costs more than the product: 3.2 ms instead of 0.8 with cold caches (1,000 x 1,024,
+two threads)."""
 
 
 @final
