@@ -42,25 +42,6 @@ def open_source():
     return read
 '''
 
-_SQL_STUB = '''"""The texts of items, by id, from the table itself: hotfill embeds them again."""
-
-import psycopg
-
-
-def open_source(dsn):
-    """Return a function from item ids to their texts; ids that are gone are left out."""
-
-    def read(item_ids):
-        with psycopg.connect(dsn) as connection:
-            rows = connection.execute(
-                {query!r},
-                (list(item_ids),),
-            )
-            return dict(rows.fetchall())
-
-    return read
-'''
-
 _USUAL = {
     384: "all-MiniLM-L6-v2 or BAAI/bge-small-en-v1.5",
     512: "timm:... (pictures), or a model of the kind of CLIP",
@@ -388,16 +369,14 @@ def _source(answers: _Answers, fields: Sequence[str], ask: _Questions) -> dict[s
     from hotfill.integrations.discovery import FoundContents, discover
 
     if answers.content is None:
-        text, options = _STUB, {}
-        if (answers.text or fields) and answers.sections["store"]["kind"] == "postgres":
-            field = ask.one_of("Which column has the texts?", "--text-field", fields, answers.text)
-            text = _SQL_STUB.format(query=_query(answers, field))
-            options = {"options": {"dsn": answers.sections["store"]["dsn"]}}
+        if answers.text or fields:
+            field = ask.one_of("Which field has the texts?", "--text-field", fields, answers.text)
+            return {"kind": "store", "field": field}
         stub = answers.folder / "contents.py"
         if not stub.exists():
-            stub.write_text(text, encoding="utf-8")
+            stub.write_text(_STUB, encoding="utf-8")
             answers.written.append(str(stub))
-        return {"factory": "contents:open_source", **options}
+        return {"factory": "contents:open_source"}
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", answers.content):
         return {"factory": answers.content}
     found = discover(answers.content)
@@ -411,15 +390,6 @@ def _source(answers: _Answers, fields: Sequence[str], ask: _Questions) -> dict[s
             "Which column has the texts?", "--text-field", found.text_fields, answers.text
         )
     return _source_of(answers, found)
-
-
-def _query(answers: _Answers, field: str) -> str:
-    from psycopg import sql
-
-    item_id = sql.Identifier(answers.columns["id_column"])
-    table = sql.Identifier(*answers.sections["store"]["table"].split(".", 1))
-    query = sql.SQL("SELECT {id}::text, {text} FROM {table} WHERE {id}::text = ANY(%s)")
-    return query.format(id=item_id, text=sql.Identifier(field), table=table).as_string()
 
 
 def _source_of(answers: _Answers, found: FoundContents) -> dict[str, Any]:

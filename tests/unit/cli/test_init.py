@@ -84,12 +84,14 @@ def test_a_table_of_postgresql_with_texts_needs_no_line_of_code(here):
     )
     assert f"adopted: {ITEMS} items of {OLD}" in result.stdout
     assert file()["store"] == {"kind": "postgres", "dsn": dsn, "table": f"{schema}.chunks"}
+    assert file()["source"] == {"kind": "store", "field": "document"}
+    assert not (here / "contents.py").exists()
     with open("upgrade.toml", "a") as text:
         text.write(f'\n[journal]\nname = "{schema}_journal"\n[upgrade]\nfit_items = 110\n')
     assert_leads_to_an_upgraded_gallery()
 
 
-def test_a_table_of_lancedb_gets_a_stub_for_its_contents(here):
+def test_a_table_of_lancedb_with_texts_needs_no_line_of_code(here):
     lancedb = pytest.importorskip("lancedb")
     ids, texts, vectors = items()
     rows = [
@@ -100,7 +102,8 @@ def test_a_table_of_lancedb_gets_a_stub_for_its_contents(here):
     result = init("data", *MODELS)
     assert f"found docs: {ITEMS} items, vector of 6 numbers, texts in text, id" in result.stderr
     assert file()["store"] == {"kind": "lancedb", "path": "data", "table": "docs"}
-    assert (here / "contents.py").exists()
+    assert file()["source"] == {"kind": "store", "field": "text"}
+    assert not (here / "contents.py").exists()
     with hotfill.open("upgrade.toml") as up:
         assert up.gallery.count(OLD) == ITEMS
 

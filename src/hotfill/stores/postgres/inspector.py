@@ -153,8 +153,8 @@ def _only_collection(
             sql.Identifier(schema, table), c=sql.Identifier(column)
         )
     ).fetchall()
-    if len(found) == 1:
-        return ((column, found[0][0]),)
+    if len(found) <= 1:
+        return tuple((column, value) for value, _ in found)  # rows of no collection are all of them
     names = _collection_names(connection, schema, layout)
     lines = [
         f'    rows = {{ {column} = "{value}" }}  # {names.get(value, "a collection")}, {n:,} rows'
