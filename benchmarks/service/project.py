@@ -45,7 +45,7 @@ def make(
             "options": {**options, "seconds_per_item": seconds_per_item},
         },
         # Two sides: the oracle judges each hit by the side that it came from.
-        "upgrade": {"strategy": "merge", **upgrade},
+        "upgrade": {"strategy": "merge", "allow_below_old": True, **upgrade},
     }
     path = folder / "upgrade.toml"
     path.write_text(tomli_w.dumps(values))
