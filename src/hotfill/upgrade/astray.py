@@ -75,15 +75,18 @@ class Astray:
         return "; ".join([*parts, ending])
 
 
-def find_astray(gallery: Gallery, journal: Journal, plan: Plan, *, chained: bool) -> Astray | None:
+def find_astray(
+    gallery: Gallery, journal: Journal, plan: Plan, *, chained: bool, by_rows: bool = True
+) -> Astray | None:
     """Compare the phase with the store; None when they agree. Writes nothing.
 
     chained: whether the sides of a superseded upgrade are searched before this one begins.
+    by_rows: whether to read the rows where a store's kept sum says that a side is empty.
     """
     phase = journal.phase
     for _ in range(_TRIES):
         try:
-            found = _compare(gallery, phase, plan, chained)
+            found = _compare(gallery, phase, plan, chained, by_rows)
         except ModelMismatchError:  # a space was dropped between two looks
             found = None
         now = journal.phase
@@ -93,7 +96,9 @@ def find_astray(gallery: Gallery, journal: Journal, plan: Plan, *, chained: bool
     return None  # it goes on under our eyes; the next look finds what stays
 
 
-def _compare(gallery: Gallery, phase: Phase, plan: Plan, chained: bool) -> Astray | None:
+def _compare(
+    gallery: Gallery, phase: Phase, plan: Plan, chained: bool, by_rows: bool
+) -> Astray | None:
     if phase is Phase.SUPERSEDED:
         return None  # items of the upgrade that took over are where they belong
     known = (*plan.old_models, plan.new_model)
@@ -106,7 +111,8 @@ def _compare(gallery: Gallery, phase: Phase, plan: Plan, chained: bool) -> Astra
     items = {
         space: count
         for space in there
-        if space not in searched and (count := gallery.count_rows(space))
+        if space not in searched
+        and (count := gallery.count(space) or (gallery.count_rows(space) if by_rows else 0))
     }
     lacking = tuple(space for space in dict.fromkeys([*searched, *kept]) if space not in there)
     if not there or not (items or lacking):

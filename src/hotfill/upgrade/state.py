@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _KEPT = 5000  # latest searches
-_LOOKING_SHARE = 100  # times as long as a look at the store took, until the next one
+_LOOKING_SHARE = 20  # times as long as a look at the store took, until the next one
+_READING_SHARE = 100  # the same, of one that reads the rows
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
 
 POLL_SECONDS = 0.5
@@ -97,7 +98,7 @@ class State:
         self._switch: Switch[View] | None = None  # a process that only moves items needs none
         self._fit_number = 0
         self._polled = self._known_at = self._learned_at = 0.0
-        self._look_again = 0.0
+        self._look_again = self._read_again = 0.0
         self._astray: Astray | None = None
         self._spaces: tuple[ModelId, ...] = ()  # when the store was last looked at
 
@@ -370,8 +371,10 @@ class State:
         if now - self._polled >= POLL_SECONDS:
             self._polled = now
             with self._changing:
-                if now >= self._look_again or not self.is_as_looked_at():
+                if now >= self._read_again or not self.is_as_looked_at():
                     self._look()
+                elif now >= self._look_again:
+                    self._look(by_rows=False)
                 self._follow(self.journal.phase)
                 self._known_at = now
                 self._follow_fit()
@@ -388,20 +391,28 @@ class State:
         self._fit_number = self._number_of_fit()
         self._switch.swap(self._view(phase))
 
-    def _look(self) -> None:
+    def _look(self, *, by_rows: bool = True) -> None:
         """Compare the phase with the store; not again soon where that takes long."""
         self._look_for_finish()
         began = time.monotonic()
         self._spaces = self.gallery.spaces
         self._astray = find_astray(
-            self.gallery, self.journal, self.plan, chained=self.parts.previous is not None
+            self.gallery,
+            self.journal,
+            self.plan,
+            chained=self.parts.previous is not None,
+            by_rows=by_rows,
         )
         with suppress(HotfillError):  # a full disk must not keep anybody from searching
             note_astray(self.journal, self._astray)
-        # While something is astray somebody may be about to mend it, and give short notice.
-        self._look_again = (
-            next_look(began) if self._astray is None else time.monotonic() + POLL_SECONDS
-        )
+        if self._astray is not None:
+            # Somebody may be about to mend it, and give short notice.
+            self._look_again = self._read_again = time.monotonic() + POLL_SECONDS
+        elif by_rows:
+            self._look_again = time.monotonic() + POLL_SECONDS
+            self._read_again = next_look(began, _READING_SHARE)
+        else:
+            self._look_again = next_look(began, _LOOKING_SHARE)
 
     def _follow_fit(self) -> None:
         number = self._number_of_fit()
@@ -468,14 +479,14 @@ class State:
             return Fit.load(fit_folder(previous.folder, journal)).scorer
 
 
-def next_look(began: float) -> float:
-    """Tell when to look at the rows again, on the monotonic clock.
+def next_look(began: float, share: int = _READING_SHARE) -> float:
+    """Tell when to look at the store again, on the monotonic clock: not soon where it takes long.
 
-    Where a look takes long (PostgreSQL reads the whole table), a hundredth of the time goes into
-    it. began: the look that has just ended.
+    began: the look that has just ended. share: how many times as long as it took it rests; by
+    default of one that reads the rows (PostgreSQL reads the whole table).
     """
     now = time.monotonic()
-    return now + max(POLL_SECONDS, _LOOKING_SHARE * (now - began))
+    return now + max(POLL_SECONDS, share * (now - began))
 
 
 def owner_of(plan: Plan, journal: Journal) -> str:

@@ -262,7 +262,7 @@ def test_items_that_another_upgrade_moves_between_two_looks_are_not_passed_over(
     gallery.add_space(THIRD)
     up.state.look()  # nothing is there yet, and nobody looks again soon
     assert found_of(up) == {*source}
-    up.state._look_again = float("inf")
+    up.state._look_again = up.state._read_again = float("inf")
     gallery.upsert(["item-00007"], Projection(THIRD)([source["item-00007"]]), space=THIRD)
     with pytest.raises(HeldError, match="serve by the configuration of the upgrade to third"):
         found_of(up)
