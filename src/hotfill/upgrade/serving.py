@@ -449,8 +449,9 @@ class Serving:
             return self._state.embedder("old" if model == plan.old_model else "new")
 
 
-_WRITES_CHANGE_SIDES = frozenset({Phase.PREPARED, Phase.ROLLING_BACK})
-"""In these a write goes to a side that the phase before did not search."""
+_WRITES_CHANGE_SIDES = frozenset({Phase.PREPARED, Phase.ABORTING, Phase.ROLLING_BACK})
+"""In these a write goes to a side that the phase before did not search, or not once all had moved
+from it."""
 
 
 def _searched_alone(view: View) -> tuple[ModelId, ...]:
