@@ -16,6 +16,7 @@ BASE = {
     "types",
     "checks",
     "extras",
+    "factories",
     "formatting",
     "files",
     "text_files",

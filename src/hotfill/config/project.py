@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hotfill.binary import Binarisation, BinaryEmbedder
 from hotfill.config.codes import encoder_named, opened_with_codes
-from hotfill.config.factories import made_by
 from hotfill.config.settings import ModelSection, Settings, StoredSection
 from hotfill.config.shell_hooks import shell_hooks
 from hotfill.embedders.cache import CachedEmbedder, KeptEmbedder
 from hotfill.embedders.frameworks import FrameworkEmbedder, of_framework
 from hotfill.embedders.vector_cache import VectorCache
 from hotfill.errors import ConfigError, ModelMismatchError
+from hotfill.factories import made_by
 from hotfill.integrations.collections import StoredContents
 from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.parts import WHICH, Parts, Which

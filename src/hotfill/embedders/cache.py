@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hotfill.config.factories import named
 from hotfill.embedders.content_hash import content_hash
 from hotfill.embedders.vector_cache import Precision, VectorCache
 from hotfill.errors import ConfigError, EmbedError, InputError, ShapeError
+from hotfill.factories import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -114,6 +114,11 @@ class CachedEmbedder:
     def uncached(self) -> Embedder:
         """What makes the vectors that the cache does not hold."""
         return self._embedder
+
+    @property
+    def kept(self) -> int:
+        """How many vectors of the model are kept, of whatever contents."""
+        return self._cache.count(self.model_id)
 
     def cached(self, contents: Iterable[Any], /) -> int:
         """Count the contents whose vectors are kept. Embeds nothing."""
@@ -225,6 +230,11 @@ class KeptEmbedder:
                 rows = [missing[row] for row in error.rows]
                 raise EmbedError(str(error), rows=rows, retryable=error.retryable) from error
         return vectors
+
+    @property
+    def kept(self) -> int:
+        """How many vectors of the model are kept, of whatever contents."""
+        return self._cache.count(self.model_id)
 
     def cached(self, contents: Iterable[Any], /) -> int:
         """Count the contents whose vectors are kept. Embeds nothing."""

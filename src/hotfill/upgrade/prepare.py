@@ -171,8 +171,9 @@ class _Sampled:
 
 
 def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedder) -> _Sampled:
-    """Read and embed a few items, past the embedder's cache if it has one.
+    """Read and embed a few items, such as an embedder's cache does not know: it keeps them.
 
+    Where it knows them all, the first few are embedded past it, only to see how long that takes.
     Items that cannot be embedded are left out: the backfill will name them. Raises what the
     embedder raised when that is all of them.
     """
@@ -180,7 +181,8 @@ def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedd
     space = held[-1] if held else draft.new_model
     page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     failures: list[Exception] = []
-    cache, embedder = embedder, getattr(embedder, "uncached", embedder)
+    cache = embedder if isinstance(embedder, Caching) else None
+    shared = 0.0 if cache is None else cache.kept / max(gallery.count(space), 1)
     with closing(PatientCaller(draft.embed_timeout_seconds)) as call:
         first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
         embed_what_can_be(embedder, first, call, failures)
@@ -188,18 +190,26 @@ def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedd
         contents = read_what_can_be(
             source, page.item_ids[_WARM_UP:] or page.item_ids, call, failures
         )
-        embedded = embed_what_can_be(embedder, contents, call, failures)
+        fresh = contents
+        if cache is not None:
+            fresh = {
+                each: content for each, content in contents.items() if not cache.cached([content])
+            }
+            if not fresh and contents:
+                embedder = cache.uncached
+                fresh = dict(list(contents.items())[:_WARM_UP])
+        embedded = embed_what_can_be(embedder, fresh, call, failures)
     if not embedded:
         if failures:
             raise failures[0]
         raise HotfillError("the source has no content for the first items of the gallery")
     seconds = (time.perf_counter() - began) / len(embedded)
-    known = cache.cached(contents.values()) if isinstance(cache, Caching) else 0
-    price = embedder.price(list(contents.values())) if isinstance(embedder, Priced) else None
+    paid = embedder if cache is None else cache.uncached
+    price = paid.price(list(contents.values())) if isinstance(paid, Priced) else None
     return _Sampled(
         len(embedded),
         seconds,
-        known / len(contents),
+        min(shared, 1.0),
         None if price is None else price / len(contents),
     )
 
@@ -211,6 +221,11 @@ class Caching(Protocol):
     @property
     def uncached(self) -> Embedder:
         """What makes the vectors."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """How many vectors are kept, of whatever contents."""
         ...
 
     def cached(self, contents: Iterable[Any], /) -> int:

@@ -7,6 +7,7 @@ from itertools import cycle
 import numpy as np
 import pytest
 
+from hotfill.embedders import CachedEmbedder, VectorCache
 from hotfill.errors import EmbedError
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
@@ -63,30 +64,44 @@ def test_what_is_fitted_verified_and_measured_counts(second):
     assert "of the time at most 10% is for measuring the canaries" in plan.notes
 
 
-class Kept(Projection):
-    """An embedder with a cache that holds every other content, and a price."""
+class Paid(Projection):
+    """Counts what it is asked for, and has a price."""
+
+    paid = 0
 
     def __call__(self, contents):
-        raise AssertionError("time is measured past the cache")
+        self.paid += len(contents)
+        return super().__call__(contents)
 
-    @property
-    def uncached(self):
-        return Paid(self.model_id)
-
-    def cached(self, contents):
-        return len(list(contents)) // 2
-
-
-class Paid(Projection):
     def price(self, contents):
         return 0.5 * len(contents)
 
 
-def test_the_time_is_measured_past_the_cache_and_what_it_holds_is_left_out(second):
-    plan = planned(draft=Plan(OLD, NEW, **NOTHING_BESIDES), embedder=Kept(NEW))
-    assert plan.cached_share == 0.5
-    assert plan.seconds_expected == pytest.approx(50.0)
+@pytest.fixture
+def cached(tmp_path):
+    embedder = CachedEmbedder(Paid(NEW), VectorCache(tmp_path / "vectors.sqlite"))
+    yield embedder
+    embedder.close()
+
+
+def test_what_a_cache_holds_takes_no_time_and_costs_nothing(second, cached):
+    cached(list(contents(100).values())[50:])
+    plan = planned(draft=Plan(OLD, NEW, **NOTHING_BESIDES), embedder=cached)
+    assert (plan.cached_share, plan.sampled_items) == (0.5, 42)  # 8 to warm up, of the first 72
+    assert plan.seconds_expected == pytest.approx(64.0 / 42 * 50)
     assert plan.price_expected == pytest.approx(25.0)
+
+
+def test_what_a_plan_embeds_is_kept_and_the_next_plan_knows_better_than_its_own_sample(
+    second, cached
+):
+    draft = Plan(OLD, NEW, **NOTHING_BESIDES)
+    assert planned(draft=draft, embedder=cached).cached_share == 0.0
+    assert (cached.kept, cached.uncached.paid) == (72, 72)
+    again = planned(draft=draft, embedder=cached)
+    assert again.cached_share == pytest.approx(0.72)
+    assert again.seconds_expected == pytest.approx(64.0 / 8 * 28)  # of eight, embedded past it
+    assert cached.uncached.paid == 80
 
 
 @pytest.mark.parametrize(
