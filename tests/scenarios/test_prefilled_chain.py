@@ -10,8 +10,11 @@ from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
-from tests.scenarios.test_chain import FIRST, ITEMS, QUERIES, SECOND, THIRD, upgrade
 from tests.unit.upgrade.small import Projection, contents, filled
+
+pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed")  # of test_chain
+
+from tests.scenarios.test_chain import FIRST, ITEMS, QUERIES, SECOND, THIRD, upgrade
 
 
 class Cut(MemoryGallery):
