@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -17,6 +19,11 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "laptop")
 )
+
+# pytorch-metric-learning imports this module of FAISS, which replaces the searches of the whole
+# process; Milvus Lite fails then. Tests of hotfill's own searches beside it run in processes of
+# their own.
+sys.modules.setdefault("faiss.contrib.torch_utils", ModuleType("faiss.contrib.torch_utils"))
 
 EXTRAS = {
     "PIL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hotfill.config import ModelSection
+from hotfill.embedders import HttpEmbedder
 
 PAGES = Path(__file__).parents[2] / "docs" / "howto"
 BLOCK = re.compile(r"(<!-- needs an extra -->\n)?^```(python|sh|toml)\n(.*?)^```$", re.M | re.S)
@@ -73,4 +75,5 @@ def test_the_sections_of_a_page_are_what_a_configuration_file_takes(page) -> Non
         )
         if "settings" in factory.__code__.co_varnames:  # further arguments of the class
             known |= {"batch_size", "parallel", "pooling"}
+            known |= set(inspect.signature(HttpEmbedder).parameters)
         assert set(section.options) <= known, text

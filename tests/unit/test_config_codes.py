@@ -114,11 +114,12 @@ def test_canaries_of_codes_are_stored_vectors_or_queries_embedded_by_the_old_mod
     project: config.Project, guard: str
 ) -> None:
     with project.path.open("a") as file:
-        file.write(f"[guard]\n{guard}\n")
+        file.write(f"[guard]\n{guard}\n[gate]\nold_overlap = 0.1\n")  # so the end is measured
     (project.path.parent / "asked.jsonl").write_text('{"content": "7"}\n{"content": "401"}\n')
     with hotfill.open(project.path) as up:
         up.start()
-        (first, *_, last) = quality_curve(up.journal)
+        curve = quality_curve(up.journal)
+    first, last = curve[0], curve[-1]
     assert first["canaries"] == (2 if "asked" in guard else 20)
     # Codes of one model: nearly the same answers, before and after.
     assert first["old_overlap"] > 0.6

@@ -42,7 +42,7 @@ def spans(monkeypatch):
 @pytest.fixture
 def project(tmp_path):
     fill(tmp_path)
-    return write_config(tmp_path, upgrade={"refit": False})
+    return write_config(tmp_path, upgrade={"strategy": "merge", "refit": False})
 
 
 def named(spans, name):
@@ -78,6 +78,7 @@ def test_a_search_is_embed_sides_and_rank(project, spans, monkeypatch):
         up.start()
     (search,) = named(mixed, "search")
     assert below(mixed, search) == ["embed", "rank", "sides"]
+    mixed = [each for each in mixed if each.parent is not None]  # `plan` searches, too
     (sides,) = (each for each in named(mixed, "sides") if each.parent.span_id == id_of(search))
     assert len(sides.attributes["hotfill.models"]) == 2
 

@@ -121,13 +121,12 @@ class Parts(ABC):
 
     def plan_in_force(self, journal: Journal) -> Plan:
         """Return the plan that the upgrade began with; before it begins, the draft."""
-        begun = journal.last("plan")
-        return in_force(Plan.from_dict(begun.body), journal) if begun else self.draft()
+        return self.draft() if journal.last("plan") is None else self.plan_to_look_at(journal)
 
     def plan_to_look_at(self, journal: Journal) -> Plan:
         """Return the plan in force without loading a model; before it begins, the sketch."""
         begun = journal.last("plan")
-        return Plan.from_dict(begun.body) if begun else self.sketch()
+        return in_force(Plan.from_dict(begun.body), journal) if begun else self.sketch()
 
     def sketch(self) -> Plan:
         """Return the draft for people to look at, without loading a model.

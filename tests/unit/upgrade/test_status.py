@@ -144,7 +144,7 @@ def test_looking_writes_nothing(journal, tmp_path):
 class Counting:
     """A gallery of which only the count is asked."""
 
-    def count(self, space):
+    def count(self, space, origin=None):
         return 5
 
 
