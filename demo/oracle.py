@@ -94,12 +94,14 @@ class Oracle:
                 self._imputed[fit.up.fingerprint] = (fit, fit.up(old))
         calibrated, sides = self.is_calibrated(), []
         for fit, vectors in self._imputed.values():
-            comparable = vectors @ query[0]
-            depth = K
+            plain = vectors @ query[0]
+            sides.append(_Side(new_model, vectors, query[0], plain, K))
             if calibrated and fit.one_space is not None:
+                # Until the last old vector is imputed, and half a second longer, the plain order
+                # counts; then this one.
                 line = fit.one_space.scale.prepare(query).lines[fit.one_space.origin]
-                comparable, depth = line(0, comparable), K * fit.one_space.overfetch
-            sides.append(_Side(new_model, vectors, query[0], comparable, depth))
+                depth = K * fit.one_space.overfetch
+                sides.append(_Side(new_model, vectors, query[0], line(0, plain), depth))
         return sides
 
 
