@@ -16,16 +16,20 @@ BLOCK = re.compile(
 )
 
 
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """`hotfill` as a command, whether or not it is installed as one, in a folder of its own."""
-    folder = tmp_path / "bin"
+def put_command(folder, monkeypatch):
+    """Let `hotfill` be a command, whether or not it is installed as one. folder: for its file."""
     folder.mkdir()
     command = folder / "hotfill"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hotfill.cli "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """`hotfill` as a command, in a folder of its own."""
+    put_command(tmp_path / "bin", monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setitem(sys.modules, "my_models", None)

@@ -10,7 +10,7 @@ import pytest
 chromadb = pytest.importorskip("chromadb")
 
 from tests import chroma  # noqa: E402
-from tests.examples.test_howto_qdrant import phase, run_page, shell  # noqa: E402, F401
+from tests.examples.howto import phase, run_page, shell  # noqa: E402, F401
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "chroma.md"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.examples.howto import put_command
 from tests.postgres import server
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
@@ -22,13 +22,7 @@ RUNNER = Path(__file__).with_name("run_page.py")
 @pytest.fixture
 def follow(tmp_path, monkeypatch):
     """Run a page in a folder of its own, with `hotfill` as a command; give what was printed."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    command = folder / "hotfill"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hotfill.cli "$@"\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    put_command(tmp_path / "bin", monkeypatch)
 
     def run(page, *replacements):
         words = [sys.executable, str(RUNNER), str(HOWTO / page), *replacements]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.examples.howto import put_command
 from tests.postgres import server
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "postgresql.md"
@@ -34,13 +34,7 @@ def database(monkeypatch):
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
     """`hotfill` as a command, whether or not it is installed as one."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    command = folder / "hotfill"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hotfill.cli "$@"\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    put_command(tmp_path / "bin", monkeypatch)
 
 
 def test_the_page_about_postgresql_runs(tmp_path, monkeypatch, database, shell):

@@ -1,6 +1,7 @@
 """What other evaluators read of a ranking: TREC's run files and judgements, and its measures.
 
-Names of measures are those of the package `ir-measures`: AP, nDCG@10, R@100, Success@1.
+Names of measures are those of the package `ir-measures`: AP, nDCG@10, R@100, Success@1. Apart from
+`hotfill.lab.compare`, which needs torch: this takes any ranking, with numpy alone.
 """
 
 from __future__ import annotations

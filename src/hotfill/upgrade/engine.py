@@ -300,12 +300,13 @@ class Engine:
             watchers.append(guard.after_batch)
         backfilling = Phase.BACKFILLING
         try:
-            self._run_out(embed, backfilling, lambda items: _tell(watchers, items), refresh.is_due)
-            while refresh.is_due() and self._may_work(Phase.BACKFILLING):
-                self._refresh(refresh)
+            while True:
                 self._run_out(
                     embed, backfilling, lambda items: _tell(watchers, items), refresh.is_due
                 )
+                if not (refresh.is_due() and self._may_work(backfilling)):
+                    break
+                self._refresh(refresh)
         finally:
             refit.finish()
             with self.state.progress.at("indexing"):

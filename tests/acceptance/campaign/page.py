@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 from tests.acceptance.campaign.outcome import Outcome, table
+from tests.acceptance.results_page import PAGE, kept, page_with
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[3] / "docs" / "reliability.md"
-_PLACE = re.compile(r"(<!-- campaign: begin -->\n).*(<!-- campaign: end -->)", re.S)
 
 
 def outcomes() -> list[Outcome]:
     """What came of every fault, by the kept results."""
-    reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    return [Outcome(**each) for report in reports for each in report["outcomes"]]
+    return kept(RESULTS, Outcome)
 
 
 def page() -> str:
     """The page with the table of now."""
-    text = PAGE.read_text(encoding="utf-8")
-    return _PLACE.sub(lambda found: f"{found[1]}{table(outcomes())}\n{found[2]}", text)
+    return page_with("campaign", table(outcomes()))
 
 
 if __name__ == "__main__":
