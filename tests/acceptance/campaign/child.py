@@ -66,7 +66,10 @@ class Service(Child):
                 raise RuntimeError(said)
             time.sleep(0.01)
         address = said.split("listening on ")[1].split()[0]
-        self._client = httpx.Client(base_url=address, timeout=60)
+        # No connection is kept, so that none is left open when the service or its client goes.
+        self._client = httpx.Client(
+            base_url=address, timeout=60, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     def status(self) -> dict:
         return self._client.get("/upgrade").raise_for_status().json()
