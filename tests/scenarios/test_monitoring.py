@@ -141,7 +141,11 @@ def test_every_query_of_board_and_rules_finds_what_a_service_says(tmp_path):
                 if "eta" not in text:  # there is none while it is held
                     found[title] = until(lambda: ask(client, text))  # noqa: B023
             assert {each["metric"]["phase"] for each in found["Phase"]} == {"backfilling"}
-            assert {each["metric"]["side"] for each in found["Items by side"]} == {"old", "new"}
+            assert {each["metric"]["side"] for each in found["Items by side"]} == {
+                "old",
+                "imputed",
+                "new",
+            }
             groups = client.get("/rules").json()["data"]["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
             assert len(rules) == RULES.read_text(encoding="utf-8").count("- alert:")

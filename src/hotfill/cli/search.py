@@ -102,7 +102,7 @@ def _show(
                         {
                             "item_id": each.item_id,
                             "score": each.score,
-                            "side": each.side,
+                            "made_by": each.made_by,
                             "content": _text_of(each.content),
                         }
                         for each in column.found
@@ -117,7 +117,7 @@ def _show(
             for line in (
                 f"{column.title}: {column.about}",
                 *(
-                    f"{rank:3}  {each.score:8.4f}  {each.side}  {each.item_id}  "
+                    f"{rank:3}  {each.score:8.4f}  {each.made_by:7}  {each.item_id}  "
                     + _text_of(each.content)
                     for rank, each in enumerate(column.found, 1)
                 ),

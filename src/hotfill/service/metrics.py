@@ -81,9 +81,12 @@ class _Looked(Collector):
             phase.add_metric([str(each)], float(each is status.phase))
         yield phase
         items = GaugeMetricFamily(
-            "hotfill_items", "Items searched on each side.", labels=["side", "model"]
+            "hotfill_items",
+            "Items searched on each side; `imputed` are on the new one by a mapped old vector.",
+            labels=["side", "model"],
         )
         items.add_metric(["old", status.old_model], looked.old_items)
+        items.add_metric(["imputed", status.new_model], looked.imputed_items)
         items.add_metric(["new", status.new_model], looked.new_items)
         yield items
         indexed = GaugeMetricFamily(
@@ -97,7 +100,11 @@ class _Looked(Collector):
                 indexed.add_metric([side, model], share)
         yield indexed
         for name, text, value in (
-            ("coverage_ratio", "Share of items on the new side.", looked.coverage),
+            (
+                "coverage_ratio",
+                "Share of items found by the new model's own vector.",
+                looked.coverage,
+            ),
             ("upgrade_items", "Items to be re-embedded in all.", status.items),
             (
                 "upgrade_done_items",

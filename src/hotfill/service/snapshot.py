@@ -96,8 +96,10 @@ class Rates(NamedTuple):
 class UpgradeSnapshot:
     """Everything that the dashboard shows, of one moment.
 
-    number: rises with every look. coverage: share of items on the new side, from 0 to 1.
-    old_items, new_items: on each side. rates, recent_latencies: histories, oldest first, over
+    number: rises with every look. coverage: share of items that are found by the new model's own
+    vector, from 0 to 1.
+    old_items: on older sides. imputed_items: on the new side, by a vector imputed from an older
+    one. new_items: on the new side, by the new model's own vector. rates, recent_latencies: histories, oldest first, over
     restarts; the last rates are of now.
     traffic_share: share of the last minute's hits that came from the new side; None without hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
@@ -108,6 +110,7 @@ class UpgradeSnapshot:
     at: float
     status: Status
     old_items: int
+    imputed_items: int
     new_items: int
     rates: tuple[Rates, ...]
     run: Run | None
@@ -122,8 +125,8 @@ class UpgradeSnapshot:
 
     @property
     def coverage(self) -> float:
-        """Share of the items on the new side."""
-        total = self.old_items + self.new_items
+        """Share of the items that are found by the new model's own vector."""
+        total = self.old_items + self.imputed_items + self.new_items
         return self.new_items / total if total else 0.0
 
 
@@ -187,7 +190,7 @@ class Watch:
     def _look(self, number: int) -> UpgradeSnapshot:
         now = self._clock()
         status = take_status(self._journal, self._plan)
-        new_items = self._count(self._plan.new_model)
+        on_new_side, new_items = self._counts(self._plan.new_model)
         if self._rates_now is None or now - self._rates_now.at >= EVERY_SECONDS / 2:
             counts = (status.embedded, status.written, new_items)
             self._rates_now = Rates(now, *self._meter.note(now, *counts))
@@ -200,7 +203,8 @@ class Watch:
             number=number,
             at=now,
             status=status,
-            old_items=len(self._gallery) - new_items,
+            old_items=len(self._gallery) - on_new_side,
+            imputed_items=on_new_side - new_items,
             new_items=new_items,
             rates=self._rates.until(self._rates_now),
             run=self._steps.last,
@@ -253,8 +257,10 @@ class Watch:
                 searches=searches,
             )
 
-    def _count(self, model: ModelId) -> int:
+    def _counts(self, model: ModelId) -> tuple[int, int]:
+        """Count the items of a side, and those of them with the model's own vector."""
         try:
-            return self._gallery.count(model)
+            own = self._gallery.count(model, origin=model.fingerprint)
+            return max(self._gallery.count(model), own), own
         except ModelMismatchError:  # not prepared yet, or gone on the way back
-            return 0
+            return 0, 0

@@ -1,13 +1,14 @@
 """One query on the old side, as callers get it now, and on the new side: what an upgrade does.
 
-Each side's own list is what its model alone finds among the items that are on that side.
+Each side's own list is what its model alone finds among the items that are on that side. Where old
+vectors were imputed into the new side, its own list is of the items that the model embedded.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from hotfill.errors import ConfigError, EmbedError, HotfillError, InputError, SourceError
 from hotfill.upgrade.parts import WHICH
@@ -21,15 +22,19 @@ if TYPE_CHECKING:
     from hotfill.upgrade.upgrade import Upgrade
 
 _LOOKED_AT = 1000  # items of each side that a choice is drawn from
+_DEEP = 20  # times as many hits, among which those that the model embedded are looked for
+
+MadeBy: TypeAlias = Literal["old", "imputed", "new"]
+"""What made the vector that was found: the old model, a map from its space, or the new model."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundItem:
-    """One item found. side: where. content: from the source; None where there is none."""
+    """One item found. made_by: its vector. content: from the source; None where there is none."""
 
     item_id: str
     score: float
-    side: Which
+    made_by: MadeBy
     content: Any = None
 
 
@@ -51,13 +56,14 @@ def side_by_side(
     Raises EmbedError, SourceError, StoreError.
     """
     sides = {which: _side(up, which, content, k, where) for which in WHICH}
-    new_model = up.plan_in_force.new_model
+    hits = up.search([content], k, where=where)[0].hits
+    states = up.gallery.get([hit.item_id for hit in hits])
     now = Column(
         "Now",
         "what a search gets",
         tuple(
-            FoundItem(hit.item_id, hit.score, "new" if hit.model == new_model else "old")
-            for hit in up.search([content], k, where=where)[0].hits
+            FoundItem(hit.item_id, hit.score, _made_by(up, hit.model, state and state.origin))
+            for hit, state in zip(hits, states, strict=True)
         ),
     )
     columns = [each for each in (sides["old"], now, sides["new"]) if each is not None]
@@ -116,15 +122,36 @@ def _side(up: Upgrade, which: Which, content: Any, k: int, where: Where | None) 
     items = gallery.count(model) if model in gallery.spaces else 0
     if not items or embedder is None:
         return None
-    hits = gallery.search({model: _query(embedder, model, content)}, k, where=where)[model]
+    own = gallery.count(model, origin=model.fingerprint) if which == "new" else items
+    deep = k if own == items else k * _DEEP
+    most = gallery.capabilities.most_hits
+    hits = gallery.search(
+        {model: _query(embedder, model, content)},
+        min(deep, most or deep),
+        where=where,
+        origins=own < items,
+    )[model]
+    origins = hits.origins[0] if hits.origins else (model.fingerprint,) * len(hits.item_ids[0])
+    found = [
+        FoundItem(item_id, score, which)
+        for item_id, score, origin in zip(
+            hits.item_ids[0], hits.scores[0].tolist(), origins, strict=True
+        )
+        if own == items or origin == model.fingerprint
+    ]
     return Column(
         "Old side" if which == "old" else "New side",
-        f"{model.name} alone, on its {items:,} items",
-        tuple(
-            FoundItem(item_id, score, which)
-            for item_id, score in zip(hits.item_ids[0], hits.scores[0].tolist(), strict=True)
-        ),
+        f"{model.name} alone, on its {items:,} items"
+        if own == items
+        else f"{model.name} alone, on the {own:,} items that it embedded",
+        tuple(found[:k]),
     )
+
+
+def _made_by(up: Upgrade, space: ModelId, origin: str | None) -> MadeBy:
+    if space != up.plan_in_force.new_model:
+        return "old"
+    return "new" if origin in (None, space.fingerprint) else "imputed"
 
 
 def _query(embedder: Embedder, model: ModelId, content: Any) -> Vectors:
@@ -141,7 +168,7 @@ def _query(embedder: Embedder, model: ModelId, content: Any) -> Vectors:
 
 def _with_contents(column: Column, contents: Mapping[str, Any]) -> Column:
     found = tuple(
-        FoundItem(each.item_id, each.score, each.side, contents.get(each.item_id))
+        FoundItem(each.item_id, each.score, each.made_by, contents.get(each.item_id))
         for each in column.found
     )
     return Column(column.title, column.about, found)

@@ -286,12 +286,12 @@ def test_search_shows_both_sides_with_contents(shell):
     assert [each["title"] for each in before] == ["Old side", "Now"]
     for column in before:
         best, other = column["hits"]
-        assert (best["item_id"], best["side"]) == ("item-00005", "old")
+        assert (best["item_id"], best["made_by"]) == ("item-00005", "old")
         assert other["score"] < best["score"]
         assert best["content"].startswith("[ndarray 8")
     said = shell(*words).stdout
     assert re.search(r"^Old side: old alone, on its 120 items$", said, re.MULTILINE)
-    assert re.search(r"^  1    1\.0000  old  item-00005  \[ndarray 8", said, re.MULTILINE)
+    assert re.search(r"^  1    1\.0000  old +item-00005  \[ndarray 8", said, re.MULTILINE)
     shell("start")
     assert [each["title"] for each in shell.json(*words)["columns"]] == ["Now", "New side"]
     refused = shell("search", "--vector", "some.npy", "--show", code=2)

@@ -61,6 +61,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         "at": NOW,
         "status": status,
         "old_items": 588,
+        "imputed_items": 0,
         "new_items": 412,
         "rates": (),
         "run": run,
@@ -180,7 +181,7 @@ def test_it_says_what_to_do_next(snapshot, said):
 
 def test_a_listener_hears_of_a_new_phase_or_hold_but_not_of_every_item():
     first = phase_text.announcement(seen(Phase.BACKFILLING))
-    assert first == "Backfilling; 40 percent on the new side"
+    assert first == "Backfilling; 40 percent re-embedded"
     assert phase_text.announcement(seen(Phase.BACKFILLING, new_items=414, old_items=586)) == first
     assert "held: paused (anna)" in phase_text.announcement(seen(Phase.BACKFILLING, holds=[PAUSED]))
 
@@ -202,8 +203,19 @@ def test_holds_are_shown_with_what_was_measured_and_the_limit():
 def test_the_sides_the_rest_and_the_time_left_are_shown():
     shown = text_of(rendered(seen(Phase.BACKFILLING))["coverage"])
     assert "41.2%" in shown
-    assert "New side 412 Old side 588" in shown
+    assert "New model 412 Old model 588" in shown
     assert "Re-embedded 412 of 1,000 Time left about 59 s Elapsed 50 s" in shown
+
+
+def test_imputed_items_are_not_counted_as_re_embedded():
+    halfway = seen(Phase.BACKFILLING, old_items=0, imputed_items=600, new_items=400)
+    assert halfway.coverage == 0.4
+    shown = rendered(halfway)
+    assert "40.0% of the items re-embedded" in text_of(shown["coverage"])
+    assert "New model 400 Imputed from the old 600 Re-embedded" in text_of(shown["coverage"])
+    assert 'aria-label="40.0% re-embedded, 60.0% imputed"' in shown["coverage"]
+    widths = [each["width"] for each in Outline(charts.coverage_bar(halfway)).all("rect")]
+    assert widths == ["100", "100.00", "40.00"]
 
 
 def test_what_is_empty_takes_no_card():
@@ -374,4 +386,9 @@ def test_charts_place_their_points_by_value():
     rates = (Rates(NOW, 0, 0, 0), Rates(NOW + 10, 50, 0, 0))
     (line,) = Outline(charts.rate_line(rates, "embedded", 100)).all("polyline")
     assert line["points"] == "0.0,38.0 300.0,20.0"
-    assert Outline(charts.coverage_bar(0.25)).all("rect")[1]["width"] == "25.00"
+    assert [
+        each["width"]
+        for each in Outline(
+            charts.coverage_bar(seen(Phase.BACKFILLING, old_items=300, new_items=100))
+        ).all("rect")
+    ] == ["100", "25.00", "25.00"]

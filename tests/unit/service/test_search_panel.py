@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -57,6 +58,28 @@ def test_in_between_hits_are_marked_with_their_side(project):
         assert "side old" not in new
         assert "side new" in now
         assert "side old" in now
+        client.ok("POST", "/upgrade/resume")
+
+
+def test_imputed_hits_are_marked_and_the_new_side_is_of_what_the_model_embedded(project):
+    write_config(project.parent, seconds_per_call=0.2)
+    with serving(project) as client:
+        client.ok("POST", "/upgrade/start", 202)
+        while client.upgrade()["moved"] == 0:
+            assert client.upgrade()["run"]["running"]
+        client.ok("POST", "/upgrade/pause")
+        own = client.upgrade()["moved"]
+        html = found(client, like="item-00003")
+        assert columns(html) == ["Now", "New side"]
+        now, new = html.split("<section")[1:]
+        assert "side imputed" in now
+        assert f"alone, on the {own} items that it embedded" in new
+        assert "side imputed" not in new
+        states = client.app.state.service.up.gallery.get(
+            [f"item-{number:05}" for number in range(ITEMS)]
+        )
+        embedded = {each.item_id for each in states if each.origin == NEW.fingerprint}
+        assert set(re.findall("<code>([^<]+)</code>", new)) <= embedded
         client.ok("POST", "/upgrade/resume")
 
 

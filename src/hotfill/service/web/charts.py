@@ -27,15 +27,21 @@ _LEFT, _TOP, _WIDTH, _HEIGHT = 40, 10, 400, 150  # of a curve, in units of its d
 WHAT = ("embedded", "written", "visible")
 
 
-def coverage_bar(new_share: float) -> Markup:
-    """Both sides as one bar; the new side grows from the left."""
-    width = 100 * new_share
+def coverage_bar(seen: UpgradeSnapshot) -> Markup:
+    """All items as one bar; those with the new model's own vector grow from the left."""
+    own = seen.coverage
+    total = seen.old_items + seen.imputed_items + seen.new_items
+    on_new_side = own + seen.imputed_items / total if total else 0.0
+    label = f"{percent(own)} re-embedded"
+    if seen.imputed_items:
+        label += f", {percent(on_new_side - own)} imputed"
     return Markup(
         '<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" role="img" '
         'aria-label="{label}">'
         '<rect class="fill-old" width="100" height="4"/>'
-        '<rect class="fill-new" width="{width}" height="4"/></svg>'
-    ).format(label=f"{percent(new_share)} on the new side", width=f"{width:.2f}")
+        '<rect class="fill-imputed" width="{on_new_side}" height="4"/>'
+        '<rect class="fill-new" width="{own}" height="4"/></svg>'
+    ).format(label=label, on_new_side=f"{100 * on_new_side:.2f}", own=f"{100 * own:.2f}")
 
 
 def rate_line(history: Sequence[Rates], what: str, most: float) -> Markup:

@@ -75,8 +75,9 @@ def sections(
         "coverage": {
             "traffic": seen.traffic_share,
             "coverage": seen.coverage,
-            "bar": charts.coverage_bar(seen.coverage),
+            "bar": charts.coverage_bar(seen),
             "old_items": seen.old_items,
+            "imputed_items": seen.imputed_items,
             "new_items": seen.new_items,
             "done": status.moved + status.skipped,
             "status": status,

@@ -172,7 +172,7 @@ def announcement(seen: UpgradeSnapshot) -> str:
     status = seen.status
     parts = [name_of(status.phase)]
     if status.phase is Phase.BACKFILLING:
-        parts.append(f"{int(seen.coverage * 10) * 10} percent on the new side")
+        parts.append(f"{int(seen.coverage * 10) * 10} percent re-embedded")
     parts += [f"held: {hold}" for hold in status.holds]
     if seen.run is not None and seen.run.error is not None:
         parts.append(f"{seen.run.step} failed: {seen.run.error['detail']}")
