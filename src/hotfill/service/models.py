@@ -97,8 +97,8 @@ class HitOut(BaseModel):
 class SearchAnswer(BaseModel):
     """What a search found, best first.
 
-    query_model: fingerprint of what embedded the query. coverage: share of the items that were found
-    by the new model's own vector when last looked at, from 0 to 1.
+    query_model: fingerprint of what embedded the query. coverage: share of the items that had
+    the new model's own vector when last looked at, from 0 to 1.
     """
 
     hits: list[HitOut]

@@ -99,8 +99,8 @@ class UpgradeSnapshot:
     number: rises with every look. coverage: share of items that are found by the new model's own
     vector, from 0 to 1.
     old_items: on older sides. imputed_items: on the new side, by a vector imputed from an older
-    one. new_items: on the new side, by the new model's own vector. rates, recent_latencies: histories, oldest first, over
-    restarts; the last rates are of now.
+    one. new_items: on the new side, by the new model's own vector.
+    rates, recent_latencies: histories, oldest first, over restarts; the last rates are of now.
     traffic_share: share of the last minute's hits that came from the new side; None without hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
     journal has it.
