@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotfill.formatting import duration, percent, rate, size
 from hotfill.upgrade.indexes import ENOUGH
+from hotfill.upgrade.status import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.status import Current, Status
     from hotfill.upgrade.verify import Verification
-
-
-_SLOW_SECONDS = 60.0  # a batch takes seconds; who has one for longer may hang
 
 
 def status_lines(status: Status, *, steps: bool = False) -> list[str]:
@@ -55,7 +53,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
     lines = ["  ".join(first), "   ".join(second)]
-    if slow := [each for each in status.workers if each.seconds >= _SLOW_SECONDS]:
+    if slow := [each for each in status.workers if each.seconds >= SLOW_SECONDS]:
         lines.append(
             "slow: "
             + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)

@@ -48,6 +48,9 @@ _HELD_BY_DEAD_LETTERS = frozenset(
 )
 _SILENT_SECONDS = 10.0  # a running process beats every second
 
+SLOW_SECONDS = 60.0
+"""A batch takes seconds; who has one for longer may hang."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -14,7 +15,7 @@ from hotfill.service.web import charts, phase_text
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
 from hotfill.service.web.quality import Rehearsed
-from hotfill.upgrade.journal.base import DeadLetter, Fact
+from hotfill.upgrade.journal.base import DeadLetter, Fact, WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
@@ -31,9 +32,10 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
     steps = next_steps(phase)
     gate = changes.pop("gate", {})
     doing = changes.pop("doing", "")
+    of_status = changes.pop("of_status", {})
     if any(hold.kind == "paused" for hold in holds):
         steps = ("resume", *(step for step in steps if step not in ("start", "pause")))
-    status = Status(
+    plain = Status(
         phase=phase,
         holds=tuple(holds),
         old_model=str(OLD),
@@ -56,6 +58,7 @@ def seen(phase, *, run=None, holds=(), dead=0, verified=None, **changes):
         gate=gate,
         doing=doing,
     )
+    status = replace(plain, **of_status)
     values = {
         "number": 1,
         "at": NOW,
@@ -216,6 +219,32 @@ def test_imputed_items_are_not_counted_as_re_embedded():
     assert 'aria-label="40.0% re-embedded, 60.0% imputed"' in shown["coverage"]
     widths = [each["width"] for each in Outline(charts.coverage_bar(halfway)).all("rect")]
     assert widths == ["100", "100.00", "40.00"]
+
+
+def test_imputing_is_told_and_then_that_one_index_is_searched():
+    prefill = {"strategy": "prefill", "to_impute": 1000}
+    early = seen(Phase.BACKFILLING, run=running("start"), of_status={**prefill, "imputed": 250})
+    shown = text_of(rendered(early)["now"])
+    assert "Backfilling imputing" in shown
+    assert "250 of 1,000 so far. Until then a search looks at both sides" in shown
+    later = seen(Phase.BACKFILLING, run=running("start"), of_status={**prefill, "imputed": 1000})
+    shown = text_of(rendered(later)["now"])
+    assert "Backfilling at work" in shown
+    assert "the new index, which alone is searched" in shown
+
+
+def test_a_side_without_its_index_a_doubtful_fit_and_a_slow_worker_are_told():
+    status = {
+        "indexed": {str(OLD): 1.0, str(NEW): 0.25},
+        "warnings": ("rho is low",),
+        "workers": (WorkerLeases("anna-7", 1, 256, 75.0), WorkerLeases("ben-8", 1, 256, 2.0)),
+    }
+    shown = text_of(rendered(seen(Phase.BACKFILLED, of_status=status))["now"])
+    assert f"Only 25.0% of {NEW} is indexed" in shown
+    assert f"% of {OLD} is indexed" not in shown
+    assert "Rho is low" in shown
+    assert "anna-7 has had a batch for" in shown
+    assert "ben-8" not in shown
 
 
 def test_what_is_empty_takes_no_card():

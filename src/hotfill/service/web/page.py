@@ -10,6 +10,7 @@ from hotfill._version import __version__
 from hotfill.service.web import charts, phase_text, quality
 from hotfill.service.web.actions import actions, is_verified
 from hotfill.service.web.templates import render
+from hotfill.upgrade.phases import Phase
 
 if TYPE_CHECKING:
     from hotfill.service.snapshot import UpgradeSnapshot
@@ -28,6 +29,13 @@ TITLES = (
     ("journal", "Journal"),
 )
 """The sections in their order, with what a screen reader calls them. Empty ones are not shown."""
+
+_DOING = {
+    "preparing": "preparing",
+    "measuring": "measuring the canaries",
+    "indexing": "building the index",
+}
+"""What a running process does that moves no item."""
 
 
 def page(
@@ -70,6 +78,7 @@ def sections(
             "actions": actions(seen, seen.at, lasts),
             "may_operate": may_operate,
             "working": _working(seen),
+            "warnings": phase_text.warnings(seen),
             "error": {"step": run.step, **run.error} if run and run.error else None,
         },
         "coverage": {
@@ -134,7 +143,11 @@ def _working(seen: UpgradeSnapshot) -> str:
         return ""
     if any(h.kind != "postponed" for h in seen.status.holds):
         return "held"
-    return "measuring the canaries" if seen.status.doing == "measuring" else "at work"
+    status = seen.status
+    imputes = status.phase is Phase.BACKFILLING and status.imputed < status.to_impute
+    if imputes and not status.doing:
+        return "imputing"
+    return _DOING.get(status.doing, "at work")
 
 
 def _latency_limits(plan: Plan) -> list[tuple[str, float]]:

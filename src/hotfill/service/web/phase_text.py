@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from hotfill.formatting import count, duration
+from hotfill.formatting import count, duration, percent
+from hotfill.upgrade.indexes import ENOUGH
 from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, Phase
+from hotfill.upgrade.status import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from hotfill.service.snapshot import UpgradeSnapshot
@@ -94,7 +96,36 @@ def name_of(phase: Phase) -> str:
 
 def sentence(seen: UpgradeSnapshot) -> str:
     """Say what is going on."""
-    return _SENTENCES[seen.status.phase]
+    status = seen.status
+    if status.strategy != "prefill" or status.phase not in (Phase.PREPARED, Phase.BACKFILLING):
+        return _SENTENCES[status.phase]
+    if status.imputed < status.to_impute or not status.to_impute:
+        return (
+            f"Old vectors are imputed into the new index: {count(status.imputed)} of "
+            f"{count(status.to_impute)} so far. Until then a search looks at both sides."
+        )
+    return (
+        "Items are re-embedded by the new model. Old vectors were imputed into the new index, "
+        "which alone is searched."
+    )
+
+
+def warnings(seen: UpgradeSnapshot) -> list[str]:
+    """Say what to know of the fit, of sides without their index, and of workers that may hang."""
+    status = seen.status
+    found = [each[:1].upper() + each[1:] for each in status.warnings]
+    found += [
+        f"Only {percent(share)} of {model} is indexed: a search compares with all other items "
+        "one by one. `hotfill optimise` builds the index."
+        for model, share in status.indexed.items()
+        if share is not None and share < ENOUGH
+    ]
+    found += [
+        f"{each.owner} has had a batch for {duration(each.seconds)}: it may hang."
+        for each in status.workers
+        if each.seconds >= SLOW_SECONDS
+    ]
+    return found
 
 
 def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
@@ -149,7 +180,7 @@ def time_left(seen: UpgradeSnapshot) -> str:
 
 
 def cost_sentence(seen: UpgradeSnapshot) -> str:
-    """Say what searching both sides costs, once that is known and more than a fifth."""
+    """Say what a search costs while the gallery is mixed, once that is known and more than a fifth."""
     medians = {
         each.sides: each.p50_seconds
         for each in seen.latencies
@@ -162,7 +193,7 @@ def cost_sentence(seen: UpgradeSnapshot) -> str:
     if ratio < 1.2:
         return ""
     return (
-        f"A search of both sides takes {ratio:.1f} times as long as one of the old side did "
+        f"A search takes {ratio:.1f} times as long as before the upgrade "
         "(medians, with the embedding of the query)."
     )
 
