@@ -62,7 +62,11 @@ def side_by_side(
         "Now",
         "what a search gets",
         tuple(
-            FoundItem(hit.item_id, hit.score, _made_by(up, hit.model, state and state.origin))
+            FoundItem(
+                hit.item_id,
+                hit.score,
+                _made_by(up, hit.model, None if state is None else state.origin),
+            )
             for hit, state in zip(hits, states, strict=True)
         ),
     )

@@ -180,7 +180,7 @@ def time_left(seen: UpgradeSnapshot) -> str:
 
 
 def cost_sentence(seen: UpgradeSnapshot) -> str:
-    """Say what a search costs while the gallery is mixed, once that is known and more than a fifth."""
+    """Say what a search costs now, once that is known and more than a fifth over before."""
     medians = {
         each.sides: each.p50_seconds
         for each in seen.latencies
