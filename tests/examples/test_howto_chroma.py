@@ -39,10 +39,24 @@ def test_the_page_about_chroma_runs(tmp_path, capsys):
         check(said, client, capsys)
 
 
-# Chroma's client leaves its connections open when it is closed (1.5.9).
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.fixture
+def sessions_closed(monkeypatch):
+    """Close what Chroma's client leaves open when it is closed (1.5.9)."""
+    made, connect = [], chromadb.HttpClient
+
+    def remembered(*words, **options):
+        made.append(connect(*words, **options))
+        return made[-1]
+
+    monkeypatch.setattr(chromadb, "HttpClient", remembered)
+    yield
+    for client in made:
+        client._server._session.close()
+        client._admin_client._server._session.close()
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("shell")
+@pytest.mark.usefixtures("shell", "sessions_closed")
 def test_the_page_about_chroma_runs_on_a_server(tmp_path, capsys, monkeypatch):
     server = chroma.Server(tmp_path / "server")
     page = tmp_path / "page.md"

@@ -52,13 +52,13 @@ class StoredContents:
     def _texts_of_nodes(self, item_ids: Sequence[str], layout: Layout) -> dict[str, str]:
         schema: Any = need("llama_index.core.schema", "llama-index")
         utils: Any = need("llama_index.core.vector_stores.utils", "llama-index")
-        fields = [layout.content, layout.nodes] if layout.nodes else list(_NODE)
+        fields = [layout.content, *([layout.nodes] if layout.nodes else _NODE)]
         texts = {}
         for item_id, values in self._gallery.stored(item_ids, fields).items():
             kept = values.get(layout.nodes, {}) if layout.nodes else values
             if _NODE[0] not in kept:
                 continue
-            text = values.get(layout.content) if layout.nodes else None
+            text = None if layout.content in _NODE else values.get(layout.content)
             try:
                 node = utils.metadata_dict_to_node(kept, text=text)
                 texts[item_id] = node.get_content(metadata_mode=schema.MetadataMode.EMBED)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Layout:
     """What one class of a framework makes.
 
-    fields: by which it is known: the columns of a table, or the keys of a payload.
+    fields: by which it is known: the columns of a table, the keys of a payload or of metadata.
     content: the field with the text. nodes: the field with LlamaIndex's own record of a node, from
         which it makes the text that it embeds; None for other frameworks.
     id, vector, metadata: columns of a table. collection: the column that tells the collections of a
@@ -79,6 +79,21 @@ _PAYLOADS = (
 )
 
 
+DOCUMENT = "chroma:document"
+"""Chroma's own name for the document of a row, which no key of metadata can have."""
+
+_DOCUMENTS = (
+    Layout(
+        "LlamaIndex's ChromaVectorStore",
+        frozenset({"_node_content", "_node_type"}),
+        content=DOCUMENT,
+        nodes="",
+    ),
+    # LangChain's Chroma, too: it keeps texts as documents, and adds nothing to the metadata.
+    Layout("Chroma's own classes", frozenset({DOCUMENT}), content=DOCUMENT),
+)
+
+
 def table_layout(columns: Iterable[str]) -> Layout | None:
     """Tell which framework made a table; None where none did."""
     return _told(_TABLES, columns)
@@ -87,6 +102,11 @@ def table_layout(columns: Iterable[str]) -> Layout | None:
 def payload_layout(keys: Iterable[str]) -> Layout | None:
     """Tell which framework made a payload; None where none did."""
     return _told(_PAYLOADS, keys)
+
+
+def document_layout(keys: Iterable[str]) -> Layout | None:
+    """Tell which framework made a row of Chroma, by the keys of its metadata and `DOCUMENT`."""
+    return _told(_DOCUMENTS, keys)
 
 
 def _told(layouts: tuple[Layout, ...], names: Iterable[str]) -> Layout | None:

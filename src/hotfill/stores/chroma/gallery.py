@@ -30,6 +30,7 @@ from hotfill.stores.chroma.stamp import (
     shadow_name,
 )
 from hotfill.stores.chroma.turn import Turn
+from hotfill.stores.layouts import DOCUMENT, document_layout
 from hotfill.stores.searches import Searches
 from hotfill.stores.versions import VersionClock
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Found, ItemState, Metadata, Where
     from hotfill.stores.chroma.stamp import ChromaSpace
+    from hotfill.stores.layouts import Layout
     from hotfill.types import ModelId, Vectors
 
 TIMEOUT_SECONDS = 120.0
@@ -189,7 +191,7 @@ class ChromaGallery(Gallery):
             atomic_move=False,
             snapshot_reads=False,
             many_processes=not self._client.embedded,
-            free_length=all(space.metric != "cosine" for space in self._stamp.spaces),
+            free_length=all(space.keeps_length for space in self._stamp.spaces),
         )
 
     # Spaces
@@ -396,7 +398,7 @@ class ChromaGallery(Gallery):
         )
         distances = answer["distances"] or []
         return [
-            dict(zip(ids, _scores(np.array(row, dtype=np.float32), space.metric), strict=True))
+            dict(zip(ids, _scores(np.array(row, dtype=np.float32), space), strict=True))
             for ids, row in zip(answer["ids"], distances, strict=True)
         ]
 
@@ -428,6 +430,27 @@ class ChromaGallery(Gallery):
         """Read the state of items."""
         found = self._find(item_ids)
         return [found[i].state if i in found else None for i in item_ids]
+
+    def _layout(self) -> Layout | None:
+        """Tell what made the first rows of a side, wherever they are now."""
+        with self._lock:
+            return document_layout(
+                key
+                for space in self._stamp.spaces
+                for key in adoption.first_keys(self._client, self._items.collection(space))
+            )
+
+    def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:
+        """Read what a row says of these keys; `DOCUMENT` is its document."""
+        return {
+            item_id: {
+                field: value
+                for field in fields
+                if (value := row.document if field == DOCUMENT else row.content.get(field))
+                is not None
+            }
+            for item_id, row in self._find(item_ids).items()
+        }
 
     def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
         """Read searched or kept vectors."""
@@ -600,16 +623,18 @@ def _connected(
         raise
 
 
-def _scores(distances: NDArray[np.float32], metric: str) -> list[float]:
+def _scores(distances: NDArray[np.float32], space: ChromaSpace) -> list[float]:
     """Turn Chroma's distances (1 - product, or the square of the distance) into scores."""
-    if metric == "l2":
-        return list(-np.sqrt(np.maximum(distances, 0)))
-    return list(np.float32(1) - distances)
+    if space.metric != "l2":
+        return list(np.float32(1) - distances)
+    if space.model.metric == "cosine":  # |a - b|^2 = 2 - 2ab for vectors of unit length
+        return list(np.float32(1) - distances / 2)
+    return list(-np.sqrt(np.maximum(distances, 0)))
 
 
 def _compare(query: Vectors, vectors: Vectors, space: ChromaSpace) -> list[float]:
     if space.metric == "l2":
-        return list(-np.linalg.norm(vectors - query, axis=1))
+        return _scores(np.square(vectors - query).sum(axis=1), space)
     if space.metric == "cosine":
         lengths = np.linalg.norm(vectors, axis=1)
         return list(vectors @ query / np.where(lengths > 0, lengths, 1))

@@ -53,6 +53,11 @@ class ChromaSpace:
     metric: str
     adopted: bool = False
 
+    @property
+    def keeps_length(self) -> bool:
+        """Whether vectors of any length are compared as the model's own are: by the product."""
+        return self.metric == "ip" or self.model.metric == "l2"
+
 
 @dataclass(frozen=True, slots=True)
 class ChromaStamp:
@@ -130,7 +135,10 @@ def _space(values: dict[str, Any]) -> ChromaSpace:
 
 
 def metrics_of(model: ModelId) -> tuple[str, ...]:
-    """Return by which of Chroma's metrics a model's vectors may be compared, the best first."""
+    """Return by which of Chroma's metrics a model's vectors may be compared, the best first.
+
+    Vectors of unit length are in the same order by all three.
+    """
     if model.metric == "cosine":
-        return ("ip", "cosine") if model.normalised else ("cosine",)
+        return ("ip", "cosine", "l2") if model.normalised else ("cosine",)
     return ("l2",) if model.metric == "l2" else ("ip",)

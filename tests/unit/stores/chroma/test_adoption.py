@@ -12,6 +12,7 @@ import pytest
 chromadb = pytest.importorskip("chromadb")
 
 from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError  # noqa: E402
+from hotfill.integrations.collections import StoredContents  # noqa: E402
 from hotfill.stores import Range  # noqa: E402
 from hotfill.stores.chroma import ChromaGallery  # noqa: E402
 from hotfill.stores.section import ChromaSection, Existing  # noqa: E402
@@ -319,6 +320,39 @@ def test_a_gallery_of_our_own_lets_mapped_vectors_have_their_length(tmp_path):
         hits = gallery.search({NEW: 2 * mapped}, 1, origins=True)[NEW]
         assert hits.scores[0][0] == pytest.approx(0.5, abs=1e-6)
         assert hits.origins == (("up",),)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_unit_vectors_compared_by_the_distance_are_scored_by_the_cosine(place, client, exact):
+    held, names = rows(3, OLD, 8), [f"{n}" for n in range(8)]
+    client.create_collection("plain", embedding_function=None).add(ids=names, embeddings=held)
+    free = ModelId("free", "1", 4, normalised=False)
+    with pytest.raises(StoreError, match=r"compares by 'l2'; .* \(cosine\)"):
+        ChromaGallery.adopt(str(place), free, collection="plain")
+    with ChromaGallery.adopt(str(place), OLD, collection="plain", exact=exact) as gallery:
+        # Off the sphere the distance has another order, so mapped vectors are brought onto it.
+        assert not gallery.capabilities.free_length
+        (query,) = rows(4, OLD, 1)
+        hits = gallery.search({OLD: query[None]}, 8)[OLD]
+        cosines = held @ query
+        assert list(hits.item_ids[0]) == [names[n] for n in np.argsort(-cosines)]
+        np.testing.assert_allclose(hits.scores[0], np.sort(cosines)[::-1], atol=1e-5)
+        assert gallery.layout is None  # there are no documents
+
+
+def test_documents_are_contents_on_either_side(place, client):
+    with adopt(place) as gallery:
+        assert gallery.layout.content == "chroma:document"
+        gallery.add_space(NEW)
+        move_all(gallery, NAMES[:6])
+        contents = StoredContents(gallery)
+        assert contents(NAMES) == {name: f"text {n}" for n, name in enumerate(NAMES) if n % 3}
+        assert StoredContents(gallery, "x")(["pet 0", "pet 1", "pet 9", "gone"]) == {
+            "pet 1": "x",
+            "pet 9": "x",
+        }
+        move_all(gallery, NAMES[6:])
+        assert gallery.layout.content == "chroma:document"
 
 
 def test_keys_that_chroma_refuses_are_written_in_another_way_and_found(tmp_path):
