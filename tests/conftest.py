@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["hotfill.testing"]
+
 # A loaded machine must not fail a test, so examples have no deadline. On a laptop every run tries
 # new ones; what it finds becomes a test of its own. In CI the same commit gets the same examples
 # each time, so that a red run can be told from an unlucky one, and few of them. Tests that need

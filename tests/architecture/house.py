@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.architecture.test_layers import ROOT, graph
 
-CATALOGUES = ("hotfill.lab.losses.terms.",)
+CATALOGUES = ("hotfill.lab.losses.terms.", "hotfill.testing.suite.")
 """One entry a file, whatever its size: being a catalogue says why."""
 
 FITTING = ("upgrade/prepare.py", "upgrade/state.py", "upgrade/pairs.py", "ranking/fit.py")

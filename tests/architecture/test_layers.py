@@ -30,7 +30,7 @@ BASE = {
     "vectors",
 }
 CORE = {"metrics", "binary", "stores", "ranking", "upgrade", "rehearsal"}
-DOORS = {"config", "cli", "service", "integrations", "embedders", "runners"}
+DOORS = {"config", "cli", "service", "integrations", "embedders", "runners", "testing"}
 LAB = {"lab"}
 
 MAY_IMPORT = {

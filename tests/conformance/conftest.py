@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 from _pytest.mark import ParameterSet
 
 from hotfill.stores import Gallery, MemoryGallery
-from hotfill.types import ModelId, Vectors
+from hotfill.testing import Store
+from hotfill.testing.models import OLD, STRANGER
+from hotfill.types import ModelId
 from tests.conformance import chroma_store as chroma_stores
 from tests.conformance import index_files_store as index_files_stores
 from tests.conformance import lancedb_store as lancedb_stores
@@ -20,35 +20,6 @@ from tests.conformance import milvus_store as milvus_stores
 from tests.conformance import qdrant_store as qdrant_stores
 from tests.conformance import redis_store as redis_stores
 from tests.conformance.lossless_codec import LosslessCodec
-from tests.conformance.models import OLD, STRANGER
-
-
-@dataclass
-class Store:
-    """Makes galleries of one kind and closes them afterwards.
-
-    reopen: close a gallery and open it again, as a new process would; None where nothing stays.
-    """
-
-    create: Callable[[ModelId], Gallery]
-    reopen: Callable[[Gallery], Gallery] | None = None
-    made: list[Gallery] = field(default_factory=list)
-
-    def gallery(self, *models: ModelId) -> Gallery:
-        """Make an empty gallery with these spaces."""
-        gallery = self.create(models[0])
-        for model in models[1:]:
-            gallery.add_space(model)
-        self.made.append(gallery)
-        return gallery
-
-    def again(self, gallery: Gallery) -> Gallery:
-        """Close and open a gallery; where nothing stays, go on with the same one."""
-        if self.reopen is None:
-            return gallery
-        gallery = self.reopen(gallery)
-        self.made.append(gallery)
-        return gallery
 
 
 def memory_store(folder: Path) -> Store:
@@ -238,10 +209,8 @@ PERSISTENT = named(name for name in STORES if name != "memory")
 
 
 def made_by(name: str, folder: Path) -> Iterator[Store]:
-    store = STORES[name](folder)
-    yield store
-    for gallery in store.made:
-        gallery.close()
+    with STORES[name](folder) as store:
+        yield store
 
 
 @pytest.fixture(params=named(STORES))
@@ -252,17 +221,3 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(params=PERSISTENT)
 def persistent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield from made_by(request.param, tmp_path)
-
-
-@pytest.fixture
-def rows() -> Callable[[int, ModelId], Vectors]:
-    """Make vectors: the same ones in each run, different ones in each call."""
-    random = np.random.default_rng(5)
-
-    def make(n: int, model: ModelId) -> Vectors:
-        vectors = random.normal(size=(n, model.dimension)).astype(np.float32)
-        if model.metric == "cosine":
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors
-
-    return make

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hotfill.stores import Gallery
-from tests.conformance.models import NEW, OLD
+from hotfill.testing.models import NEW, OLD
 
 N_ITEMS, BATCH = 400, 40
 NAMES = [f"item{i}" for i in range(N_ITEMS)]

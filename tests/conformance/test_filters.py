@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hotfill.errors import InputError
 from hotfill.stores import Range
 from hotfill.stores.filters import MOST_BYTES, MOST_KEYS, MOST_VALUES, matches
+from hotfill.testing.models import OLD
 from tests.conformance.conftest import STORES, UNHURRIED, named
-from tests.conformance.models import OLD
 
 KEYS = st.sampled_from(["a", "A", "a.b", "ä b", "xy'`[0]", "\n", "$.a", "%s", "a__text", "id"])
 TO_SIXTEEN_DIGITS = {"qdrant_edge", "coded", "chroma", "chroma_server"}

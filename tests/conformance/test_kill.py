@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hotfill.testing.models import NEW, OLD
 from tests.conformance.conftest import PERSISTENT, STORES, UNHURRIED
 from tests.conformance.killed_child import BATCH, N_ITEMS, NAMES, SPACES, open_gallery, vector_of
-from tests.conformance.models import NEW, OLD
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 )
 
 from hotfill.stores import MemoryGallery
+from hotfill.testing.models import NEW, NEWEST, OLD, UP
 from tests.conformance.conftest import PERSISTENT, STORES, UNHURRIED
-from tests.conformance.models import NEW, NEWEST, OLD, UP
 
 NAMES = [f"item{i}" for i in range(8)]
 names = st.lists(st.sampled_from(NAMES), unique=True, max_size=5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.conformance.models import NEW, NEWEST, OLD, UP
+from hotfill.testing.models import NEW, NEWEST, OLD, UP
 
 
 def test_everything_is_there_again(persistent, rows):

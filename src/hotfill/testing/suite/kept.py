@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import StoreError
-from tests.conformance.models import NEW, NEWEST, OLD
+from hotfill.testing.models import NEW, NEWEST, OLD
 
 
 def test_the_earlier_vector_can_be_read_after_a_move(store, rows):

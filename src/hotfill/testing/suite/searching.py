@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hotfill.stores import Range
+from hotfill.testing.models import NEW, NEWEST, OLD
 from hotfill.types import ModelId
-from tests.conformance.models import NEW, NEWEST, OLD
 
 
 def scores_of(query, vectors, metric):

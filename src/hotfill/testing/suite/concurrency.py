@@ -6,12 +6,12 @@ import threading
 import numpy as np
 import pytest
 
-from tests.conformance.models import NEW, OLD
+from hotfill.testing.models import NEW, OLD
 
 N = 120
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def threads_take_turns_often():
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -57,6 +57,7 @@ def there_and_back(gallery, names, rows, versions, enough):
     return moves
 
 
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_no_item_is_missing_from_a_search_while_items_move(store, rows):
     gallery = store.gallery(OLD, NEW)
     names = [f"item{i}" for i in range(N)]
@@ -78,6 +79,7 @@ def test_no_item_is_missing_from_a_search_while_items_move(store, rows):
     assert gallery.count(OLD) == N
 
 
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_every_item_has_one_side_and_both_vectors_while_items_move(store, rows):
     gallery = store.gallery(OLD, NEW)
     names = [f"item{i}" for i in range(N)]
@@ -94,6 +96,7 @@ def test_every_item_has_one_side_and_both_vectors_while_items_move(store, rows):
     assert len(reads) >= 30
 
 
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_live_writes_and_deletes_beat_moves_that_run_beside_them(store, rows):
     gallery = store.gallery(OLD, NEW)
     names = [f"item{i}" for i in range(N)]
@@ -122,6 +125,7 @@ def test_live_writes_and_deletes_beat_moves_that_run_beside_them(store, rows):
     assert (gallery.count(OLD), gallery.count(NEW)) == (0, 2 * N // 3)
 
 
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_two_threads_may_move_the_same_items(store, rows):
     gallery = store.gallery(OLD, NEW)
     names = [f"item{i}" for i in range(N)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.conformance.models import NEW, OLD, UP
+from hotfill.testing.models import NEW, OLD, UP
 
 
 def test_a_new_gallery_is_empty(store, rows):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.conformance.models import NEW, NEWEST, OLD, UP
+from hotfill.testing.models import NEW, NEWEST, OLD, UP
 
 
 def test_a_moved_item_is_searched_in_the_new_space_only(store, rows):

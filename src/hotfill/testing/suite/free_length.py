@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from hotfill.testing.models import OLD, UP
 from hotfill.types import ModelId
-from tests.conformance.models import OLD, UP
 
 COSINE = ModelId("new", "1", 4)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.conformance.models import NEW, NEWEST, OLD, UP
+from hotfill.testing.models import NEW, NEWEST, OLD, UP
 
 CONTENTS = 12
 COPIES = 4  # of each content, under other ids

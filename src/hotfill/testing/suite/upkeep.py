@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import InputError
-from tests.conformance.models import NEW, OLD
+from hotfill.testing.models import NEW, OLD
 
 
 def test_a_recount_says_what_the_count_says(store, rows):

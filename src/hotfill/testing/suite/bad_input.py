@@ -12,7 +12,7 @@ from hotfill.errors import (
     VectorError,
 )
 from hotfill.stores import Range
-from tests.conformance.models import NEW, OLD, STRANGER
+from hotfill.testing.models import NEW, OLD, STRANGER
 
 
 def bad_rows(value):
