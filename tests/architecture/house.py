@@ -36,12 +36,13 @@ AIMS = {
 
 REASONS = {
     "source_lines": (
-        "what has come since the aim was set: one-space ranking, dead letters, claims, "
-        "trials of writing in plan and doctor, compatible heads, `compare`, the search panel"
+        "what has come since the aim was set: three stores and frameworks' collections, one-space "
+        "ranking, galleries mixed for good, dead letters, claims, trials of writing in plan and "
+        "doctor, `init`, compatible heads, `compare`, the search panel, the public suite"
     ),
     "files_of_a_query_on_postgresql": (
-        "measured while both sides are searched and merged, the longest way there is: the face, "
-        "the serving, its view and scorer, the store and what checks and ties its hits"
+        "in the middle of an upgrade: the face, the serving with its view, state, parts and plan, "
+        "the interface, seven of the store, and what checks vectors, breaks ties and traces"
     ),
 }
 """Why a figure may be above its aim."""
