@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := edge,plot,train,faiss,service,uvloop,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-frameworks,dev-web
 
-.PHONY: demo demo-page test test-slow test-frameworks check lock format house docs dist bench clean
+.PHONY: demo demo-page test test-long test-slow test-frameworks check lock format house docs dist bench clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -27,9 +27,12 @@ demo-page: $(VENV)/.demo  ## try a query on the demo's gallery, half of it upgra
 
 # One thread of arithmetic in each of the two processes: more would only wait for each other.
 test: $(VENV)/.dev  ## the default suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow and not long'
 
-test-slow: $(VENV)/.dev  ## the long campaigns too
+test-long: $(VENV)/.dev  ## more stores, servers, browsers: CI runs them after the default suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'long and not slow'
+
+test-slow: $(VENV)/.dev  ## everything, the long campaigns too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # LlamaIndex's PGVectorStore wants an older SQLAlchemy than the rest: it lives apart.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -26,6 +27,18 @@ settings.load_profile(
 # process; Milvus Lite fails then. Tests of hotfill's own searches beside it run in processes of
 # their own.
 sys.modules.setdefault("faiss.contrib.torch_utils", ModuleType("faiss.contrib.torch_utils"))
+
+LONG: tuple[str, ...] = ()
+"""Tests by patterns of their ids (`fnmatch`) that cost seconds each, many in all: CI runs them after the
+default suite, which has the same statements for other stores or in a smaller form."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(fnmatchcase(item.nodeid, pattern) for pattern in LONG):
+            item.add_marker(pytest.mark.long)
+
 
 EXTRAS = {
     "PIL",
