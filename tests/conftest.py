@@ -29,8 +29,8 @@ settings.load_profile(
 sys.modules.setdefault("faiss.contrib.torch_utils", ModuleType("faiss.contrib.torch_utils"))
 
 LONG: tuple[str, ...] = ()
-"""Tests by patterns of their ids (`fnmatch`) that cost seconds each, many in all: CI runs them after the
-default suite, which has the same statements for other stores or in a smaller form."""
+"""Tests by patterns of their ids (`fnmatch`) that cost seconds each, many in all: CI runs them
+after the default suite, which has the same statements for other stores or in a smaller form."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -372,7 +372,7 @@ def test_charts_survive_a_restart_of_the_service(browser, tmp_path):
                     assert page.request.post(f"{page.url}search", data=asked).ok
                 press(page, "Start")
                 phase(page, "Backfilled")
-                playwright.expect(page.locator("#latency")).to_contain_text("Old only")
+                playwright.expect(page.locator("#latency")).to_contain_text("Before")
                 playwright.expect(page.locator("#rates polyline")).to_have_count(3)
             shown[life] = page.locator("#latency tbody").inner_text()
             playwright.expect(page.locator("#rates polyline")).to_have_count(3)

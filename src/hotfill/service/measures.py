@@ -1,4 +1,4 @@
-"""What searches were like: how long they took, and which side their hits came from.
+"""What searches were like: how long they took, and what made the vectors of their hits.
 
 In memory and bounded; `summary` is what outlives the process, in the journal. Everything here is
 in seconds.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Sides: TypeAlias = Literal["old", "both", "new"]
 """What a search looked at."""
@@ -46,10 +46,10 @@ class RecentLatency(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """The hits of searches over both sides while the coverage was in one bin.
+    """The hits of searches of a mixed gallery while the coverage was in one bin.
 
-    coverage: share of items on the new side, the middle of the bin. hits: how many in all.
-    new_share: share of them from the new side. All from 0 to 1.
+    coverage: share of re-embedded items, the middle of the bin. hits: how many in all.
+    new_share: share of them by the new model's own vectors. All from 0 to 1.
     """
 
     coverage: float
@@ -81,7 +81,9 @@ class Measures:
             sides: deque(maxlen=_KEPT) for sides in get_args(Sides)
         }
         self._searches: dict[Sides, int] = dict.fromkeys(get_args(Sides), 0)
-        self._hits = np.zeros((BINS, 2), dtype=np.int64)  # of the old and of the new side
+        self._hits = np.zeros((BINS, 2), dtype=np.int64)  # by older vectors, and by new ones
+        self._unknown: Sequence[str] = ()
+        self._told: deque[_Search] = deque(maxlen=_KEPT)
         self._before: dict[Sides, Latency] = {}
         if before is not None:
             self._before = {
@@ -102,17 +104,32 @@ class Measures:
             if sides == "both":
                 self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
 
+    def found(self, item_ids: Sequence[str]) -> None:
+        """Keep the hits of a search, until somebody looks up what made their vectors."""
+        self._unknown = item_ids
+
+    def unknown(self) -> Sequence[str]:
+        """Return what `found` was given last, once: to be told of by `told`."""
+        unknown, self._unknown = self._unknown, ()
+        return unknown
+
+    def told(self, coverage: float, old_hits: int, new_hits: int) -> None:
+        """Note what made the vectors of hits."""
+        with self._lock:
+            self._told.append(_Search(self._clock(), 0.0, old_hits, new_hits))
+            self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
+
     def recent_latency(self, at: float) -> RecentLatency | None:
         """Sum up the last minute; None when nobody searched. at: now, since the epoch."""
         seconds = [each.seconds for each in self._recent()]
         return RecentLatency(at, *np.percentile(seconds, (50, 99)).tolist()) if seconds else None
 
     def recent_new_share(self) -> float | None:
-        """Share of the last minute's hits that came from the new side; None without hits.
+        """Share of the last minute's hits by the new model's own vectors; None without hits.
 
         It is the coverage as searchers feel it: an item counts as often as it is found.
         """
-        recent = self._recent()
+        recent = self._recent(self._told)
         new = sum(each.new_hits for each in recent)
         hits = new + sum(each.old_hits for each in recent)
         return new / hits if hits else None
@@ -154,7 +171,7 @@ class Measures:
         }
 
     def compositions(self) -> tuple[Composition, ...]:
-        """Which side hits came from, by coverage; bins without hits are left out."""
+        """What made the vectors of hits, by coverage; bins without hits are left out."""
         with self._lock:
             hits = self._hits.copy()
         return tuple(
@@ -163,7 +180,8 @@ class Measures:
             if old + new
         )
 
-    def _recent(self) -> list[_Search]:
+    def _recent(self, *more: Iterable[_Search]) -> list[_Search]:
         since = self._clock() - _RECENT_SECONDS
         with self._lock:
-            return [each for kept in self._latest.values() for each in kept if each.at >= since]
+            kept = (*self._latest.values(), *more)
+            return [each for some in kept for each in some if each.at >= since]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from hotfill.errors import HotfillError, ModelMismatchError
 from hotfill.service.measures import RecentLatency
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.phases import ENDED
 from hotfill.upgrade.status import RateMeter, take_status
 
@@ -101,7 +102,8 @@ class UpgradeSnapshot:
     old_items: on older sides. imputed_items: on the new side, by a vector imputed from an older
     one. new_items: on the new side, by the new model's own vector.
     rates, recent_latencies: histories, oldest first, over restarts; the last rates are of now.
-    traffic_share: share of the last minute's hits that came from the new side; None without hits.
+    traffic_share: share of the last minute's hits by the new model's own vectors; None without
+    hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
     journal has it.
     """
@@ -191,6 +193,12 @@ class Watch:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         on_new_side, new_items = self._counts(self._plan.new_model)
+        if hits := self._measures.unknown():
+            states = self._gallery.get(hits)
+            own = sum(
+                each is not None and is_reembedded(each, self._plan.new_model) for each in states
+            )
+            self._measures.told(new_items / max(len(self._gallery), 1), len(hits) - own, own)
         if self._rates_now is None or now - self._rates_now.at >= EVERY_SECONDS / 2:
             counts = (status.embedded, status.written, new_items)
             self._rates_now = Rates(now, *self._meter.note(now, *counts))

@@ -239,12 +239,14 @@ def test_a_side_without_its_index_a_doubtful_fit_and_a_slow_worker_are_told():
         "warnings": ("rho is low",),
         "workers": (WorkerLeases("anna-7", 1, 256, 75.0), WorkerLeases("ben-8", 1, 256, 2.0)),
     }
-    shown = text_of(rendered(seen(Phase.BACKFILLED, of_status=status))["now"])
+    shown = text_of(rendered(seen(Phase.BACKFILLED, of_status=status, imputed_items=9))["now"])
     assert f"Only 25.0% of {NEW} is indexed" in shown
     assert f"% of {OLD} is indexed" not in shown
     assert "Rho is low" in shown
     assert "anna-7 has had a batch for" in shown
     assert "ben-8" not in shown
+    shown = text_of(rendered(seen(Phase.BACKFILLED, of_status=status))["now"])
+    assert "Rho is low" not in shown  # nothing is imputed any more
 
 
 def test_what_is_empty_takes_no_card():
@@ -363,7 +365,7 @@ def test_latency_rates_letters_and_journal_are_shown():
         facts=(Fact(1, NOW, "paused", {"by": "anna"}), Fact(2, NOW + 1, "resumed", {})),
     )
     shown = {name: text_of(html) for name, html in rendered(snapshot).items()}
-    assert "Both 0.50 20.0 400 1,234" in shown["latency"]
+    assert "While mixed 0.50 20.0 400 1,234" in shown["latency"]
     assert "Embedded 412 Written 3.2 Visible 0" in shown["rates"]
     assert "item-3 no &lt;content&gt; 3 attempts" in shown["letters"]
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]

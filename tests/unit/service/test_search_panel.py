@@ -68,6 +68,8 @@ def test_imputed_hits_are_marked_and_the_new_side_is_of_what_the_model_embedded(
         while client.upgrade()["moved"] == 0:
             assert client.upgrade()["run"]["running"]
         client.ok("POST", "/upgrade/pause")
+        while client.upgrade()["workers"]:  # batches in hand are done before it rests
+            assert client.upgrade()["run"]["running"]
         own = client.upgrade()["moved"]
         html = found(client, like="item-00003")
         assert columns(html) == ["Now", "New side"]
@@ -80,6 +82,14 @@ def test_imputed_hits_are_marked_and_the_new_side_is_of_what_the_model_embedded(
         )
         embedded = {each.item_id for each in states if each.origin == NEW.fingerprint}
         assert set(re.findall("<code>([^<]+)</code>", new)) <= embedded
+        watch = client.app.state.service.watch
+        watch.refresh()  # of the search above, and of what was searched before it
+        hits = {hit["item_id"] for hit in client.search(content="1 2 3 4 5 6 7 8", k=8)["hits"]}
+        seen = watch.refresh()
+        assert seen.coverage == own / ITEMS
+        assert seen.traffic_share == len(hits & embedded) / len(hits)
+        (made_up,) = seen.compositions
+        assert (made_up.hits, made_up.new_share) == (len(hits), seen.traffic_share)
         client.ok("POST", "/upgrade/resume")
 
 

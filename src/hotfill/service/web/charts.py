@@ -62,7 +62,7 @@ def rate_line(history: Sequence[Rates], what: str, most: float) -> Markup:
 
 
 def composition_plot(bins: Sequence[Composition]) -> Markup:
-    """Share of hits from the new side against coverage; on the diagonal no side is favoured."""
+    """Share of hits by new vectors against coverage; on the diagonal no model is favoured."""
     largest = max((each.hits for each in bins), default=1)
     dots = Markup("").join(
         Markup(
@@ -80,11 +80,11 @@ def composition_plot(bins: Sequence[Composition]) -> Markup:
         "; ".join(
             f"at {percent(each.coverage)} coverage {percent(each.new_share)}" for each in bins[-3:]
         )
-        or "no searches over both sides yet"
+        or "no searches of a mixed gallery yet"
     )
     return Markup(
         '<svg class="square" viewBox="0 0 290 280" role="img" '
-        'aria-label="Share of hits from the new side: {said}">'
+        'aria-label="Share of hits by the new model: {said}">'
         '<path class="grid" d="M40 10H280M40 130H280M40 250H280M40 10V250M160 10V250M280 10V250"/>'
         '<path class="even" d="M40 250L280 10"/>{dots}'
         '<g class="axis" aria-hidden="true">'

@@ -23,7 +23,7 @@ TITLES = (
     ("coverage", "Coverage"),
     ("latency", "Search latency"),
     ("rates", "Rates"),
-    ("composition", "Hits by side"),
+    ("composition", "Hits by model"),
     ("quality", "Quality"),
     ("letters", "Dead letters"),
     ("journal", "Journal"),

@@ -113,7 +113,8 @@ def sentence(seen: UpgradeSnapshot) -> str:
 def warnings(seen: UpgradeSnapshot) -> list[str]:
     """Say what to know of the fit, of sides without their index, and of workers that may hang."""
     status = seen.status
-    found = [each[:1].upper() + each[1:] for each in status.warnings]
+    mixed = seen.imputed_items or status.phase not in NEW_ONLY | {Phase.BACKFILLED}
+    found = [each[:1].upper() + each[1:] for each in status.warnings if mixed]
     found += [
         f"Only {percent(share)} of {model} is indexed: a search compares with all other items "
         "one by one. `hotfill optimise` builds the index."
