@@ -132,7 +132,7 @@ def whole_upgrade(made, told, snapshot):
     )
     assert rehearsal.exit_code == 0, rehearsal.output
     assert snapshot() == before
-    made.hotfill("start", "--yes")
+    made.hotfill("start", "--yes", "--yes-below-old")  # the models are toys
     if "chroma" not in made.framework:  # there items are in another collection by now
         assert made.program("search", "old", programs.TEXTS[42])[0][0] == programs.TEXTS[42]
     made.hotfill("verify")
@@ -140,7 +140,7 @@ def whole_upgrade(made, told, snapshot):
     made.hotfill("rollback")
     assert snapshot() == before
     made.again()
-    made.hotfill("start", "--yes")
+    made.hotfill("start", "--yes", "--yes-below-old")  # the models are toys
     made.hotfill("verify")
     made.hotfill("cutover")
     made.hotfill("complete", "--yes")
