@@ -182,7 +182,10 @@ def _new_model(project: Project) -> str:
 
 
 def _source(project: Project) -> str:
-    if project.settings.source.kind == "store":
+    section = project.settings.source
+    if section is None and project.settings.upgrade.backfill == "none":
+        return "none: nothing is embedded"
+    if section is not None and section.kind == "store":
         return "the store itself"
     return type(project.source()).__name__
 

@@ -116,12 +116,19 @@ def verification_lines(found: Verification) -> list[str]:
         f"{'passed' if found.passed else 'failed'}: {found.items:,} items on the new side; "
         f"{found.sampled} embedded again, lowest similarity {found.lowest_similarity:.5f}"
     ]
+    if found.imputed:
+        more = " ..." if found.imputed > len(found.imputed_ids) else ""
+        lines.append(
+            f"  {found.imputed:,} stay imputed, {found.remapped} of them imputed again: "
+            f"{', '.join(found.imputed_ids)}{more}"
+        )
     wrong = [
         (found.missing, "gone, but not deleted through hotfill", found.missing_ids),
         (found.elsewhere, "not on the new side", ()),
-        (found.foreign, "on the new side by vectors that the new model did not make", ()),
+        (found.foreign, "on the new side by vectors that nothing in force made", ()),
         (found.dead_letters, "dead letters; `hotfill status` names them", ()),
         (found.disagreeing, "stored otherwise than embedded now", found.disagreeing_ids),
+        (found.misplaced, "stored otherwise than imputed now", found.misplaced_ids),
     ]
     for count, what, item_ids in wrong:
         if count:
@@ -146,6 +153,8 @@ def plan_lines(made: Plan) -> list[str]:
             f"time      about {duration(made.seconds_expected)}, "
             f"from embedding {made.sampled_items} items now"
         )
+    if made.items_to_embed is not None:
+        lines.append(f"budget    {made.items_to_embed:,} items are embedded")
     if made.cached_share:
         lines.append(f"cached    {percent(made.cached_share)} of the sampled contents already")
     if made.price_expected is not None:

@@ -145,6 +145,8 @@ class Work:
     load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
     origin_of: tells the origin of what is made of one content, where a batch has several.
     absent: what is said of an item that `load` leaves out; None where it stays as it is.
+    may_stay: whether one that `load` leaves out may stay as it is, where others may not.
+    most: how many items may be done in all, in all runs and by all workers; None for all.
     """
 
     stage: Stage
@@ -155,6 +157,8 @@ class Work:
     make: Callable[[Sequence[Any]], Vectors]
     absent: str | None = "the source has no content for this item"
     origin_of: Callable[[Any], str] | None = None
+    may_stay: Callable[[ItemState], bool] = lambda state: False
+    most: int | None = None
 
 
 @dataclass(slots=True)
@@ -280,7 +284,7 @@ class Backfill:
             if seconds:
                 closing.wait(seconds)
                 continue
-            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds)
+            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds, work.most)
             if batch is None:
                 return
             traced = begin("batch", stage=work.stage, items=len(batch.item_ids))
@@ -302,12 +306,13 @@ class Backfill:
                     raise
                 return _Loaded(batch, [], np.empty(0, np.int64), [], [], failure=error)
         at_hand = [state for state in to_do if state.item_id in contents]
+        lacking = [state for state in to_do if state.item_id not in contents]
         return _Loaded(
             batch,
             [state.item_id for state in at_hand],
             np.array([state.version for state in at_hand], dtype=np.int64),
             [contents[state.item_id] for state in at_hand],
-            self._without_content([state for state in to_do if state.item_id not in contents]),
+            self._without_content([state for state in lacking if not work.may_stay(state)]),
         )
 
     def _without_content(self, states: Sequence[ItemState]) -> list[str]:
@@ -412,8 +417,19 @@ def is_reembedded(state: ItemState, new_model: ModelId) -> bool:
     return (state.space, state.origin) == (new_model, new_model.fingerprint)
 
 
-def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
-    """Embed the content of items by the new model."""
+def embed_work(
+    new_model: ModelId,
+    source: Source,
+    embedder: Embedder,
+    *,
+    may_stay: bool = False,
+    most: int | None = None,
+) -> Work:
+    """Embed the content of items by the new model.
+
+    may_stay: whether an item may stay imputed where nobody has its content; it is no dead letter
+        then. most: see `Work`.
+    """
     return Work(
         stage="embed",
         target=new_model,
@@ -421,6 +437,8 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
         needed=lambda state: not is_reembedded(state, new_model),
         load=source,
         make=embedder,
+        may_stay=lambda state: may_stay and state.space == new_model,
+        most=most,
     )
 
 

@@ -16,6 +16,7 @@ from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
 from hotfill.upgrade.leftover import (
+    budget_of,
     dead_items,
     imputed_by_others,
     items_to_revert,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hotfill.ranking import Fit
-    from hotfill.types import ModelId, Transform
+    from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.hooks import Moment
     from hotfill.upgrade.order import Order
@@ -247,10 +248,11 @@ class Engine:
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
         size = self.plan.batch_size
-        if self.plan.strategy == "prefill":
+        if self.plan.imputes:
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
-        order = order_of(self.plan, self.gallery, fit.uncertainty)
-        self.journal.add_work("embed", self._ranked(self._others(), order), size)
+        if self.plan.backfill != "none":
+            order = order_of(self.plan, self.gallery, fit.uncertainty)
+            self.journal.add_work("embed", self._ranked(self._others(), order), size)
         # Of `prepared`: workers begin with the next phase.
         give_notice(self.gallery, self.state.stop)
         self.state.enter(Step.BEGIN_BACKFILL)
@@ -282,17 +284,17 @@ class Engine:
         if guard is not None:
             # Before anything is written: a bad model is held with the gallery as it was.
             guard.begin()
-        if plan.strategy == "prefill":
+        if plan.imputes:
             self._impute(fit)
             # From here on it is all that is searched.
             self._index(Phase.BACKFILLING, plan.new_model)
-        embed = self._embed_work()
         refit, refresh = Refit(self.state), Refreshing(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
         one = fit.one_space
-        if one is not None and one.finish is None and plan.refresh and not plan.older_models:
+        refreshes = one is not None and one.finish is None and plan.refresh
+        if refreshes and not plan.older_models:
             watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)
@@ -300,11 +302,20 @@ class Engine:
             watchers.append(guard.after_batch)
         backfilling = Phase.BACKFILLING
         try:
-            while True:
+            while plan.backfill != "none":
                 self._run_out(
-                    embed, backfilling, lambda items: _tell(watchers, items), refresh.is_due
+                    self._embed_work(most=budget_of(self.journal, plan)),
+                    backfilling,
+                    lambda items: _tell(watchers, items),
+                    refresh.is_due,
                 )
-                if not (refresh.is_due() and self._may_work(backfilling)):
+                if not self._may_work(backfilling):
+                    break
+                if plan.backfill == "budget" and not refresh.is_due():
+                    self.journal.drop_work("embed")  # what the budget does not pay for
+                    if refreshes:
+                        refresh.at_end()
+                if not refresh.is_due():
                     break
                 self._refresh(refresh)
         finally:
@@ -325,14 +336,13 @@ class Engine:
 
     def _impute(self, fit: Fit) -> None:
         """Impute what waits for it, and anew what another fit has imputed."""
-        plan = self.plan
-        ups: dict[ModelId, Transform] = {one.old_model: one.imputation for one in fit.one_spaces}
-        ups = ups or {plan.old_model: fit.up}
-        made = [up.fingerprint for up in ups.values()]
-        others = imputed_by_others(self.gallery, plan.new_model, made)
-        self.journal.add_work("prefill", others, plan.batch_size)
-        work = backfill.prefill_work(self.state.own_vectors, plan.new_model, ups)
-        self._run_out(work, Phase.BACKFILLING)
+        made = [up.fingerprint for up in fit.ups.values()]
+        others = imputed_by_others(self.gallery, self.plan.new_model, made)
+        self.journal.add_work("prefill", others, self.plan.batch_size)
+        self._run_out(self._impute_work(fit), Phase.BACKFILLING)
+
+    def _impute_work(self, fit: Fit) -> Work:
+        return backfill.prefill_work(self.state.own_vectors, self.plan.new_model, fit.ups)
 
     def _refresh(self, refresh: Refreshing) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
@@ -354,16 +364,28 @@ class Engine:
                 with self.state.progress.at("indexing"), self._failing():
                     build_indexes(self.gallery, self.journal, space, lambda: self._may_work(phase))
 
-    def _embed_work(self) -> Work:
-        return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
+    def _embed_work(self, most: int | None = None) -> Work:
+        return backfill.embed_work(
+            self.plan.new_model,
+            *self.state.backfilling,
+            may_stay=self.plan.backfill != "all",
+            most=most,
+        )
 
     def _embed_left_over(self, phase: Phase) -> None:
-        """Embed what the store says the new model has not embedded, as long as the phase lasts.
+        """Embed what is not where the upgrade may leave it, as long as the phase lasts.
 
-        Where nothing is left, no model is loaded.
+        Where nothing is left, no model is loaded. What may stay imputed is imputed, where it can.
         """
         check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
         self._make_room(self.plan.new_model)
+        if (
+            self.plan.backfill != "all"
+            and self.plan.old_model in self.gallery.spaces
+            and self._may_work(phase)
+            and sweep(self.gallery, self.journal, self.plan, "prefill")
+        ):
+            self._run_out(self._impute_work(self.state.load_fit()), phase)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(self._embed_work(), phase)
 
@@ -395,13 +417,16 @@ class Engine:
         interrupted: asked before each batch whether to return when those in hand are done.
         """
         self._run(work, phase, after_batch, interrupted)
-        while (
-            self._may_work(phase) and not interrupted() and self.journal.tally(work.stage).left > 0
-        ):
+        while self._may_work(phase) and not interrupted() and self._left(work) > 0:
             after_batch(0)
-            # A batch of a worker that died comes back in a while.
-            self.state.stop.wait(_POLL_SECONDS)
+            if work.most is None or self.journal.workers():
+                # A batch of a worker that died comes back in a while.
+                self.state.stop.wait(_POLL_SECONDS)
             self._run(work, phase, after_batch, interrupted)
+
+    def _left(self, work: Work) -> int:
+        tally = self.journal.tally(work.stage)
+        return tally.left if work.most is None else min(tally.left, work.most - tally.moved)
 
     def _run(
         self,
@@ -460,7 +485,13 @@ class Engine:
         self.gallery.recount()
         resolve_letters(self.gallery, self.journal, self.plan)
         note_indexes(self.gallery, self.journal)
-        report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
+        report = verify(
+            self.gallery,
+            self.journal,
+            self.plan,
+            *self.state.backfilling,
+            lambda: self.state.load_fit().ups,
+        )
         self.journal.record("verified", **report.to_dict())
         return report
 

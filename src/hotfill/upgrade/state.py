@@ -308,6 +308,7 @@ class State:
         facts = dict(fit.facts)
         if "ranking" in facts and self.plan.ranking != "auto":
             facts["ranking"] = self.plan.ranking
+        facts["origins"] = [up.fingerprint for up in fit.ups.values()]
         self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts, **more)
         with self._changing:
             self._follow_fit()

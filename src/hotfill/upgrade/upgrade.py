@@ -20,7 +20,7 @@ from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
 from hotfill.upgrade.indexes import note_indexes
 from hotfill.upgrade.journal.lock import busy
-from hotfill.upgrade.pairs import given_map
+from hotfill.upgrade.pairs import given_map, given_pairs
 from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance, next_steps
 from hotfill.upgrade.prepare import make_plan
@@ -168,7 +168,7 @@ class Upgrade:
     def plan(self) -> Plan:
         """Look at everything and return the full plan: counts, time, blockers. Writes nothing."""
         draft = self._parts.draft()
-        given_map(draft)  # a wrong file is told before anything is embedded
+        given_map(draft), given_pairs(draft)  # a wrong file is told before anything is embedded
         source, embedder = self._parts.backfilling(self.gallery)
         plan = make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
         many_processes = self.gallery.capabilities.many_processes

@@ -149,10 +149,14 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+    def lease(
+        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+    ) -> Batch | None:
         """Take the next batch, for a while. None when there is none to take now.
 
         A lease that ran out, because its owner died or hangs, is given to the next who asks.
+        most: how many items of the stage may have moved in all. Those in hand count until they are
+            done, whoever has them; a batch that would pass it is cut there. None for no end.
         """
 
     @abstractmethod

@@ -94,6 +94,29 @@ UPDATE {schema}.batches b SET state = 'leased', owner = %(owner)s,
 FROM next WHERE b.number = next.number RETURNING b.number, b.item_ids, b.attempts
 """
 
+_LOCK_BATCHES = "LOCK TABLE {schema}.batches IN SHARE ROW EXCLUSIVE MODE"
+
+_ROOM = """
+SELECT %(most)s::bigint - COALESCE(sum(CASE WHEN state = 'done' THEN moved
+    WHEN state = 'leased' AND leased_until >= clock_timestamp() THEN items ELSE 0 END), 0)
+FROM {schema}.batches WHERE stage = %(stage)s
+"""
+
+_CUT = """
+WITH next AS (
+    SELECT number, item_ids, attempts FROM {schema}.batches WHERE stage = %(stage)s
+    AND (state = 'to do' OR (state = 'leased' AND leased_until < clock_timestamp()))
+    ORDER BY number LIMIT 1
+), rest AS (
+    INSERT INTO {schema}.batches (stage, state, item_ids, items, attempts)
+    SELECT %(stage)s, 'to do', item_ids[%(room)s::int + 1:],
+        cardinality(item_ids) - %(room)s::int, attempts
+    FROM next WHERE cardinality(item_ids) > %(room)s::int
+)
+UPDATE {schema}.batches b SET item_ids = b.item_ids[:%(room)s::int], items = %(room)s::int
+FROM next WHERE b.number = next.number AND cardinality(next.item_ids) > %(room)s::int
+"""
+
 _RETRY = """
 WITH letters AS (
     DELETE FROM {schema}.dead_letters WHERE CASE WHEN %(ids)s::bytea[] IS NULL
@@ -386,9 +409,24 @@ class PostgresJournal(Journal):
         with _translated(self._schema.name):  # once: pages cannot be read again
             return self._schema.connections.run("add work", work)
 
-    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+    def lease(
+        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+    ) -> Batch | None:
         """Take the next batch, for a while."""
-        rows = self._schema.read(_LEASE, {"stage": stage, "owner": owner, "seconds": seconds})
+        values = {"stage": stage, "owner": owner, "seconds": seconds, "most": most}
+
+        def work(connection: Connection) -> list[Any]:
+            with connection.transaction():
+                # One at a time: of two that count at once, both would take what is left.
+                connection.execute(self._schema.sql(_LOCK_BATCHES))
+                room = connection.execute(self._schema.sql(_ROOM), values).fetchone()
+                assert room is not None
+                if room[0] <= 0:
+                    return []
+                connection.execute(self._schema.sql(_CUT), {**values, "room": room[0]})
+                return connection.execute(self._schema.sql(_LEASE), values).fetchall()
+
+        rows = self._schema.read(_LEASE, values) if most is None else self._schema.run(work)
         for number, item_ids, attempts in rows:
             return Batch(number, stage, _texts(item_ids), attempts)
         return None

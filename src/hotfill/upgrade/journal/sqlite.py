@@ -202,7 +202,9 @@ class SqliteJournal(Journal):
                 db.execute("DROP TABLE staging")
         return added
 
-    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+    def lease(
+        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+    ) -> Batch | None:
         """Take the next batch, for a while."""
         now = time.time()
         with self._file.transaction() as db:
@@ -214,12 +216,28 @@ class SqliteJournal(Journal):
             ).fetchone()
             if row is None:
                 return None
+            number, item_ids, attempts = row[0], json.loads(row[1]), row[2]
+            if most is not None:
+                (taken,) = db.execute(
+                    "SELECT COALESCE(SUM(CASE WHEN state = 'done' THEN moved WHEN state = 'leased' "
+                    "AND leased_until >= ? THEN items ELSE 0 END), 0) FROM batches WHERE stage = ?",
+                    (now, stage),
+                ).fetchone()
+                if taken >= most:
+                    return None
+                item_ids, rest = item_ids[: most - taken], item_ids[most - taken :]
+                if rest:
+                    db.execute(
+                        "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
+                        (json.dumps(item_ids), len(item_ids), number),
+                    )
+                    _insert_batch(db, stage, rest, attempts)
             db.execute(
                 "UPDATE batches SET state = 'leased', owner = ?, leased_at = ?, leased_until = ? "
                 "WHERE number = ?",
-                (owner, now, now + seconds, row[0]),
+                (owner, now, now + seconds, number),
             )
-        return Batch(row[0], stage, tuple(json.loads(row[1])), row[2])
+        return Batch(number, stage, tuple(item_ids), attempts)
 
     def prolong(self, owner: str, seconds: float) -> int:
         """Let the leases of an owner last that long from now."""
