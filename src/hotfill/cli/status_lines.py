@@ -105,6 +105,7 @@ def coverage_lines(now: Current) -> list[str]:
         mapped = each.items - each.embedded
         note = f", {mapped:,} of them mapped by a transform" if mapped else ""
         lines.append(f"{each.share:7.1%}  {each.model}  {each.items:,} items{note}")
+        lines += [f"         {origin.items:,} {origin.origin}" for origin in each.imputed]
     if now.recorded_by == "journal":
         lines.append("as the process at work last wrote to the journal: it has the store open")
     return lines

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError, HotfillError, UpgradeBusyError
+from hotfill.errors import HeldError, HotfillError, PhaseError, PlanError, UpgradeBusyError
 from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
@@ -24,10 +25,23 @@ from hotfill.upgrade.leftover import (
     resolve_letters,
     sweep,
 )
-from hotfill.upgrade.order import RandomOrder, order_of, pages_of
+from hotfill.upgrade.order import RandomOrder, order_of, order_without_vectors, pages_of
 from hotfill.upgrade.pace import Pace, give_notice
-from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
-from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
+from hotfill.upgrade.phases import (
+    ENDED,
+    HoldKind,
+    Phase,
+    Step,
+    advance,
+    hold_of_error,
+    next_steps,
+)
+from hotfill.upgrade.prepare import (
+    agree_on_plan,
+    check_no_unknown_items,
+    items_for_more,
+    prepare,
+)
 from hotfill.upgrade.refit import Refit, Refreshing
 from hotfill.upgrade.state import owner_of
 from hotfill.upgrade.status import Heartbeat, Status, take_status
@@ -123,13 +137,16 @@ class Engine:
         return self.status()
 
     def _is_done_already(self) -> bool:
-        """Tell whether the store has the new model's vectors alone: the journal was lost after it.
+        """Tell whether the store has the new side alone: the journal was lost after it.
 
-        Only `complete` takes the old ones away, when all items are embedded.
+        Only `complete` takes the old one away, when all items are where they may stay.
         """
         new, spaces = self.plan.new_model, self.gallery.spaces
-        return spaces == (new,) and 0 < len(self.gallery) == self.gallery.count(
-            new, origin=new.fingerprint
+        origins = [new.fingerprint]
+        if self.plan.backfill != "all":
+            origins += [each.origin for each in self.state.origins.of(new)]
+        return spaces == (new,) and 0 < len(self.gallery) == sum(
+            self.gallery.count(new, origin=each) for each in origins
         )
 
     def verify(self) -> Verification:
@@ -183,8 +200,56 @@ class Engine:
             for space in self._others():
                 if not again or space in self.plan.old_models:
                     self.gallery.drop_space(space)
+            self.state.tidy_origins()
             self.gallery.optimise()
             self._fire("on_completed")
+        return self.status()
+
+    def embed_more(self, draft: Plan) -> Status:
+        """Embed items that stayed imputed, after `complete`, as many as a draft pays for.
+
+        Searches go on, and a kill at any time is made good by the same call: it goes on with the
+        budget that was begun. draft: which items, in which order; the models are those of the
+        upgrade. Items whose content nobody has, or that cannot be embedded, stay as they are.
+        Raises PlanError (other models, nothing to embed), PhaseError before `complete`.
+        """
+        plan, journal = self.plan, self.journal
+        with self._running():
+            if journal.phase is not Phase.COMPLETED:
+                raise PhaseError("embed more", journal.phase, next_steps(journal.phase))
+            if draft.new_model != plan.embedded_model:
+                raise PlanError(
+                    [
+                        f"the gallery was upgraded to {plan.embedded_model}, and [new] is "
+                        f"{draft.new_model}: to go on with it write that model, to go to another "
+                        "one begin an upgrade by `hotfill start --new`"
+                    ]
+                )
+            self.gallery.claim(self.state.owner)
+            self._end_holds()
+            source, embedder = self.state.backfilling
+            begun, done = journal.last("more"), journal.last("more_done")
+            if begun is None or (done is not None and done.number > begun.number):
+                moved = journal.tally("embed").moved
+                items = items_for_more(
+                    self.gallery, replace(draft, new_model=plan.new_model), source, embedder
+                )
+                journal.record("more", until=moved + items)
+                begun = journal.last("more")
+            assert begun is not None
+            journal.drop_work("embed")  # of a run that was killed
+            order = order_without_vectors(draft)
+            journal.add_work("embed", self._ranked_imputed(order), plan.batch_size)
+            work = backfill.embed_work(
+                plan.new_model, source, embedder, may_stay=True, most=int(begun.body["until"])
+            )
+            self._run_out(work, Phase.COMPLETED)
+            if self._may_work(Phase.COMPLETED):
+                journal.drop_work("embed")
+                self.state.tidy_origins()
+                self.gallery.optimise()
+                resolve_letters(self.gallery, journal, plan)
+                journal.record("more_done")
         return self.status()
 
     def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
@@ -263,6 +328,14 @@ class Engine:
         for space in spaces:
             for page in pages_of(self.gallery, space):
                 yield page.item_ids, order(self.gallery, page)
+
+    def _ranked_imputed(self, order: Order) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
+        own = self.plan.new_model.fingerprint
+        for page in pages_of(self.gallery, self.plan.new_model):
+            rows = [row for row, origin in enumerate(page.origins) if origin != own]
+            if rows:
+                ranks = order(self.gallery, page)
+                yield [page.item_ids[row] for row in rows], [float(ranks[row]) for row in rows]
 
     # Backfill --------------------------------------------------------------------------------
 
@@ -546,6 +619,7 @@ class Engine:
             for target in self.plan.old_models:
                 self._revert_to(target)
         self.gallery.drop_space(self.plan.new_model)
+        self.state.tidy_origins()
 
     def _end_holds(self) -> None:
         """End what held backfill and cutover: after these, and on the way back, it holds nothing.

@@ -139,6 +139,27 @@ def make_plan(
 _MERGE_INSTEAD = 'write strategy = "merge" under [upgrade], which leaves old vectors where they are'
 
 
+def items_for_more(gallery: Gallery, draft: Plan, source: Source, embedder: Embedder) -> int:
+    """Tell how many items that stayed imputed a draft lets the new model embed now.
+
+    Raises PlanError where it is none, and what the embedder raises where a sample of time or price
+    is needed and cannot be embedded.
+    """
+    new = draft.new_model
+    if draft.backfill == "none":
+        raise PlanError(
+            ['backfill = "none" embeds nothing: write "all", or "budget" and how much, to go on']
+        )
+    items = gallery.count(new) - gallery.count(new, origin=new.fingerprint)
+    sampled = _Sampled()
+    if draft.budget_seconds is not None or draft.budget_cost is not None:
+        sampled = _time_sample(gallery, draft, source, embedder)
+    to_embed, why_not = _items_to_embed(draft, items, 0, sampled)
+    if why_not:
+        raise PlanError(why_not)
+    return to_embed
+
+
 def _fits_on_items(draft: Plan) -> bool:
     """Tell whether items are embedded to fit a map on."""
     return draft.strategy != "compatible" and not draft.pairs
@@ -255,7 +276,8 @@ def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedd
     Items that cannot be embedded are left out: the backfill will name them. Raises what the
     embedder raised when that is all of them.
     """
-    held = [space for space in draft.old_models if gallery.count(space)]
+    there = [space for space in draft.old_models if space in gallery.spaces]
+    held = [space for space in there if gallery.count(space)]
     space = held[-1] if held else draft.new_model
     failures: list[Exception] = []
     cache = embedder if isinstance(embedder, Caching) else None

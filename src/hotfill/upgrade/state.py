@@ -23,6 +23,7 @@ from hotfill.ranking import FinishedEmbedder, Fit
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
+from hotfill.upgrade.origins import Origins
 from hotfill.upgrade.own_vectors import OwnVectors
 from hotfill.upgrade.pairs import fitting_for, stored_as
 from hotfill.upgrade.parts import in_force
@@ -145,6 +146,17 @@ class State:
                     names = (last.body.get("replaces"), last.body["folder"])
                     imputations = [Fit.load(previous.folder / name).up for name in names if name]
         return OwnVectors(self.gallery, self.plan.old_models, tuple(imputations))
+
+    @cached_property
+    def origins(self) -> Origins:
+        """What imputed the vectors that the store holds, in this upgrade or before it."""
+        return Origins(self.gallery, self.folder)
+
+    def tidy_origins(self) -> None:
+        """Forget what imputed vectors of which none is left."""
+        known = {each for fact in self.journal.facts("fit") for each in fact.body["origins"]}
+        for space in (*self.plan.old_models, self.plan.new_model):
+            self.origins.tidy(space, known)
 
     @property
     def plan(self) -> Plan:
@@ -309,6 +321,9 @@ class State:
         if "ranking" in facts and self.plan.ranking != "auto":
             facts["ranking"] = self.plan.ranking
         facts["origins"] = [up.fingerprint for up in fit.ups.values()]
+        if self.plan.backfill != "all":
+            # Its vectors may stay for good, and need it in every search.
+            self.origins.keep(fit, self.plan.new_model, number, facts.get("ranking", "raw"))
         self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts, **more)
         with self._changing:
             self._follow_fit()
@@ -344,6 +359,12 @@ class State:
             both=both,
             weight=self.plan.old_query_weight,
         )
+
+    def _index_of(self, space: ModelId) -> OneIndex | None:
+        """Read how a side is ranked that is searched by itself, after an upgrade or before one."""
+        found = self.origins.of(space)
+        calibrated = bool(found) and found[-1].ranking == "calibrated"
+        return one_index(found, calibrated=calibrated, both=False, weight=None)
 
     def _fits_in_the_index(self) -> list[OneSpace]:
         """Read whose imputed vectors may stand in the index, the fit in force last."""
@@ -438,7 +459,8 @@ class State:
         view = view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
         if self._astray is not None and self._astray.phase is phase:
             return self._view_of_all(view, self._astray)
-        return view if view.scorer is None else replace(view, index=self.load_index())
+        index = self.load_index() if view.scorer is not None else self._index_of(view.query_model)
+        return replace(view, index=index)
 
     def _view_of_all(self, view: View, astray: Astray) -> View:
         """Widen a view to all sides that hold items; ranked together where a fit is at hand."""

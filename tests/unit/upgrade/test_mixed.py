@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hotfill.errors import ConfigError, HeldError, PlanError
+from hotfill.errors import ConfigError, HeldError, InputError, PhaseError, PlanError
 from hotfill.ranking.linear import fit_ridge
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.order import RandomOrder
@@ -77,9 +77,9 @@ def test_without_backfill_the_gallery_is_what_the_map_makes_of_it(tmp_path):
     status = up.start()
     assert (status.phase, status.dead_letters) == (Phase.BACKFILLED, 0)
     calls = up.new_embedder.calls
-    found = up.verify()
-    assert (found.passed, found.imputed, found.remapped, found.sampled) == (True, N, 16, 0)
-    assert found.imputed_ids == tuple(up.gallery.scan(NEW, limit=20).item_ids)
+    report = up.verify()
+    assert (report.passed, report.imputed, report.remapped, report.sampled) == (True, N, 16, 0)
+    assert report.imputed_ids == tuple(up.gallery.scan(NEW, limit=20).item_ids)
     up_map = up.state.load_fit().up
     wanted = best(expected(old, up_map, up.source, set()), ids, 10)
     assert [each.item_ids for each in up.search_vectors(queries(), NEW, 10)] == wanted
@@ -203,8 +203,8 @@ def test_models_that_are_compatible_serve_the_old_vectors_as_they_are(tmp_path):
         backfill="none",
     ) as up:
         up.start()
-        found = up.verify()
-        assert (found.passed, found.imputed) == (True, 40)
+        report = up.verify()
+        assert (report.passed, report.imputed) == (True, 40)
         up.cutover()
         up.complete()
         there = gallery.vectors(list(source), NEW)
@@ -315,6 +315,161 @@ def test_a_vector_that_is_not_what_the_map_makes_is_named(tmp_path):
     )
     report = up.verify()
     assert (report.passed, report.misplaced_ids) == (False, ("item-00003",))
+
+
+# A gallery of several origins, for good ---------------------------------------------------------
+
+
+def calibrated(up: Small, ids: list[str]) -> list[tuple[str, ...]]:
+    """The slow way: all items on the common scale, from the fit's own reference items."""
+    one = up.state.load_fit().one_space
+    page = up.gallery.scan(NEW, limit=1000)
+    vectors = up.gallery.vectors(page.item_ids, NEW)
+    assert vectors.item_ids == page.item_ids
+    background = one.scale.prepare(queries())
+    lists = []
+    for query, row in enumerate(queries()):
+        scores = background.scores(query, vectors.vectors @ row, page.origins)
+        order = np.argsort(-scores, kind="stable")
+        lists.append(tuple(page.item_ids[each] for each in order))
+    return lists
+
+
+def found(up: Upgrade, k: int = N) -> list[tuple[str, ...]]:
+    return [each.item_ids for each in up.search_vectors(queries(), NEW, k)]
+
+
+def test_a_mixed_gallery_is_calibrated_by_origin_before_and_after_complete(tmp_path):
+    up = mixing(tmp_path, backfill="budget", budget_items=80, ranking="calibrated")
+    up.start()
+    wanted = calibrated(up, sorted(up.source))
+    raw = best(up.gallery.vectors(sorted(up.source), NEW).vectors, sorted(up.source), N)
+    assert wanted != raw
+    assert found(up) == wanted
+    up.verify()
+    up.cutover()
+    assert found(up) == wanted
+    up.complete()
+    assert found(up) == wanted
+    (made,) = up.state.origins.of(NEW)
+    assert len(made.references.own) == 50  # a quarter of the pairs
+
+
+def test_a_copy_of_the_store_is_searched_without_the_upgrade(tmp_path):
+    up = mixing(tmp_path / "first", backfill="budget", budget_items=80, ranking="calibrated")
+    to_the_end(up)
+    wanted = found(up)
+    third = replace(NEW, name="third")
+    with Upgrade(
+        up.gallery, old=NEW, new=third, source=up.source, folder=tmp_path / "next"
+    ) as later:
+        assert later.phase is Phase.PLANNED
+        assert found(later) == wanted
+        models = later.current().to_dict()["models"]
+    (covered,) = models
+    assert (covered["items"], covered["embedded"]) == (N, 80)
+    (imputed,) = covered["imputed"]
+    assert imputed["items"] == N - 80
+    assert str(OLD) in imputed["origin"]
+    assert "fit 1" in imputed["origin"]
+
+
+def test_records_of_origins_go_with_the_last_vector(tmp_path):
+    up = mixing(tmp_path / "aborted", ranking="calibrated")
+    up.start()
+    assert len(up.gallery.origins) == 1
+    up.abort()
+    assert not up.gallery.origins
+    assert up.gallery.spaces == (OLD,)
+    up = mixing(tmp_path / "all", backfill="all")
+    up.start()
+    assert not up.gallery.origins
+
+
+def test_what_stayed_imputed_is_embedded_later(tmp_path):
+    up = to_the_end(mixing(tmp_path, backfill="budget", budget_items=70, ranking="calibrated"))
+    before = own(up)
+    up.start(more=True)
+    assert len(own(up)) == 140
+    assert before < own(up)
+    assert found(up) == calibrated(up, sorted(up.source))
+    up.changed(backfill="all", budget_items=None)
+    status = up.start(more=True)
+    assert (status.phase, status.dead_letters) == (Phase.COMPLETED, 0)
+    assert own(up) == set(up.source)
+    assert not up.gallery.origins
+    direct = Projection(NEW)([up.source[each] for each in sorted(up.source)])
+    assert found(up, 10) == best(direct, sorted(up.source), 10)
+
+
+def test_what_nobody_has_the_content_of_stays_imputed_later_too(tmp_path):
+    up = without_contents(mixing(tmp_path, pairs=pairs_file(tmp_path)))
+    to_the_end(up)
+    some = sorted(up.source)[:50]
+    up.remade(given_source=Contents({each: up.source[each] for each in some}))  # it appears later
+    up.changed(backfill="all")
+    up.start(more=True)
+    assert own(up) == set(some)
+    assert up.status().dead_letters == 0
+    assert len(up.gallery.origins) == 1
+
+
+def test_a_killed_run_of_more_goes_on_with_the_budget_it_began(tmp_path):
+    up = to_the_end(mixing(tmp_path, backfill="budget", budget_items=20))
+    embedder = up.new_embedder
+
+    class Dying:
+        model_id = NEW
+        embedded = 0
+
+        def __call__(self, rows: Any) -> Any:
+            self.embedded += len(rows)
+            if self.embedded > 30:
+                raise KeyboardInterrupt
+            return embedder(rows)
+
+    up.changed(budget_items=100)
+    up.new_embedder = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        up.start(more=True)
+    assert 20 < len(own(up)) <= 50
+    up.remade()
+    up.new_embedder = embedder
+    up.start(more=True)
+    assert len(own(up)) == 120
+    up.start(more=True)
+    assert own(up) == set(up.source)
+
+
+def test_more_is_refused_before_complete_and_for_another_model(tmp_path):
+    up = mixing(tmp_path)
+    with pytest.raises(PhaseError, match="embed more"):
+        up.start(more=True)
+    to_the_end(up)
+    with pytest.raises(PlanError, match="embeds nothing"):
+        up.start(more=True)
+    third = replace(NEW, name="third")
+    up.remade(new=replace(up.parts.new, embedder=Projection(third)))
+    up.changed(backfill="all")
+    with pytest.raises(PlanError, match="--new"):
+        up.start(more=True)
+
+
+def test_a_lost_journal_of_a_mixed_gallery_is_no_reason_to_begin_again(tmp_path):
+    up = to_the_end(mixing(tmp_path / "first", backfill="budget", budget_items=40))
+    settings = {**up.parts.settings}
+    again = upgrade(tmp_path / "second", source=up.source, gallery=up.gallery, **settings)
+    assert again.start().phase is Phase.COMPLETED
+    assert len(own(again)) == 40
+
+
+def test_a_damaged_record_of_an_origin_is_told_in_one_sentence(tmp_path):
+    up = to_the_end(mixing(tmp_path, ranking="calibrated"))
+    (name,) = up.gallery.origins
+    up.gallery.origins[name] = up.gallery.origins[name][:100]
+    up.remade()
+    with pytest.raises(InputError, match=f"the record of origin {name}"):
+        found(up)
 
 
 # Bad input ----------------------------------------------------------------------------------------
