@@ -7,11 +7,15 @@ the common scale of the fit's reference items.
 from __future__ import annotations
 
 import numpy as np
+import psycopg
 import pytest
 
+from hotfill.ranking.common_scale import CommonScale, ReferenceItems
+from hotfill.stores.postgres import PostgresGallery
 from hotfill.upgrade import pace, state
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.upgrade import Upgrade
+from tests.postgres import fresh_schema, server
 from tests.scenarios.test_state_machine import (
     Chroma,
     IndexFiles,
@@ -25,11 +29,37 @@ from tests.scenarios.test_state_machine import (
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled
 
 N, BUDGET, MORE = 120, 45, 30
+
+
+class AdoptedPostgres(Postgres):
+    """A table that others made and fill: they, and hotfill after `complete`, compare cosines."""
+
+    def __init__(self, folder):
+        self.dsn, self.schema = server().dsn, fresh_schema()
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(
+                f"CREATE TABLE {self.schema}.items "
+                f"(id text PRIMARY KEY, metadata jsonb, embedding vector({OLD.dimension}))"
+            )
+        self.gallery = PostgresGallery.adopt(
+            self.dsn,
+            OLD,
+            table="items",
+            schema=self.schema,
+            metadata_column="metadata",
+            exact=True,
+        )
+        self.gallery.add_space(NEW)  # then it can be written through hotfill
+
+
 STORES = [
     Memory,
     QdrantEdge,
     IndexFiles,
-    *[pytest.param(each, marks=pytest.mark.slow) for each in (LanceDB, Postgres, Redis, Chroma)],
+    *[
+        pytest.param(each, marks=pytest.mark.slow)
+        for each in (LanceDB, Postgres, AdoptedPostgres, Redis, Chroma)
+    ],
 ]
 
 
@@ -97,7 +127,10 @@ class World:
         mine = np.array([item in own for item in ids])
         rows = np.where(mine[:, None], direct, imputed)
         origins = [NEW.fingerprint if each else one.origin for each in mine]
-        background = one.scale.prepare(self.queries)
+        kept = self.gallery.kept_as(one.references.imputed, NEW)
+        references = ReferenceItems(one.references.own, kept)
+        scale = CommonScale(NEW.fingerprint, {one.origin: references})
+        background = scale.prepare(self.queries)
         lists = []
         for number, query in enumerate(self.queries):
             scores = background.scores(number, rows @ query, origins)

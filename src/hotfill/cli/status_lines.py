@@ -30,7 +30,9 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     first = [str(status.phase) + (f", {status.doing}" if status.doing else "")]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
-    if status.imputed < status.to_impute and status.phase == "backfilling":
+    if status.to_impute and (
+        status.imputed < status.to_impute if status.phase == "backfilling" else status.share < 1
+    ):
         first.append(f"imputed {status.imputed:,}/{status.to_impute:,}")
     if status.running or status.embedded:
         first.append(counts(status))

@@ -7,7 +7,8 @@ more: no content, no item's id, none of the map. 500 reference items of 768 dime
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final, get_args
 
 from hotfill.errors import HotfillError, InputError
@@ -15,11 +16,20 @@ from hotfill.files import read_stamped, stamped
 from hotfill.ranking.common_scale import ReferenceItems
 from hotfill.ranking.one_space import OneSpace, RankingName
 from hotfill.types import ModelId
+from hotfill.vectors import as_compared
 
 if TYPE_CHECKING:
     import numpy as np
 
 _KEY = "hotfill.origin"
+
+
+def origin_over(up: str, before: str) -> str:
+    """Return the origin of vectors that a map makes of imputed ones: a map of a map.
+
+    up: fingerprint of the map. before: the origin of the vectors that it takes.
+    """
+    return hashlib.sha256(f"{up} over {before}".encode()).hexdigest()[: len(up)]
 
 
 @final
@@ -30,7 +40,8 @@ class KeptOrigin:
     origin: its fingerprint, which the vectors are stored with. old_model: whose vectors were taken.
     index_model: the space that they stand in. fit: its number in the upgrade that made it.
     ranking: how the index is ranked. overfetch: see `OneSpace`. references: None where a given map,
-    or a compatible model, leaves the plain order as the ranking.
+    or a compatible model, was not measured: then the plain order is the ranking.
+    over: what had made the vectors that were taken, in words, where that was no model.
     """
 
     origin: str
@@ -40,6 +51,7 @@ class KeptOrigin:
     ranking: RankingName = "raw"
     overfetch: int = 1
     references: ReferenceItems | None = None
+    over: str = ""
 
     @classmethod
     def of(cls, one: OneSpace, fit: int, ranking: RankingName) -> KeptOrigin:
@@ -51,11 +63,23 @@ class KeptOrigin:
             fit,
             ranking,
             one.overfetch,
-            one.references if ranking == "calibrated" else None,
+            one.references,
         )
 
+    def bent(self) -> KeptOrigin:
+        """Return the same for a store that keeps all vectors at one length, since a while or ever.
+
+        Vectors were placed by their length, so that such an index is right on the scale only.
+        """
+        if self.references is None:
+            return self
+        imputed = as_compared(self.references.imputed, self.index_model)
+        both = ReferenceItems(self.references.own, imputed)
+        return replace(self, ranking="calibrated", references=both)
+
     def __str__(self) -> str:
-        return f"imputed from {self.old_model} by fit {self.fit}"
+        vectors = f"vectors of {self.old_model} that were {self.over}" if self.over else ""
+        return f"imputed from {vectors or self.old_model} by fit {self.fit}"
 
     def to_bytes(self) -> bytes:
         """Write as safetensors with a stamp."""
@@ -66,6 +90,7 @@ class KeptOrigin:
             "fit": self.fit,
             "ranking": self.ranking,
             "overfetch": self.overfetch,
+            "over": self.over,
         }
         arrays: dict[str, np.ndarray] = {}
         if self.references is not None:
@@ -92,6 +117,7 @@ class KeptOrigin:
                 stamp["ranking"],
                 int(stamp["overfetch"]),
                 None if both is None else ReferenceItems(*both),
+                str(stamp["over"]),
             )
         except (KeyError, TypeError, ValueError, HotfillError) as error:
             raise InputError(f"{what} is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""Records of imputed vectors' origins as files, for stores in a folder and beside those in none."""
+"""Records of imputed vectors' origins as files: in a store's folder, or next to its upgrades."""
 
 from __future__ import annotations
 

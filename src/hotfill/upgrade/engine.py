@@ -210,7 +210,7 @@ class Engine:
 
         Searches go on, and a kill at any time is made good by the same call: it goes on with the
         budget that was begun. draft: which items, in which order; the models are those of the
-        upgrade. Items whose content nobody has, or that cannot be embedded, stay as they are.
+        upgrade. Items whose content nobody has, or that cannot be embedded, stay unchanged.
         Raises PlanError (other models, nothing to embed), PhaseError before `complete`.
         """
         plan, journal = self.plan, self.journal
@@ -310,6 +310,8 @@ class Engine:
 
     def _begin_backfill(self) -> None:
         fit = self.state.load_fit()
+        if self.state.imputed_before:
+            self.journal.note_origins(self._imputed_on(self.plan.old_model))
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
         size = self.plan.batch_size
@@ -328,6 +330,15 @@ class Engine:
         for space in spaces:
             for page in pages_of(self.gallery, space):
                 yield page.item_ids, order(self.gallery, page)
+
+    def _imputed_on(self, space: ModelId) -> Iterator[tuple[list[str], list[int], str]]:
+        """Read the items of a side that are found by imputed vectors: ids, versions, origin."""
+        for page in pages_of(self.gallery, space):
+            for origin in dict.fromkeys(page.origins):
+                if origin != space.fingerprint:
+                    rows = [row for row, each in enumerate(page.origins) if each == origin]
+                    ids = [page.item_ids[row] for row in rows]
+                    yield ids, page.versions[rows].tolist(), origin
 
     def _ranked_imputed(self, order: Order) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
         own = self.plan.new_model.fingerprint
@@ -366,8 +377,10 @@ class Engine:
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
         one = fit.one_space
-        refreshes = one is not None and one.finish is None and plan.refresh
-        if refreshes and not plan.older_models:
+        # So would those of maps that begin at imputed vectors.
+        several = bool(plan.older_models or self.state.imputed_before)
+        refreshes = one is not None and one.finish is None and plan.refresh and not several
+        if refreshes:
             watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)
@@ -409,13 +422,20 @@ class Engine:
 
     def _impute(self, fit: Fit) -> None:
         """Impute what waits for it, and anew what another fit has imputed."""
-        made = [up.fingerprint for up in fit.ups.values()]
+        made = self.state.origins_in_force
         others = imputed_by_others(self.gallery, self.plan.new_model, made)
         self.journal.add_work("prefill", others, self.plan.batch_size)
         self._run_out(self._impute_work(fit), Phase.BACKFILLING)
 
     def _impute_work(self, fit: Fit) -> Work:
-        return backfill.prefill_work(self.state.own_vectors, self.plan.new_model, fit.ups)
+        return backfill.prefill_work(
+            self.state.own_vectors,
+            self.plan.new_model,
+            fit.ups,
+            self.state.origins_in_force,
+            self.state.name_over,
+            self.state.origins_noted,
+        )
 
     def _refresh(self, refresh: Refreshing) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
@@ -637,6 +657,7 @@ class Engine:
             plan.new_model,
             lambda ids: self.state.backfilling[0](ids),
             self.state.embedder("old") if target == plan.old_model else None,
+            self.state.origins_noted,
         )
         if plan.older_models:
             self.journal.drop_work("revert")  # what a kill left may have been for another side

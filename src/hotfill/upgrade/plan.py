@@ -451,6 +451,11 @@ class Plan(Decisions, GuardDecisions):
         return self.strategy == "prefill" or self.backfill != "all"
 
     @property
+    def is_measured(self) -> bool:
+        """Whether the budget is of time or money, so that a sample tells what it pays for."""
+        return self.budget_seconds is not None or self.budget_cost is not None
+
+    @property
     def guarded(self) -> bool:
         """Whether canaries are measured."""
         return bool(self.canary_items or self.canary_queries)

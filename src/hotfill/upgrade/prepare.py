@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _SEARCHED, _HITS = 8, 10
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
+_CALIBRATED_BY = 200  # items of an origin that are embedded to calibrate its vectors by
 _LOOKED_THROUGH = 100  # pages, for contents that a source knows
 _MOST_DRAWN = 4  # times the items to fit on, where many of those drawn make no pair
 _MOST_DRAWN_OF_SOME = 64  # the same, where a source need not know all
@@ -152,7 +153,7 @@ def items_for_more(gallery: Gallery, draft: Plan, source: Source, embedder: Embe
         )
     items = gallery.count(new) - gallery.count(new, origin=new.fingerprint)
     sampled = _Sampled()
-    if draft.budget_seconds is not None or draft.budget_cost is not None:
+    if draft.is_measured:
         sampled = _time_sample(gallery, draft, source, embedder)
     to_embed, why_not = _items_to_embed(draft, items, 0, sampled)
     if why_not:
@@ -458,6 +459,8 @@ def prepare(state: State) -> bool:
     """Fit, choose canaries, and make room in the store. False when asked to stop."""
     plan, gallery, journal = state.plan, state.gallery, state.journal
     journal.record("started")
+    if not plan.older_models:
+        state.find_imputed_before()
     fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(state)
     if state.stop.is_set():
         return False
@@ -505,9 +508,17 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     tried: dict[str, None] = {}
     found: list[PairedVectors] = []
     pairs, wanted = 0, size
+    # All sides: after a lost journal some items have moved, and keep an old vector.
+    spaces, made_by, old_embedder = gallery.spaces, None, None
+    if size and state.imputed_before:
+        _pair_imputed(state)
+        own = gallery.count(plan.old_model, origin=plan.old_model.fingerprint)
+        old_embedder = state.embedder("old") if own < size else None
+        if old_embedder is None:
+            # Nothing is fitted on what another map has made.
+            spaces, made_by = (plan.old_model,), plan.old_model.fingerprint
     while True:
-        # All sides: after a lost journal some items have moved, and keep an old vector.
-        drawn = sample_ids(gallery, gallery.spaces, wanted, plan.seed)
+        drawn = sample_ids(gallery, spaces, wanted, plan.seed, made_by=made_by)
         more = paired_vectors(
             gallery,
             [item_id for item_id in drawn if item_id not in tried],
@@ -515,6 +526,7 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
             source,
             embedder,
             plan.batch_size,
+            old_embedder=old_embedder,
             stop=state.stop,
             call_seconds=plan.embed_timeout_seconds,
             enough=None if not tried else size - pairs,
@@ -526,6 +538,15 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
         if pairs >= size or len(drawn) < wanted or wanted >= most or none_yet:
             break
         wanted *= 2
+    if made_by is not None and pairs < MIN_PAIRS and not state.stop.is_set():
+        raise PlanError(
+            [
+                f"a map is fitted on vectors that {plan.old_model} made itself, and {pairs:,} "
+                f"items with contents have one, where {MIN_PAIRS} are needed; others are imputed: "
+                "embed some of them by `hotfill start --more` in the upgrade before, give [old] an "
+                "embedder, or give vectors of other contents by pairs = FILE"
+            ]
+        )
     if plan.backfill != "all" and size and pairs < MIN_PAIRS and not state.stop.is_set():
         raise PlanError(
             [
@@ -537,6 +558,26 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     old = np.concatenate([each.old for each in found])
     new = np.concatenate([each.new for each in found])
     return list(tried), pairs, lambda: state.fitting.fit(old, new)
+
+
+def _pair_imputed(state: State) -> None:
+    """Embed some items that are found by imputed vectors: what those are calibrated by."""
+    plan, gallery = state.plan, state.gallery
+    source, embedder = state.backfilling
+    for origin in state.imputed_before:
+        drawn = sample_ids(gallery, [plan.old_model], _CALIBRATED_BY, plan.seed, made_by=origin)
+        if origin and drawn:
+            found = paired_vectors(
+                gallery,
+                drawn,
+                plan.old_model,
+                source,
+                embedder,
+                plan.batch_size,
+                stop=state.stop,
+                call_seconds=plan.embed_timeout_seconds,
+            )
+            state.pairs_over[origin] = (found.old, found.new)
 
 
 def _pairs_of_given_map(state: State) -> tuple[list[str], int, Callable[[], Fit]]:

@@ -343,7 +343,10 @@ class Upgrade:
             state = self._state(control.HANDOVER_SECONDS if waits else 0.0)
             # A begun upgrade has its plan in the journal; a fresh one is looked at first.
             begun = self.journal.last("plan") is not None
-            followed = plan or (self._parts.draft() if begun else self.plan())
+            draft = self._parts.draft()
+            if self.phase is Phase.PLANNED and draft.is_measured:
+                begun = False  # how many items the budget pays for is found by planning alone
+            followed = plan or (draft if begun else self.plan())
             state.plan = replace(
                 followed,
                 refit=refit or followed.refit,

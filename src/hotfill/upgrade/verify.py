@@ -199,10 +199,11 @@ def _remapped(
     """
     found: dict[str, float] = {}
     space = plan.new_model
-    for old_model, up in ups.items():
-        if old_model not in gallery.spaces:
-            continue
-        drawn = sample_ids(gallery, [space], plan.verify_items, plan.seed, made_by=up.fingerprint)
+    ((old_model, up),) = ups.items()  # items stay imputed from one old model
+    if old_model not in gallery.spaces:
+        return found
+    for origin in sorted(ending_origins(journal, plan) - {space.fingerprint}):
+        drawn = sample_ids(gallery, [space], plan.verify_items, plan.seed, made_by=origin)
         for begin in range(0, len(drawn), plan.batch_size):
             old = gallery.vectors(drawn[begin : begin + plan.batch_size], old_model)
             usable = np.flatnonzero(np.isfinite(old.vectors).all(axis=1) & old.vectors.any(axis=1))
@@ -215,7 +216,7 @@ def _remapped(
             found |= {
                 item: _cosine(vector, made[item])
                 for item, vector, state in zip(stored.item_ids, stored.vectors, states, strict=True)
-                if state is not None and (state.space, state.origin) == (space, up.fingerprint)
+                if state is not None and (state.space, state.origin) == (space, origin)
             }
     return found
 

@@ -518,6 +518,40 @@ def test_a_budget_of_time_is_told_in_items(tmp_path):
     assert "raise it, or lower fit_items" in blocker
 
 
+def test_a_budget_of_time_is_told_anew_where_preparing_failed(tmp_path):
+    up = mixing(
+        tmp_path,
+        backfill="budget",
+        budget_seconds=1e6,
+        allow_below_old=False,
+        new_embedder=Unrelated(),
+    )
+    for _ in range(2):
+        with pytest.raises(PlanError, match="--yes-below-old"):
+            Upgrade.start(up)
+    Upgrade.start(up, allow_below_old=True)
+    assert own(up) == set(up.source)
+
+
+def test_a_finish_is_searched_and_written_through_where_items_stay_imputed(tmp_path):
+    up = to_the_end(mixing(tmp_path, finish="agreement", backfill="budget", budget_items=50))
+    space = up.gallery.spaces[0]
+    assert space.name == NEW.name
+    assert space != NEW
+    assert up.gallery.count(space, origin=space.fingerprint) == 50
+    (record,) = up.state.origins.of(space)
+    assert up.gallery.count(space, origin=record.origin) == N - 50
+    name = "item-00017"
+    up.upsert([name], [up.source[name]])
+    direct = Projection(NEW)([up.source[name]])
+    stored = up.gallery.vectors([name], space).vectors
+    np.testing.assert_allclose(stored, up.state.finish(direct), atol=1e-6)
+    (result,) = up.search_vectors(direct, NEW, N)
+    assert set(result.item_ids) == set(up.source)
+    up.start(more=True)
+    assert up.gallery.count(space, origin=space.fingerprint) in (100, 101)
+
+
 def test_a_budget_of_money_needs_a_price(tmp_path):
     up = mixing(tmp_path, backfill="budget", budget_cost=1.0)
     (blocker,) = up.plan().blockers

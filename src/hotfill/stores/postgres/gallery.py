@@ -172,6 +172,14 @@ class PostgresGallery(Gallery):
     def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
         return self._table.stamp_with(models).models
 
+    def keeps_length(self, space: ModelId) -> bool:
+        """As the capabilities say, but for a column that others fill: there cosines are compared.
+
+        What an upgrade leaves of an adopted table takes over its column, when it is complete.
+        """
+        known = [each for each in self._table.stamp.spaces if each.model == space]
+        return all(each.comparison != "cosine" for each in known)
+
     def _origins(self) -> OriginTable:
         stamp = self._table.stamp
         return OriginTable(self._table.connections, stamp.schema, stamp.key)

@@ -239,6 +239,20 @@ class Journal(ABC):
         Tells whether there was anything to forget; cheap where there was not.
         """
 
+    # What made old vectors, where that was no model -------------------------------------------
+
+    @abstractmethod
+    def note_origins(self, pages: Iterable[tuple[Sequence[str], Sequence[int], str]]) -> None:
+        """Remember what made vectors that a model did not make, before they leave their side.
+
+        pages: item ids, their content versions, and the origin of their vectors. Never held in
+        memory at once. Idempotent.
+        """
+
+    @abstractmethod
+    def origins_noted(self, item_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Read content version and origin of those of the items that were noted."""
+
     # Signs of life ---------------------------------------------------------------------------
 
     @abstractmethod

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # One schema for each upgrade. Item ids are kept as bytes: PostgreSQL's texts cannot hold every
 # text, and bytes have one order.
-_FORMAT = 2
+_FORMAT = 3
 
 _TABLES = """
 CREATE TABLE {schema}.journal (
@@ -66,6 +66,9 @@ CREATE TABLE {schema}.dead_letters (
     accepted_by text NOT NULL DEFAULT ''
 );
 CREATE TABLE {schema}.deleted (item_id bytea PRIMARY KEY);
+CREATE TABLE {schema}.origins (
+    item_id bytea PRIMARY KEY, version bigint NOT NULL, origin text NOT NULL
+);
 CREATE TABLE {schema}.beat (
     is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only), body text NOT NULL,
     at double precision NOT NULL
@@ -595,6 +598,32 @@ class PostgresJournal(Journal):
             {"ids": _bytes(item_ids)},
         )
         return bool(gone)
+
+    # What made old vectors -------------------------------------------------------------------
+
+    def note_origins(self, pages: Iterable[tuple[Sequence[str], Sequence[int], str]]) -> None:
+        """Remember what made vectors that a model did not make."""
+        for item_ids, versions, origin in pages:
+            self._schema.write(
+                "INSERT INTO {schema}.origins "
+                "SELECT *, %(origin)s FROM unnest(%(ids)s::bytea[], %(versions)s::bigint[]) "
+                "ON CONFLICT (item_id) DO UPDATE "
+                "SET version = EXCLUDED.version, origin = EXCLUDED.origin",
+                {
+                    "ids": _bytes(item_ids),
+                    "versions": [int(version) for version in versions],
+                    "origin": origin,
+                },
+            )
+
+    def origins_noted(self, item_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Read content version and origin of those of the items that were noted."""
+        rows = self._schema.read(
+            "SELECT item_id, version, origin FROM {schema}.origins "
+            "WHERE item_id = ANY (%s::bytea[])",
+            (_bytes(item_ids),),
+        )
+        return {_decoded(item_id): (version, origin) for item_id, version, origin in rows}
 
     # Signs of life ---------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LAYOUT = TableLayout(
     application=0x686F7466,  # "hotf"
-    form=2,
+    form=3,
     tables="""
 CREATE TABLE journal (only INTEGER PRIMARY KEY CHECK (only = 0), identity TEXT, epoch INTEGER);
 INSERT INTO journal VALUES (0, lower(hex(randomblob(16))), 0);
@@ -48,6 +48,7 @@ CREATE INDEX batches_by_stage ON batches (stage, number, items, moved, skipped);
 CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
                            at REAL, accepted_by TEXT NOT NULL DEFAULT '');
 CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE origins (item_id TEXT PRIMARY KEY, version INTEGER, origin TEXT) WITHOUT ROWID;
 CREATE TABLE beat (only INTEGER PRIMARY KEY CHECK (only = 0), body TEXT);
 """,
 )
@@ -409,6 +410,29 @@ class SqliteJournal(Journal):
                 )
                 self.resolve(item_ids)
         return bool(found)
+
+    # What made old vectors -------------------------------------------------------------------
+
+    def note_origins(self, pages: Iterable[tuple[Sequence[str], Sequence[int], str]]) -> None:
+        """Remember what made vectors that a model did not make."""
+        with self._file.transaction(durable=True) as db:
+            for item_ids, versions, origin in pages:
+                db.executemany(
+                    "INSERT OR REPLACE INTO origins VALUES (?, ?, ?)",
+                    [
+                        (item_id, int(version), origin)
+                        for item_id, version in zip(item_ids, versions, strict=True)
+                    ],
+                )
+
+    def origins_noted(self, item_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Read content version and origin of those of the items that were noted."""
+        rows = self._file.read(
+            "SELECT item_id, version, origin FROM origins "
+            "WHERE item_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(item_ids)),),
+        )
+        return {item_id: (version, origin) for item_id, version, origin in rows}
 
     # Signs of life ---------------------------------------------------------------------------
 

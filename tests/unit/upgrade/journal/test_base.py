@@ -261,6 +261,14 @@ def test_a_budget_cuts_the_batch_in_which_it_ends(opened):
     assert len(batches(journal)) == 1
 
 
+def test_origins_of_old_vectors_are_noted_once_for_each_item(opened):
+    journal, other = opened(), opened()
+    assert journal.origins_noted(["a", "ä"]) == {}
+    journal.note_origins([(["a", "ä"], [1, 2**40], "first"), (["b"], [3], "second")])
+    journal.note_origins([(["b"], [4], "third")])
+    assert other.origins_noted(["ä", "b", "c"]) == {"ä": (2**40, "first"), "b": (4, "third")}
+
+
 def test_whoever_knows_to_be_alone_gets_all_leases_back(opened):
     journal = opened()
     work(journal, ["a", "b", "c"])
