@@ -538,7 +538,8 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
         if pairs >= size or len(drawn) < wanted or wanted >= most or none_yet:
             break
         wanted *= 2
-    if made_by is not None and pairs < MIN_PAIRS and not state.stop.is_set():
+    lacking = pairs < MIN_PAIRS <= size and not state.stop.is_set()
+    if made_by is not None and lacking:
         raise PlanError(
             [
                 f"a map is fitted on vectors that {plan.old_model} made itself, and {pairs:,} "
@@ -547,7 +548,7 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
                 "embedder, or give vectors of other contents by pairs = FILE"
             ]
         )
-    if plan.backfill != "all" and size and pairs < MIN_PAIRS and not state.stop.is_set():
+    if plan.backfill != "all" and lacking:
         raise PlanError(
             [
                 f"of {len(tried):,} items drawn, the source knows {pairs:,} that make a pair, and "
