@@ -92,12 +92,40 @@ def save_stamped(
     path: str | Path, key: str, stamp: Mapping[str, object], arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Write arrays and their stamp under one metadata key, whole or not at all."""
+    write_whole(Path(path), stamped(key, stamp, arrays))
+
+
+def stamped(key: str, stamp: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return what `save_stamped` writes."""
     import numpy as np
     from safetensors.numpy import save
 
     text = json.dumps({"format": FORMAT, **stamp})
     rows = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_whole(Path(path), save(rows, metadata={key: text}))
+    content: bytes = save(rows, metadata={key: text})
+    return content
+
+
+def read_stamped(
+    content: bytes, key: str, what: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `stamped` returned. what: what it is, for messages.
+
+    Raises InputError (damaged, without this stamp, of another format).
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        stamp = json.loads(metadata[key])
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise InputError(f"{what} cannot be read: {error}") from error
+    if not isinstance(stamp, dict) or stamp.get("format") != FORMAT:
+        raise InputError(f"{what}: expected format {FORMAT}; written by another hotfill version?")
+    return stamp, arrays
 
 
 def load_stamped(

@@ -261,16 +261,20 @@ class UpgradeMachine(RuleBasedStateMachine):
 
     @initialize(
         items=st.integers(0, 14),
-        strategy=st.sampled_from(["merge", "prefill"]),
+        way=st.sampled_from(["merge", "prefill", "prefill", "none", "budget"]),
+        budget=st.integers(1, 10),
         order=st.sampled_from(["random", "uncertainty"]),
         batch_size=st.integers(1, 5),
         broken=st.sets(st.integers(0, 13), max_size=2),
     )
-    def begin(self, items, strategy, order, batch_size, broken):
+    def begin(self, items, way, budget, order, batch_size, broken):
         self.temporary = TemporaryDirectory()
         self.folder = Path(self.temporary.name)
+        self.all, self.budget = way in ("merge", "prefill"), budget if way == "budget" else None
         self.decided = {
-            "strategy": strategy,
+            "strategy": "merge" if way == "merge" else "prefill",
+            "backfill": "all" if self.all else way,
+            "budget_items": self.budget,
             "order": order,
             "batch_size": batch_size,
             "fit_items": 4,
@@ -403,10 +407,11 @@ class UpgradeMachine(RuleBasedStateMachine):
     @only_in(Phase.BACKFILLED)
     def cut_over(self, writes):
         report = self.run("verify")
-        left = {float(row[0]) for row in self.source.values()} & self.broken
+        # Where not all are embedded, what cannot be stays imputed.
+        left = {float(row[0]) for row in self.source.values()} & self.broken if self.all else set()
         assert report.elsewhere + report.foreign == len(left), report
         assert report.dead_letters <= len(left)  # fewer when a retry of them was cut off
-        assert report.missing == report.disagreeing == 0
+        assert report.missing == report.disagreeing == report.misplaced == 0
         assert report.passed == (not left)
         if left or any(hold.kind == "paused" for hold in self.journal.holds()):
             with pytest.raises(HeldError):
@@ -431,6 +436,12 @@ class UpgradeMachine(RuleBasedStateMachine):
     @only_in(Phase.CUT_OVER, Phase.COMPLETED)
     def complete(self, writes):
         self.run("complete", writes)
+
+    @rule(writes=crashes, batches=stops, meanwhile=live)
+    @only_in(Phase.COMPLETED)
+    def more(self, writes, batches, meanwhile):
+        if self.budget is not None:
+            self.run("start", writes, batches, meanwhile, more=True)
 
     @rule()
     def process_ends(self):
@@ -459,7 +470,9 @@ class UpgradeMachine(RuleBasedStateMachine):
         assert self.journal.phase in ENDED
         kept = NEW if self.journal.phase is Phase.COMPLETED else OLD
         assert self.gallery.spaces == (kept,)
-        assert self.gallery.count(kept, origin=kept.fingerprint) == len(self.source)
+        origins = {kept.fingerprint} | ({UP.fingerprint} if kept == NEW and not self.all else set())
+        counts = [self.gallery.count(kept, origin=origin) for origin in origins]
+        assert sum(counts) == len(self.source)
         self.search_lists_every_item_once_by_its_content()
 
     # What holds after every step --------------------------------------------------------------
@@ -505,6 +518,13 @@ class UpgradeMachine(RuleBasedStateMachine):
         if hasattr(self, "journal"):
             counts = {space: self.gallery.count(space) for space in self.gallery.spaces}
             assert sum(counts.values()) == len(self.source), counts
+
+    @invariant()
+    def no_more_is_embedded_than_the_budgets_pay_for(self):
+        if hasattr(self, "journal") and not self.all:
+            budgets = [0, *(fact.body["items"] for fact in self.journal.facts("budget"))]
+            budgets += [fact.body["until"] for fact in self.journal.facts("more")]
+            assert self.journal.tally("embed").moved <= max(budgets)
 
     @invariant()
     def phases_only_move_as_drawn(self):

@@ -118,6 +118,7 @@ def check_up(path: Path, *, quick: bool = False) -> list[Finding]:
             findings += [
                 _looked("phase", lambda it: _agreement(it, gallery, quick=quick), project),
                 _looked("indexes", lambda it: _indexes(it, gallery), project),
+                _looked("origins", lambda it: _origins(it, gallery), project),
             ]
     except StoreBusyError as error:
         pid = holder(project.folder / "running")
@@ -182,7 +183,10 @@ def _new_model(project: Project) -> str:
 
 
 def _source(project: Project) -> str:
-    if project.settings.source.kind == "store":
+    section = project.settings.source
+    if section is None and project.settings.upgrade.backfill == "none":
+        return "none: nothing is embedded"
+    if section is not None and section.kind == "store":
         return "the store itself"
     return type(project.source()).__name__
 
@@ -212,6 +216,8 @@ def _content(project: Project, gallery: Gallery) -> str:
         for space in gallery.spaces
         for item_id in gallery.scan(space, limit=_LOOKED_AT).item_ids
     ][:_LOOKED_AT]
+    if project.settings.source is None and project.settings.upgrade.backfill == "none":
+        return "none is needed"
     given = project.source(gallery)(item_ids)
     lacking = [item_id for item_id in item_ids if item_id not in given]
     if lacking:
@@ -301,6 +307,31 @@ def _indexes(project: Project, gallery: Gallery) -> str:
             )
     needed = {space: share for space, share in shares.items() if share is not None}
     return _listed([f"{percent(share)} of {space}" for space, share in needed.items()])
+
+
+def _origins(project: Project, gallery: Gallery) -> str:
+    """Count items by what made the vector that finds them; one that nothing known made is told."""
+    from hotfill.upgrade.origins import Origins
+
+    origins, told, unknown = Origins(gallery, project.folder), [], []
+    with closing(project.look()) as journal:
+        fits = {each for fact in journal.facts("fit") for each in fact.body["origins"]}
+    for space in gallery.spaces:
+        items, own = gallery.count(space), gallery.count(space, origin=space.fingerprint)
+        known = {each.origin: str(each) for each in origins.of(space)}
+        known = {**dict.fromkeys(fits, "imputed by the upgrade"), **known}
+        counts = {origin: gallery.count(space, origin=origin) for origin in known}
+        told.append(f"{own:,} by {space} itself")
+        told += [f"{count:,} {known[origin]}" for origin, count in counts.items() if count]
+        if (others := items - own - sum(counts.values())) > 0:
+            unknown.append(f"{others:,} items of {space}")
+    if unknown:
+        raise StoreError(
+            f"{_listed(unknown)} are found by imputed vectors of a fit that nobody knows, so that "
+            "they are ranked as they come: `hotfill start` imputes them anew, and after `complete` "
+            "`hotfill start --more` embeds them"
+        )
+    return _listed(told)
 
 
 def _listed(names: list[str]) -> str:

@@ -50,6 +50,13 @@ def start(
             "--new", help="Begin a new upgrade if the last one has ended; its record is kept."
         ),
     ] = False,
+    more: Annotated[
+        bool,
+        typer.Option(
+            "--more",
+            help="After complete, embed items that stayed imputed, by backfill and budget.",
+        ),
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +73,9 @@ def start(
 
         with open_upgrade(config) as up:
             anew = new and up.phase in ENDED
-            if not anew:
+            if new and more:
+                raise InputError("--new begins an upgrade, --more goes on with one that has ended")
+            if not anew and not more:
                 _check_start(up)
             plan = None
             if anew or (up.phase is Phase.PLANNED and not yes and output.interactive()):
@@ -85,8 +94,11 @@ def start(
                     retry_dead_letters=retry_dead_letters,
                     refit=refit,
                     allow_below_old=yes_below_old,
+                    more=more,
                 )
-        if status.phase not in (Phase.BACKFILLED, Phase.CUT_OVER):
+            stopped = up.stopped
+        ended = {Phase.COMPLETED} if more and not stopped else {Phase.BACKFILLED, Phase.CUT_OVER}
+        if status.phase not in ended:
             report.code = ExitCode.STOPPED
         report.status(status)
 

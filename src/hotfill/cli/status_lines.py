@@ -28,7 +28,9 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     first = [str(status.phase) + (f", {status.doing}" if status.doing else "")]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
-    if status.imputed < status.to_impute and status.phase == "backfilling":
+    if status.to_impute and (
+        status.imputed < status.to_impute if status.phase == "backfilling" else status.share < 1
+    ):
         first.append(f"imputed {status.imputed:,}/{status.to_impute:,}")
     if status.running or status.embedded:
         first.append(counts(status))
@@ -103,6 +105,7 @@ def coverage_lines(now: Current) -> list[str]:
         mapped = each.items - each.embedded
         note = f", {mapped:,} of them mapped by a transform" if mapped else ""
         lines.append(f"{each.share:7.1%}  {each.model}  {each.items:,} items{note}")
+        lines += [f"         {origin.items:,} {origin.origin}" for origin in each.imputed]
     if now.recorded_by == "journal":
         lines.append("as the process at work last wrote to the journal: it has the store open")
     return lines
@@ -114,12 +117,19 @@ def verification_lines(found: Verification) -> list[str]:
         f"{'passed' if found.passed else 'failed'}: {found.items:,} items on the new side; "
         f"{found.sampled} embedded again, lowest similarity {found.lowest_similarity:.5f}"
     ]
+    if found.imputed:
+        more = " ..." if found.imputed > len(found.imputed_ids) else ""
+        lines.append(
+            f"  {found.imputed:,} stay imputed, {found.remapped} of them imputed again: "
+            f"{', '.join(found.imputed_ids)}{more}"
+        )
     wrong = [
         (found.missing, "gone, but not deleted through hotfill", found.missing_ids),
         (found.elsewhere, "not on the new side", ()),
-        (found.foreign, "on the new side by vectors that the new model did not make", ()),
+        (found.foreign, "on the new side by vectors that nothing in force made", ()),
         (found.dead_letters, "dead letters; `hotfill status` names them", ()),
         (found.disagreeing, "stored otherwise than embedded now", found.disagreeing_ids),
+        (found.misplaced, "stored otherwise than imputed now", found.misplaced_ids),
     ]
     for count, what, item_ids in wrong:
         if count:
@@ -144,6 +154,8 @@ def plan_lines(made: Plan) -> list[str]:
             f"time      about {duration(made.seconds_expected)}, "
             f"from embedding {made.sampled_items} items now"
         )
+    if made.items_to_embed is not None:
+        lines.append(f"budget    {made.items_to_embed:,} items are embedded")
     if made.cached_share:
         lines.append(f"cached    {percent(made.cached_share)} of the sampled contents already")
     if made.price_expected is not None:

@@ -17,7 +17,7 @@ from hotfill.errors import ConfigError, ModelMismatchError
 from hotfill.factories import made_by
 from hotfill.integrations.collections import StoredContents
 from hotfill.types import Embedder, ModelId
-from hotfill.upgrade.parts import WHICH, Parts, Which
+from hotfill.upgrade.parts import WHICH, NoContents, NoEmbedder, Parts, Which
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.stored_vectors import StoredVectors
 
@@ -107,8 +107,13 @@ class Project(Parts):
         return opened_with_codes(self.settings, self.path.parent)
 
     def source(self, gallery: Gallery | None = None) -> Source:
-        """Make the source."""
+        """Make the source. Raises ConfigError where the file names none."""
         section = self.settings.source
+        if section is None:
+            raise ConfigError(
+                f"{self.path}: [source] is missing: it gives the contents of items; where they are "
+                'gone, write backfill = "none" under [upgrade]'
+            )
         if isinstance(section, StoredSection):
             if gallery is None:
                 raise ConfigError("contents are in the store here: open it first")
@@ -203,6 +208,8 @@ class Project(Parts):
         """Return what new vectors are made of and by: contents, or the old vectors themselves."""
         section = self.settings.new
         if section.encoder is None or section.embedder is not None:
+            if self.settings.source is None and self.settings.upgrade.backfill == "none":
+                return NoContents(), self.embedder("new") or NoEmbedder(self.model("new"))
             return self.source(gallery), self._new_embedder()
         old, encoder = self.model("old"), encoder_named(section.encoder, self.path.parent)
         if encoder.source != old:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _USUAL_CANARIES = 64  # items used as queries where [guard] or [gate] stand and name none
-_PATHS = ("query_log", "up", "canary_queries")
+_PATHS = ("query_log", "up", "pairs", "canary_queries")
 
 
 class _FileSection(BaseModel):
@@ -71,6 +71,7 @@ class Settings(_FileSection):
     """The whole file. codes: the folder of the codes, where a model has an encoder.
 
     supersedes: the configuration file of an unfinished upgrade that this one takes over.
+    source: may be missing where nothing is embedded (`backfill = "none"`).
     """
 
     folder: str | None = None
@@ -78,7 +79,7 @@ class Settings(_FileSection):
     codes: str = "codes"
     store: StoreSection
     journal: JournalSection = JournalSection()
-    source: SourceSection
+    source: SourceSection | None = None
     old: ModelSection
     new: ModelSection
     upgrade: Decisions = Decisions()

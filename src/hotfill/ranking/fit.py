@@ -68,6 +68,13 @@ class Fit:
         return self.older if self.one_space is None else (*self.older, self.one_space)
 
     @property
+    def ups(self) -> dict[ModelId, Transform]:
+        """What carries old vectors into the new space, by old model."""
+        if not self.one_spaces:
+            return {self.scorer.sides[-1].model: self.up}
+        return {one.old_model: one.imputation for one in self.one_spaces}
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What is known of the fit, for reports: what was measured, or of the imputation."""
         one = self.one_space

@@ -47,7 +47,7 @@ from hotfill.tracing import span
 from hotfill.vectors import Checked, as_compared, check_vectors, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -120,6 +120,16 @@ class Gallery(ABC):
         """How the framework that made an adopted gallery keeps its items; None for any other."""
         self._check_open()
         return self._layout()
+
+    @final
+    @property
+    def origins(self) -> MutableMapping[str, bytes] | None:
+        """Records of what imputed vectors, by origin; they travel with the store.
+
+        None where the store has no place for them. A record is whole or not there.
+        """
+        self._check_open()
+        return self._origins()
 
     # Spaces
 
@@ -533,6 +543,10 @@ class Gallery(ABC):
         return self._count(space, None)
 
     def _layout(self) -> Layout | None:
+        return None
+
+    def _origins(self) -> MutableMapping[str, bytes] | None:
+        """Return where records of origins are kept; None where there is no place."""
         return None
 
     def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:

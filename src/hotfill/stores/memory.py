@@ -45,6 +45,7 @@ class MemoryGallery(Gallery):
         self._clock = VersionClock()
         self._items: dict[str, _Item] = {}
         self._sides: dict[ModelId, Rows] = {}
+        self._records: dict[str, bytes] = {}
         self._sorted_ids: list[str] | None = []  # None: to be sorted again by the next scan
         if model is not None:
             self.add_space(model)
@@ -61,6 +62,9 @@ class MemoryGallery(Gallery):
         """The spaces, oldest first."""
         with self._lock:
             return tuple(self._sides)
+
+    def _origins(self) -> dict[str, bytes]:
+        return self._records
 
     def _add_space(self, model: ModelId) -> None:
         with self._lock:

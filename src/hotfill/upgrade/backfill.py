@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -30,7 +30,15 @@ from hotfill.upgrade.caller import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from numpy.typing import NDArray
 
@@ -145,6 +153,8 @@ class Work:
     load: reads what `make` needs, by item id. make: gives the vectors, rows in the order given.
     origin_of: tells the origin of what is made of one content, where a batch has several.
     absent: what is said of an item that `load` leaves out; None where it stays as it is.
+    may_stay: whether one that `load` leaves out may stay as it is, where others may not.
+    most: how many items may be done in all, in all runs and by all workers; None for all.
     """
 
     stage: Stage
@@ -155,6 +165,8 @@ class Work:
     make: Callable[[Sequence[Any]], Vectors]
     absent: str | None = "the source has no content for this item"
     origin_of: Callable[[Any], str] | None = None
+    may_stay: Callable[[ItemState], bool] = lambda state: False
+    most: int | None = None
 
 
 @dataclass(slots=True)
@@ -280,7 +292,7 @@ class Backfill:
             if seconds:
                 closing.wait(seconds)
                 continue
-            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds)
+            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds, work.most)
             if batch is None:
                 return
             traced = begin("batch", stage=work.stage, items=len(batch.item_ids))
@@ -302,12 +314,13 @@ class Backfill:
                     raise
                 return _Loaded(batch, [], np.empty(0, np.int64), [], [], failure=error)
         at_hand = [state for state in to_do if state.item_id in contents]
+        lacking = [state for state in to_do if state.item_id not in contents]
         return _Loaded(
             batch,
             [state.item_id for state in at_hand],
             np.array([state.version for state in at_hand], dtype=np.int64),
             [contents[state.item_id] for state in at_hand],
-            self._without_content([state for state in to_do if state.item_id not in contents]),
+            self._without_content([state for state in lacking if not work.may_stay(state)]),
         )
 
     def _without_content(self, states: Sequence[ItemState]) -> list[str]:
@@ -412,8 +425,19 @@ def is_reembedded(state: ItemState, new_model: ModelId) -> bool:
     return (state.space, state.origin) == (new_model, new_model.fingerprint)
 
 
-def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
-    """Embed the content of items by the new model."""
+def embed_work(
+    new_model: ModelId,
+    source: Source,
+    embedder: Embedder,
+    *,
+    may_stay: bool = False,
+    most: int | None = None,
+) -> Work:
+    """Embed the content of items by the new model.
+
+    may_stay: whether an item may stay imputed where nobody has its content; it is no dead letter
+        then. most: see `Work`.
+    """
     return Work(
         stage="embed",
         target=new_model,
@@ -421,22 +445,51 @@ def embed_work(new_model: ModelId, source: Source, embedder: Embedder) -> Work:
         needed=lambda state: not is_reembedded(state, new_model),
         load=source,
         make=embedder,
+        may_stay=lambda state: may_stay and state.space == new_model,
+        most=most,
     )
 
 
-def prefill_work(own: OwnVectors, new_model: ModelId, ups: Mapping[ModelId, Transform]) -> Work:
+NotedOrigins: TypeAlias = "Callable[[Sequence[str]], Mapping[str, tuple[int, str]]]"
+"""Reads what made old vectors that no model made: content version and origin, by item id."""
+
+
+def prefill_work(
+    own: OwnVectors,
+    new_model: ModelId,
+    ups: Mapping[ModelId, Transform],
+    made: Collection[str],
+    name_over: Callable[[Transform, str], str],
+    noted: NotedOrigins,
+) -> Work:
     """Carry old vectors into the new space: cheap, no content is read, no model runs.
 
     ups: by old model, what carries its vectors. Those that another map carried there are carried
     anew, so that no search mixes two maps. An item without a usable old vector stays where it is;
     it is found there until it is embedded.
+    made: the origins of what these maps make. name_over: names the one of what a map makes of
+    vectors that were imputed themselves. noted: tells which these are.
     """
-    made = {new_model.fingerprint, *(up.fingerprint for up in ups.values())}
+    done = {new_model.fingerprint, *made}
 
-    def make(contents: Sequence[tuple[ModelId, Vectors]]) -> Vectors:
+    def load(item_ids: Sequence[str]) -> Mapping[str, tuple[ModelId, Vectors, str]]:
+        before = noted(item_ids)
+        versions = {}
+        if before:
+            states = own.gallery.get(list(before))
+            versions = {state.item_id: state.version for state in states if state is not None}
+        found = {}
+        for item_id, (model, vector) in own.newest(item_ids).items():
+            up = ups[model]
+            version, origin = before.get(item_id, (None, ""))
+            over = version is not None and versions.get(item_id) == version
+            found[item_id] = (model, vector, name_over(up, origin) if over else up.fingerprint)
+        return found
+
+    def make(contents: Sequence[tuple[ModelId, Vectors, str]]) -> Vectors:
         made = np.empty((len(contents), new_model.dimension), np.float32)
-        for model in dict.fromkeys(model for model, _ in contents):
-            rows = [row for row, (source, _) in enumerate(contents) if source == model]
+        for model in dict.fromkeys(model for model, _, _ in contents):
+            rows = [row for row, (source, _, _) in enumerate(contents) if source == model]
             made[rows] = ups[model](np.stack([contents[row][1] for row in rows]))
         return made
 
@@ -444,21 +497,23 @@ def prefill_work(own: OwnVectors, new_model: ModelId, ups: Mapping[ModelId, Tran
         stage="prefill",
         target=new_model,
         origin=next(iter(ups.values())).fingerprint,
-        origin_of=lambda content: ups[content[0]].fingerprint,
+        origin_of=lambda content: content[2],
         needed=lambda state: (
-            state.space in ups or (state.space == new_model and state.origin not in made)
+            state.space in ups or (state.space == new_model and state.origin not in done)
         ),
-        load=own.newest,
+        load=load,
         make=make,
         absent=None,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _ToEmbed:
-    """The content of an item that has no vector to put back."""
+class _PutBack:
+    """What an item goes back by: a kept vector and what made it, or a content to make one of."""
 
-    content: Any
+    origin: str
+    vector: Any = None
+    content: Any = None
 
 
 def revert_work(
@@ -467,25 +522,34 @@ def revert_work(
     new_model: ModelId,
     source: Source,
     embedder: Embedder | None,
+    noted: NotedOrigins,
 ) -> Work:
     """Put old vectors back into search, of items that are searched by the new model.
 
     embedder: the old model's, for items written without an old vector; without it such items
-    cannot go back and become dead letters.
+    cannot go back and become dead letters. noted: tells which old vectors had been imputed, so that
+    they do not pass for the model's own.
     """
+    own = old_model.fingerprint
 
-    def load(item_ids: Sequence[str]) -> Mapping[str, Any]:
+    def load(item_ids: Sequence[str]) -> Mapping[str, _PutBack]:
         found = gallery.vectors(item_ids, old_model)
-        rows: dict[str, Any] = dict(zip(found.item_ids, found.vectors, strict=True))
+        before = noted(found.item_ids)
+        rows = {}
+        for item_id, vector, version in zip(
+            found.item_ids, found.vectors, found.versions.tolist(), strict=True
+        ):
+            then, origin = before.get(item_id, (None, own))
+            rows[item_id] = _PutBack(origin if then == version else own, vector=vector)
         lacking = [item_id for item_id in item_ids if item_id not in rows]
         if lacking and embedder is not None:
             contents = read_contents(source, lacking)
-            rows.update((item_id, _ToEmbed(content)) for item_id, content in contents.items())
+            rows |= {item: _PutBack(own, content=content) for item, content in contents.items()}
         return rows
 
-    def make(rows: Sequence[Any]) -> Vectors:
-        lacking = [place for place, row in enumerate(rows) if isinstance(row, _ToEmbed)]
-        made = dict(enumerate(rows))
+    def make(rows: Sequence[_PutBack]) -> Vectors:
+        lacking = [place for place, row in enumerate(rows) if row.vector is None]
+        made = {place: row.vector for place, row in enumerate(rows)}
         if lacking and embedder is not None:
             try:
                 vectors = embedder([rows[place].content for place in lacking])
@@ -498,7 +562,8 @@ def revert_work(
     return Work(
         stage="revert",
         target=old_model,
-        origin=old_model.fingerprint,
+        origin=own,
+        origin_of=lambda row: row.origin,
         needed=lambda state: state.space == new_model,
         load=load,
         make=make,

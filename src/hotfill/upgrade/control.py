@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from hotfill.errors import InputError, PhaseError
+from hotfill.errors import InputError, PhaseError, PlanError
 from hotfill.upgrade.phases import ENDED, Hold, Phase, Step, next_steps
 
 if TYPE_CHECKING:
@@ -156,13 +156,22 @@ def take_over(parts: Parts, journal: Journal) -> bool:
     journal: of the upgrade that begins. Returns when the process that led the previous one has let
     go, and tells whether there is one to take over from.
     Raises UpgradeBusyError when that process does not let go, PhaseError when the previous upgrade
-    has not begun or has ended, ConfigError when it led to another model.
+    has not begun or has ended, ConfigError when it led to another model, PlanError when it began at
+    a gallery in which items stayed imputed.
     """
     previous = parts.previous
     if previous is None or journal.phase is not Phase.PLANNED:
         return False
     parts.older_models()  # a wrong [old] is told before anything is handed over
     with closing(previous.journal()) as theirs:
+        before = theirs.last("imputed_before")
+        if before is not None and before.body["origins"]:
+            raise PlanError(
+                [
+                    f"{previous.name} began at a gallery in which items stayed imputed, and a "
+                    "chain does not know which: finish that upgrade first, or abort it"
+                ]
+            )
         supersede(theirs, parts.name)
         with theirs.coordinating(HANDOVER_SECONDS):
             pass

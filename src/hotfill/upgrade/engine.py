@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hotfill.errors import HeldError, HotfillError, UpgradeBusyError
+from hotfill.errors import HeldError, HotfillError, PhaseError, PlanError, UpgradeBusyError
 from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
 from hotfill.upgrade.leftover import (
+    budget_of,
     dead_items,
     imputed_by_others,
     items_to_revert,
@@ -23,10 +25,23 @@ from hotfill.upgrade.leftover import (
     resolve_letters,
     sweep,
 )
-from hotfill.upgrade.order import RandomOrder, order_of, pages_of
+from hotfill.upgrade.order import RandomOrder, order_of, order_without_vectors, pages_of
 from hotfill.upgrade.pace import Pace, give_notice
-from hotfill.upgrade.phases import ENDED, HoldKind, Phase, Step, advance, hold_of_error
-from hotfill.upgrade.prepare import agree_on_plan, check_no_unknown_items, prepare
+from hotfill.upgrade.phases import (
+    ENDED,
+    HoldKind,
+    Phase,
+    Step,
+    advance,
+    hold_of_error,
+    next_steps,
+)
+from hotfill.upgrade.prepare import (
+    agree_on_plan,
+    check_no_unknown_items,
+    items_for_more,
+    prepare,
+)
 from hotfill.upgrade.refit import Refit, Refreshing
 from hotfill.upgrade.state import owner_of
 from hotfill.upgrade.status import Heartbeat, Status, take_status
@@ -41,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hotfill.ranking import Fit
-    from hotfill.types import ModelId, Transform
+    from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.hooks import Moment
     from hotfill.upgrade.order import Order
@@ -122,13 +137,16 @@ class Engine:
         return self.status()
 
     def _is_done_already(self) -> bool:
-        """Tell whether the store has the new model's vectors alone: the journal was lost after it.
+        """Tell whether the store has the new side alone: the journal was lost after it.
 
-        Only `complete` takes the old ones away, when all items are embedded.
+        Only `complete` takes the old one away, when all items are where they may stay.
         """
         new, spaces = self.plan.new_model, self.gallery.spaces
-        return spaces == (new,) and 0 < len(self.gallery) == self.gallery.count(
-            new, origin=new.fingerprint
+        origins = [new.fingerprint]
+        if self.plan.backfill != "all":
+            origins += [each.origin for each in self.state.origins.of(new)]
+        return spaces == (new,) and 0 < len(self.gallery) == sum(
+            self.gallery.count(new, origin=each) for each in origins
         )
 
     def verify(self) -> Verification:
@@ -182,8 +200,56 @@ class Engine:
             for space in self._others():
                 if not again or space in self.plan.old_models:
                     self.gallery.drop_space(space)
+            self.state.tidy_origins()
             self.gallery.optimise()
             self._fire("on_completed")
+        return self.status()
+
+    def embed_more(self, draft: Plan) -> Status:
+        """Embed items that stayed imputed, after `complete`, as many as a draft pays for.
+
+        Searches go on, and a kill at any time is made good by the same call: it goes on with the
+        budget that was begun. draft: which items, in which order; the models are those of the
+        upgrade. Items whose content nobody has, or that cannot be embedded, stay unchanged.
+        Raises PlanError (other models, nothing to embed), PhaseError before `complete`.
+        """
+        plan, journal = self.plan, self.journal
+        with self._running():
+            if journal.phase is not Phase.COMPLETED:
+                raise PhaseError("embed more", journal.phase, next_steps(journal.phase))
+            if draft.new_model != plan.embedded_model:
+                raise PlanError(
+                    [
+                        f"the gallery was upgraded to {plan.embedded_model}, and [new] is "
+                        f"{draft.new_model}: to go on with it write that model, to go to another "
+                        "one begin an upgrade by `hotfill start --new`"
+                    ]
+                )
+            self.gallery.claim(self.state.owner)
+            self._end_holds()
+            source, embedder = self.state.backfilling
+            begun, done = journal.last("more"), journal.last("more_done")
+            if begun is None or (done is not None and done.number > begun.number):
+                moved = journal.tally("embed").moved
+                items = items_for_more(
+                    self.gallery, replace(draft, new_model=plan.new_model), source, embedder
+                )
+                journal.record("more", until=moved + items)
+                begun = journal.last("more")
+            assert begun is not None
+            journal.drop_work("embed")  # of a run that was killed
+            order = order_without_vectors(draft)
+            journal.add_work("embed", self._ranked_imputed(order), plan.batch_size)
+            work = backfill.embed_work(
+                plan.new_model, source, embedder, may_stay=True, most=int(begun.body["until"])
+            )
+            self._run_out(work, Phase.COMPLETED)
+            if self._may_work(Phase.COMPLETED):
+                journal.drop_work("embed")
+                self.state.tidy_origins()
+                self.gallery.optimise()
+                resolve_letters(self.gallery, journal, plan)
+                journal.record("more_done")
         return self.status()
 
     def delete_dead_letters(self, item_ids: Sequence[str] | None = None) -> int:
@@ -244,13 +310,16 @@ class Engine:
 
     def _begin_backfill(self) -> None:
         fit = self.state.load_fit()
+        if self.state.imputed_before:
+            self.journal.note_origins(self._imputed_on(self.plan.old_model))
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
         size = self.plan.batch_size
-        if self.plan.strategy == "prefill":
+        if self.plan.imputes:
             self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
-        order = order_of(self.plan, self.gallery, fit.uncertainty)
-        self.journal.add_work("embed", self._ranked(self._others(), order), size)
+        if self.plan.backfill != "none":
+            order = order_of(self.plan, self.gallery, fit.uncertainty)
+            self.journal.add_work("embed", self._ranked(self._others(), order), size)
         # Of `prepared`: workers begin with the next phase.
         give_notice(self.gallery, self.state.stop)
         self.state.enter(Step.BEGIN_BACKFILL)
@@ -261,6 +330,23 @@ class Engine:
         for space in spaces:
             for page in pages_of(self.gallery, space):
                 yield page.item_ids, order(self.gallery, page)
+
+    def _imputed_on(self, space: ModelId) -> Iterator[tuple[list[str], list[int], str]]:
+        """Read the items of a side that are found by imputed vectors: ids, versions, origin."""
+        for page in pages_of(self.gallery, space):
+            for origin in dict.fromkeys(page.origins):
+                if origin != space.fingerprint:
+                    rows = [row for row, each in enumerate(page.origins) if each == origin]
+                    ids = [page.item_ids[row] for row in rows]
+                    yield ids, page.versions[rows].tolist(), origin
+
+    def _ranked_imputed(self, order: Order) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
+        own = self.plan.new_model.fingerprint
+        for page in pages_of(self.gallery, self.plan.new_model):
+            rows = [row for row, origin in enumerate(page.origins) if origin != own]
+            if rows:
+                ranks = order(self.gallery, page)
+                yield [page.item_ids[row] for row in rows], [float(ranks[row]) for row in rows]
 
     # Backfill --------------------------------------------------------------------------------
 
@@ -282,17 +368,19 @@ class Engine:
         if guard is not None:
             # Before anything is written: a bad model is held with the gallery as it was.
             guard.begin()
-        if plan.strategy == "prefill":
+        if plan.imputes:
             self._impute(fit)
             # From here on it is all that is searched.
             self._index(Phase.BACKFILLING, plan.new_model)
-        embed = self._embed_work()
         refit, refresh = Refit(self.state), Refreshing(self.state)
         tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
         one = fit.one_space
-        if one is not None and one.finish is None and plan.refresh and not plan.older_models:
+        # So would those of maps that begin at imputed vectors.
+        several = bool(plan.older_models or self.state.imputed_before)
+        refreshes = one is not None and one.finish is None and plan.refresh and not several
+        if refreshes:
             watchers.append(refresh.after_batch)
         if plan.optimise:
             watchers.append(tidying.after_batch)
@@ -300,11 +388,20 @@ class Engine:
             watchers.append(guard.after_batch)
         backfilling = Phase.BACKFILLING
         try:
-            while True:
+            while plan.backfill != "none":
                 self._run_out(
-                    embed, backfilling, lambda items: _tell(watchers, items), refresh.is_due
+                    self._embed_work(most=budget_of(self.journal, plan)),
+                    backfilling,
+                    lambda items: _tell(watchers, items),
+                    refresh.is_due,
                 )
-                if not (refresh.is_due() and self._may_work(backfilling)):
+                if not self._may_work(backfilling):
+                    break
+                if plan.backfill == "budget" and not refresh.is_due():
+                    self.journal.drop_work("embed")  # what the budget does not pay for
+                    if refreshes:
+                        refresh.at_end()
+                if not refresh.is_due():
                     break
                 self._refresh(refresh)
         finally:
@@ -325,14 +422,20 @@ class Engine:
 
     def _impute(self, fit: Fit) -> None:
         """Impute what waits for it, and anew what another fit has imputed."""
-        plan = self.plan
-        ups: dict[ModelId, Transform] = {one.old_model: one.imputation for one in fit.one_spaces}
-        ups = ups or {plan.old_model: fit.up}
-        made = [up.fingerprint for up in ups.values()]
-        others = imputed_by_others(self.gallery, plan.new_model, made)
-        self.journal.add_work("prefill", others, plan.batch_size)
-        work = backfill.prefill_work(self.state.own_vectors, plan.new_model, ups)
-        self._run_out(work, Phase.BACKFILLING)
+        made = self.state.origins_in_force
+        others = imputed_by_others(self.gallery, self.plan.new_model, made)
+        self.journal.add_work("prefill", others, self.plan.batch_size)
+        self._run_out(self._impute_work(fit), Phase.BACKFILLING)
+
+    def _impute_work(self, fit: Fit) -> Work:
+        return backfill.prefill_work(
+            self.state.own_vectors,
+            self.plan.new_model,
+            fit.ups,
+            self.state.origins_in_force,
+            self.state.name_over,
+            self.state.origins_noted,
+        )
 
     def _refresh(self, refresh: Refreshing) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
@@ -354,16 +457,28 @@ class Engine:
                 with self.state.progress.at("indexing"), self._failing():
                     build_indexes(self.gallery, self.journal, space, lambda: self._may_work(phase))
 
-    def _embed_work(self) -> Work:
-        return backfill.embed_work(self.plan.new_model, *self.state.backfilling)
+    def _embed_work(self, most: int | None = None) -> Work:
+        return backfill.embed_work(
+            self.plan.new_model,
+            *self.state.backfilling,
+            may_stay=self.plan.backfill != "all",
+            most=most,
+        )
 
     def _embed_left_over(self, phase: Phase) -> None:
-        """Embed what the store says the new model has not embedded, as long as the phase lasts.
+        """Embed what is not where the upgrade may leave it, as long as the phase lasts.
 
-        Where nothing is left, no model is loaded.
+        Where nothing is left, no model is loaded. What may stay imputed is imputed, where it can.
         """
         check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
         self._make_room(self.plan.new_model)
+        if (
+            self.plan.backfill != "all"
+            and self.plan.old_model in self.gallery.spaces
+            and self._may_work(phase)
+            and sweep(self.gallery, self.journal, self.plan, "prefill")
+        ):
+            self._run_out(self._impute_work(self.state.load_fit()), phase)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
             self._run_out(self._embed_work(), phase)
 
@@ -395,13 +510,16 @@ class Engine:
         interrupted: asked before each batch whether to return when those in hand are done.
         """
         self._run(work, phase, after_batch, interrupted)
-        while (
-            self._may_work(phase) and not interrupted() and self.journal.tally(work.stage).left > 0
-        ):
+        while self._may_work(phase) and not interrupted() and self._left(work) > 0:
             after_batch(0)
-            # A batch of a worker that died comes back in a while.
-            self.state.stop.wait(_POLL_SECONDS)
+            if work.most is None or self.journal.workers():
+                # A batch of a worker that died comes back in a while.
+                self.state.stop.wait(_POLL_SECONDS)
             self._run(work, phase, after_batch, interrupted)
+
+    def _left(self, work: Work) -> int:
+        tally = self.journal.tally(work.stage)
+        return tally.left if work.most is None else min(tally.left, work.most - tally.moved)
 
     def _run(
         self,
@@ -460,7 +578,13 @@ class Engine:
         self.gallery.recount()
         resolve_letters(self.gallery, self.journal, self.plan)
         note_indexes(self.gallery, self.journal)
-        report = verify(self.gallery, self.journal, self.plan, *self.state.backfilling)
+        report = verify(
+            self.gallery,
+            self.journal,
+            self.plan,
+            *self.state.backfilling,
+            lambda: self.state.load_fit().ups,
+        )
         self.journal.record("verified", **report.to_dict())
         return report
 
@@ -515,6 +639,7 @@ class Engine:
             for target in self.plan.old_models:
                 self._revert_to(target)
         self.gallery.drop_space(self.plan.new_model)
+        self.state.tidy_origins()
 
     def _end_holds(self) -> None:
         """End what held backfill and cutover: after these, and on the way back, it holds nothing.
@@ -532,6 +657,7 @@ class Engine:
             plan.new_model,
             lambda ids: self.state.backfilling[0](ids),
             self.state.embedder("old") if target == plan.old_model else None,
+            self.state.origins_noted,
         )
         if plan.older_models:
             self.journal.drop_work("revert")  # what a kill left may have been for another side

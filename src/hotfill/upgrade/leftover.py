@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.order import pages_of
 
 if TYPE_CHECKING:
@@ -16,6 +15,31 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal.base import DeadLetter, Journal, Stage
     from hotfill.upgrade.own_vectors import OwnVectors
     from hotfill.upgrade.plan import Plan
+
+
+# What an upgrade may end with ---------------------------------------------------------------------
+
+
+def ending_origins(journal: Journal, plan: Plan) -> frozenset[str]:
+    """Tell the origins that vectors of the new side may have when the upgrade ends.
+
+    The new model itself; and unless it is to embed all items, the maps of the fit in force.
+    """
+    own = frozenset({plan.new_model.fingerprint})
+    fitted = None if plan.backfill == "all" else journal.last("fit")
+    return own if fitted is None else own | {*fitted.body["origins"]}
+
+
+def budget_of(journal: Journal, plan: Plan) -> int | None:
+    """Tell how many items the new model may embed in all; None where it embeds all."""
+    agreed = None if plan.backfill != "budget" else journal.last("budget")
+    return None if agreed is None else int(agreed.body["items"])
+
+
+def _has_ended(journal: Journal, plan: Plan) -> Callable[[ItemState], bool]:
+    """Return what tells whether an item stands where the upgrade may leave it."""
+    new, origins = plan.new_model, ending_origins(journal, plan)
+    return lambda state: state.space == new and state.origin in origins
 
 
 # Dead letters that still matter: an item may have been deleted or written anew since -------------
@@ -40,7 +64,8 @@ def dead_items(
     letters = [each for each in journal.dead_letters(accepted=accepted) if each.stage == stage]
     if stage == "revert":
         return still_dead(gallery, letters, lambda state: state.space == new)
-    return still_dead(gallery, letters, lambda state: not is_reembedded(state, new))
+    ended = _has_ended(journal, plan)
+    return still_dead(gallery, letters, lambda state: not ended(state))
 
 
 def _all_dead(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage) -> set[str]:
@@ -64,7 +89,7 @@ def resolve_letters(gallery: Gallery, journal: Journal, plan: Plan) -> None:
         journal.resolve(resolved)
 
 
-# Items that the new model has not embedded, dead letters aside -----------------------------------
+# Items that are not where the upgrade may leave them, dead letters aside ------------------------
 # Found by reading the rows, never by a count that the store keeps: what came in by a bulk load, by
 # replication or by another client is in no such count.
 
@@ -76,27 +101,27 @@ def left_over(gallery: Gallery, journal: Journal, plan: Plan) -> int:
 
 def left_over_ids(gallery: Gallery, journal: Journal, plan: Plan) -> Iterator[list[str]]:
     """Read the ids that are left over, a page at a time; every row of every side is looked at."""
-    new = plan.new_model
+    new, origins = plan.new_model, ending_origins(journal, plan)
     dead = _all_dead(gallery, journal, plan, "embed")
     for space in gallery.spaces:
         for page in pages_of(gallery, space):
             left = [
                 item
                 for item, origin in zip(page.item_ids, page.origins, strict=True)
-                if (space, origin) != (new, new.fingerprint) and item not in dead
+                if not (space == new and origin in origins) and item not in dead
             ]
             if left:
                 yield left
 
 
-def sweep(gallery: Gallery, journal: Journal, plan: Plan) -> int:
+def sweep(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage = "embed") -> int:
     """Make batches of what is left over. Returns how many items."""
     found = left_over_ids(gallery, journal, plan)
     first = next(found, None)  # mostly there is none, and the journal need not be locked
     if first is None:
         return 0
     pages = ((ids, [0.0] * len(ids)) for ids in chain([first], found))
-    return journal.add_work("embed", pages, plan.batch_size)
+    return journal.add_work(stage, pages, plan.batch_size)
 
 
 def imputed_by_others(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from hotfill.ranking.one_space import old_query_weight, scale_of
+from hotfill.ranking.common_scale import CommonScale
+from hotfill.ranking.one_space import OneSpace, old_query_weight
 from hotfill.ranking.rank_merge import RankedHits
 from hotfill.ranking.scorer import compare
 from hotfill.tracing import span
@@ -18,7 +19,8 @@ from hotfill.vectors import checked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hotfill.ranking import Background, CommonScale, OneSpace
+    from hotfill.ranking import Background
+    from hotfill.ranking.kept_origin import KeptOrigin
     from hotfill.stores.base import Gallery, Hits, Where
     from hotfill.types import ModelId, Vectors
     from hotfill.vectors import Checked
@@ -34,12 +36,12 @@ class OneIndex:
     """How an index with imputed vectors is searched, where its plain order is not enough. Frozen.
 
     fits: whose imputed vectors may stand in it, the one in force last: several while vectors are
-        refreshed.
+        refreshed, and in a gallery of several origins.
     weight: what the old model's own query has of an imputed item's score, 0 to 1; None where it is
         not asked.
     """
 
-    fits: tuple[OneSpace, ...]
+    fits: tuple[OneSpace | KeptOrigin, ...]
     weight: float | None = None
 
     @property
@@ -50,7 +52,10 @@ class OneIndex:
     @cached_property
     def scale(self) -> CommonScale:
         """The scale that all hits are brought to."""
-        return scale_of(*self.fits)
+        return CommonScale(
+            self.model.fingerprint,
+            {fit.origin: fit.references for fit in self.fits if fit.references is not None},
+        )
 
     @property
     def asks_old_model(self) -> bool:
@@ -103,11 +108,11 @@ class OneIndex:
         k: int,
     ) -> list[RankedHits]:
         """Let the old model's queries judge the hits by their old vectors, searched or kept."""
-        old_model, own = self.fits[-1].old_model, self.model.fingerprint
+        newest = self.fits[-1]
+        assert isinstance(newest, OneSpace)  # what is kept of a fit does not ask the old model
+        old_model, own = newest.old_model, self.model.fingerprint
         asked = checked(old_queries, old_model, what="queries of the old model").compared
-        blending = self.fits[-1].old_query_scores(
-            queries.compared, asked, moved=moved, weight=self.weight
-        )
+        blending = newest.old_query_scores(queries.compared, asked, moved=moved, weight=self.weight)
         names = sorted(set(chain(*hits.item_ids)))
         found = gallery.vectors(names, old_model)
         row_of: Mapping[str, int] = {name: row for row, name in enumerate(found.item_ids)}
@@ -131,7 +136,7 @@ class OneIndex:
 
 
 def one_index(
-    fits: Sequence[OneSpace], *, calibrated: bool, both: bool, weight: float | None
+    fits: Sequence[OneSpace | KeptOrigin], *, calibrated: bool, both: bool, weight: float | None
 ) -> OneIndex | None:
     """Return how to rank by origin; None where the plain order of the index is the ranking.
 
@@ -141,7 +146,10 @@ def one_index(
         return None
     if not both:
         return OneIndex(tuple(fits))
-    return OneIndex(tuple(fits), old_query_weight(fits[-1].rho) if weight is None else weight)
+    if weight is None:
+        newest = fits[-1]
+        weight = old_query_weight(newest.rho) if isinstance(newest, OneSpace) else 0.0
+    return OneIndex(tuple(fits), weight)
 
 
 def _as_found(hits: Hits, k: int) -> list[RankedHits]:

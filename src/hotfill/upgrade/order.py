@@ -218,3 +218,13 @@ def order_of(
     doubts = uncertainty(gallery.vectors(ids, plan.old_model).vectors)
     popularity = PopularityOrder(read_query_log(Path(plan.query_log)))
     return PopularityUncertaintyOrder(popularity, uncertain, np.sort(doubts))
+
+
+def order_without_vectors(plan: Plan) -> Order:
+    """Return the order that a plan names, where the old vectors are gone.
+
+    Then nobody can tell how uncertain an item is: what is left of the order counts.
+    """
+    if "popularity" in plan.order:
+        return PopularityOrder(read_query_log(Path(plan.query_log)))
+    return PriorityOrder(plan.priority_key) if plan.order == "priority" else RandomOrder(plan.seed)

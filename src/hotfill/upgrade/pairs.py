@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zipfile
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 
 from hotfill.errors import ConfigError
 from hotfill.ranking.files import load_transform
-from hotfill.ranking.fit import Fit, fit_chain, fit_compatible, fit_models
+from hotfill.ranking.fit import MIN_PAIRS, Fit, fit_chain, fit_compatible, fit_models
 from hotfill.ranking.one_space import IMPUTED_BY, fit_one_space
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.upgrade.caller import (
@@ -237,6 +238,32 @@ def given_map(plan: Plan) -> Transform | None:
         return load_transform(plan.up, source=plan.old_model, target=plan.new_model)
     except FileNotFoundError as error:
         raise ConfigError(f"up: {error}") from error
+
+
+def given_pairs(plan: Plan) -> tuple[Vectors, Vectors] | None:
+    """Read the file of pairs that a plan names: old (n, d_old), new (n, d_new); None without one.
+
+    Raises ConfigError (no such file, something else, other dimensions, fewer than 100 pairs).
+    """
+    if not plan.pairs:
+        return None
+    wanted = {"old": plan.old_model, "new": plan.embedded_model}
+    form = "expected a .npz file with float arrays `old` and `new`, as numpy.savez writes it"
+    try:
+        with np.load(plan.pairs, allow_pickle=False) as file:
+            found = {name: np.asarray(file[name]) for name in wanted}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"pairs: {plan.pairs}: {form}; {error}") from error
+    rows = len(found["old"]) if found["old"].ndim else 0
+    for name, model in wanted.items():
+        shape, kind = found[name].shape, found[name].dtype.kind
+        if kind != "f" or shape != (rows, model.dimension) or rows < MIN_PAIRS:
+            raise ConfigError(
+                f"pairs: {plan.pairs}: expected {name} as floats of shape "
+                f"({max(rows, MIN_PAIRS)}{'' if rows >= MIN_PAIRS else ' or more'}, "
+                f"{model.dimension}), vectors of {model}; got {found[name].dtype} of shape {shape}"
+            )
+    return found["old"].astype(np.float32), found["new"].astype(np.float32)
 
 
 # Pairs for a chain: a sample's vectors of the new model and of every old one ---------------------

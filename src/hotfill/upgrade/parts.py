@@ -20,7 +20,7 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan, with_finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Source
@@ -30,6 +30,25 @@ if TYPE_CHECKING:
 Which: TypeAlias = Literal["old", "new"]
 
 WHICH: tuple[Literal["old"], Literal["new"]] = ("old", "new")
+
+
+class NoContents:
+    """The source of an upgrade that has none: it knows the content of no item."""
+
+    def __call__(self, item_ids: Sequence[str], /) -> Mapping[str, Any]:
+        """Know nothing."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class NoEmbedder:
+    """Stands for a model that is not at hand, where nothing is to be embedded."""
+
+    model_id: ModelId
+
+    def __call__(self, contents: Sequence[Any], /) -> Any:
+        """Raise ConfigError."""
+        raise ConfigError(f"to embed items now, an embedder of {self.model_id} is needed; give one")
 
 
 class Parts(ABC):
@@ -299,6 +318,8 @@ class GivenParts(Parts):
 
     def backfilling(self, gallery: Gallery) -> tuple[Source, Embedder]:
         """Return source and new embedder. Raises ConfigError where one is missing."""
+        if self.given_source is None and self.settings.get("backfill") == "none":
+            return NoContents(), self.new.embedder or NoEmbedder(self.new.id)
         if self.new.embedder is None:
             raise ConfigError("to embed items, the new model's embedder is needed: give one")
         return self.source(), self.new.embedder

@@ -96,6 +96,7 @@ Queries: TypeAlias = Literal["new", "both"]
 Ranking: TypeAlias = Literal["auto", "raw", "calibrated"]
 FinishName: TypeAlias = Literal["plain", "agreement"]
 Cutover: TypeAlias = Literal["manual", "auto"]
+BackfillName: TypeAlias = Literal["all", "none", "budget"]
 
 Limits: TypeAlias = Mapping[str, Annotated[float, Strict(), Field(allow_inf_nan=False)]]
 """Highest value allowed by the name of a probe."""
@@ -103,7 +104,11 @@ Limits: TypeAlias = Mapping[str, Annotated[float, Strict(), Field(allow_inf_nan=
 _Count: TypeAlias = Annotated[int, Strict(), Field(ge=0)]
 _Many: TypeAlias = Annotated[int, Strict(), Field(ge=1)]
 _Seconds: TypeAlias = Annotated[float, Strict(), Field(ge=0)]
+_Budget: TypeAlias = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+BUDGETS = ("budget_items", "budget_share", "budget_seconds", "budget_cost")
+"""Keys of which `backfill = "budget"` needs one."""
 
 BINDING = (
     "older_models",
@@ -114,6 +119,12 @@ BINDING = (
     "ranking",
     "finish",
     "up",
+    "pairs",
+    "backfill",
+    "budget_items",
+    "budget_share",
+    "budget_seconds",
+    "budget_cost",
     "queries",
     "old_query_weight",
     "order",
@@ -153,6 +164,17 @@ class Decisions:
         Often better in mean average precision, sometimes worse at the first hit: rehearse.
     up: a file with a trained map from the old space to the new one, for `prefill`; by default one
         is fitted.
+    pairs: a file with vectors of some contents by both models, to fit on where the contents of the
+        items are not at hand: .npz with float arrays `old` (n, d_old) and `new` (n, d_new), row i
+        of both the same content, n >= 100. By default items are drawn and embedded.
+    backfill: which items the new model embeds. `all`; `none`, and the gallery is for good what the
+        map (or, with `compatible`, the old model) makes of it; `budget`, and the first items of the
+        order are embedded until the budget ends. The last two need `prefill` or `compatible`; then
+        an item whose content nobody has stays imputed.
+    budget_items, budget_share, budget_seconds, budget_cost: the budget, one of the four: items; a
+        share of all, in (0, 1]; seconds of embedding; money, where the embedder has a price. Of the
+        last two `plan` makes a number of items, by the sample that it embeds; what is fitted and
+        verified on is paid from them, too.
     order: which items first; `random` uses `seed`, `priority` the metadata key `priority_key`
         (high first), `uncertainty` what the transform is least sure of,
         `popularity` how often an item stands in `query_log`, a file with one returned item id per
@@ -183,6 +205,12 @@ class Decisions:
     ranking: Ranking = "auto"
     finish: FinishName = "plain"
     up: str = ""
+    pairs: str = ""
+    backfill: BackfillName = "all"
+    budget_items: _Count | None = None
+    budget_share: Annotated[float, Strict(), Field(ge=0, le=1)] | None = None
+    budget_seconds: _Budget | None = None
+    budget_cost: _Budget | None = None
     order: OrderName = "random"
     seed: Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)] = 0
     priority_key: str = ""
@@ -239,7 +267,8 @@ class Plan(Decisions, GuardDecisions):
     gate: metric name to required value; while one is not met the upgrade is held.
 
     What was found when the plan was made (zero or empty in a plan not yet measured):
-    items: on the old side. bytes_to_write: of new vectors. seconds_expected: from embedding
+    items: on the old side. items_to_embed: of these, with `backfill = "budget"`; None where that
+        is not known. bytes_to_write: of new vectors. seconds_expected: from embedding
         `sampled_items` items past any cache, with what is fitted, measured and verified.
     cached_share: of the sampled contents, whose vectors a cache holds; as many are left out.
     price_expected: where the embedder has a price, in its currency.
@@ -257,6 +286,7 @@ class Plan(Decisions, GuardDecisions):
     gate: Gate = field(default_factory=dict, kw_only=True)
 
     items: int = field(default=0, kw_only=True)
+    items_to_embed: int | None = field(default=None, kw_only=True)
     bytes_to_write: int = field(default=0, kw_only=True)
     seconds_expected: float = field(default=0.0, kw_only=True)
     sampled_items: int = field(default=0, kw_only=True)
@@ -278,6 +308,7 @@ class Plan(Decisions, GuardDecisions):
         self._check_order()
         self._check_models()
         self._check_strategy()
+        self._check_backfill()
 
     def _check_guard(self) -> None:
         if self.gate and not self.guarded:
@@ -357,6 +388,38 @@ class Plan(Decisions, GuardDecisions):
                 + (f'up = "{self.up}"' if self.up else 'ranking = "raw"')
             )
 
+    def _check_backfill(self) -> None:
+        given = {name: value for name in BUDGETS if (value := getattr(self, name)) is not None}
+        if self.backfill != "budget" and given:
+            raise ConfigError(f'{next(iter(given))} belongs to backfill = "budget"')
+        if self.backfill == "budget" and len(given) != 1:
+            named = " and ".join(given) or "none"
+            raise ConfigError(f'backfill = "budget" needs one of {", ".join(BUDGETS)}, got {named}')
+        for name, value in given.items():
+            if not value:
+                raise ConfigError(
+                    f'{name} = 0 embeds nothing: write backfill = "none", or a budget above 0'
+                )
+        if self.pairs and (self.up or self.older_models or self.strategy == "compatible"):
+            raise ConfigError(
+                f'pairs = "{self.pairs}" is what one map is fitted on: leave it out with `up`, in '
+                'a chain, and with strategy = "compatible"'
+            )
+        if self.backfill == "all":
+            return
+        if self.strategy == "merge" or self.older_models or self.queries == "both":
+            why = (
+                "this upgrade supersedes an unfinished one"
+                if self.older_models
+                else 'queries = "both" reads old vectors, which `complete` removes'
+                if self.queries == "both"
+                else 'strategy = "merge" imputes none'
+            )
+            raise ConfigError(
+                f'backfill = "{self.backfill}" leaves items by vectors imputed from one old model, '
+                f"and {why}"
+            )
+
     def _check_chain(self) -> None:
         if self.strategy == "compatible" or self.up:
             knowing = f'up = "{self.up}"' if self.up else 'strategy = "compatible"'
@@ -383,6 +446,16 @@ class Plan(Decisions, GuardDecisions):
         return self.finished_model or self.new_model
 
     @property
+    def imputes(self) -> bool:
+        """Whether old vectors are carried into the new space before anything is embedded."""
+        return self.strategy == "prefill" or self.backfill != "all"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the budget is of time or money, so that a sample tells what it pays for."""
+        return self.budget_seconds is not None or self.budget_cost is not None
+
+    @property
     def guarded(self) -> bool:
         """Whether canaries are measured."""
         return bool(self.canary_items or self.canary_queries)
@@ -396,6 +469,7 @@ class Plan(Decisions, GuardDecisions):
         """Return what was decided, without what was found."""
         found = {
             "items",
+            "items_to_embed",
             "bytes_to_write",
             "seconds_expected",
             "sampled_items",

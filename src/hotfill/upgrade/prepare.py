@@ -5,25 +5,30 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
 from hotfill.formatting import milliseconds, size
+from hotfill.ranking.fit import MIN_PAIRS
 from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, given_queries, keep_canaries
 from hotfill.upgrade.guard import SHARE_OF_TIME, change_gate
-from hotfill.upgrade.order import sample_ids
+from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.pairs import (
     PairedVectors,
     chain_pairs,
+    given_map,
+    given_pairs,
     paired_vectors,
     sample_of_all_sides,
     stored_as,
     why_not_imputed,
 )
+from hotfill.upgrade.parts import NoContents
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
     from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, Source
+    from hotfill.types import Embedder, ModelId, Source
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.state import State
 
@@ -41,7 +46,10 @@ if TYPE_CHECKING:
 _SEARCHED, _HITS = 8, 10
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
+_CALIBRATED_BY = 200  # items of an origin that are embedded to calibrate its vectors by
+_LOOKED_THROUGH = 100  # pages, for contents that a source knows
 _MOST_DRAWN = 4  # times the items to fit on, where many of those drawn make no pair
+_MOST_DRAWN_OF_SOME = 64  # the same, where a source need not know all
 
 
 def make_plan(
@@ -67,6 +75,8 @@ def make_plan(
         )
     if draft.strategy == "prefill" and not draft.up and (why := why_not_imputed(new)):
         blockers.append(f"{why}: {_MERGE_INSTEAD}")
+    if isinstance(source, NoContents):
+        blockers += _lacking_without_contents(draft)
     lacking = [model for model in draft.older_models if model not in gallery.spaces]
     if lacking:
         blockers.append(f"the upgrade to be superseded began at {lacking[0]}, the store lacks it")
@@ -85,15 +95,22 @@ def make_plan(
 
     notes = _notes_of_imputing(gallery, draft, items)
     sampled = _Sampled()
-    try:
-        sampled = _time_sample(gallery, draft, source, embedder)
-    except HotfillError as error:
-        blockers.append(f"embedding a sample failed: {error}")
+    # Fitting and verifying embed some items besides; measuring takes its share of the time.
+    fits = _fits_on_items(draft) and not isinstance(source, NoContents)
+    fitted = min(draft.fit_items, items) if fits else 0
+    if fitted or draft.backfill != "none":
+        try:
+            sampled = _time_sample(gallery, draft, source, embedder)
+        except HotfillError as error:
+            blockers.append(f"embedding a sample failed: {error}")
+    besides = fitted + min(draft.verify_items, items) * (draft.backfill != "none")
+    to_embed, why_not = _items_to_embed(draft, items, besides, sampled)
+    blockers += why_not
+    if draft.backfill != "all" and not why_not:
+        notes.append(_note_of_staying(gallery, draft, items, to_embed))
     if note := getattr(embedder, "note", ""):
         notes.append(note)
-    # Fitting and verifying embed some items besides; measuring takes its share of the time.
-    fitted = 0 if draft.strategy == "compatible" else min(draft.fit_items, items)
-    fresh = (items + fitted + min(draft.verify_items, items)) * (1 - sampled.cached_share)
+    fresh = (to_embed + besides) * (1 - sampled.cached_share)
     seconds = sampled.seconds * fresh / draft.duty_cycle
     if draft.guarded:
         seconds /= 1 - SHARE_OF_TIME
@@ -109,6 +126,7 @@ def make_plan(
     return replace(
         draft,
         items=items,
+        items_to_embed=to_embed if draft.backfill == "budget" else None,
         bytes_to_write=bytes_to_write,
         seconds_expected=seconds,
         sampled_items=sampled.items,
@@ -122,13 +140,95 @@ def make_plan(
 _MERGE_INSTEAD = 'write strategy = "merge" under [upgrade], which leaves old vectors where they are'
 
 
+def items_for_more(gallery: Gallery, draft: Plan, source: Source, embedder: Embedder) -> int:
+    """Tell how many items that stayed imputed a draft lets the new model embed now.
+
+    Raises PlanError where it is none, and what the embedder raises where a sample of time or price
+    is needed and cannot be embedded.
+    """
+    new = draft.new_model
+    if draft.backfill == "none":
+        raise PlanError(
+            ['backfill = "none" embeds nothing: write "all", or "budget" and how much, to go on']
+        )
+    items = gallery.count(new) - gallery.count(new, origin=new.fingerprint)
+    sampled = _Sampled()
+    if draft.is_measured:
+        sampled = _time_sample(gallery, draft, source, embedder)
+    to_embed, why_not = _items_to_embed(draft, items, 0, sampled)
+    if why_not:
+        raise PlanError(why_not)
+    return to_embed
+
+
+def _fits_on_items(draft: Plan) -> bool:
+    """Tell whether items are embedded to fit a map on."""
+    return draft.strategy != "compatible" and not draft.pairs
+
+
+def _lacking_without_contents(draft: Plan) -> list[str]:
+    """Say what an upgrade without any contents needs in their place."""
+    found = []
+    if _fits_on_items(draft) and not draft.up:
+        found.append(
+            "a map is fitted on vectors of the same contents by both models, and there is no "
+            "[source]: give such vectors of other contents by pairs = FILE, or a trained map by "
+            "up = FILE, or train the new model to be compatible"
+        )
+    if draft.guarded:
+        found.append("canaries are measured by contents, and there is no [source]: no [guard] then")
+    return found
+
+
+def _items_to_embed(
+    draft: Plan, items: int, besides: int, sampled: _Sampled
+) -> tuple[int, list[str]]:
+    """Tell how many items are to be embedded, and why that cannot be told.
+
+    besides: items that are embedded to fit and to verify, which a budget of time or money pays too.
+    """
+    if draft.backfill != "budget":
+        return (items if draft.backfill == "all" else 0), []
+    if draft.budget_items is not None:
+        return min(draft.budget_items, items), []
+    if draft.budget_share is not None:
+        return max(1, round(draft.budget_share * items)), []
+    budget, each, what = draft.budget_seconds, sampled.seconds / draft.duty_cycle, "seconds"
+    if draft.budget_cost is not None:
+        if sampled.price is None:
+            return 0, ["budget_cost needs an embedder with a price: write budget_items instead"]
+        budget, each, what = draft.budget_cost, sampled.price, "cost"
+    assert budget is not None
+    paid = each * (1 - sampled.cached_share)
+    if not sampled.items:
+        return 0, []  # that a sample failed is said already
+    affordable = items if paid <= 0 else min(int(budget / paid) - besides, items)
+    if affordable < 1:
+        return 0, [
+            f"budget_{what} = {budget:g} pays for {int(budget / paid):,} items, and {besides:,} "
+            "are embedded to fit and to verify: raise it, or lower fit_items and verify_items"
+        ]
+    return affordable, []
+
+
+def _note_of_staying(gallery: Gallery, draft: Plan, items: int, to_embed: int) -> str:
+    """Say what the upgrade ends with, and what `complete` removes."""
+    room = size(items * gallery.vector_bytes(draft.old_model))
+    made = "as the old model made them" if draft.strategy == "compatible" else "as imputed"
+    return (
+        f"{to_embed:,} of {items:,} items are embedded; the vectors of {items - to_embed:,} stay "
+        f"for good {made}, and `hotfill start --more` goes on after `complete`, which removes the "
+        f"old vectors ({room})"
+    )
+
+
 def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
     """Say what `prefill` writes before anything is embedded, and what the store makes of it."""
-    if draft.strategy != "prefill":
+    if not draft.imputes:
         return []
     bytes_imputed = size(items * gallery.vector_bytes(draft.new_model))
     notes = [
-        f"prefill first writes an imputed vector for each of {items:,} items ({bytes_imputed}, in "
+        f"at first an imputed vector is written for each of {items:,} items ({bytes_imputed}, in "
         "the room of the new vectors); no model runs for it"
     ]
     rewritten = sum(
@@ -136,7 +236,7 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
         for tenths in range(1, TENTHS)
         if items * tenths // TENTHS >= RESIDUALS_FROM
     )
-    if draft.refresh and not draft.up and rewritten:
+    if draft.refresh and not draft.up and rewritten and draft.backfill == "all":
         notes.append(
             f"as items move, imputed vectors that wait are made anew at each tenth: up to "
             f"{rewritten:,} vectors more are written; refresh = false leaves that out"
@@ -177,19 +277,20 @@ def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedd
     Items that cannot be embedded are left out: the backfill will name them. Raises what the
     embedder raised when that is all of them.
     """
-    held = [space for space in draft.old_models if gallery.count(space)]
+    there = [space for space in draft.old_models if space in gallery.spaces]
+    held = [space for space in there if gallery.count(space)]
     space = held[-1] if held else draft.new_model
-    page = gallery.scan(space, limit=_SAMPLE + _WARM_UP)
     failures: list[Exception] = []
     cache = embedder if isinstance(embedder, Caching) else None
     shared = 0.0 if cache is None else cache.kept / max(gallery.count(space), 1)
     with closing(PatientCaller(draft.embed_timeout_seconds)) as call:
-        first = read_what_can_be(source, page.item_ids[:_WARM_UP], call, failures)
+        item_ids: Sequence[str] = gallery.scan(space, limit=_SAMPLE + _WARM_UP).item_ids
+        if draft.backfill != "all":
+            item_ids = _known_ids(gallery, space, source, call, failures)
+        first = read_what_can_be(source, item_ids[:_WARM_UP], call, failures)
         embed_what_can_be(embedder, first, call, failures)
         began = time.perf_counter()
-        contents = read_what_can_be(
-            source, page.item_ids[_WARM_UP:] or page.item_ids, call, failures
-        )
+        contents = read_what_can_be(source, item_ids[_WARM_UP:] or item_ids, call, failures)
         fresh = contents
         if cache is not None:
             fresh = {
@@ -212,6 +313,22 @@ def _time_sample(gallery: Gallery, draft: Plan, source: Source, embedder: Embedd
         min(shared, 1.0),
         None if price is None else price / len(contents),
     )
+
+
+def _known_ids(
+    gallery: Gallery,
+    space: ModelId,
+    source: Source,
+    call: PatientCaller,
+    failures: list[Exception],
+) -> list[str]:
+    """Find items for the sample that a source knows, where it need not know all."""
+    known: list[str] = []
+    for page in islice(pages_of(gallery, space, _SAMPLE + _WARM_UP), _LOOKED_THROUGH):
+        known += read_what_can_be(source, page.item_ids, call, failures)
+        if len(known) >= _SAMPLE + _WARM_UP:
+            break
+    return known[: _SAMPLE + _WARM_UP]
 
 
 @runtime_checkable
@@ -280,6 +397,8 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
         check_no_unknown_items(gallery, plan)
         if plan.older_models and (plan.strategy != "prefill" or len(plan.older_models) > 1):
             _check_no_mapped_vectors(gallery, plan)
+        if plan.backfill == "budget":
+            journal.record("budget", items=_budget(gallery, plan))
         journal.record("plan", **plan.decisions())
         return
     mine, began = plan.decisions(), Plan.from_dict(known.body).decisions()
@@ -292,6 +411,17 @@ def agree_on_plan(gallery: Gallery, journal: Journal, plan: Plan, by: str) -> No
             ]
         )
     change_gate(journal, plan.gate, by)
+
+
+def _budget(gallery: Gallery, plan: Plan) -> int:
+    """Tell how many items the budget of a plan pays for. Raises PlanError."""
+    if plan.items_to_embed is not None:
+        return plan.items_to_embed
+    if plan.budget_items is not None:
+        return plan.budget_items
+    if plan.budget_share is None:
+        raise PlanError(["how many items a budget of time or money pays for is not known: plan it"])
+    return max(1, round(plan.budget_share * len(gallery)))
 
 
 def check_no_unknown_items(gallery: Gallery, plan: Plan) -> None:
@@ -329,6 +459,8 @@ def prepare(state: State) -> bool:
     """Fit, choose canaries, and make room in the store. False when asked to stop."""
     plan, gallery, journal = state.plan, state.gallery, state.journal
     journal.record("started")
+    if not plan.older_models:
+        state.find_imputed_before()
     fitted_on, pairs, make_fit = (_pairs_of_chain if plan.older_models else _pairs)(state)
     if state.stop.is_set():
         return False
@@ -366,14 +498,27 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     Some items make no pair: their stored vector is of zeros, say. Others are drawn in their stead.
     """
     plan, gallery = state.plan, state.gallery
+    if (given := given_pairs(plan)) is not None:
+        return [], len(given[0]), lambda: state.fitting.fit(*given)
     size = 0 if plan.strategy == "compatible" else plan.fit_items
     source, embedder = state.backfilling
+    if isinstance(source, NoContents) and size:
+        return _pairs_of_given_map(state)
+    most = (_MOST_DRAWN if plan.backfill == "all" else _MOST_DRAWN_OF_SOME) * size
     tried: dict[str, None] = {}
     found: list[PairedVectors] = []
     pairs, wanted = 0, size
+    # All sides: after a lost journal some items have moved, and keep an old vector.
+    spaces, made_by, old_embedder = gallery.spaces, None, None
+    if size and state.imputed_before:
+        _pair_imputed(state)
+        own = gallery.count(plan.old_model, origin=plan.old_model.fingerprint)
+        old_embedder = state.embedder("old") if own < size else None
+        if old_embedder is None:
+            # Nothing is fitted on what another map has made.
+            spaces, made_by = (plan.old_model,), plan.old_model.fingerprint
     while True:
-        # All sides: after a lost journal some items have moved, and keep an old vector.
-        drawn = sample_ids(gallery, gallery.spaces, wanted, plan.seed)
+        drawn = sample_ids(gallery, spaces, wanted, plan.seed, made_by=made_by)
         more = paired_vectors(
             gallery,
             [item_id for item_id in drawn if item_id not in tried],
@@ -381,6 +526,7 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
             source,
             embedder,
             plan.batch_size,
+            old_embedder=old_embedder,
             stop=state.stop,
             call_seconds=plan.embed_timeout_seconds,
             enough=None if not tried else size - pairs,
@@ -388,12 +534,65 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
         tried |= dict.fromkeys(drawn)
         found.append(more)
         pairs += len(more.item_ids)
-        if pairs >= size or len(drawn) < wanted or wanted >= _MOST_DRAWN * size or not pairs:
+        none_yet = not pairs and plan.backfill == "all"
+        if pairs >= size or len(drawn) < wanted or wanted >= most or none_yet:
             break
         wanted *= 2
+    lacking = pairs < MIN_PAIRS <= size and not state.stop.is_set()
+    if made_by is not None and lacking:
+        raise PlanError(
+            [
+                f"a map is fitted on vectors that {plan.old_model} made itself, and {pairs:,} "
+                f"items with contents have one, where {MIN_PAIRS} are needed; others are imputed: "
+                "embed some of them by `hotfill start --more` in the upgrade before, give [old] an "
+                "embedder, or give vectors of other contents by pairs = FILE"
+            ]
+        )
+    if plan.backfill != "all" and lacking:
+        raise PlanError(
+            [
+                f"of {len(tried):,} items drawn, the source knows {pairs:,} that make a pair, and "
+                f"{MIN_PAIRS} are needed to fit a map: give vectors of other contents by "
+                "pairs = FILE, or a trained map by up = FILE"
+            ]
+        )
     old = np.concatenate([each.old for each in found])
     new = np.concatenate([each.new for each in found])
     return list(tried), pairs, lambda: state.fitting.fit(old, new)
+
+
+def _pair_imputed(state: State) -> None:
+    """Embed some items that are found by imputed vectors: what those are calibrated by."""
+    plan, gallery = state.plan, state.gallery
+    source, embedder = state.backfilling
+    for origin in state.imputed_before:
+        drawn = sample_ids(gallery, [plan.old_model], _CALIBRATED_BY, plan.seed, made_by=origin)
+        if origin and drawn:
+            found = paired_vectors(
+                gallery,
+                drawn,
+                plan.old_model,
+                source,
+                embedder,
+                plan.batch_size,
+                stop=state.stop,
+                call_seconds=plan.embed_timeout_seconds,
+            )
+            state.pairs_over[origin] = (found.old, found.new)
+
+
+def _pairs_of_given_map(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
+    """Pair stored vectors with what a trained map makes of them, where there are no contents.
+
+    By these both sides are searched together in the minutes of imputing; nothing is measured.
+    """
+    plan, up = state.plan, given_map(state.plan)
+    if up is None:
+        raise PlanError(_lacking_without_contents(plan))
+    drawn = sample_ids(state.gallery, [plan.old_model], plan.fit_items, plan.seed)
+    old = state.gallery.vectors(drawn, plan.old_model).vectors
+    old = old[np.isfinite(old).all(axis=1) & old.any(axis=1)]
+    return drawn, len(old), lambda: state.fitting.fit(old, up(old))
 
 
 def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:

@@ -140,6 +140,12 @@ class Refreshing:
         """Whether the backfill should let the imputed vectors be refreshed now."""
         return self._due > 0
 
+    def at_end(self) -> None:
+        """Let imputed vectors that stay gain by all that has moved; once."""
+        with self._lock:
+            if self._done() < TENTHS and self._state.journal.tally("embed").moved >= RESIDUALS_FROM:
+                self._due = TENTHS
+
     def make(self) -> bool:
         """Fit, and put the fit in force; tell whether vectors are to be rewritten by it."""
         state, tenths = self._state, self._due

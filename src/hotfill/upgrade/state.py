@@ -20,9 +20,13 @@ import numpy as np
 from hotfill.errors import ConfigError, HotfillError, JournalError, ModelMismatchError
 from hotfill.files import folder_whole
 from hotfill.ranking import FinishedEmbedder, Fit
+from hotfill.ranking.calibration import MIN_REFERENCE
+from hotfill.ranking.common_scale import ReferenceItems
+from hotfill.ranking.kept_origin import origin_over
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
+from hotfill.upgrade.origins import MadeOver, Origins
 from hotfill.upgrade.own_vectors import OwnVectors
 from hotfill.upgrade.pairs import fitting_for, stored_as
 from hotfill.upgrade.parts import in_force
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hotfill.ranking import Finish, OneSpace, Scorer
+    from hotfill.ranking.kept_origin import KeptOrigin
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.astray import Astray
@@ -79,6 +84,8 @@ class State:
     plan: in force. stop: set it to end the work after the batches in hand. progress: of this
     process. by: who gives the commands; noted where that matters. on_status: called about every
     second while work goes on. real_queries: of the new model, (q, d), where a fit is to be made.
+    pairs_over: by origin, imputed vectors of the old side (n, d_old) and the new model's own of the
+    same items (n, d_new): not fitted on, but what such vectors are calibrated by.
     """
 
     _finish: Finish | None = None
@@ -93,6 +100,7 @@ class State:
         self.times = SearchTimes()
         self.by = ""
         self.real_queries: Vectors | None = None
+        self.pairs_over: dict[str, tuple[Vectors, Vectors]] = {}
         self.on_status: Callable[[Status], None] = lambda status: None
         self._changing = threading.Lock()
         self._switch: Switch[View] | None = None  # a process that only moves items needs none
@@ -145,6 +153,17 @@ class State:
                     names = (last.body.get("replaces"), last.body["folder"])
                     imputations = [Fit.load(previous.folder / name).up for name in names if name]
         return OwnVectors(self.gallery, self.plan.old_models, tuple(imputations))
+
+    @cached_property
+    def origins(self) -> Origins:
+        """What imputed the vectors that the store holds, in this upgrade or before it."""
+        return Origins(self.gallery, self.folder)
+
+    def tidy_origins(self) -> None:
+        """Forget what imputed vectors of which none is left."""
+        known = {each for fact in self.journal.facts("fit") for each in fact.body["origins"]}
+        for space in (*self.plan.old_models, self.plan.new_model):
+            self.origins.tidy(space, known)
 
     @property
     def plan(self) -> Plan:
@@ -308,6 +327,20 @@ class State:
         facts = dict(fit.facts)
         if "ranking" in facts and self.plan.ranking != "auto":
             facts["ranking"] = self.plan.ranking
+        over = {
+            origin_over(fit.up.fingerprint, before): before
+            for before in (self.imputed_before if self.plan.imputes else ())
+        }
+        facts["origins"] = [*(up.fingerprint for up in fit.ups.values()), *over]
+        if self.plan.backfill != "all" or over:
+            # Its vectors may stay for good, and need it in every search.
+            self.origins.keep(
+                fit,
+                self.plan.new_model,
+                number,
+                facts.get("ranking", "raw"),
+                {name: self._over(fit, before) for name, before in over.items()},
+            )
         self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts, **more)
         with self._changing:
             self._follow_fit()
@@ -325,6 +358,54 @@ class State:
         )
         if earlier is not None and "replaces" in self._fact_of(earlier):
             shutil.rmtree(self.folder / earlier, ignore_errors=True)
+
+    def _over(self, fit: Fit, before: str) -> MadeOver:
+        """Tell what a map makes of vectors that were imputed before, for the record of it."""
+        one, pairs = fit.one_space, self.pairs_over.get(before)
+        references = None
+        if one is not None and pairs is not None and len(pairs[0]) >= MIN_REFERENCE:
+            old, new = pairs
+            imputed = self.gallery.kept_as(one.impute(old), one.index_model)
+            references = ReferenceItems(one.own(new), np.asarray(imputed, np.float32))
+        return MadeOver(self.imputed_before[before], references)
+
+    @property
+    def imputed_before(self) -> Mapping[str, str]:
+        """What had imputed vectors of the old side when the upgrade began: words by origin.
+
+        The empty origin stands for all of which the store has no record.
+        """
+        noted = self.journal.last("imputed_before")
+        found: Mapping[str, str] = {} if noted is None else noted.body["origins"]
+        return found
+
+    def origins_noted(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Read what made old vectors that no model made: content version and origin, by item id."""
+        return self.journal.origins_noted(item_ids) if self.imputed_before else {}
+
+    def find_imputed_before(self) -> None:
+        """Look what had imputed vectors of the old side, before anything moves, and note it."""
+        old = self.plan.old_model
+        found, left = {}, self.gallery.count(old) - self.gallery.count(old, origin=old.fingerprint)
+        for each in self.origins.of(old) if left else ():
+            if count := self.gallery.count(old, origin=each.origin):
+                found[each.origin] = str(each)
+                left -= count
+        if left > 0:
+            found[""] = "imputed by a fit of which nothing is known"
+        if found or self.imputed_before:
+            self.journal.record("imputed_before", origins=found)
+
+    @property
+    def origins_in_force(self) -> Sequence[str]:
+        """The origins of all that the fit in force imputes."""
+        last = self.journal.last("fit")
+        found: Sequence[str] = [] if last is None else last.body["origins"]
+        return found
+
+    def name_over(self, up: Transform, before: str) -> str:
+        """Name the origin of what a map makes of vectors of the origin `before`."""
+        return origin_over(up.fingerprint, before if before in self.imputed_before else "")
 
     def load_fit(self) -> Fit:
         """Read the fit in force."""
@@ -344,13 +425,22 @@ class State:
             weight=self.plan.old_query_weight,
         )
 
-    def _fits_in_the_index(self) -> list[OneSpace]:
+    def _index_of(self, space: ModelId) -> OneIndex | None:
+        """Read how a side is ranked that is searched by itself, after an upgrade or before one."""
+        found = self.origins.of(space)
+        if found and not self.gallery.keeps_length(space):
+            found = [each.bent() for each in found]
+        calibrated = bool(found) and found[-1].ranking == "calibrated"
+        return one_index(found, calibrated=calibrated, both=False, weight=None)
+
+    def _fits_in_the_index(self) -> list[OneSpace | KeptOrigin]:
         """Read whose imputed vectors may stand in the index, the fit in force last."""
         last = self.journal.last("fit")
         assert last is not None
         names = [last.body.get("replaces"), last.body["folder"]]
         fits = [self.fitting.load(self.folder / name) for name in names if name]
-        return [one for fit in fits for one in fit.one_spaces]
+        over = [each for each in self.origins.of(self.plan.new_model) if each.over]
+        return [*over, *(one for fit in fits for one in fit.one_spaces)]
 
     def _fact_of(self, folder: str) -> Mapping[str, Any]:
         """Read what the journal says of the fit in a folder."""
@@ -437,7 +527,8 @@ class State:
         view = view_of(phase, plan.old_model, plan.new_model, self._load_scorer, before=before)
         if self._astray is not None and self._astray.phase is phase:
             return self._view_of_all(view, self._astray)
-        return view if view.scorer is None else replace(view, index=self.load_index())
+        index = self.load_index() if view.scorer is not None else self._index_of(view.query_model)
+        return replace(view, index=index)
 
     def _view_of_all(self, view: View, astray: Astray) -> View:
         """Widen a view to all sides that hold items; ranked together where a fit is at hand."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Progress
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.origins import Origins
     from hotfill.upgrade.plan import Plan
 
 
@@ -244,17 +245,27 @@ def _is_alive(beat: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginCount:
+    """How many items are found by vectors of one origin, in words: imputed from which, by what."""
+
+    origin: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """How much of a gallery is searched in the space of one model.
 
     model: with its revision. items: searched there. embedded: of these, those whose vector the
     model itself made; a transform made the others. share: of all items, from 0 to 1.
+    imputed: the others by origin, as far as the store knows it.
     """
 
     model: str
     items: int
     embedded: int
     share: float
+    imputed: tuple[OriginCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +283,8 @@ class Current:
         return {**asdict(self), "models": [asdict(each) for each in self.models]}
 
 
-def current_of(gallery: Gallery) -> Current:
-    """Count in the store."""
+def current_of(gallery: Gallery, origins: Origins) -> Current:
+    """Count in the store. origins: of its imputed vectors."""
     total = len(gallery)
     return Current(
         tuple(
@@ -282,6 +293,11 @@ def current_of(gallery: Gallery) -> Current:
                 gallery.count(space),
                 gallery.count(space, origin=space.fingerprint),
                 total,
+                tuple(
+                    OriginCount(str(each), count)
+                    for each in origins.of(space)
+                    if (count := gallery.count(space, origin=each.origin))
+                ),
             )
             for space in gallery.spaces
         ),
@@ -303,8 +319,10 @@ def current_recorded(status: Status) -> Current:
     )
 
 
-def _coverage(model: str, items: int, embedded: int, total: int) -> Coverage:
-    return Coverage(model, items, embedded, items / total if total else 0.0)
+def _coverage(
+    model: str, items: int, embedded: int, total: int, imputed: tuple[OriginCount, ...] = ()
+) -> Coverage:
+    return Coverage(model, items, embedded, items / total if total else 0.0, imputed)
 
 
 # A running upgrade says every second how far it is, for whoever watches --------------------------

@@ -20,7 +20,8 @@ from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
 from hotfill.upgrade.indexes import note_indexes
 from hotfill.upgrade.journal.lock import busy
-from hotfill.upgrade.pairs import given_map
+from hotfill.upgrade.origins import Origins
+from hotfill.upgrade.pairs import given_map, given_pairs
 from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance, next_steps
 from hotfill.upgrade.prepare import make_plan
@@ -168,7 +169,7 @@ class Upgrade:
     def plan(self) -> Plan:
         """Look at everything and return the full plan: counts, time, blockers. Writes nothing."""
         draft = self._parts.draft()
-        given_map(draft)  # a wrong file is told before anything is embedded
+        given_map(draft), given_pairs(draft)  # a wrong file is told before anything is embedded
         source, embedder = self._parts.backfilling(self.gallery)
         plan = make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
         many_processes = self.gallery.capabilities.many_processes
@@ -186,7 +187,7 @@ class Upgrade:
         Raises StoreBusyError when another process has the store and no upgrade has begun.
         """
         try:
-            return current_of(self.gallery)
+            return current_of(self.gallery, Origins(self.gallery, self.folder))
         except (StoreBusyError, UpgradeBusyError):
             with self._looking() as journal:
                 if journal.last("plan") is None:
@@ -306,6 +307,7 @@ class Upgrade:
         retry_dead_letters: bool = False,
         refit: bool = False,
         allow_below_old: bool = False,
+        more: bool = False,
     ) -> Status:
         """Prepare and backfill, from wherever the upgrade is, until every item is re-embedded.
 
@@ -316,11 +318,16 @@ class Upgrade:
         retry_dead_letters: try items again that failed for good.
         refit: fit again from moved items; the better fit counts.
         allow_below_old: begin although searches may begin below the old model; see `Decisions`.
+        more: after `complete`, embed items that stayed imputed: all whose content is known, or with
+            `backfill = "budget"` as many as that pays for, each time anew. Searches go on.
         Raises PlanError, UpgradeBusyError, ModelMismatchError, PhaseError, and what no retry can
         fix (EmbedError, StoreError, SourceError): then the same call goes on later.
         """
 
-        self.check(Step.START)
+        if more and (phase := self.phase) is not Phase.COMPLETED:
+            raise PhaseError("embed more", phase, next_steps(phase))
+        if not more:
+            self.check(Step.START)
         with self._opening:
             if self._background is not None and self._background.is_alive():
                 raise busy(os.getpid())
@@ -328,11 +335,18 @@ class Upgrade:
             self._failure = None
 
         def run() -> None:
+            if more:
+                state = self._state_in_force()
+                Engine(state).embed_more(self._parts.draft())
+                return
             waits = control.take_over(self._parts, self.journal)
             state = self._state(control.HANDOVER_SECONDS if waits else 0.0)
             # A begun upgrade has its plan in the journal; a fresh one is looked at first.
             begun = self.journal.last("plan") is not None
-            followed = plan or (self._parts.draft() if begun else self.plan())
+            draft = self._parts.draft()
+            if self.phase is Phase.PLANNED and draft.is_measured:
+                begun = False  # how many items the budget pays for is found by planning alone
+            followed = plan or (draft if begun else self.plan())
             state.plan = replace(
                 followed,
                 refit=refit or followed.refit,

@@ -1,4 +1,4 @@
-"""Prove that the backfill is complete: ids, stamps, and a sample embedded again.
+"""Prove that the backfill is complete: ids, stamps, and a sample embedded or imputed again.
 
 Counts alone prove nothing: one item lost and one doubled give the right count, and rows that came
 in behind a store's back are in no count that it keeps. So every row of every side is read.
@@ -7,7 +7,8 @@ in behind a store's back are in no count that it keeps. So every row of every si
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +16,16 @@ import numpy as np
 from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.caller import PatientCaller, read_contents
 from hotfill.upgrade.indexes import ENOUGH, lacks_index
-from hotfill.upgrade.leftover import dead_items, left_over, still_dead
+from hotfill.upgrade.leftover import dead_items, ending_origins, left_over, still_dead
 from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.phases import Hold
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from hotfill.stores.base import Gallery
-    from hotfill.types import Embedder, ModelId, Source
-    from hotfill.upgrade.journal.base import Fact, Journal
+    from hotfill.types import Embedder, ModelId, Source, Transform
+    from hotfill.upgrade.journal.base import Fact, Journal, Stage
     from hotfill.upgrade.plan import Plan
 
 
@@ -39,10 +42,14 @@ class Verification:
 
     items: on the new side. missing: worked on, but gone without having been deleted through
     hotfill. elsewhere: not on the new side. foreign: on the new side by vectors that the new model
-    did not make. accepted: dead letters that somebody accepted; they are in no other figure.
-    sampled, disagreeing: embedded again, and among them those whose stored vector
-    has a cosine below 0.999 to the fresh one. lowest_similarity: of the sample.
+    did not make, nor, where items may stay imputed, the fit in force. accepted: dead letters that
+    somebody accepted; they are in no other figure. sampled, disagreeing: embedded again, and among
+    them those whose stored vector has a cosine below 0.999 to the fresh one. lowest_similarity: of
+    the sample.
     indexed: share of the new side that an index covers; None where it needs none.
+    imputed: items that stay by vectors that the fit in force imputed. remapped, misplaced: imputed
+    again from their old vectors, and among them those that stand elsewhere, by a cosine below
+    0.999.
     """
 
     items: int
@@ -57,12 +64,22 @@ class Verification:
     disagreeing_ids: tuple[str, ...]
     lowest_similarity: float
     indexed: float | None = None
+    imputed: int = 0
+    imputed_ids: tuple[str, ...] = ()
+    remapped: int = 0
+    misplaced: int = 0
+    misplaced_ids: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether nothing is wrong."""
         return not (
-            self.missing or self.elsewhere or self.foreign or self.dead_letters or self.disagreeing
+            self.missing
+            or self.elsewhere
+            or self.foreign
+            or self.dead_letters
+            or self.disagreeing
+            or self.misplaced
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,23 +88,39 @@ class Verification:
 
 
 def verify(
-    gallery: Gallery, journal: Journal, plan: Plan, source: Source, embedder: Embedder
+    gallery: Gallery,
+    journal: Journal,
+    plan: Plan,
+    source: Source,
+    embedder: Embedder,
+    load_ups: Callable[[], Mapping[ModelId, Transform]],
 ) -> Verification:
     """Check every id and stamp, and embed `plan.verify_items` items again. Writes nothing.
 
+    Where items may stay imputed, as many are imputed again, too.
+    load_ups: reads the maps of the fit in force, by old model.
     Live writes may go on: what changes while it is looked at is looked at again.
     """
     new = plan.new_model
     accepted = set(dead_items(gallery, journal, plan, "embed", accepted=True))
-    items, foreign = _walk(gallery, new)
-    foreign = [item_id for item_id in foreign if item_id not in accepted]
-    missing = _missing(gallery, journal)
-    dead = still_dead(gallery, journal.dead_letters(), lambda state: not is_reembedded(state, new))
-    sample = sample_ids(gallery, [new], plan.verify_items, plan.seed)
+    endings = ending_origins(journal, plan)
+    walked = _walk(gallery, new, endings)
+    foreign = [item_id for item_id in walked.foreign if item_id not in accepted]
+    missing = _missing(gallery, journal, plan)
+    dead = still_dead(
+        gallery,
+        journal.dead_letters(),
+        lambda state: not (state.space == new and state.origin in endings),
+    )
+    sample = sample_ids(gallery, [new], plan.verify_items, plan.seed, made_by=new.fingerprint)
+    remapped = {}
+    if walked.imputed:
+        remapped = _remapped(gallery, journal, plan, load_ups())
+    misplaced = [item for item, value in remapped.items() if value < _AGREES_FROM]
     similarities = _similarities(gallery, plan, sample, source, embedder)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
     return Verification(
-        items=items,
+        items=walked.items,
         missing=len(missing),
         missing_ids=tuple(missing[:_NAMED]),
         elsewhere=sum(
@@ -105,36 +138,87 @@ def verify(
         disagreeing_ids=tuple(disagreeing[:_NAMED]),
         lowest_similarity=min(similarities.values(), default=1.0),
         indexed=gallery.indexed(new),
+        imputed=walked.imputed,
+        imputed_ids=tuple(walked.imputed_ids),
+        remapped=len(remapped),
+        misplaced=len(misplaced),
+        misplaced_ids=tuple(misplaced[:_NAMED]),
     )
 
 
-def _walk(gallery: Gallery, space: ModelId) -> tuple[int, list[str]]:
-    """Count the items of a side, and name those whose vector its model did not make."""
-    items, foreign = 0, []
+@dataclass(slots=True)
+class _Walked:
+    """What the rows of one side say. imputed_ids: the first few; foreign: all that are."""
+
+    items: int = 0
+    imputed: int = 0
+    imputed_ids: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+def _walk(gallery: Gallery, space: ModelId, endings: Collection[str]) -> _Walked:
+    """Count the items of a side by origin. endings: origins that may stay; others are foreign."""
+    found = _Walked()
     for page in pages_of(gallery, space):
-        items += len(page.item_ids)
-        odd = [
-            item_id
-            for item_id, origin in zip(page.item_ids, page.origins, strict=True)
-            if origin != space.fingerprint
-        ]
-        foreign += [
+        found.items += len(page.item_ids)
+        odd = []
+        for item_id, origin in zip(page.item_ids, page.origins, strict=True):
+            if origin not in endings:
+                odd.append(item_id)
+            elif origin != space.fingerprint:
+                found.imputed += 1
+                if len(found.imputed_ids) < _NAMED:
+                    found.imputed_ids.append(item_id)
+        found.foreign += [
             state.item_id
             for state in gallery.get(odd)
-            if state is not None and state.origin != space.fingerprint
+            if state is not None and state.origin not in endings
         ]
-    return items, foreign
+    return found
 
 
-def _missing(gallery: Gallery, journal: Journal) -> list[str]:
-    missing: list[str] = []
-    for item_ids in journal.worked_ids("embed"):
+def _missing(gallery: Gallery, journal: Journal, plan: Plan) -> list[str]:
+    # Without a backfill of all items, those that were imputed are all that there were.
+    stages: list[Stage] = ["embed"] if plan.backfill == "all" else ["prefill", "embed"]
+    missing: dict[str, None] = {}
+    for item_ids in chain.from_iterable(journal.worked_ids(stage) for stage in stages):
         states = gallery.get(item_ids)
         gone = [item for item, state in zip(item_ids, states, strict=True) if state is None]
         if gone:
             deleted = journal.deleted(gone)
-            missing += [item for item in gone if item not in deleted]
-    return missing
+            missing |= dict.fromkeys(item for item in gone if item not in deleted)
+    return list(missing)
+
+
+def _remapped(
+    gallery: Gallery, journal: Journal, plan: Plan, ups: Mapping[ModelId, Transform]
+) -> dict[str, float]:
+    """Cosines between stored imputed vectors and those that the fit in force makes again.
+
+    Items without a usable old vector are left out, and those that changed since they were read.
+    """
+    found: dict[str, float] = {}
+    space = plan.new_model
+    ((old_model, up),) = ups.items()  # items stay imputed from one old model
+    if old_model not in gallery.spaces:
+        return found
+    for origin in sorted(ending_origins(journal, plan) - {space.fingerprint}):
+        drawn = sample_ids(gallery, [space], plan.verify_items, plan.seed, made_by=origin)
+        for begin in range(0, len(drawn), plan.batch_size):
+            old = gallery.vectors(drawn[begin : begin + plan.batch_size], old_model)
+            usable = np.flatnonzero(np.isfinite(old.vectors).all(axis=1) & old.vectors.any(axis=1))
+            if not len(usable):
+                continue
+            again = gallery.kept_as(up(old.vectors[usable]), space)
+            made = {old.item_ids[row]: again[place] for place, row in enumerate(usable)}
+            stored = gallery.vectors(list(made), space)
+            states = gallery.get(stored.item_ids)
+            found |= {
+                item: _cosine(vector, made[item])
+                for item, vector, state in zip(stored.item_ids, stored.vectors, states, strict=True)
+                if state is not None and (state.space, state.origin) == (space, origin)
+            }
+    return found
 
 
 def _similarities(
@@ -149,7 +233,7 @@ def _similarities(
             before = {
                 state.item_id: state.version
                 for state in gallery.get(some)
-                # Transforms made the others' vectors, for want of better: foreign, not wrong.
+                # Written or moved since; it is not the model's own vector that would disagree.
                 if state is not None and is_reembedded(state, space)
             }
             contents = call("the source", read_contents, source, list(before)) if before else {}

@@ -13,11 +13,12 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ModelMismatchError, StoreError, StoreFullError
 from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, Progress, embed_work
+from hotfill.upgrade.leftover import budget_of
 from hotfill.upgrade.pace import Pace
 from hotfill.upgrade.phases import Phase, hold_of_error
 
@@ -73,12 +74,17 @@ class Worker:
             raise ModelMismatchError(
                 "the embedder", self.plan.new_model, self.new_embedder.model_id
             )
-        work = embed_work(self.plan.new_model, self.source, self.new_embedder)
+        work = embed_work(
+            self.plan.new_model,
+            self.source,
+            self.new_embedder,
+            may_stay=self.plan.backfill != "all",
+        )
         try:
             while not self.stop.is_set():
                 phase = self.journal.phase
                 if phase is Phase.BACKFILLING:
-                    self._help(work)
+                    self._help(replace(work, most=budget_of(self.journal, self.plan)))
                 elif phase not in _BEFORE:
                     break
                 self.stop.wait(_POLL_SECONDS)

@@ -85,6 +85,10 @@ class LeastSquares:
         return self
 
     @property
+    def ups(self):
+        return {self.source: self}
+
+    @property
     def facts(self):
         return {}
 

@@ -23,7 +23,14 @@ def done(tmp_path):
 
 
 def report_of(up, embedder=None):
-    return verify(up.gallery, up.journal, up.plan_in_force, up.source, embedder or Projection(NEW))
+    return verify(
+        up.gallery,
+        up.journal,
+        up.plan_in_force,
+        up.source,
+        embedder or Projection(NEW),
+        lambda: up.state.load_fit().ups,
+    )
 
 
 def replace_vector(up, item_id, vector, origin=None):

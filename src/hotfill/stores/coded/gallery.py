@@ -23,6 +23,7 @@ from hotfill.stores.coded.side import (
 from hotfill.stores.coded.slot_file import record_of
 from hotfill.stores.filters import matches
 from hotfill.stores.folder import check_room
+from hotfill.stores.origin_files import OriginFiles
 from hotfill.vectors import Checked, unit
 
 if TYPE_CHECKING:
@@ -120,6 +121,9 @@ class CodedGallery(Gallery):
     def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
         there = self._inner._spaces_with([self._inner_space(model) for model in models])
         return tuple(self._outer(space) for space in there)
+
+    def _origins(self) -> OriginFiles:
+        return OriginFiles(self._folder / "origins")
 
     def _add_space(self, model: ModelId) -> None:
         with self._lock.writing():

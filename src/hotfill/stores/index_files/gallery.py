@@ -32,6 +32,7 @@ from hotfill.stores.index_files.sides import (
     wants_index,
 )
 from hotfill.stores.index_files.truth import Truth, make
+from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
@@ -167,6 +168,9 @@ class IndexFilesGallery(Gallery):
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
         return tuple(self._truth.spaces)
+
+    def _origins(self) -> OriginFiles:
+        return OriginFiles(self._folder / "origins")
 
     def _add_space(self, model: ModelId) -> None:
         with self._lock:

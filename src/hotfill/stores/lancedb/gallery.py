@@ -38,6 +38,7 @@ from hotfill.stores.lancedb.row_builder import (
 )
 from hotfill.stores.lancedb.snapshot import Walk, search_side
 from hotfill.stores.lancedb.table import LanceTable, indexed_share
+from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.versions import LastingClock
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class LanceDBGallery(Gallery):
     def __init__(self, folder: Path, table: str, lock: FolderLock, *, exact: bool) -> None:
         """Use `create`, `adopt` or `open`."""
         self._folder_lock = lock
+        self._beside = lock_folder(folder, table)
         self._exact = exact
         self._lock = RLock()  # held by writes; searches and reads look at one version
         self._walk, self._walk_lock = Walk(), Lock()
@@ -150,6 +152,9 @@ class LanceDBGallery(Gallery):
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
         return self._seen.layout.spaces
+
+    def _origins(self) -> OriginFiles:
+        return OriginFiles(self._beside / "origins")
 
     def _add_space(self, model: ModelId) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ from hotfill.errors import ConfigError, InputError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 from hotfill.stores.postgres import inspector, schema, statements
 from hotfill.stores.postgres.connections import Connections, translated
+from hotfill.stores.postgres.origin_table import OriginTable
 from hotfill.stores.postgres.stamp import check_name
 from hotfill.stores.postgres.table import Table
 from hotfill.stores.postgres.triggers import OWN_SESSION
@@ -170,6 +171,18 @@ class PostgresGallery(Gallery):
 
     def _spaces_with(self, models: Iterable[ModelId]) -> tuple[ModelId, ...]:
         return self._table.stamp_with(models).models
+
+    def keeps_length(self, space: ModelId) -> bool:
+        """As the capabilities say, but for a column that others fill: there cosines are compared.
+
+        What an upgrade leaves of an adopted table takes over its column, when it is complete.
+        """
+        known = [each for each in self._table.stamp.spaces if each.model == space]
+        return all(each.comparison != "cosine" for each in known)
+
+    def _origins(self) -> OriginTable:
+        stamp = self._table.stamp
+        return OriginTable(self._table.connections, stamp.schema, stamp.key)
 
     def _add_space(self, model: ModelId) -> None:
         """Add a column for a model's vectors; to an adopted table first hotfill's own columns."""

@@ -13,6 +13,7 @@ from hotfill.errors import StoreFullError
 from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
 from hotfill.stores.folder import FolderStamp, check_room, new_folder, read_stamp, write_stamp
+from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.qdrant_edge.engine_process import check_opens
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
@@ -49,7 +50,7 @@ class QdrantEdgeGallery(Gallery):
         self, folder: Path, stamp: FolderStamp, lock: FolderLock, *, exact: bool, ef: int | None
     ) -> None:
         """Use `create` or `open`."""
-        self._folder_lock = lock
+        self._folder, self._folder_lock = folder, lock
         self._lock = RLock()  # held by writes; searches and reads do without
         self._writes = 0  # changes after each write, before vectors leave `kept.sqlite`
         self._kept = KeptVectors(folder / "kept.sqlite")
@@ -111,6 +112,9 @@ class QdrantEdgeGallery(Gallery):
     def spaces(self) -> tuple[ModelId, ...]:
         """The spaces, oldest first."""
         return self._live.spaces
+
+    def _origins(self) -> OriginFiles:
+        return OriginFiles(self._folder / "origins")
 
     def _add_space(self, model: ModelId) -> None:
         with self._lock:

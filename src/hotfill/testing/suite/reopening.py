@@ -53,3 +53,18 @@ def test_a_cursor_is_still_good_after_reopening(persistent, rows):
     first = gallery.scan(OLD, limit=4)
     rest = persistent.again(gallery).scan(OLD, after=first.cursor, limit=100)
     assert sorted(first.item_ids + rest.item_ids) == sorted(names)
+
+
+def test_records_of_origins_are_there_again_and_travel_with_the_store(persistent):
+    gallery = persistent.gallery(OLD)
+    if gallery.origins is None:
+        return  # then they are kept beside the upgrade's folder
+    assert dict(gallery.origins) == {}
+    gallery.origins["one"] = b"\x00first"
+    gallery.origins["one"] = b"\x00second"
+    gallery.origins["two"] = bytes(range(256)) * 5000
+    gallery = persistent.again(gallery)
+    assert dict(gallery.origins) == {"one": b"\x00second", "two": bytes(range(256)) * 5000}
+    del gallery.origins["one"]
+    assert list(gallery.origins) == ["two"]
+    assert "one" not in gallery.origins

@@ -149,10 +149,14 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+    def lease(
+        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+    ) -> Batch | None:
         """Take the next batch, for a while. None when there is none to take now.
 
         A lease that ran out, because its owner died or hangs, is given to the next who asks.
+        most: how many items of the stage may have moved in all. Those in hand count until they are
+            done, whoever has them; a batch that would pass it is cut there. None for no end.
         """
 
     @abstractmethod
@@ -234,6 +238,20 @@ class Journal(ABC):
 
         Tells whether there was anything to forget; cheap where there was not.
         """
+
+    # What made old vectors, where that was no model -------------------------------------------
+
+    @abstractmethod
+    def note_origins(self, pages: Iterable[tuple[Sequence[str], Sequence[int], str]]) -> None:
+        """Remember what made vectors that a model did not make, before they leave their side.
+
+        pages: item ids, their content versions, and the origin of their vectors. Never held in
+        memory at once. Idempotent.
+        """
+
+    @abstractmethod
+    def origins_noted(self, item_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Read content version and origin of those of the items that were noted."""
 
     # Signs of life ---------------------------------------------------------------------------
 

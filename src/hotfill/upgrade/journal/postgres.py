@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # One schema for each upgrade. Item ids are kept as bytes: PostgreSQL's texts cannot hold every
 # text, and bytes have one order.
-_FORMAT = 2
+_FORMAT = 3
 
 _TABLES = """
 CREATE TABLE {schema}.journal (
@@ -66,6 +66,9 @@ CREATE TABLE {schema}.dead_letters (
     accepted_by text NOT NULL DEFAULT ''
 );
 CREATE TABLE {schema}.deleted (item_id bytea PRIMARY KEY);
+CREATE TABLE {schema}.origins (
+    item_id bytea PRIMARY KEY, version bigint NOT NULL, origin text NOT NULL
+);
 CREATE TABLE {schema}.beat (
     is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only), body text NOT NULL,
     at double precision NOT NULL
@@ -92,6 +95,29 @@ UPDATE {schema}.batches b SET state = 'leased', owner = %(owner)s,
     leased_at = clock_timestamp(),
     leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
 FROM next WHERE b.number = next.number RETURNING b.number, b.item_ids, b.attempts
+"""
+
+_LOCK_BATCHES = "LOCK TABLE {schema}.batches IN SHARE ROW EXCLUSIVE MODE"
+
+_ROOM = """
+SELECT %(most)s::bigint - COALESCE(sum(CASE WHEN state = 'done' THEN moved
+    WHEN state = 'leased' AND leased_until >= clock_timestamp() THEN items ELSE 0 END), 0)
+FROM {schema}.batches WHERE stage = %(stage)s
+"""
+
+_CUT = """
+WITH next AS (
+    SELECT number, item_ids, attempts FROM {schema}.batches WHERE stage = %(stage)s
+    AND (state = 'to do' OR (state = 'leased' AND leased_until < clock_timestamp()))
+    ORDER BY number LIMIT 1
+), rest AS (
+    INSERT INTO {schema}.batches (stage, state, item_ids, items, attempts)
+    SELECT %(stage)s, 'to do', item_ids[%(room)s::int + 1:],
+        cardinality(item_ids) - %(room)s::int, attempts
+    FROM next WHERE cardinality(item_ids) > %(room)s::int
+)
+UPDATE {schema}.batches b SET item_ids = b.item_ids[:%(room)s::int], items = %(room)s::int
+FROM next WHERE b.number = next.number AND cardinality(next.item_ids) > %(room)s::int
 """
 
 _RETRY = """
@@ -386,9 +412,24 @@ class PostgresJournal(Journal):
         with _translated(self._schema.name):  # once: pages cannot be read again
             return self._schema.connections.run("add work", work)
 
-    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+    def lease(
+        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+    ) -> Batch | None:
         """Take the next batch, for a while."""
-        rows = self._schema.read(_LEASE, {"stage": stage, "owner": owner, "seconds": seconds})
+        values = {"stage": stage, "owner": owner, "seconds": seconds, "most": most}
+
+        def work(connection: Connection) -> list[Any]:
+            with connection.transaction():
+                # One at a time: of two that count at once, both would take what is left.
+                connection.execute(self._schema.sql(_LOCK_BATCHES))
+                room = connection.execute(self._schema.sql(_ROOM), values).fetchone()
+                assert room is not None
+                if room[0] <= 0:
+                    return []
+                connection.execute(self._schema.sql(_CUT), {**values, "room": room[0]})
+                return connection.execute(self._schema.sql(_LEASE), values).fetchall()
+
+        rows = self._schema.read(_LEASE, values) if most is None else self._schema.run(work)
         for number, item_ids, attempts in rows:
             return Batch(number, stage, _texts(item_ids), attempts)
         return None
@@ -557,6 +598,32 @@ class PostgresJournal(Journal):
             {"ids": _bytes(item_ids)},
         )
         return bool(gone)
+
+    # What made old vectors -------------------------------------------------------------------
+
+    def note_origins(self, pages: Iterable[tuple[Sequence[str], Sequence[int], str]]) -> None:
+        """Remember what made vectors that a model did not make."""
+        for item_ids, versions, origin in pages:
+            self._schema.write(
+                "INSERT INTO {schema}.origins "
+                "SELECT *, %(origin)s FROM unnest(%(ids)s::bytea[], %(versions)s::bigint[]) "
+                "ON CONFLICT (item_id) DO UPDATE "
+                "SET version = EXCLUDED.version, origin = EXCLUDED.origin",
+                {
+                    "ids": _bytes(item_ids),
+                    "versions": [int(version) for version in versions],
+                    "origin": origin,
+                },
+            )
+
+    def origins_noted(self, item_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Read content version and origin of those of the items that were noted."""
+        rows = self._schema.read(
+            "SELECT item_id, version, origin FROM {schema}.origins "
+            "WHERE item_id = ANY (%s::bytea[])",
+            (_bytes(item_ids),),
+        )
+        return {_decoded(item_id): (version, origin) for item_id, version, origin in rows}
 
     # Signs of life ---------------------------------------------------------------------------
 

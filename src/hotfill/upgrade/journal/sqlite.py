@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LAYOUT = TableLayout(
     application=0x686F7466,  # "hotf"
-    form=2,
+    form=3,
     tables="""
 CREATE TABLE journal (only INTEGER PRIMARY KEY CHECK (only = 0), identity TEXT, epoch INTEGER);
 INSERT INTO journal VALUES (0, lower(hex(randomblob(16))), 0);
@@ -48,6 +48,7 @@ CREATE INDEX batches_by_stage ON batches (stage, number, items, moved, skipped);
 CREATE TABLE dead_letters (item_id TEXT PRIMARY KEY, stage TEXT, error TEXT, attempts INTEGER,
                            at REAL, accepted_by TEXT NOT NULL DEFAULT '');
 CREATE TABLE deleted (item_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE origins (item_id TEXT PRIMARY KEY, version INTEGER, origin TEXT) WITHOUT ROWID;
 CREATE TABLE beat (only INTEGER PRIMARY KEY CHECK (only = 0), body TEXT);
 """,
 )
@@ -202,7 +203,9 @@ class SqliteJournal(Journal):
                 db.execute("DROP TABLE staging")
         return added
 
-    def lease(self, stage: Stage, owner: str, seconds: float) -> Batch | None:
+    def lease(
+        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+    ) -> Batch | None:
         """Take the next batch, for a while."""
         now = time.time()
         with self._file.transaction() as db:
@@ -214,12 +217,28 @@ class SqliteJournal(Journal):
             ).fetchone()
             if row is None:
                 return None
+            number, item_ids, attempts = row[0], json.loads(row[1]), row[2]
+            if most is not None:
+                (taken,) = db.execute(
+                    "SELECT COALESCE(SUM(CASE WHEN state = 'done' THEN moved WHEN state = 'leased' "
+                    "AND leased_until >= ? THEN items ELSE 0 END), 0) FROM batches WHERE stage = ?",
+                    (now, stage),
+                ).fetchone()
+                if taken >= most:
+                    return None
+                item_ids, rest = item_ids[: most - taken], item_ids[most - taken :]
+                if rest:
+                    db.execute(
+                        "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
+                        (json.dumps(item_ids), len(item_ids), number),
+                    )
+                    _insert_batch(db, stage, rest, attempts)
             db.execute(
                 "UPDATE batches SET state = 'leased', owner = ?, leased_at = ?, leased_until = ? "
                 "WHERE number = ?",
-                (owner, now, now + seconds, row[0]),
+                (owner, now, now + seconds, number),
             )
-        return Batch(row[0], stage, tuple(json.loads(row[1])), row[2])
+        return Batch(number, stage, tuple(item_ids), attempts)
 
     def prolong(self, owner: str, seconds: float) -> int:
         """Let the leases of an owner last that long from now."""
@@ -391,6 +410,29 @@ class SqliteJournal(Journal):
                 )
                 self.resolve(item_ids)
         return bool(found)
+
+    # What made old vectors -------------------------------------------------------------------
+
+    def note_origins(self, pages: Iterable[tuple[Sequence[str], Sequence[int], str]]) -> None:
+        """Remember what made vectors that a model did not make."""
+        with self._file.transaction(durable=True) as db:
+            for item_ids, versions, origin in pages:
+                db.executemany(
+                    "INSERT OR REPLACE INTO origins VALUES (?, ?, ?)",
+                    [
+                        (item_id, int(version), origin)
+                        for item_id, version in zip(item_ids, versions, strict=True)
+                    ],
+                )
+
+    def origins_noted(self, item_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Read content version and origin of those of the items that were noted."""
+        rows = self._file.read(
+            "SELECT item_id, version, origin FROM origins "
+            "WHERE item_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(item_ids)),),
+        )
+        return {item_id: (version, origin) for item_id, version, origin in rows}
 
     # Signs of life ---------------------------------------------------------------------------
 

@@ -244,6 +244,31 @@ def test_a_lease_that_ran_out_is_given_to_the_next_who_asks(opened):
     assert other.lease("embed", "lives", 60.0) is None
 
 
+def test_a_budget_cuts_the_batch_in_which_it_ends(opened):
+    journal, other = opened(), opened()
+    work(journal, ["a", "b", "c", "d", "e"])
+    first = journal.lease("embed", "one", 60.0, 3)
+    second = other.lease("embed", "two", 60.0, 3)
+    assert (first.item_ids, second.item_ids) == (("a", "b"), ("c",))
+    assert journal.lease("embed", "one", 60.0, 3) is None  # all of it is in hand
+    journal.finish(first, moved=1, skipped=1)
+    third = journal.lease("embed", "one", 60.0, 3)
+    assert len(third.item_ids) == 1  # what was skipped is paid to the next
+    for batch in (second, third):
+        journal.finish(batch, moved=1, skipped=0)
+    assert journal.lease("embed", "one", 60.0, 3) is None
+    assert journal.tally("embed") == Tally(total=5, moved=3, skipped=1)
+    assert len(batches(journal)) == 1
+
+
+def test_origins_of_old_vectors_are_noted_once_for_each_item(opened):
+    journal, other = opened(), opened()
+    assert journal.origins_noted(["a", "ä"]) == {}
+    journal.note_origins([(["a", "ä"], [1, 2**40], "first"), (["b"], [3], "second")])
+    journal.note_origins([(["b"], [4], "third")])
+    assert other.origins_noted(["ä", "b", "c"]) == {"ä": (2**40, "first"), "b": (4, "third")}
+
+
 def test_whoever_knows_to_be_alone_gets_all_leases_back(opened):
     journal = opened()
     work(journal, ["a", "b", "c"])

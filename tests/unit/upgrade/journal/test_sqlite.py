@@ -74,8 +74,8 @@ def test_a_database_of_something_else_is_refused(tmp_path, mode):
 
 def test_a_journal_of_a_newer_hotfill_is_refused_by_its_format(path):
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 3")
-    refused(path, JournalError, "has journal format 3, this hotfill reads 2; use the version")
+        other.execute("PRAGMA user_version = 4")
+    refused(path, JournalError, "has journal format 4, this hotfill reads 3; use the version")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -1,0 +1,254 @@
+"""Model after model: an upgrade that begins at a gallery in which items stayed imputed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hotfill.errors import PlanError
+from hotfill.ranking.calibration import tail
+from hotfill.ranking.kept_origin import origin_over
+from hotfill.stores.memory import MemoryGallery
+from hotfill.types import ModelId
+from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.upgrade import Upgrade
+from tests.unit.upgrade.small import OLD, Contents, Projection, contents
+
+SECOND, THIRD = ModelId("second", "1", 6), ModelId("third", "1", 7)
+N, OWN = 300, 130
+
+
+def generation(gallery: Any, folder: Any, old: Any, new: ModelId, **settings: Any) -> Upgrade:
+    given: dict[str, Any] = {
+        "source": contents(N),
+        "batch_size": 50,
+        "fit_items": 100,
+        "verify_items": 20,
+        "ranking": "calibrated",
+        "allow_below_old": True,
+    }
+    given |= settings
+    embedder = given.pop("embedder", None) or Projection(new)
+    return Upgrade(gallery, old=old, new=embedder, folder=folder, **given)
+
+
+def to_the_end(up: Upgrade) -> None:
+    up.start()
+    assert up.verify().passed
+    up.cutover()
+    up.complete()
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A gallery of the second model: some items are its own, the others imputed from the first."""
+    source = contents(N)
+    gallery = MemoryGallery(OLD)
+    gallery.upsert(list(source), Projection(OLD)(list(source.values())), space=OLD)
+    settings = {"backfill": "budget", "budget_items": OWN, "fit_items": N}
+    with generation(gallery, tmp_path / "first", OLD, SECOND, **settings) as up:
+        to_the_end(up)
+    assert gallery.count(SECOND, origin=SECOND.fingerprint) == OWN
+    return gallery
+
+
+def origins(gallery: Any, space: ModelId) -> dict[str, str]:
+    page = gallery.scan(space, limit=1000)
+    return dict(zip(page.item_ids, page.origins, strict=True))
+
+
+def test_what_was_imputed_is_mapped_again_under_an_origin_of_its_own(mixed, tmp_path):
+    before = origins(mixed, SECOND)
+    (record,) = mixed.origins
+    names = sorted(before)
+    vectors = mixed.vectors(names, SECOND).vectors
+    with generation(mixed, tmp_path / "second", SECOND, THIRD, backfill="none") as up:
+        up.start()
+        fit = up._state().load_fit()
+        over = origin_over(fit.up.fingerprint, record)
+        now = origins(mixed, THIRD)
+        for name in names:
+            own = before[name] == SECOND.fingerprint
+            assert now[name] == (fit.up.fingerprint if own else over)
+        np.testing.assert_allclose(mixed.vectors(names, THIRD).vectors, fit.up(vectors), atol=1e-5)
+        report = up.verify()
+        assert (report.passed, report.imputed, report.remapped) == (True, N, 40)
+        up.cutover()
+        up.complete()
+        (covered,) = up.current().models
+        told = {each.origin: each.items for each in covered.imputed}
+    assert told == {
+        f"imputed from {SECOND} by fit 1": OWN,
+        f"imputed from vectors of {SECOND} that were imputed from {OLD} by fit 1 by fit 1": N - OWN,
+    }
+    assert set(mixed.origins) == {fit.up.fingerprint, over}
+
+
+def test_each_origin_is_calibrated_by_items_of_its_own(mixed, tmp_path):
+    with generation(mixed, tmp_path / "second", SECOND, THIRD, backfill="none") as up:
+        to_the_end(up)
+        made = {bool(each.over): each for each in up._state().origins.of(THIRD)}
+        assert len(made[True].references.own) == N - OWN
+        assert len(made[False].references.own) == 25  # a quarter of the pairs
+        queries = Projection(THIRD)(list(contents(8, seed=5).values()))
+        page = mixed.scan(THIRD, limit=1000)
+        rows = mixed.vectors(page.item_ids, THIRD).vectors
+        wanted = []
+        for query in queries:
+            scores = []
+            for row, origin in zip(rows, page.origins, strict=True):
+                reference = next(e for e in made.values() if e.origin == origin).references
+                own, imputed = reference.own @ query, reference.imputed @ query
+                middle, rise = tail().background(np.stack([own, imputed]))
+                scores.append(middle[0] + (row @ query - middle[1]) * rise[0] / rise[1])
+            best = np.argsort(-np.array(scores), kind="stable")
+            wanted.append(tuple(page.item_ids[each] for each in best))
+        found = up.search_vectors(queries, THIRD, N)
+        assert [each.item_ids for each in found] == wanted
+
+
+@pytest.mark.parametrize("strategy", ["prefill", "merge"])
+@pytest.mark.parametrize("step", ["abort", "rollback"])
+def test_on_the_way_back_an_imputed_vector_does_not_pass_for_the_models_own(
+    mixed, tmp_path, step, strategy
+):
+    before = origins(mixed, SECOND)
+    vectors = mixed.vectors(sorted(before), SECOND).vectors
+    settings = {"strategy": strategy, "ranking": "auto"}
+    with generation(mixed, tmp_path / "second", SECOND, THIRD, **settings) as up:
+        up.start()
+        assert set(origins(mixed, THIRD).values()) == {THIRD.fingerprint}
+        written = sorted(before)[3]
+        if step == "rollback":
+            up.verify()
+            up.cutover()
+        getattr(up, step)()
+    assert origins(mixed, SECOND) == before
+    np.testing.assert_allclose(mixed.vectors(sorted(before), SECOND).vectors, vectors, atol=1e-6)
+    assert written in before
+    assert len(mixed.origins) == 1
+
+
+def test_an_item_written_in_between_goes_back_by_its_own_vector(mixed, tmp_path):
+    before = origins(mixed, SECOND)
+    written = next(name for name, origin in before.items() if origin != SECOND.fingerprint)
+    row = contents(1, seed=9)["item-00000"]
+    with generation(mixed, tmp_path / "second", Projection(SECOND), THIRD) as up:
+        up.start()
+        up.upsert([written], [row])
+        up.abort()
+    assert origins(mixed, SECOND) == {**before, written: SECOND.fingerprint}
+
+
+def test_a_whole_backfill_of_a_mixed_gallery_ends_as_any_other(mixed, tmp_path):
+    with generation(mixed, tmp_path / "second", SECOND, THIRD) as up:
+        to_the_end(up)
+        assert mixed.count(THIRD, origin=THIRD.fingerprint) == N
+        assert mixed.spaces == (THIRD,)
+        assert not mixed.origins
+
+
+def test_a_fourth_model_over_three_origins(mixed, tmp_path):
+    with generation(
+        mixed, tmp_path / "2", SECOND, THIRD, backfill="budget", budget_items=120
+    ) as up:
+        to_the_end(up)
+    assert len(set(origins(mixed, THIRD).values())) == 3
+    fourth = ModelId("fourth", "1", 5)
+    with generation(mixed, tmp_path / "3", THIRD, fourth, backfill="none") as up:
+        to_the_end(up)
+        assert len(set(origins(mixed, fourth).values())) == 3
+        assert len(up.current().models[0].imputed) == 3
+
+
+# Too few own vectors ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imputed(tmp_path):
+    """A gallery of the second model of which all items are imputed."""
+    source = contents(N)
+    gallery = MemoryGallery(OLD)
+    gallery.upsert(list(source), Projection(OLD)(list(source.values())), space=OLD)
+    with generation(gallery, tmp_path / "first", OLD, SECOND, backfill="none") as up:
+        to_the_end(up)
+    return gallery
+
+
+def test_nothing_is_fitted_on_imputed_vectors(imputed, tmp_path):
+    with generation(imputed, tmp_path / "second", SECOND, THIRD, backfill="none") as up:
+        with pytest.raises(PlanError, match="0 items with contents have one, where 100") as told:
+            up.start()
+        assert "--more" in str(told.value)
+        assert up.phase is Phase.PLANNED
+    assert imputed.spaces == (SECOND,)
+
+
+def test_the_embedder_of_the_old_model_makes_what_a_map_is_fitted_on(imputed, tmp_path):
+    old = Projection(SECOND)
+    with generation(imputed, tmp_path / "second", old, THIRD, backfill="none") as up:
+        to_the_end(up)
+        direct = {**contents(N)}
+        rows = [direct[name] for name in sorted(direct)]
+        fit = up._state().load_fit()
+        one = fit.one_space
+        assert len(one.known_old) == 75
+        # They are of the second model itself, not what the first fit had made.
+        made = Projection(SECOND)(rows)
+        nearest = (one.known_old @ made.T).max(axis=1)
+        np.testing.assert_allclose(nearest, 1.0, atol=1e-5)
+
+
+def test_a_gallery_without_contents_goes_on_by_pairs_from_a_file(imputed, tmp_path):
+    rows = list(contents(200, seed=77).values())
+    path = tmp_path / "pairs.npz"
+    np.savez(path, old=Projection(SECOND)(rows), new=Projection(THIRD)(rows))
+    with generation(
+        imputed,
+        tmp_path / "second",
+        SECOND,
+        THIRD,
+        backfill="none",
+        source=None,
+        pairs=str(path),
+    ) as up:
+        to_the_end(up)
+        ((told, count),) = [(each.origin, each.items) for each in up.current().models[0].imputed]
+    assert count == N
+    assert "that were imputed from" in told
+
+
+def test_a_chain_over_a_gallery_that_stayed_imputed_is_refused(mixed, tmp_path):
+    class Stopping:
+        model_id = THIRD
+
+        def __call__(self, rows: Any) -> Any:
+            if up.phase is Phase.BACKFILLING:
+                up.stop()
+            return Projection(THIRD)(rows)
+
+    with generation(mixed, tmp_path / "second", SECOND, THIRD, embedder=Stopping()) as up:
+        up.start()
+        assert up.phase is Phase.BACKFILLING
+        fourth = ModelId("fourth", "1", 5)
+        with (
+            generation(mixed, tmp_path / "third", THIRD, fourth, previous=up) as chained,
+            pytest.raises(PlanError, match="a chain does not know which"),
+        ):
+            chained.start()
+        assert up.phase is Phase.BACKFILLING
+
+
+def test_contents_of_imputed_items_that_nobody_knows_leave_the_maps_own_calibration(
+    mixed, tmp_path
+):
+    before = origins(mixed, SECOND)
+    known = Contents(
+        {name: row for name, row in contents(N).items() if before[name] == SECOND.fingerprint}
+    )
+    with generation(mixed, tmp_path / "second", SECOND, THIRD, backfill="none", source=known) as up:
+        to_the_end(up)
+        first, second = up._state().origins.of(THIRD)
+        np.testing.assert_array_equal(first.references.own, second.references.own)
