@@ -19,6 +19,7 @@ from hotfill.extras import need
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hotfill.rehearsal.budget import Cost
     from hotfill.rehearsal.gallery_sample import GallerySample
     from hotfill.rehearsal.maps import Maps
     from hotfill.rehearsal.sample import EmbeddedBy, Judgements, Labels
@@ -162,6 +163,17 @@ def rehearse(
         float | None,
         typer.Option(help="Below this score hits are dropped today: what it becomes."),
     ] = None,
+    gallery_items: Annotated[
+        int | None,
+        typer.Option(help="Items of the whole gallery, for what a budget costs; else its count."),
+    ] = None,
+    items_per_second: Annotated[
+        float | None,
+        typer.Option(help="That the new model embeds; else as measured when sampling."),
+    ] = None,
+    price_per_1000: Annotated[
+        float | None, typer.Option(help="Price of embedding 1,000 items; else the embedder's.")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write everything there; - is stdout.")
     ] = None,
@@ -178,7 +190,7 @@ def rehearse(
         from hotfill.rehearsal import RehearsalSettings
         from hotfill.rehearsal import rehearse as measure
         from hotfill.rehearsal import report as reports
-        from hotfill.rehearsal.gallery_sample import read_query_log
+        from hotfill.rehearsal.gallery_sample import read_cost, read_query_log
 
         settings = RehearsalSettings(
             fit=fit,
@@ -204,9 +216,12 @@ def rehearse(
         }
         files = {name: path for name, path in paths.items() if path is not None}
         if sample is None and not files:
-            by_old, by_new, relevant = _taken(config, items, None, "", keep=keep).given()
+            taken = _taken(config, items, None, "", keep=keep)
+            measured, (by_old, by_new, relevant) = taken.cost, taken.given()
         else:
             by_old, by_new, relevant = _given(sample, files)
+            measured = None if sample is None else read_cost(sample)
+        cost = _cost(measured, gallery_items, items_per_second, price_per_1000)
         returned = None if query_log is None else read_query_log(query_log, len(by_old.gallery))
         with counted("rehearsing"):
             done = measure(
@@ -216,6 +231,7 @@ def rehearse(
                 returned=returned,
                 settings=settings,
                 more_maps=maps,
+                cost=cost,
             )
         if report is not None:
             reports.write_report(done, report)
@@ -228,8 +244,38 @@ def rehearse(
         page = console(StringIO())
         page.width = _TABLE_WIDTH
         page.print(reports.table(done))
-        table = page.file.getvalue()  # type: ignore[attr-defined]
-        said.add({}, [table, reports.summary(done), "", reports.settings(done)])
+        if done.budget is not None:
+            page.print(reports.budget_table(done.budget))
+        tables = page.file.getvalue()  # type: ignore[attr-defined]
+        answer = reports.must_embed(done)
+        words = [reports.summary(done), *([answer] if answer else [])]
+        said.add({}, [tables, *words, "", reports.settings(done)])
+
+
+def _cost(
+    measured: Cost | None,
+    items: int | None,
+    items_per_second: float | None,
+    price_per_1000: float | None,
+) -> Cost | None:
+    """What was measured, or what is said instead; None without a count of the items."""
+    from hotfill.rehearsal.budget import Cost
+
+    if items is None and measured is None:
+        if (items_per_second, price_per_1000) != (None, None):
+            raise ConfigError(
+                "a speed or a price is of a whole gallery: say how many items it has, by "
+                "--gallery-items N"
+            )
+        return None
+    known = measured or Cost(items or 0)
+    if items_per_second is not None and items_per_second <= 0:
+        raise ConfigError(f"--items-per-second: expected more than 0, got {items_per_second:g}")
+    return Cost(
+        known.items if items is None else items,
+        known.seconds_per_item if items_per_second is None else 1 / items_per_second,
+        known.price_per_item if price_per_1000 is None else price_per_1000 / 1000,
+    )
 
 
 def _given(

@@ -24,7 +24,14 @@ from hotfill.lab.heads import FeaturePreparation, HeadPlan, OldSpace, train_head
 from hotfill.lab.losses import Part, Recipe
 from hotfill.lab.losses.terms import AnchorSoftmax, MetricLoss
 from hotfill.lab.training.compatible_recipe import FIXED_HEAD, RECIPE_NAMES, Ingredients
-from hotfill.metrics import BackfillCurve, advbct_scores, rank_scores, same_label
+from hotfill.metrics import (
+    BackfillCurve,
+    Difference,
+    advbct_scores,
+    paired_difference,
+    rank_scores,
+    same_label,
+)
 from hotfill.metrics.trec import Measure, measure, write_qrels, write_run
 from hotfill.ranking.linear import fit_procrustes, fit_ridge
 from hotfill.rehearsal.report import COLOURS, STYLES
@@ -58,15 +65,6 @@ class Compared:
     partly: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """value: mean of new_to_old minus the baseline's. low, high: its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 @final
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -90,15 +88,9 @@ class Comparison:
         Queries are drawn with replacement within each seed; the same draw serves both.
         Raises InputError for a name that was not compared.
         """
-        apart = self._of(name) - self._of(baseline)
-        rng = np.random.default_rng(0)
-        means = np.zeros(self.samples)
-        for seed in np.unique(self.seeds):
-            own = apart[self.seeds == seed]
-            for sample in range(self.samples):
-                means[sample] += own[rng.integers(len(own), size=len(own))].sum()
-        low, high = np.quantile(means / len(apart), (0.025, 0.975))
-        return Difference(float(apart.mean()), float(low), float(high))
+        return paired_difference(
+            self._of(name), self._of(baseline), groups=self.seeds, samples=self.samples
+        )
 
     def table(self) -> list[list[str]]:
         """Return the rows of the table, heads first; "-" where a figure is undefined."""

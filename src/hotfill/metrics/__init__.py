@@ -16,11 +16,13 @@ from hotfill.metrics.compatibility import (
     update_gain,
 )
 from hotfill.metrics.figures import (
+    Difference,
     ann_recall,
     average_precision,
     hit_rate,
     ndcg,
     negative_flips,
+    paired_difference,
     recall,
 )
 from hotfill.metrics.ranks import RelevantRanks, rank_lists, rank_scores
@@ -29,6 +31,7 @@ from hotfill.metrics.relevance import Relevance, from_lists, from_matrix, from_q
 __all__ = [
     "AdvBCTScores",
     "BackfillCurve",
+    "Difference",
     "Relevance",
     "RelevantRanks",
     "advbct_scores",
@@ -45,6 +48,7 @@ __all__ = [
     "hit_rate",
     "ndcg",
     "negative_flips",
+    "paired_difference",
     "rank_lists",
     "rank_scores",
     "recall",

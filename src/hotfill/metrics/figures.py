@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +106,49 @@ def negative_flips(before: Any, after: Any) -> NDArray[np.bool_]:
             f"got {first.dtype} {first.shape} and {second.dtype} {second.shape}"
         )
     return np.asarray(first & ~second)
+
+
+# How sure a difference between two systems is, when both were asked the same queries -------------
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """value: the mean difference over the queries. low, high: its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain values."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def paired_difference(
+    one: Any, other: Any, *, groups: Any = None, samples: int = 1000
+) -> Difference:
+    """Tell how far one system is above another, query by query, by a paired bootstrap.
+
+    one, other: (queries,), a figure of each query, q >= 1. groups: (queries,), of which seed or set
+        each query is; queries are drawn with replacement within each. samples: draws, >= 1.
+    Raises ShapeError.
+    """
+    first, second = (np.asarray(each, dtype=np.float64) for each in (one, other))
+    belongs = np.zeros(len(first), np.int64) if groups is None else np.asarray(groups)
+    if not first.shape == second.shape == belongs.shape or first.ndim != 1 or not len(first):
+        raise ShapeError(
+            "a paired difference: expected a figure of every query from both systems, (queries,), "
+            f"got {first.shape} and {second.shape}"
+        )
+    apart = first - second
+    rng = np.random.default_rng(0)
+    means = np.zeros(samples)
+    for group in np.unique(belongs):
+        own = apart[belongs == group]
+        for sample in range(samples):
+            means[sample] += own[rng.integers(len(own), size=len(own))].sum()
+    low, high = np.quantile(means / len(apart), (0.025, 0.975))
+    return Difference(float(apart.mean()), float(low), float(high))
 
 
 # Agreement of an approximate search with the exact one -------------------------------------------

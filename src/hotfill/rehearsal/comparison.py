@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hotfill.errors import ConfigError, InputError, ShapeError
 from hotfill.metrics import Relevance, from_lists, from_qrels, same_label
+from hotfill.ranking.one_space import IMPUTED_BY
 from hotfill.rehearsal.backfill_evaluation import (
     PerQuery,
     Stages,
@@ -21,6 +22,7 @@ from hotfill.rehearsal.backfill_evaluation import (
     evaluate_side,
     evenly,
 )
+from hotfill.rehearsal.budget import bct_criterion, measure_budgets
 from hotfill.rehearsal.maps import MAPS, Maps, fit_transform, pairs_of
 from hotfill.rehearsal.orders import ORDERS, permutations, popularity_of
 from hotfill.rehearsal.recommendation import model_signs, recommend
@@ -34,13 +36,21 @@ from hotfill.rehearsal.sample import (
     cosines,
     draw_sample,
 )
-from hotfill.rehearsal.strategies import QUERIES, STRATEGIES, TRANSFORMS, check_names, ways
+from hotfill.rehearsal.strategies import (
+    QUERIES,
+    STRATEGIES,
+    TRANSFORMS,
+    ImputedGallery,
+    check_names,
+    ways,
+)
 from hotfill.rehearsal.thresholds import carry_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hotfill.rehearsal.backfill_evaluation import Figures
+    from hotfill.rehearsal.budget import Cost
     from hotfill.rehearsal.mixed_gallery import MixedGallery
     from hotfill.rehearsal.results import Truth
 
@@ -94,6 +104,7 @@ def rehearse(
     returned: Any = None,
     settings: RehearsalSettings = RehearsalSettings(),  # a frozen value
     more_maps: Maps | None = None,
+    cost: Cost | None = None,
 ) -> Rehearsal:
     """Measure every way through an upgrade on a sample and recommend one.
 
@@ -110,6 +121,10 @@ def rehearse(
         popularity. Without it the items fitted on stand in for the queries of a log.
     settings: what to measure.
     more_maps: further maps by name, as `hotfill.lab.training.transforms.label_free.LABEL_FREE`.
+    cost: of embedding the whole gallery, for the hours and the price of each budget.
+
+    Where prefill is measured by a map that an upgrade fits itself, `Rehearsal.budget` tells how
+    much has to be embedded again at all; where compatible is, `Rehearsal.criterion` is BCT's.
 
     Memory is bounded by blocks of items and chunks of queries, whatever n is; mapped vectors are
     kept in a temporary file, 4 n d bytes for each transform.
@@ -145,11 +160,13 @@ def rehearse(
     shown = _Measurement(sample, given or new_models_top(sample), shares)
     pairs = pairs_of(sample)
     fitted = cache(lambda name, direction: fit_transform(name, direction, sample, pairs, maps))
+    imputed_by = cache(lambda name: ImputedGallery(sample, pairs, name))
     galleries = list(
         ways(
             sample,
             pairs,
             fitted,
+            imputed_by,
             strategies=settings.strategies,
             transforms=settings.transforms,
             queries=settings.queries,
@@ -187,6 +204,13 @@ def rehearse(
         *way, name = recommendation.way
         gallery = next(each for each in galleries if [*_way(each)] == way)
         carried = carry_threshold(settings.threshold, sample, gallery, orders[name], shares, given)
+    budget = None
+    imputing = [name for name in IMPUTED_BY if name in settings.transforms]
+    if imputing and "prefill" in settings.strategies:
+        budget = measure_budgets(sample, imputed_by(imputing[0]), shown.relevance, orders, cost)
+    criterion = None
+    if any(each.strategy == "compatible" for each in galleries):
+        criterion = bct_criterion(sample, shown.relevance, shown.old)
     return Rehearsal(
         old=shown.old.mean,
         new=shown.new.mean,
@@ -203,6 +227,8 @@ def rehearse(
         seed=settings.seed,
         seconds=perf_counter() - began,
         threshold=carried,
+        budget=budget,
+        criterion=criterion,
     )
 
 
@@ -210,7 +236,7 @@ class _Measurement:
     """One truth: the old and the new system measured by it, and then any strategy."""
 
     def __init__(self, sample: Sample, relevance: Relevance, shares: tuple[float, ...]) -> None:
-        self._relevance = relevance
+        self.relevance = relevance
         self._shares = shares
         self.old = _alone(sample.old, relevance)
         self.new = _alone(sample.new, relevance)
@@ -219,7 +245,7 @@ class _Measurement:
         self, gallery: MixedGallery, orders: Mapping[str, NDArray[np.int64]]
     ) -> Iterator[MeasuredCurve]:
         """Measure one strategy in every order."""
-        stages = evaluate_backfill(gallery, self._relevance, orders, self._shares)
+        stages = evaluate_backfill(gallery, self.relevance, orders, self._shares)
         for order, measured in stages.items():
             yield _curve(gallery, order, measured, self.old.mean, self.new.mean)
 

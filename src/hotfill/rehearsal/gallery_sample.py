@@ -12,6 +12,7 @@ import numpy as np
 
 from hotfill.array_files import read_array
 from hotfill.errors import InputError
+from hotfill.rehearsal.budget import Cost
 from hotfill.rehearsal.sample import EmbeddedBy, Judgements, Labels
 from hotfill.text_files import text_lines
 from hotfill.types import ModelId, Vectors
@@ -33,7 +34,8 @@ class GallerySample:
 
     queries_old, queries_new: given queries, (q, d_old) and (q, d_new); None where a rehearsal is to
     take items. labels, query_labels: texts, (n,) and (q,). qrels: judgements {query: {item: 1}},
-    both named by their row number as text; empty without any.
+    both named by their row number as text; empty without any. cost: of embedding the whole gallery,
+    as measured on the sample.
     """
 
     old_model: ModelId
@@ -46,6 +48,7 @@ class GallerySample:
     labels: NDArray[np.str_] | None = None
     query_labels: NDArray[np.str_] | None = None
     qrels: Judgements = field(default_factory=dict)
+    cost: Cost | None = None
 
     def given(self) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
         """Return what `rehearse` takes as old, new and relevant."""
@@ -76,6 +79,7 @@ class GallerySample:
             "old_model": self.old_model.to_dict(),
             "new_model": self.new_model.to_dict(),
             "item_ids": self.item_ids,
+            "cost": None if self.cost is None else self.cost.to_dict(),
         }
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
         draft.rename(folder)
@@ -95,6 +99,12 @@ def read_sample(folder: Path) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgemen
         raise InputError(f"{folder}: expected a folder that `hotfill sample` wrote")
     paths = {name: folder / file for name, file in _FILES.items()}
     return read_files({name: path for name, path in paths.items() if path.exists()})
+
+
+def read_cost(folder: Path) -> Cost | None:
+    """Read what embedding the gallery of a sample costs; None where it was not measured."""
+    about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    return Cost(**about["cost"]) if about.get("cost") else None
 
 
 def read_files(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from hotfill.extras import need
+from hotfill.rehearsal.budget import BUDGETS, K, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
+    from hotfill.rehearsal.budget import BudgetAnswer, BudgetPoint
     from hotfill.rehearsal.results import MeasuredCurve, Rehearsal
 
 
@@ -82,6 +86,64 @@ def curve_picture(rehearsal: Rehearsal, *, png: Path, svg: Path) -> None:
     figure.savefig(svg, metadata={"Date": None})
 
 
+def budget_picture(budget: BudgetAnswer, *, png: Path, svg: Path) -> None:
+    """Draw quality against the share of items embedded, one line per order; write both files.
+
+    Hours and prices, where they are known, stand below the shares. Needs matplotlib.
+    """
+    need("matplotlib", "plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    name = f"map@{K}"
+    for number, curve in enumerate(budget.curves):
+        axes.plot(
+            [100 * point.budget for point in curve.points],
+            [point.quality[name] for point in curve.points],
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=STYLES[number % len(STYLES)],
+            linewidth=3 if curve.order == budget.order else 1.8,
+            marker="o",
+            label=f"{curve.order} order" + (" *" if curve.order == budget.order else ""),
+        )
+    for model, value in (("old model", budget.old[name]), ("new model", budget.new[name])):
+        axes.axhline(value, color="0.6", linewidth=1, zorder=0)
+        axes.annotate(model, (100, value), xytext=(0, 3), textcoords="offset points", ha="right")
+    if budget.knee:
+        axes.axvline(100 * budget.knee, color="0.8", linestyle=":", zorder=0)
+        axes.annotate("knee", (100 * budget.knee, 0), xycoords=("data", "axes fraction"))
+    # Small budgets are told apart by the square root.
+    axes.set_xscale("function", functions=(_root, _square))
+    axes.set_xlim(0, 100)
+    axes.set_xticks(
+        [100 * share for share in BUDGETS], [_under(point) for point in budget.advised.points]
+    )
+    axes.set_xlabel("items embedded by the new model; the rest imputed")
+    axes.set_ylabel(name)
+    axes.legend(frameon=False, loc="center right")
+    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    figure.savefig(png, dpi=DOTS_PER_INCH)
+    figure.savefig(svg, metadata={"Date": None})
+
+
+def _root(values: Any) -> Any:
+    return np.sqrt(np.maximum(values, 0))
+
+
+def _square(values: Any) -> Any:
+    return np.square(values)
+
+
+def _under(point: BudgetPoint) -> str:
+    parts = [f"{point.budget:.0%}"]
+    parts += [] if point.hours is None else [f"{point.hours:,.1f} h"]
+    parts += [] if point.price is None else [f"{point.price:,.2f}"]
+    return "\n".join(parts)
+
+
 def shown_curves(rehearsal: Rehearsal) -> list[MeasuredCurve]:
     """Take the curves of the recommended order, the recommended one first.
 
@@ -149,6 +211,73 @@ def table(rehearsal: Rehearsal) -> Table:
         style = "bold" if is_recommended(curve, rehearsal) else None
         made.add_row(*_row(curve, rehearsal), style=style)
     return made
+
+
+BUDGET_COLUMNS = ("embedded", "cost", f"map@{K}", "hit rate@1", "way", "above old [95 %]", "flips")
+
+
+def budget_table(budget: BudgetAnswer) -> Table:
+    """Make a table of the advised order for a terminal, one row per budget."""
+    from rich.table import Table
+
+    made = Table(title=_budget_title(budget), caption=budget_caption(budget))
+    for column in BUDGET_COLUMNS:
+        made.add_column(column, justify="right", no_wrap=True)
+    for row in _budget_rows(budget):
+        made.add_row(*row)
+    return made
+
+
+def _budget_title(budget: BudgetAnswer) -> str:
+    return f"Do I have to embed again? {budget.order} order"
+
+
+def budget_caption(budget: BudgetAnswer) -> str:
+    """Say what the table's ends are, and where it bends."""
+    knee = "none" if budget.knee is None else f"{budget.knee:.0%}"
+    old = budget.old
+    return (
+        f"First {K} hits served, {budget.ranking} ranking. Old model alone: map@{K} "
+        f"{old[f'map@{K}']:.3f}, hit rate@1 {old['hit_rate@1']:.3f}. Knee: {knee}."
+    )
+
+
+def _budget_rows(budget: BudgetAnswer) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{point.budget:.0%}",
+            cost_of(point).strip(" ()") or "-",
+            f"{point.quality[f'map@{K}']:.3f}",
+            f"{point.quality['hit_rate@1']:.3f}",
+            "-" if point.way is None else f"{point.way:.2f}",
+            f"{point.above_old.value:+.3f} [{point.above_old.low:+.3f}, "
+            f"{point.above_old.high:+.3f}]",
+            f"{point.flips:.3f}",
+        )
+        for point in budget.advised.points
+    ]
+
+
+def must_embed(rehearsal: Rehearsal) -> str:
+    """Answer whether anything has to be embedded again; "" where neither answer was measured."""
+    parts = []
+    if rehearsal.budget is not None:
+        parts.append(f"Does everything have to be embedded again? {rehearsal.budget.advice}")
+    found = rehearsal.criterion
+    if found is not None:
+        verdict = {
+            True: "met: they are compatible without any map",
+            False: "missed: they are not compatible",
+            None: "neither met nor missed beyond chance",
+        }[found.met]
+        parts.append(
+            f"New queries over the old gallery, as compatible models would be searched: map "
+            f"{found.new_over_old.map:.3f} against {found.old.map:.3f} by old queries "
+            f"({found.difference.value:+.3f}, 95 % interval {found.difference.low:+.3f} to "
+            f"{found.difference.high:+.3f}); BCT's criterion is {verdict}. {found.flips:.1%} of "
+            "the queries lose a right first hit."
+        )
+    return " ".join(parts)
 
 
 def summary(rehearsal: Rehearsal) -> str:
@@ -225,12 +354,15 @@ def settings(rehearsal: Rehearsal) -> str:
 def write_report(rehearsal: Rehearsal, folder: str | Path) -> None:
     """Write index.html, curves.png, curves.svg and rehearsal.json into a folder.
 
+    And budget.png and budget.svg, where budgets were measured.
     The folder is made where it is missing; files of these names are replaced. Needs matplotlib
     (extra `plot`).
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     curve_picture(rehearsal, png=target / "curves.png", svg=target / "curves.svg")
+    if rehearsal.budget is not None:
+        budget_picture(rehearsal.budget, png=target / "budget.png", svg=target / "budget.svg")
     (target / "rehearsal.json").write_text(rehearsal.to_json() + "\n", encoding="utf-8")
     (target / "index.html").write_text(_page(rehearsal), encoding="utf-8")
 
@@ -289,8 +421,31 @@ def _page(rehearsal: Rehearsal) -> str:
         "whole backfill; 0.5 is a straight line. Floor: lowest map minus the old model's. Dips: "
         "steps at which map falls. Rewritten: stored vectors changed before backfilling begins. "
         'Encodings: models that embed each query. All figures: <a href="rehearsal.json">'
-        "rehearsal.json</a>.</p>\n<p>The recommended way in a configuration file:</p>\n"
+        f"rehearsal.json</a>.</p>\n{_budget_section(rehearsal)}"
+        "<p>The recommended way in a configuration file:</p>\n"
         f"<pre>{html.escape(settings(rehearsal))}</pre>\n</body></html>\n"
+    )
+
+
+def _budget_section(rehearsal: Rehearsal) -> str:
+    """The answer, its picture and its table."""
+    answer = must_embed(rehearsal)
+    text = f"<p>{html.escape(answer)}</p>\n" if answer else ""
+    if rehearsal.budget is None:
+        return text
+    heads = "".join(f"<th>{column}</th>" for column in BUDGET_COLUMNS)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>\n"
+        for row in _budget_rows(rehearsal.budget)
+    )
+    return (
+        f"<h2>{html.escape(_budget_title(rehearsal.budget))}</h2>\n{text}"
+        f'<img src="budget.svg" alt="map@{K} against the share of items embedded, one line per '
+        'order; the figures stand in the table below.">\n'
+        f"<div><table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>\n"
+        f"<p>{html.escape(budget_caption(rehearsal.budget))} Way: share of the way from the old "
+        "model to the new one. Flips: queries whose first hit was right by the old model and is "
+        "wrong now.</p>\n"
     )
 
 

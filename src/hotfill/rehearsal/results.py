@@ -10,6 +10,7 @@ from hotfill.upgrade.plan import TransformName
 
 if TYPE_CHECKING:
     from hotfill.rehearsal.backfill_evaluation import Figures
+    from hotfill.rehearsal.budget import BudgetAnswer, Criterion
     from hotfill.rehearsal.thresholds import CarriedThreshold
 
 Truth: TypeAlias = Literal["labels", "judgements", "new model's top 10"]
@@ -159,6 +160,8 @@ class Rehearsal:
     items measured. queries: judged ones; skipped: those without a relevant item; queries_given: how
     many there were to draw from, 0 where items became queries. fit_pairs: items used for fitting,
     in neither. seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
+    budget: how much has to be embedded again; None where nothing was imputed. criterion: BCT's;
+    None where compatible was not measured.
     """
 
     old: Figures
@@ -176,6 +179,8 @@ class Rehearsal:
     seed: int
     seconds: float
     threshold: CarriedThreshold | None = None
+    budget: BudgetAnswer | None = None
+    criterion: Criterion | None = None
 
     def recommended_curve(self) -> MeasuredCurve:
         """Find the curve of the recommended way."""
@@ -200,6 +205,8 @@ class Rehearsal:
             "seed": self.seed,
             "seconds": self.seconds,
             "threshold": None if self.threshold is None else self.threshold.to_dict(),
+            "budget": None if self.budget is None else self.budget.to_dict(),
+            "criterion": None if self.criterion is None else self.criterion.to_dict(),
         }
 
     def to_json(self) -> str:

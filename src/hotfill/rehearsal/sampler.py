@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.errors import ConfigError, InputError
+from hotfill.rehearsal.budget import Cost
 from hotfill.rehearsal.gallery_sample import GallerySample
 from hotfill.rehearsal.sample import MAX_QUERIES, MIN_ITEMS, QUERY_SHARE
 from hotfill.upgrade.canaries import embed_queries
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pairs import paired_vectors
 from hotfill.upgrade.parts import WHICH
+from hotfill.upgrade.prepare import Caching, Priced
 from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
@@ -91,12 +94,13 @@ class Sampler:
                 "some thousand give a steady answer"
             )
         plan = self.plan
+        timed = _Timed(self.new_embedder)
         found = paired_vectors(
             self.gallery,
             drawn,
             plan.old_model,
             self.source,
-            self.new_embedder,
+            timed,
             plan.batch_size,
             on_batch=on_batch,
         )
@@ -112,6 +116,7 @@ class Sampler:
             _labels(found.item_ids, label_of) if label_key else None,
             _labels(asked, label_of) if label_key and asked else None,
             _qrels(queries, found.item_ids),
+            timed.cost(len(self.gallery)),
         )
 
     def _check(self, queries: Sequence[GivenQuery], label_key: str) -> None:
@@ -185,6 +190,40 @@ class Sampler:
             old_embedder=self.query_embedders.get(plan.old_model),
         )
         return found.old, found.new, found.item_ids
+
+
+class _Timed:
+    """Tells what an embedder costs, by the batches of which it knew nothing beforehand."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._items, self._seconds, self._priced = 0, 0.0, 0
+        self._price: float | None = None
+
+    @property
+    def model_id(self) -> ModelId:
+        return self._embedder.model_id
+
+    def __call__(self, contents: Sequence[Any]) -> Vectors:
+        cache = self._embedder if isinstance(self._embedder, Caching) else None
+        paid = self._embedder if cache is None else cache.uncached
+        if isinstance(paid, Priced) and (price := paid.price(contents)) is not None:
+            self._price, self._priced = (self._price or 0.0) + price, self._priced + len(contents)
+        known = 0 if cache is None else cache.cached(contents)
+        began = perf_counter()
+        made = self._embedder(contents)
+        if not known:
+            self._seconds += perf_counter() - began
+            self._items += len(contents)
+        return made
+
+    def cost(self, items: int) -> Cost:
+        """Return the cost of a gallery with this number of items."""
+        return Cost(
+            items,
+            self._seconds / self._items if self._items else None,
+            None if self._price is None else self._price / self._priced,
+        )
 
 
 def _labels(item_ids: Sequence[str], label_of: Mapping[str, str]) -> NDArray[np.str_]:

@@ -47,6 +47,7 @@ def ways(
     sample: Sample,
     pairs: SplitPairs,
     fitted: Callable[[str, Direction], Fitted],
+    imputed_by: Callable[[str], ImputedGallery],
     *,
     strategies: Sequence[str],
     transforms: Sequence[str],
@@ -70,7 +71,7 @@ def ways(
                 yield with_old_queries(merged, sample, pairs)
         if "up" in maps[name] and "prefill" in strategies:
             if name in IMPUTED_BY:
-                yield from imputed(sample, pairs, name)
+                yield from imputed(sample, imputed_by(name))
             else:
                 up = fitted(name, "up")
                 yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
@@ -164,37 +165,52 @@ def merge_up(
     )
 
 
-def imputed(sample: Sample, pairs: SplitPairs, name: str) -> tuple[MixedGallery, MixedGallery]:
-    """Old vectors imputed into the new index, ranked raw and calibrated, as `start` fits them.
+@final
+class ImputedGallery:
+    """Old vectors imputed into the index of the new ones, fitted on pairs as `start` fits them.
 
-    name: one of `IMPUTED_BY`. All items are ranked: the calibrated ranking has no overfetch here.
+    name: one of `IMPUTED_BY`.
     """
-    began = perf_counter()
-    one = fit_one_space(
-        np.vstack([pairs.old_reference, pairs.old_fit]),
-        np.vstack([pairs.new_reference, pairs.new_fit]),
-        sample.old.model,
-        sample.new.model,
-        map=IMPUTED_BY[name],
-    )
-    seconds = perf_counter() - began
-    written = MappedGallery(sample.old.gallery, one.impute)
+
+    def __init__(self, sample: Sample, pairs: SplitPairs, name: str) -> None:
+        began = perf_counter()
+        self.name = name
+        self.one = fit_one_space(
+            np.vstack([pairs.old_reference, pairs.old_fit]),
+            np.vstack([pairs.new_reference, pairs.new_fit]),
+            sample.old.model,
+            sample.new.model,
+            map=IMPUTED_BY[name],
+        )
+        self.seconds = perf_counter() - began
+        self._written = MappedGallery(sample.old.gallery, self.one.impute)
+
+    def scores(self, queries: Vectors) -> Scores:
+        """Inner products of queries of the new model (q, d) with all imputed vectors: (q, n)."""
+        return self._written.scores(queries)
+
+
+def imputed(sample: Sample, gallery: ImputedGallery) -> tuple[MixedGallery, MixedGallery]:
+    """Old vectors imputed into the new index, ranked raw and calibrated.
+
+    All items are ranked: the calibrated ranking has no overfetch here.
+    """
 
     def raw(rows: slice) -> Scores:
-        return written.scores(sample.new.queries.read(rows))
+        return gallery.scores(sample.new.queries.read(rows))
 
     def calibrated(rows: slice) -> Scores:
-        line = one.scale.prepare(sample.new.queries.read(rows)).lines[one.origin]
+        line = gallery.one.scale.prepare(sample.new.queries.read(rows)).lines[gallery.one.origin]
         return np.stack([line(row, scores) for row, scores in enumerate(raw(rows))])
 
     first, second = (
         MixedGallery(
             strategy="prefill",
-            transform=name,
+            transform=gallery.name,
             calibration=calibration,
             sides=both_sides(sample, old_side),
             vectors_rewritten=len(sample.old.gallery),
-            fit_seconds=seconds,
+            fit_seconds=gallery.seconds,
         )
         for calibration, old_side in (("none", raw), ("tail", calibrated))
     )

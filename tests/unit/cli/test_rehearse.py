@@ -53,7 +53,8 @@ def test_people_get_a_table_and_a_paragraph_and_files(files, tmp_path):
     assert "recommended" in done.output
     assert json.loads((tmp_path / "all.json").read_text())["recommendation"]["why"]
     names = {path.name for path in (tmp_path / "report").iterdir()}
-    assert names == {"index.html", "curves.png", "curves.svg", "rehearsal.json"}
+    pictures = {f"{what}.{kind}" for what in ("curves", "budget") for kind in ("png", "svg")}
+    assert names == {"index.html", "rehearsal.json", *pictures}
 
 
 def test_a_worse_new_model_is_not_worth_it_when_labels_may_be_seen(files):
@@ -107,9 +108,22 @@ def test_the_way_recommended_stands_there_as_configuration(files):
     assert '[upgrade]\nstrategy = "merge"\ntransform = "bridge"\norder = ' in done.output
 
 
+def test_a_budget_costs_what_is_said_of_the_gallery(files):
+    said = ["--gallery-items", 36_000, "--items-per-second", 10, "--price-per-1000", 2]
+    done = run(files, "--strategies", "prefill", "--orders", "random", *said)
+    assert done.exit_code == 0, done.stderr
+    assert "Do I have to embed again?" in done.output
+    assert "18,000 items, 0.5 hours, a price of 36.00" in done.output
+    assert "Does everything have to be embedded again?" in done.output
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--price-per-1000", "2"], "--gallery-items N"),
+        (["--gallery-items", "0"], "at least one item"),
+        (["--gallery-items", "9", "--items-per-second", "0"], "more than 0"),
+        (["--gallery-items", "9", "--price-per-1000", "-1"], "price_per_item"),
         (["--labels", "missing.npy"], "missing.npy: cannot be read"),
         (["--strategies", "marge"], "marge"),
         (["--transforms", "kernal"], "kernel_bridge"),

@@ -41,6 +41,10 @@ def test_a_sample_is_taken_and_rehearsed_with(project, tmp_path):
     measured = json.loads(said)
     assert (measured["old_dimension"], measured["new_dimension"]) == (6, 8)
     assert measured["truth"] == "new model's top 10"
+    whole = measured["budget"]["curves"]["random"][-1]
+    assert (whole["items"], whole["price"]) == (ITEMS, None)
+    # Measured when the sample was taken: it takes no time, but some.
+    assert 0 < whole["hours"] < 1
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hotfill.rehearsal import EmbeddedBy, Labels, Rehearsal, RehearsalSettings, rehearse
+from hotfill.rehearsal import Cost, EmbeddedBy, Labels, Rehearsal, RehearsalSettings, rehearse
 
 
 def rehearsed(
@@ -17,6 +17,7 @@ def rehearsed(
     relevant: Any = None,
     returned: Any = None,
     more_maps: Any = None,
+    cost: Cost | None = None,
     **settings: Any,
 ) -> Rehearsal:
     """Rehearse. asked: queries of the old and of the new model."""
@@ -27,4 +28,5 @@ def rehearsed(
         returned=returned,
         settings=RehearsalSettings(**settings),
         more_maps=more_maps,
+        cost=cost,
     )

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.datasets import load_digits
 
+from hotfill.rehearsal.budget import BUDGETS, Cost
 from hotfill.rehearsal.orders import ORDERS
-from hotfill.rehearsal.report import shown_curves, spread, summary, table, write_report
+from hotfill.rehearsal.report import (
+    budget_table,
+    shown_curves,
+    spread,
+    summary,
+    table,
+    write_report,
+)
 from hotfill.rehearsal.results import Recommendation
 from hotfill.types import ModelId
 from hotfill.upgrade.plan import Plan
@@ -23,7 +31,12 @@ from tests.unit.rehearsal.short import rehearsed
 def rehearsal():
     data = load_digits()
     return rehearsed(
-        data.data[:500, :32], data.data[:500], labels=data.target[:500], points=3, use_labels=True
+        data.data[:500, :32],
+        data.data[:500],
+        labels=data.target[:500],
+        points=3,
+        use_labels=True,
+        cost=Cost(90_000, 0.04, 0.001),
     )
 
 
@@ -31,15 +44,21 @@ def test_the_report_holds_table_picture_words_and_figures(rehearsal, tmp_path) -
     folder = tmp_path / "made" / "report"
     write_report(rehearsal, folder)
     assert {path.name for path in folder.iterdir()} == {
-        "index.html", "curves.png", "curves.svg", "rehearsal.json",
+        "index.html", "curves.png", "curves.svg", "budget.png", "budget.svg", "rehearsal.json",
     }  # fmt: skip
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "curves.svg").read_text()
     assert json.loads((folder / "rehearsal.json").read_text()) == rehearsal.to_dict()
     page = (folder / "index.html").read_text()
-    assert page.count("<tr") == 1 + len(rehearsal.curves)
+    assert page.count("<tr") == 1 + len(rehearsal.curves) + 1 + len(BUDGETS)
     assert page.count('class="recommended"') == 1
     assert "curves.svg" in page
+    assert "Does everything have to be embedded again?" in page
+    assert "18,000 items, 0.2 hours, a price of 18.00" in page
+    assert (folder / "budget.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "budget.svg").read_text()
+    budgets = json.loads((folder / "rehearsal.json").read_text())["budget"]["curves"]["random"]
+    assert [point["budget"] for point in budgets] == list(BUDGETS)
 
 
 def test_the_table_has_one_row_per_curve_and_marks_one(rehearsal) -> None:
@@ -49,6 +68,7 @@ def test_the_table_has_one_row_per_curve_and_marks_one(rehearsal) -> None:
         assert curve.name in text.getvalue()
     assert text.getvalue().count(" * ") == 2  # the row and the caption
     assert table(rehearsal).row_count == len(rehearsal.curves)
+    assert budget_table(rehearsal.budget).row_count == len(BUDGETS)
 
 
 def test_the_summary_says_how_it_was_measured(rehearsal) -> None:

@@ -15,6 +15,7 @@ from hotfill.rehearsal.orders import old_popularity
 from hotfill.rehearsal.recommendation import NEIGHBOURS, model_signs
 from hotfill.rehearsal.sample import EmbeddedBy, cosines, draw_sample
 from hotfill.rehearsal.strategies import (
+    ImputedGallery,
     MappedGallery,
     imputed,
     merge_down,
@@ -94,7 +95,7 @@ def test_prefill_scores_what_the_new_index_would_hold(sample) -> None:
 @pytest.mark.parametrize("name", ["bridge", "kernel_bridge"])
 def test_prefill_is_measured_as_start_places_and_ranks_it(sample, name) -> None:
     pairs = pairs_of(sample)
-    raw, calibrated = imputed(sample, pairs, name)
+    raw, calibrated = imputed(sample, ImputedGallery(sample, pairs, name))
     assert [each.calibration for each in (raw, calibrated)] == ["none", "tail"]
     one = fit_one_space(
         np.vstack([pairs.old_reference, pairs.old_fit]),
