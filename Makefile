@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := edge,plot,train,faiss,service,uvloop,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,dev,dev-servers,dev-frameworks,dev-web
+EXTRAS := edge,plot,train,faiss,service,uvloop,postgres,onnx,http,parquet,langchain,llama-index,lancedb,qdrant,milvus,chroma,redis,ray,otel,docs,bench,dev,dev-servers,dev-frameworks,dev-web
 
 .PHONY: demo demo-page test test-long test-slow test-frameworks check lock format house docs dist bench clean
 .DEFAULT_GOAL := test

@@ -87,6 +87,7 @@ EXTRAS = {
     "tokenizers",
     "torch",
     "tqdm",
+    "usearch",
     "uvicorn",
 }
 """Packages that only some tests need, as they are imported."""

@@ -11,7 +11,7 @@ import numpy as np
 
 import hotfill
 from hotfill import ModelId
-from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page
+from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
 
 OLD = ModelId("old", "1", 128)
 NEW = ModelId("new", "1", 128)
@@ -67,10 +67,17 @@ class ComputedGallery(Gallery):
             return 0
         return int(np.count_nonzero(self.moved == (space == NEW)))
 
+    def _search(self, queries, k, where):
+        none = np.empty(0, np.float32)
+        return {
+            space: Hits(tuple(() for _ in rows), tuple(none for _ in rows))
+            for space, rows in queries.items()
+        }
+
     def _unused(self, *given, **named):
         raise NotImplementedError("this measurement does not use it")
 
-    _drop_space = _upsert = _set_metadata = _delete = _search = _optimise = _unused
+    _drop_space = _upsert = _set_metadata = _delete = _optimise = _unused
 
     def _close(self):
         pass
@@ -102,6 +109,7 @@ def main() -> None:
             batch_size=256,
             fit_items=0,
             strategy="compatible",
+            optimise=False,  # a computed gallery has no index
         ) as up,
     ):
         before = peak()

@@ -116,7 +116,7 @@ def peak_megabytes(items: int) -> float:
     done = subprocess.run(
         [sys.executable, str(HERE / "memory.py"), str(items)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     return float(done.stdout)

@@ -67,6 +67,19 @@ def cifar100(folder: Path, *, items: int, queries: int, gallery: int) -> Task:
     return Task(models, *labels)
 
 
+def made_up(seed: int, *, classes: int, items: int, queries: int, gallery: int) -> Task:
+    """Items of made-up classes, as three models of 256, 320 and 384 numbers see them."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(classes, 1, 24))
+    parts = [centres + rng.normal(size=(classes, n, 24)) for n in (items, queries, gallery)]
+    models = {}
+    for role, dimension in zip(FILES, (256, 320, 384), strict=True):
+        seen_by = rng.normal(size=(24, dimension)) / 24**0.5
+        models[role] = Features(*(_flat(np.tanh(part @ seen_by)).astype("f4") for part in parts))
+    labels = (np.repeat(np.arange(classes), count) for count in (items, queries, gallery))
+    return Task(models, *labels)
+
+
 def _by_class(values: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values.reshape(100, 100, -1).astype(np.float32)
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
-from benchmarks.compatible_heads.data import Task, cifar100
+from benchmarks.compatible_heads.data import Task, cifar100, made_up
 from benchmarks.compatible_heads.experiment import (
     OLD_HEAD_ONLY,
     PLAIN,
@@ -146,18 +146,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one split, one seed, under a minute")
     parser.add_argument(
-        "--data", type=Path, required=True, help="the features of CIFAR-100, or their parent"
+        "--data",
+        type=Path,
+        help="the features of CIFAR-100, or their parent; without it --quick makes features up",
     )
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=3, help="how many, in the full run")
     parser.add_argument("--only", choices=[plan.name for plan in PLANS], help="one plan only")
     options = parser.parse_args(arguments)
+    if options.data is None and not options.quick:
+        parser.error("--data: expected the folder of CIFAR-100's features; only --quick needs none")
     torch.set_num_threads(1)
-    folder = options.data / "cifar100" if (options.data / "cifar100").is_dir() else options.data
     plans = [QUICK] if options.quick else [p for p in PLANS if options.only in (None, p.name)]
     found, met = {}, {}
     for plan in plans:
-        task = cifar100(folder, items=plan.items, queries=plan.queries, gallery=plan.gallery)
+        sizes = {"items": plan.items, "queries": plan.queries, "gallery": plan.gallery}
+        if options.data is None:
+            task = made_up(options.seed, classes=100, **sizes)
+        else:
+            below = options.data / "cifar100"
+            task = cifar100(below if below.is_dir() else options.data, **sizes)
         seeds = range(options.seed, options.seed + (1 if options.quick else options.seeds))
         results = None if options.quick else HERE / "results" / f"{plan.name}.json"
         rows = run_plan(plan, task, list(seeds), results)

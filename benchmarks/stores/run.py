@@ -181,13 +181,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to keep the report")
     asked = parser.parse_args()
     n = 2000 if asked.quick else 10_000
-    path = asked.json or HERE / "results" / ("quick.json" if asked.quick else "10k.json")
+    path = asked.json or (None if asked.quick else HERE / "results" / "10k.json")
     figures = {}
     for name in asked.store or (QUICK if asked.quick else DEFAULT):
         figures[name] = measure(name, n, asked.seed)
         print(name, json.dumps(figures[name]), file=sys.stderr, flush=True)
         report = report_of(figures, n)  # each store is kept as soon as it is measured
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        if path is not None:
+            path.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report))
 
 
