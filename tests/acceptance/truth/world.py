@@ -25,7 +25,7 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.status import take_status
 from tests.acceptance.campaign.small_disk import SmallDisk
 from tests.acceptance.truth import application
-from tests.acceptance.truth.oracle import Judged, Oracle
+from tests.acceptance.truth.oracle import Judged, Oracle, Write
 from tests.acceptance.truth.power import Disk, copy_tree, recorder
 from tests.acceptance.truth.shop import (
     NEW,
@@ -40,6 +40,7 @@ from tests.acceptance.truth.shop import (
 
 ITEMS = 200
 PATIENCE_SECONDS = 120.0
+_LATE_SECONDS = 5.0  # how long after a process has ended a server may still do what it asked for
 _STEPS = {
     Phase.PLANNED: "start",
     Phase.PREPARED: "start",
@@ -104,7 +105,7 @@ class Outcome:
         self.silent += answer and not judged.faultless
         for name in ("lost", "doubled", "resurrected", "stale"):
             setattr(self, name, getattr(self, name) + getattr(judged, name))
-        self.said += judged.examples
+        self.said += [each for each in judged.examples if each not in self.said]
 
 
 class Session:
@@ -116,6 +117,7 @@ class Session:
         self.messages = 0
         self.ended: str | None = "it said nothing"
         self._answers: list[tuple] = []
+        self._begun: list[Write] = []
         self._reader, writer = multiprocessing.Pipe(duplex=False)
         self.process = _processes().Process(
             target=application.main,
@@ -164,7 +166,7 @@ class Session:
         if kind == "searched":
             self._answers.append(words)
         elif kind == "begins":
-            oracle.begin(*words)
+            self._begun.append(oracle.begin(*words))
         elif kind == "wrote":
             outcome.writes += 1
             oracle.acknowledge(*words)
@@ -203,6 +205,9 @@ class Session:
             self.process.kill()
             self.process.join()
         self._thread.join()
+        over = time.monotonic() + _LATE_SECONDS
+        for write in self._begun:
+            write.ended = min(write.ended, over)
 
 
 class World:
