@@ -47,9 +47,11 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _KEPT = 5000  # latest searches
-_LOOKING_SHARE = 20  # times as long as a look at the store took, until the next one
-_READING_SHARE = 100  # the same, of one that reads the rows
+_READING_SHARE = 100  # times as long as a look that reads the rows took, until the next one
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
+
+LOOKING_SHARE = 20
+"""How many times as long as a look at a store's kept sums took it rests, see `next_look`."""
 
 POLL_SECONDS = 0.5
 """How often the journal is asked for the phase, for upgrades that run in another process."""
@@ -412,7 +414,7 @@ class State:
             self._look_again = time.monotonic() + POLL_SECONDS
             self._read_again = next_look(began, _READING_SHARE)
         else:
-            self._look_again = next_look(began, _LOOKING_SHARE)
+            self._look_again = next_look(began, LOOKING_SHARE)
 
     def _follow_fit(self) -> None:
         number = self._number_of_fit()
