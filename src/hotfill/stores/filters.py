@@ -104,6 +104,14 @@ def alternatives(wanted: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
     return (wanted,)
 
 
+def conditions_of(where: Where) -> int:
+    """Count what an engine may have to check on an item: a range, or the values of one kind."""
+    return sum(
+        1 if isinstance(wanted, Range) else max(len(set(map(kind_of, alternatives(wanted)))), 1)
+        for wanted in where.values()
+    )
+
+
 def matches(metadata: Metadata, where: Where) -> bool:
     """Tell whether metadata passes a filter: every key must."""
     return all(
