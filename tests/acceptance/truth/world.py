@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from hotfill import config
 from hotfill.config import open_upgrade as opened
@@ -223,7 +224,6 @@ class World:
         self.outcome = Outcome(store, "none", "")
         self.sessions: list[Session] = []
         self.heard = threading.Condition(threading.RLock())
-        self._disks: list[Disk] = []
         self.backups: list[tuple[float, Path]] = []
         self.path = self._configure()
         self._fill()
@@ -315,21 +315,19 @@ class World:
         return self.outcome
 
     def session(self, step: str | None, least: int = 3, **settings) -> Session:
-        """Begin a process. What was there before is taken to have reached the disk by now."""
-        if recorder() is not None:
-            # A place of its own: processes that are being killed may still write to the last one.
-            place = Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder))
-            self._disks.append(Disk(self.site, place))
-            settings["environment"] = self.disk.environment
-            for old in self._disks[:-2]:
-                old.forget()
-            del self._disks[:-2]
+        """Begin a process."""
         return Session(self, step, least, **settings)
 
-    @property
-    def disk(self) -> Disk:
-        """What has reached the disk since the last session began."""
-        return self._disks[-1]
+    def recorded(self) -> dict[str, Any]:
+        """Record from now on what reaches the disk; returns settings for the session that does.
+
+        What was there before is taken to have reached it by now. Only a power cut asks for it: each
+        sync is followed by a list of all names, which are thousands in some stores.
+        """
+        # A place of its own: processes that are being killed may still write to the last one.
+        place = Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder))
+        self.disk = Disk(self.site, place)
+        return {"environment": self.disk.environment}
 
     def close(self) -> None:
         """End every process, and give the small disk its room back."""
