@@ -6,6 +6,7 @@ follow, and returns when none follows the one before. So no caller can search by
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _KEPT = 5000  # latest searches
+_FIT_NAME = re.compile(r"fit-[1-9][0-9]*")
 _READING_SHARE = 100  # times as long as a look that reads the rows took, until the next one
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
 
@@ -145,7 +147,8 @@ class State:
                 last = journal.last("fit")
                 if previous.plan_in_force(journal).strategy == "prefill" and last is not None:
                     names = (last.body.get("replaces"), last.body["folder"])
-                    imputations = [Fit.load(previous.folder / name).up for name in names if name]
+                    folders = [_fit_named(previous.folder, name) for name in names if name]
+                    imputations = [Fit.load(folder).up for folder in folders]
         return OwnVectors(self.gallery, self.plan.old_models, tuple(imputations))
 
     @property
@@ -326,7 +329,7 @@ class State:
             fit, pairs=pairs, replaces=before.body["folder"], tenths=tenths, weight=weight
         )
         if earlier is not None and "replaces" in self._fact_of(earlier):
-            shutil.rmtree(self.folder / earlier, ignore_errors=True)
+            shutil.rmtree(_fit_named(self.folder, earlier), ignore_errors=True)
 
     def load_fit(self) -> Fit:
         """Read the fit in force."""
@@ -351,7 +354,7 @@ class State:
         last = self.journal.last("fit")
         assert last is not None
         names = [last.body.get("replaces"), last.body["folder"]]
-        fits = [self.fitting.load(self.folder / name) for name in names if name]
+        fits = [self.fitting.load(_fit_named(self.folder, name)) for name in names if name]
         return [one for fit in fits for one in fit.one_spaces]
 
     def _fact_of(self, folder: str) -> Mapping[str, Any]:
@@ -501,4 +504,14 @@ def fit_folder(folder: Path, journal: Journal) -> Path:
     last = journal.last("fit")
     if last is None:
         raise JournalError("nothing was fitted yet; `hotfill start` does it first of all")
-    return folder / str(last.body["folder"])
+    return _fit_named(folder, last.body["folder"])
+
+
+def _fit_named(folder: Path, name: object) -> Path:
+    """Tell where a fit is that the journal names. Raises JournalError for a name of no fit."""
+    if not isinstance(name, str) or not _FIT_NAME.fullmatch(name):
+        raise JournalError(
+            f"the journal names {name!r} as a fit, and a fit is called fit-1, fit-2, ...: restore "
+            "the journal from a backup; nothing was read or removed there"
+        )
+    return folder / name
