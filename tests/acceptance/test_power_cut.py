@@ -31,7 +31,7 @@ def test_whatever_had_reached_the_disk_the_same_command_leads_on(store, tmp_path
         ("cutover", Phase.CUT_OVER),
         ("rollback", Phase.ROLLED_BACK),
     ):
-        session = world.session(step, least=0)
+        session = world.session(step, least=0, **world.recorded())
         session.finish()
         assert session.ended is None, session.ended
         assert world.phase is phase

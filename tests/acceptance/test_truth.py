@@ -83,6 +83,23 @@ def test_what_is_written_while_somebody_looks_may_be_there_or_not():
     assert judged(known(("a", 1, 12, 13)), ["a"]) == (0, 0, 1)
 
 
+def test_of_writes_that_overlap_either_may_be_the_last():
+    """A process stands still over a delete, and another one writes the item meanwhile."""
+    oracle = known(("a", 1, 0, 1), ("a", 0, 2, 5), ("a", 2, 3, 4))
+    assert judged(oracle, []) == judged(oracle, ["a"]) == (0, 0, 0)
+    assert judged(oracle, [], 4.5, 4.6) == judged(oracle, ["a"], 4.5, 4.6) == (0, 0, 0)
+    later = known(("a", 0, 2, 5), ("a", 2, 3, 4), ("a", 3, 6, 7))
+    assert judged(later, []) == (1, 0, 0)
+
+
+def test_what_was_never_acknowledged_may_come_until_its_process_has_ended():
+    oracle = known(("a", 1, 0, 1), ("a", 2, 5, 6))
+    unsure = oracle.begin("a", 0, 2)
+    assert judged(oracle, []) == judged(oracle, ["a"]) == (0, 0, 0)
+    unsure.ended = 4
+    assert judged(oracle, []) == (1, 0, 0)
+
+
 def test_an_item_that_is_only_written_anew_must_be_there_all_the_time():
     oracle = known(("a", 1, 0, 1), ("a", 2, 10.2, None))
     assert judged(oracle, []) == (1, 0, 0)

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from hotfill.errors import InputError
 from hotfill.stores import Range
-from hotfill.stores.filters import MOST_BYTES, MOST_KEYS, MOST_VALUES, matches
+from hotfill.stores.filters import (
+    MOST_BYTES,
+    MOST_KEYS,
+    MOST_METADATA,
+    MOST_VALUES,
+    matches,
+)
 from hotfill.testing.models import OLD
 from tests.conformance.conftest import STORES, UNHURRIED, named
 
@@ -120,3 +126,11 @@ def test_metadata_that_cannot_be_written_everywhere_are_refused(store, rows, row
     with pytest.raises(InputError, match=r"NUL|half a character"):
         gallery.set_metadata(["a"], [row])
     assert [state and state.metadata for state in gallery.get(["a", "b"])] == [{"n": 1}, None]
+
+
+def test_an_item_with_more_keys_than_a_store_should_keep_is_refused(store, rows):
+    gallery = store.gallery(OLD)
+    many = {f"key-{number}": 1 for number in range(MOST_METADATA + 1)}
+    with pytest.raises(InputError, match=r"at most 256 keys, got 257"):
+        gallery.upsert(["a"], rows(1, OLD), space=OLD, metadata=[many])
+    assert gallery.get(["a"]) == [None]

@@ -374,3 +374,19 @@ def test_only_an_unfinished_upgrade_can_be_superseded(tmp_path, phase):
         previous.cutover()
     with pytest.raises(PhaseError, match=f"cannot supersede while {phase}"):
         control.supersede(previous.journal, "third.toml")
+
+
+def test_what_was_written_since_is_searched_by_vectors_that_the_superseded_upgrade_makes(
+    tmp_path,
+):
+    """A live write takes the vector of the oldest model away; few of them may be left."""
+    world = World(tmp_path, MemoryGallery(FIRST))
+    written = sorted(world.source)[: ITEMS - 20]
+    rows = Projection(SECOND)([world.source[item] for item in written])
+    world.gallery.upsert(written, rows, space=SECOND)
+    with pytest.raises(InputError, match=r"give \[old\] an embedder, here or in the upgrade"):
+        world.third().start()
+    world.previous.old_embedder = Projection(FIRST)
+    third = world.third()
+    assert third.start().phase is Phase.BACKFILLED
+    assert third.verify().passed

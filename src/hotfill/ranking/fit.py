@@ -266,8 +266,8 @@ def _references(
 
 
 _REMEDY = (
-    "give [old] an embedder, so that it can make more, let the unfinished upgrade go on for a "
-    "while, or abort it"
+    "give [old] an embedder, here or in the upgrade that this one supersedes, so that it can make "
+    "more; let the unfinished upgrade go on for a while; or abort it"
 )
 
 

@@ -38,6 +38,7 @@ LANDMARKS = 2_000
 PAIRS_MOST = 4_000
 """Pairs that a kernel is fitted on: more change little once every landmark has several."""
 
+_TARGETS_AT_ONCE = 64
 _PRECISION = 1e-7  # of float32
 _TRIED = 1_200  # landmarks with which settings are compared
 _HELD_OUT_MOST, _HELD_OUT_SHARE = 500, 5  # one pair in five judges them, up to this many
@@ -131,8 +132,6 @@ def regression_of(arrays: Mapping[str, np.ndarray]) -> Regression:
 
 def fit_linear(rows: Vectors, targets: Vectors, penalty: float) -> LinearRegression:
     """Fit ridge regression. penalty: in units of the mean variance of a direction of rows."""
-    from scipy.linalg import solve
-
     mean, middle = rows.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
     gram = np.zeros((rows.shape[1], rows.shape[1]))
     crossed = np.zeros((rows.shape[1], targets.shape[1]))
@@ -141,7 +140,7 @@ def fit_linear(rows: Vectors, targets: Vectors, penalty: float) -> LinearRegress
         gram += centred.T @ centred
         crossed += centred.T @ (targets[start : start + BATCH_ROWS] - middle)
     gram[np.diag_indices(len(gram))] += (penalty + 1e-9) * max(np.trace(gram), 1e-30) / len(gram)
-    matrix = solve(gram, crossed, assume_a="pos")
+    matrix = solve_positive(gram, crossed)
     return LinearRegression(matrix.astype(np.float32), (middle - mean @ matrix).astype(np.float32))
 
 
@@ -235,8 +234,6 @@ def kernel_weights(
     gram = kernel(landmarks, landmarks, exponent).astype(np.float64)
     if len(turned) == len(landmarks):
         return _solve(gram, targets, penalty)
-    from scipy.linalg import solve
-
     squares = penalty * gram
     crossed = np.zeros((len(landmarks), targets.shape[1]))
     for start in range(0, len(turned), BATCH_ROWS):
@@ -246,13 +243,28 @@ def kernel_weights(
         crossed += values.T @ targets[stretch]
     # Kernel values are float32: directions below that precision are noise and must not be solved.
     squares += _PRECISION * np.trace(squares) * np.eye(len(squares))
-    return np.asarray(solve(squares, crossed, assume_a="pos"))
+    return solve_positive(squares, crossed)
 
 
 def _solve(gram: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
     """Solve in the precision of gram: float32 will do to compare, not to keep."""
-    from scipy.linalg import cho_factor, cho_solve
-
     system = gram.copy()
     system[np.diag_indices(len(gram))] += penalty + _PRECISION * np.trace(system)
-    return np.asarray(cho_solve(cho_factor(system, overwrite_a=True), targets, overwrite_b=False))
+    return solve_positive(system, targets)
+
+
+def solve_positive(system: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Solve a symmetric positive definite system (n, n) for targets (n, d), in its precision.
+
+    A service fits while it answers. SciPy's factorisation keeps Python's lock to its end, NumPy's
+    does not; what is left to SciPy is done for some targets at once.
+    Raises LinAlgError where the system is not positive definite.
+    """
+    from scipy.linalg import cho_solve
+
+    factor = np.linalg.cholesky(system).T
+    solved = np.empty(targets.shape, np.result_type(system, targets))
+    for start in range(0, targets.shape[1], _TARGETS_AT_ONCE):
+        some = slice(start, start + _TARGETS_AT_ONCE)
+        solved[:, some] = cho_solve((factor, False), targets[:, some], check_finite=False)
+    return solved

@@ -33,6 +33,7 @@ Where: TypeAlias = Mapping[str, Scalar | Sequence[Scalar] | Range]
 Texts, numbers and booleans never equal each other; 3 and 3.0 do; an absent key matches nothing.
 """
 
+MOST_METADATA = 256  # keys of an item; in some stores each is a column
 MOST_KEYS = 32  # of a filter
 MOST_VALUES = 1000  # of a key: an engine may try each of them on each item
 MOST_BYTES = 2**20  # of all texts of a filter, as UTF-8
@@ -40,7 +41,7 @@ _LARGEST_WHOLE_NUMBER = 2**63 - 1  # what the stores hold
 
 
 def check_metadata(metadata: Sequence[Metadata], n_items: int) -> None:
-    """Raise InputError unless there is one usable mapping per item."""
+    """Raise InputError unless there is one usable mapping, of few enough keys, per item."""
     if isinstance(metadata, (str, Mapping)) or len(metadata) != n_items:
         raise InputError(
             f"metadata: expected a list of one mapping per item ({n_items}), got a "
@@ -49,6 +50,11 @@ def check_metadata(metadata: Sequence[Metadata], n_items: int) -> None:
     for row in metadata:
         if not isinstance(row, Mapping):
             raise InputError(f"metadata: expected a mapping, got {row!r}")
+        if len(row) > MOST_METADATA:
+            raise InputError(
+                f"metadata: an item has at most {MOST_METADATA} keys, got {len(row):,}; nothing "
+                "was written"
+            )
         for key, value in row.items():
             _check_key(key)
             _check_scalar(key, value)
@@ -102,6 +108,14 @@ def alternatives(wanted: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         return wanted
     return (wanted,)
+
+
+def conditions_of(where: Where) -> int:
+    """Count what an engine may have to check on an item: a range, or the values of one kind."""
+    return sum(
+        1 if isinstance(wanted, Range) else max(len(set(map(kind_of, alternatives(wanted)))), 1)
+        for wanted in where.values()
+    )
 
 
 def matches(metadata: Metadata, where: Where) -> bool:

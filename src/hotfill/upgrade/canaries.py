@@ -233,7 +233,7 @@ def kept_canaries(folder: Path, journal: Journal) -> Canaries | None:
     fact = journal.last("canaries")
     if fact is None:
         return None
-    place = folder / str(fact.body["folder"])
+    place = folder / _FOLDER
     try:
         lists = json.loads((place / "lists.json").read_text(encoding="utf-8"))
         queries = np.load(place / "queries.npy", allow_pickle=False)

@@ -271,7 +271,7 @@ def given_pairs(plan: Plan) -> tuple[Vectors, Vectors] | None:
 # searched or kept: an item that an unfinished upgrade moved has vectors of both its models.
 
 ENOUGH = 500
-"""With fewer vectors of the old model its embedder makes more, where there is one."""
+"""With fewer vectors of an old model its embedder makes more, where there is one."""
 
 
 def sample_of_all_sides(gallery: Gallery, plan: Plan) -> list[str]:
@@ -288,11 +288,12 @@ def chain_pairs(
     item_ids: Sequence[str],
     source: Source,
     new_embedder: Embedder,
-    old_embedder: Embedder | None,
+    old_embedders: Mapping[ModelId, Embedder],
     stop: threading.Event,
 ) -> ChainPairs:
     """Embed items by the new model, and read what the store has of them in every old space.
 
+    old_embedders: of old models that are at hand; they make what the store lacks up to `ENOUGH`.
     Items that have no content or cannot be embedded are left out. Raises what embedders raise when
     no item is at fault.
     """
@@ -314,7 +315,7 @@ def chain_pairs(
     for model in plan.old_models:
         found = own.read(list(made), model)
         vectors = dict(zip(found.item_ids, found.vectors, strict=True))
-        if model == plan.old_model and old_embedder is not None:
+        if (old_embedder := old_embedders.get(model)) is not None:
             lacking = [item_id for item_id in made if item_id not in vectors]
             for begin in range(0, min(len(lacking), ENOUGH - len(vectors)), plan.batch_size):
                 with suppress(GivenUpError):

@@ -602,9 +602,25 @@ def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     sample = sample_of_all_sides(state.gallery, state.plan)
     source, embedder = state.backfilling
     pairs = chain_pairs(
-        state.own_vectors, state.plan, sample, source, embedder, state.embedder("old"), state.stop
+        state.own_vectors, state.plan, sample, source, embedder, _old_embedders(state), state.stop
     )
     return sample, len(pairs.new), lambda: fit_chain(pairs)
+
+
+def _old_embedders(state: State) -> dict[ModelId, Embedder]:
+    """Find the embedders of the old models: our own, and those of the upgrades before this one.
+
+    Items that were written since those began have no vector of the oldest model.
+    """
+    found = {}
+    if (own := state.embedder("old")) is not None:
+        found[state.plan.old_model] = own
+    before = state.parts.previous
+    while before is not None:
+        if (theirs := before.embedder("old")) is not None:
+            found.setdefault(theirs.model_id, theirs)
+        before = before.previous
+    return found
 
 
 def _choose_canaries(state: State, fitted_on: Sequence[str]) -> None:

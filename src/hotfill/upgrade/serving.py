@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotfill.checks import check_ids
@@ -19,7 +20,7 @@ from hotfill.errors import (
 from hotfill.tracing import span
 from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
-from hotfill.upgrade.state import next_look
+from hotfill.upgrade.state import LOOKING_SHARE, POLL_SECONDS, next_look
 from hotfill.upgrade.view import Hit, SearchResult
 from hotfill.vectors import checked
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _OverError(Exception):
+    """The phase is another one since the view was taken."""
+
+
 class Serving:
     """The searching and writing half of an upgrade. Safe to use from several threads."""
 
@@ -44,7 +49,8 @@ class Serving:
         self._gallery = state.gallery
         self._journal = state.journal
         self._loading = threading.Lock()
-        self._counted_until, self._moved, self._share_moved = 0.0, False, 0.0
+        self._count_again = self._read_again = 0.0
+        self._moved, self._share_moved = False, 0.0
 
     @property
     def query_model(self) -> ModelId:
@@ -147,6 +153,7 @@ class Serving:
             kept = {}
             if view.kept_model is not None and self._embedder(view.kept_model) is not None:
                 kept[view.kept_model] = self._embed(view.kept_model, contents, "write items")
+            self._check_in_force(view)
             self._gallery.upsert(
                 item_ids, vectors, space=view.write_model, metadata=metadata, kept=kept
             )
@@ -198,6 +205,8 @@ class Serving:
             self._check_known(view)
             try:
                 done = act(view)
+            except _OverError:
+                pass
             except ModelMismatchError as error:
                 # An upgrade in another process may have entered a phase, and dropped a space,
                 # since the journal was last asked.
@@ -214,9 +223,11 @@ class Serving:
         changed = state.follow()
         if mismatch is not None and not changed:
             raise mismatch
-        with state.use() as view:
-            self._check_known(view)
-            return act(view)
+        while True:
+            with suppress(_OverError), state.use() as view:
+                self._check_known(view)
+                return act(view)
+            state.follow()
 
     def _await_notice(self, view: View) -> None:
         """Write to the other side only when every process that searches can know of the phase.
@@ -226,6 +237,18 @@ class Serving:
         if view.phase in _WRITES_CHANGE_SIDES and self._gallery.capabilities.many_processes:
             left = self._state.learned_at + NOTICE_SECONDS - time.monotonic()
             time.sleep(max(0.0, left))
+
+    def _check_in_force(self, view: View) -> None:
+        """See, last of all before a write, that the phase is still the one that the view follows.
+
+        A process that stood still, or waited long for its embedder, would put an item where others
+        no longer look for it. Raises _OverError.
+        """
+        if (
+            time.monotonic() - self._state.known_at >= POLL_SECONDS
+            and self._journal.phase is not view.phase
+        ):
+            raise _OverError
 
     def _check_known(self, view: View) -> None:
         """Rather refuse than miss items on a side of which the plan knows nothing."""
@@ -349,23 +372,27 @@ class Serving:
         """Tell whether the old sides are empty: then there is nothing to merge.
 
         On the way forward items only ever leave them, but for writers elsewhere that have not
-        heard of the upgrade yet, and rows that came past the store's bookkeeping; so the rows are
-        looked at again every little while, as seldom as that takes long.
+        heard of the upgrade yet, and rows that came past the store's bookkeeping; so they are
+        counted again every little while, and the rows looked at as seldom as that takes long.
         """
         if view.scorer is None or view.write_model != self._state.plan.new_model:
             return False
         began = time.monotonic()
-        if began >= self._counted_until:
+        if began >= self._count_again:
+            by_rows = began >= self._read_again
             old = [side.model for side in view.scorer.sides]
-            self._moved = not (
-                any(self._gallery.count(model) for model in old)
-                or any(self._gallery.count_rows(model) for model in old)
-            )
+            left = any(self._gallery.count(model) for model in old)
+            if by_rows and not left:
+                left = any(self._gallery.count_rows(model) for model in old)
+                self._read_again = next_look(began)
+            self._moved = not left and (by_rows or self._moved)
             if self._moved and view.index is not None and view.index.asks_old_model:
                 model = view.query_model
                 own = self._gallery.count(model, origin=model.fingerprint)
                 self._share_moved = own / max(self._gallery.count(model), 1)
-            self._counted_until = next_look(began)
+            self._count_again = (
+                time.monotonic() + POLL_SECONDS if by_rows else next_look(began, LOOKING_SHARE)
+            )
         return self._moved
 
     def _search_one_side(

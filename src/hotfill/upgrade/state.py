@@ -6,6 +6,7 @@ follow, and returns when none follows the one before. So no caller can search by
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -52,9 +53,12 @@ if TYPE_CHECKING:
     from hotfill.upgrade.status import Status
 
 _KEPT = 5000  # latest searches
-_LOOKING_SHARE = 20  # times as long as a look at the store took, until the next one
-_READING_SHARE = 100  # the same, of one that reads the rows
+_FIT_NAME = re.compile(r"fit-[1-9][0-9]*")
+_READING_SHARE = 100  # times as long as a look that reads the rows took, until the next one
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
+
+LOOKING_SHARE = 20
+"""How many times as long as a look at a store's kept sums took it rests, see `next_look`."""
 
 POLL_SECONDS = 0.5
 """How often the journal is asked for the phase, for upgrades that run in another process."""
@@ -151,7 +155,8 @@ class State:
                 last = journal.last("fit")
                 if previous.plan_in_force(journal).strategy == "prefill" and last is not None:
                     names = (last.body.get("replaces"), last.body["folder"])
-                    imputations = [Fit.load(previous.folder / name).up for name in names if name]
+                    folders = [_fit_named(previous.folder, name) for name in names if name]
+                    imputations = [Fit.load(folder).up for folder in folders]
         return OwnVectors(self.gallery, self.plan.old_models, tuple(imputations))
 
     @cached_property
@@ -357,7 +362,7 @@ class State:
             fit, pairs=pairs, replaces=before.body["folder"], tenths=tenths, weight=weight
         )
         if earlier is not None and "replaces" in self._fact_of(earlier):
-            shutil.rmtree(self.folder / earlier, ignore_errors=True)
+            shutil.rmtree(_fit_named(self.folder, earlier), ignore_errors=True)
 
     def _over(self, fit: Fit, before: str) -> MadeOver:
         """Tell what a map makes of vectors that were imputed before, for the record of it."""
@@ -438,7 +443,7 @@ class State:
         last = self.journal.last("fit")
         assert last is not None
         names = [last.body.get("replaces"), last.body["folder"]]
-        fits = [self.fitting.load(self.folder / name) for name in names if name]
+        fits = [self.fitting.load(_fit_named(self.folder, name)) for name in names if name]
         over = [each for each in self.origins.of(self.plan.new_model) if each.over]
         return [*over, *(one for fit in fits for one in fit.one_spaces)]
 
@@ -502,7 +507,7 @@ class State:
             self._look_again = time.monotonic() + POLL_SECONDS
             self._read_again = next_look(began, _READING_SHARE)
         else:
-            self._look_again = next_look(began, _LOOKING_SHARE)
+            self._look_again = next_look(began, LOOKING_SHARE)
 
     def _follow_fit(self) -> None:
         number = self._number_of_fit()
@@ -590,4 +595,14 @@ def fit_folder(folder: Path, journal: Journal) -> Path:
     last = journal.last("fit")
     if last is None:
         raise JournalError("nothing was fitted yet; `hotfill start` does it first of all")
-    return folder / str(last.body["folder"])
+    return _fit_named(folder, last.body["folder"])
+
+
+def _fit_named(folder: Path, name: object) -> Path:
+    """Tell where a fit is that the journal names. Raises JournalError for a name of no fit."""
+    if not isinstance(name, str) or not _FIT_NAME.fullmatch(name):
+        raise JournalError(
+            f"the journal names {name!r} as a fit, and a fit is called fit-1, fit-2, ...: restore "
+            "the journal from a backup; nothing was read or removed there"
+        )
+    return folder / name

@@ -38,8 +38,9 @@ def stopped(world: World, step: str) -> None:
 def power_cut(world: World, step: str) -> None:
     """Pages that no sync has brought to the disk are gone."""
     began = time.monotonic()
-    _under_way(world, step).kill()
+    _under_way(world, step, **world.recorded()).kill()
     world.disk.cut_power(int(world.random.integers(world.disk.syncs + 1)))
+    world.disk.forget()
     world.oracle.doubt_since(began)
 
 

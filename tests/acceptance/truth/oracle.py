@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,11 +13,16 @@ from tests.acceptance.truth.shop import content
 
 @dataclass(slots=True)
 class Write:
-    """One write of an item. version: 0 for a delete. ended: when it was acknowledged."""
+    """One write of an item. version: 0 for a delete.
+
+    ended: when it was acknowledged; of one that never was, the last moment that it may have come.
+    sure: whether it came.
+    """
 
     version: int
     began: float
     ended: float = float("inf")
+    sure: bool = False
 
 
 @dataclass(slots=True)
@@ -52,8 +58,10 @@ class Oracle:
 
     # What happened ---------------------------------------------------------------------------
 
-    def begin(self, item_id: str, version: int, at: float) -> None:
-        self._writes.setdefault(item_id, []).append(Write(version, at))
+    def begin(self, item_id: str, version: int, at: float) -> Write:
+        write = Write(version, at)
+        self._writes.setdefault(item_id, []).append(write)
+        return write
 
     def acknowledge(self, item_id: str, version: int, at: float) -> None:
         write = next(
@@ -61,7 +69,7 @@ class Oracle:
             for each in reversed(self._writes[item_id])
             if each.version == version and each.ended == float("inf")
         )
-        write.ended = at
+        write.ended, write.sure = at, True
 
     def newest(self, item_id: str) -> int:
         """The highest version that was ever begun."""
@@ -83,20 +91,27 @@ class Oracle:
         """
         for writes in self._writes.values():
             for write in writes:
-                if write.ended > at:
-                    write.ended = float("inf")
+                write.sure &= write.ended <= at
 
     # What must be so -------------------------------------------------------------------------
 
     def _possible(self, item_id: str, began: float, ended: float) -> set[int]:
-        """Versions that the item may have for somebody who looks in that time; 0: not there."""
-        certain, possible = 0, set()
-        for write in self._writes.get(item_id, ()):
-            if write.ended < began:
-                certain, possible = write.version, set()
-            elif write.began <= ended:
-                possible.add(write.version)
-        return {certain, *possible}
+        """Versions that the item may have for somebody who looks in that time; 0: not there.
+
+        Of writes that overlap either may be the last; what ended before a sure one began is over.
+        """
+        writes = self._writes.get(item_id, ())
+        sure = [each.began for each in writes if each.sure and each.ended < began]
+        over = max(sure, default=-1.0)
+        possible = {each.version for each in writes if each.began <= ended and each.ended >= over}
+        return possible if sure else possible | {0}
+
+    def _history(self, item_ids: Sequence[str], now: float) -> str:
+        """Tell the writes of the first item, for people: version, began, ended, whether it came."""
+        writes = self._writes.get(item_ids[0], ()) if item_ids else ()
+        return str(
+            [(w.version, round(w.began - now, 2), round(w.ended - now, 2), w.sure) for w in writes]
+        )
 
     def judge_answer(self, found: list[str], began: float, ended: float) -> Judged:
         """Judge a search that asked for every item."""
@@ -111,8 +126,8 @@ class Oracle:
                     resurrected.append(item_id)
             elif 0 not in possible:
                 lost.append(item_id)
-        judged.add("lost", lost)
-        judged.add("resurrected", resurrected)
+        judged.add("lost", lost, self._history(lost, began))
+        judged.add("resurrected", resurrected, self._history(resurrected, began))
         judged.add("resurrected", counted.keys() - self._writes.keys())
         return judged
 
@@ -150,5 +165,6 @@ class Oracle:
                 close = bool(np.allclose(vectors[i], direct, atol=1e-3))
                 right[i] = right.get(i, False) or close
             imputed = {i for i in here if states[i].origin != space.fingerprint}
-            judged.add("stale", (i for i, ok in right.items() if not ok and i not in imputed))
+            stale = [i for i, ok in right.items() if not ok and i not in imputed]
+            judged.add("stale", stale, self._history(stale, now))
         return judged

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from hotfill import config
 from hotfill.config import open_upgrade as opened
@@ -25,7 +26,7 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.status import take_status
 from tests.acceptance.campaign.small_disk import SmallDisk
 from tests.acceptance.truth import application
-from tests.acceptance.truth.oracle import Judged, Oracle
+from tests.acceptance.truth.oracle import Judged, Oracle, Write
 from tests.acceptance.truth.power import Disk, copy_tree, recorder
 from tests.acceptance.truth.shop import (
     NEW,
@@ -40,6 +41,7 @@ from tests.acceptance.truth.shop import (
 
 ITEMS = 200
 PATIENCE_SECONDS = 120.0
+_LATE_SECONDS = 5.0  # how long after a process has ended a server may still do what it asked for
 _STEPS = {
     Phase.PLANNED: "start",
     Phase.PREPARED: "start",
@@ -104,7 +106,7 @@ class Outcome:
         self.silent += answer and not judged.faultless
         for name in ("lost", "doubled", "resurrected", "stale"):
             setattr(self, name, getattr(self, name) + getattr(judged, name))
-        self.said += judged.examples
+        self.said += [each for each in judged.examples if each not in self.said]
 
 
 class Session:
@@ -116,6 +118,7 @@ class Session:
         self.messages = 0
         self.ended: str | None = "it said nothing"
         self._answers: list[tuple] = []
+        self._begun: list[Write] = []
         self._reader, writer = multiprocessing.Pipe(duplex=False)
         self.process = _processes().Process(
             target=application.main,
@@ -164,7 +167,7 @@ class Session:
         if kind == "searched":
             self._answers.append(words)
         elif kind == "begins":
-            oracle.begin(*words)
+            self._begun.append(oracle.begin(*words))
         elif kind == "wrote":
             outcome.writes += 1
             oracle.acknowledge(*words)
@@ -203,6 +206,9 @@ class Session:
             self.process.kill()
             self.process.join()
         self._thread.join()
+        over = time.monotonic() + _LATE_SECONDS
+        for write in self._begun:
+            write.ended = min(write.ended, over)
 
 
 class World:
@@ -218,7 +224,6 @@ class World:
         self.outcome = Outcome(store, "none", "")
         self.sessions: list[Session] = []
         self.heard = threading.Condition(threading.RLock())
-        self._disks: list[Disk] = []
         self.backups: list[tuple[float, Path]] = []
         self.path = self._configure()
         self._fill()
@@ -310,21 +315,19 @@ class World:
         return self.outcome
 
     def session(self, step: str | None, least: int = 3, **settings) -> Session:
-        """Begin a process. What was there before is taken to have reached the disk by now."""
-        if recorder() is not None:
-            # A place of its own: processes that are being killed may still write to the last one.
-            place = Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder))
-            self._disks.append(Disk(self.site, place))
-            settings["environment"] = self.disk.environment
-            for old in self._disks[:-2]:
-                old.forget()
-            del self._disks[:-2]
+        """Begin a process."""
         return Session(self, step, least, **settings)
 
-    @property
-    def disk(self) -> Disk:
-        """What has reached the disk since the last session began."""
-        return self._disks[-1]
+    def recorded(self) -> dict[str, Any]:
+        """Record from now on what reaches the disk; returns settings for the session that does.
+
+        What was there before is taken to have reached it by now. Only a power cut asks for it: each
+        sync is followed by a list of all names, which are thousands in some stores.
+        """
+        # A place of its own: processes that are being killed may still write to the last one.
+        place = Path(tempfile.mkdtemp(prefix="disk-", dir=self.folder))
+        self.disk = Disk(self.site, place)
+        return {"environment": self.disk.environment}
 
     def close(self) -> None:
         """End every process, and give the small disk its room back."""

@@ -8,6 +8,7 @@ import pytest
 from hotfill.errors import InputError, ShapeError, VectorError
 from hotfill.ranking import fit_bridge, fit_kernel, fit_kernel_bridge, fit_ridge, load_transform
 from hotfill.ranking.pairs import agreement
+from hotfill.ranking.regression import solve_positive
 from hotfill.types import ModelId
 
 OLD = ModelId("old", "1", 12)
@@ -177,3 +178,18 @@ def test_the_kernel_within_a_kernel_bridge_is_the_kernel_map_of_the_same_pairs()
     assert bridge.kernel.fingerprint == alone.fingerprint
     assert bridge.kernel.facts["method"] == "kernel ridge"
     np.testing.assert_array_equal(bridge.kernel(old[:20]), alone(old[:20]))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_positive_system_is_solved_as_numpy_solves_any_in_strips_of_targets(kind):
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(60, 40))
+    system, targets = (rows.T @ rows + np.eye(40)).astype(kind), rng.normal(size=(40, 150))
+    solved = solve_positive(system, targets.astype(kind))
+    assert solved.dtype == kind
+    np.testing.assert_allclose(solved, np.linalg.solve(system, targets), atol=1e-4)
+
+
+def test_a_system_that_is_not_positive_definite_is_refused():
+    with pytest.raises(np.linalg.LinAlgError):
+        solve_positive(-np.eye(3), np.ones((3, 2)))

@@ -471,6 +471,19 @@ def test_keys_that_make_like_names_of_columns_do_not_meet(tmp_path):
             assert hits.item_ids == (("x",),), key
 
 
+def test_keys_without_end_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_COLUMNS", 20)
+    with LanceDBGallery.create(tmp_path / "db", OLD) as gallery:
+        gallery.upsert(["x"], np.ones((1, 3)), space=OLD, metadata=[{"a": 1}])
+        new = [{f"key-{number}": 1} for number in range(20)]
+        with pytest.raises(InputError, match=r"at most 20 here; this one has \d+, and 20 keys"):
+            gallery.upsert([f"y{n}" for n in range(20)], np.ones((20, 3)), space=OLD, metadata=new)
+        with pytest.raises(InputError, match="each key is a column in LanceDB"):
+            gallery.set_metadata(["x"], [new[0] | new[1] | dict.fromkeys("bcdefghijklmnop", 1)])
+        assert [state.metadata for state in gallery.get(["x"])] == [{"a": 1}]
+        assert len(gallery) == 1
+
+
 # Opening --------------------------------------------------------------------------------------
 
 

@@ -147,10 +147,10 @@ def test_a_search_that_began_on_an_empty_side_looks_again_when_items_came(edge, 
     versions = filled(edge)
     search = Shard.search
 
-    def move_meanwhile(shard, queries, k, where):
+    def move_meanwhile(shard, queries, k, where, **more):
         monkeypatch.undo()
         edge.move(NAMES, rows(30, NEW), space=NEW, expected_versions=versions)
-        return search(shard, queries, k, where)
+        return search(shard, queries, k, where, **more)
 
     monkeypatch.setattr(Shard, "search", move_meanwhile)
     hits = edge.search({OLD: rows(1, OLD), NEW: rows(1, NEW)}, 100)
@@ -312,6 +312,60 @@ def test_a_filter_of_a_thousand_values_is_one_condition_for_each_type(edge, monk
     found = edge.search({OLD: rows(1, OLD)}, 5, where={"shop": values})[OLD]
     assert sorted(found.item_ids[0]) == ["a", "b"]
     assert len(made) == 2
+
+
+@pytest.fixture(params=["cosine", "l2"])
+def mixed(folder, request):
+    """A gallery with items on two sides, and a way to say how a filter is asked for."""
+    old, new = (ModelId(name, "1", 4, metric=request.param) for name in ("first", "second"))
+    items = [f"item{number}" for number in range(200)]
+    metadata = [{"shop": number % 7, "size": f"s{number % 3}"} for number in range(200)]
+    with QdrantEdgeGallery.create(folder, old) as gallery:
+        versions = gallery.upsert(items, rows(200, old), space=old, metadata=metadata)
+        gallery.add_space(new)
+        gallery.move(items[::2], rows(100, new, 1), space=new, expected_versions=versions[::2])
+        yield gallery, {old: rows(20, old, 2), new: rows(20, new, 3)}
+
+
+WHERE = {"shop": [1, 2, 3, "x"], "size": ["s0", "s2"]}
+
+
+def test_a_filter_is_tried_on_few_items_in_a_call_and_finds_the_same(mixed, monkeypatch):
+    """The engine holds Python's lock in a call, and tries a filter on every item of it."""
+    gallery, queries = mixed
+    right = gallery.search(queries, 9, where=WHERE)
+    tried, condition = [], shard_module.client.HasIdCondition
+
+    def noted(ids):
+        tried.append(len(ids))
+        return condition(ids)
+
+    monkeypatch.setattr(shard_module.client, "HasIdCondition", noted)
+    monkeypatch.setattr(shard_module, "_CHECKS_AT_ONCE", 30 * 3 * 16 * 2)
+    found = gallery.search(queries, 9, where=WHERE)
+    assert tried == [30] * 6 + [20]
+    for space, hits in right.items():
+        assert found[space].item_ids == hits.item_ids
+        np.testing.assert_allclose(found[space].scores, hits.scores, rtol=1e-6)
+        assert found[space].origins == hits.origins
+
+
+@pytest.mark.parametrize(
+    ("indexed", "shops", "calls"), [(True, [0, 1], 1), (True, [99], 7), (False, [0, 1], 7)]
+)
+def test_only_where_graphs_lead_a_filtered_search_to_what_passes_it_is_one_call(
+    mixed, monkeypatch, indexed, shops, calls
+):
+    gallery, queries = mixed
+    old = next(iter(queries))
+    shard, asked = gallery._live.shard, []
+    nearest = shard._nearest
+    monkeypatch.setattr(shard, "_nearest", lambda *args: asked.append(args) or nearest(*args))
+    monkeypatch.setattr(shard_module, "_CHECKS_AT_ONCE", 30)
+    monkeypatch.setattr(shard_module, "_NEIGHBOURS", 0)
+    monkeypatch.setattr(shard_module, "_FULL_SCAN_BYTES", 10 * 4 * 4)  # ten items
+    shard.search({old: queries[old][:1]}, 5, {"shop": shops}, items=200, indexed=indexed)
+    assert len(asked) == calls
 
 
 def test_a_stamp_that_names_a_space_the_shard_does_not_have_is_refused(edge, folder):

@@ -126,7 +126,7 @@ def test_a_plan_is_blocked_by_a_table_that_refuses_writes(table, opened, tmp_pat
     assert [line for line in made.blockers if "check constraint" in line]
 
 
-@pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.ROLLING_BACK])
+@pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.ABORTING, Phase.ROLLING_BACK])
 def test_an_item_written_as_a_phase_begins_is_missed_by_no_search_elsewhere(
     table, opened, tmp_path, phase
 ):
@@ -150,7 +150,68 @@ def test_an_item_written_as_a_phase_begins_is_missed_by_no_search_elsewhere(
         leading.cutover()
         elsewhere.state.follow()
         leading.rollback()
+    if phase is Phase.ABORTING:
+        elsewhere.state.follow()
+        assert written in elsewhere.search(query, ITEMS).item_ids  # all have moved, as it knows now
+        leading.abort()
     assert missed == [False] * 50
+
+
+class _Meanwhile(Projection):
+    """An embedder during whose first call something else goes on."""
+
+    def __init__(self, model, act):
+        super().__init__(model)
+        self._act = act
+
+    def __call__(self, contents):
+        act, self._act = self._act, lambda: None
+        act()
+        return super().__call__(contents)
+
+
+def test_a_writer_that_slept_through_the_upgrade_puts_nothing_where_nobody_looks(
+    table, opened, tmp_path
+):
+    leading = of(tmp_path, table, opened(), old_embedder=Projection(OLD))
+
+    def upgraded():
+        leading.start()
+        leading.verify()
+        leading.cutover()
+        sleeping.state._known_at -= 60  # it had slept for a minute, not for a moment
+
+    embedder = _Meanwhile(OLD, upgraded)
+    sleeping = of(tmp_path, table, opened(), old_embedder=embedder)
+    written, places = sleeping.gallery.upsert, []
+
+    def upsert(*args, space, **more):
+        places.append(space)
+        return written(*args, space=space, **more)
+
+    sleeping.gallery.upsert = upsert
+    sleeping.upsert(["item-00003"], [table[1]["item-00003"]])
+    assert leading.phase is Phase.CUT_OVER
+    assert places == [NEW]
+
+
+@pytest.mark.parametrize("phase", [Phase.BACKFILLED, Phase.CUT_OVER])
+def test_a_late_write_to_the_old_side_is_found_though_reading_the_rows_rests(
+    table, opened, tmp_path, phase
+):
+    """On a busy machine a look at the rows takes long, and the next one is an hour away."""
+    parts = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
+    up = of(tmp_path, table, opened(), **parts)
+    up.start()
+    if phase is Phase.CUT_OVER:
+        up.verify()
+        up.cutover()
+    query, late, serving = table[1]["item-00003"], opened(), up._serve()
+    assert len(up.search(query, ITEMS).item_ids) == ITEMS
+    serving._read_again = up.state._read_again = time.monotonic() + 3600
+    late.upsert(["late"], Projection(OLD)([query]), space=OLD)
+    serving._count_again = up.state._look_again = up.state._polled = 0.0  # half a second later
+    assert "late" in up.search(query, ITEMS + 1).item_ids
 
 
 def test_rows_that_came_past_the_triggers_are_counted_by_start(table, opened, tmp_path):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from hotfill.errors import StoreError
+from hotfill.errors import InputError, StoreError
 from hotfill.extras import need
 from hotfill.stores.folder import check_room
 from hotfill.stores.lancedb.client import connect, open_table, translated
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 INDEXED_FROM = 50_000  # items of a side; below, comparing with all of them is quick enough
+MOST_COLUMNS = 1000  # a commit's cost grows with them, and none ever goes away
 _IDS_INDEXED_FROM = 10_000  # rows
 _LOOKED_INTO, _LEAST_LOOKED_INTO = 16, 20  # one part of an index in 16, at least 20
 _READERS_FINISH_IN = timedelta(minutes=5)
@@ -82,9 +83,19 @@ class LanceTable:
         self.seen = self._newest(indexed=None)
 
     def make_columns(self, metadata: Sequence[Metadata] | None) -> None:
-        """Add the columns that metadata needs and the table lacks."""
+        """Add the columns that metadata needs and the table lacks.
+
+        Raises InputError where these are too many.
+        """
         fresh = missing_columns(self.seen.layout, metadata or ())
         if fresh:
+            there = len(self.seen.layout.schema.names)
+            if there + len(fresh) > MOST_COLUMNS:
+                raise InputError(
+                    f"metadata: each key is a column in LanceDB, and a table has at most "
+                    f"{MOST_COLUMNS:,} here; this one has {there:,}, and {len(fresh):,} keys are "
+                    "new: put what few items have into one text; nothing was written"
+                )
             with translated("add columns"):
                 self._handle.add_columns(pa.schema(fresh))
             self._look()

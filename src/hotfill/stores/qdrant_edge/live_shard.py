@@ -35,6 +35,7 @@ SMALL_BYTES = 8 * 2**20  # of vectors
 _INDEXED_FROM_BYTES = 10_240_000  # the engine builds an index from here on (seen with 0.9.0)
 _FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
+_NEARLY_ALL = 0.95
 _SHARD_NAME = re.compile(r"shard-(0|[1-9][0-9]*)")
 
 
@@ -201,7 +202,14 @@ class LiveShard:
         while True:
             counts = self.counts
             filled = {space: rows for space, rows in queries.items() if counts.get(space)}
-            look = methodcaller("search", filled, k, where)
+            look = methodcaller(
+                "search",
+                filled,
+                k,
+                where,
+                items=sum(counts.values()),
+                indexed=where is not None and self._are_indexed(filled),
+            )
             found: dict[ModelId, Hits] = self.read(look) if filled else {}
             # A side that was empty may have taken items from one that was searched after that.
             counts = self.counts
@@ -210,6 +218,10 @@ class LiveShard:
         n = max(map(len, queries.values()), default=0)
         nothing = Hits(item_ids=((),) * n, scores=(np.empty(0, dtype=np.float32),) * n)
         return {space: found.get(space, nothing) for space in queries}
+
+    def _are_indexed(self, sides: Iterable[ModelId]) -> bool:
+        """Tell whether graphs lead to nearly all items of sides."""
+        return all((self.indexed(space) or 0.0) > _NEARLY_ALL for space in sides)
 
     # Upkeep
 
