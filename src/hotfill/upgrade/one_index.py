@@ -42,7 +42,7 @@ class OneIndex:
     fits: tuple[OneSpace, ...]
     weight: float | None = None
 
-    @property
+    @cached_property
     def model(self) -> ModelId:
         """The space of the index."""
         return self.fits[-1].index_model
@@ -51,6 +51,15 @@ class OneIndex:
     def scale(self) -> CommonScale:
         """The scale that all hits are brought to."""
         return scale_of(*self.fits)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """What may have made a vector that stands there."""
+        return frozenset({self.model.fingerprint, *self.scale.imputed})
+
+    @cached_property
+    def _overfetch(self) -> int:
+        return max(fit.overfetch for fit in self.fits)
 
     @property
     def asks_old_model(self) -> bool:
@@ -75,7 +84,7 @@ class OneIndex:
         """
         ready = checked(queries, self.model, what="queries")
         asked = old_queries if self.asks_old_model else None
-        deep = k * max(fit.overfetch for fit in self.fits)
+        deep = k * self._overfetch
         if asked is not None:
             deep = max(deep, _JUDGED_BY_BOTH)
         most = gallery.capabilities.most_hits
@@ -83,7 +92,7 @@ class OneIndex:
             {self.model: ready}, max(k, min(deep, most or deep)), where=where, origins=True
         )[self.model]
         origins = hits.origins or ()
-        if not {self.model.fingerprint, *self.scale.imputed}.issuperset(chain(*origins)):
+        if not self._known.issuperset(chain(*origins)):
             # `start` is about to impute these vectors anew; a scale for them there is not.
             return _as_found(hits, k)
         with span("rank"):
