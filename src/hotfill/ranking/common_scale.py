@@ -28,7 +28,7 @@ from hotfill.ranking.rank_merge import RankedHits
 from hotfill.ties import best_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,16 +61,22 @@ class CommonScale:
     model: str
     imputed: Mapping[str, ReferenceItems]
 
-    def prepare(self, queries: Vectors) -> Background:
+    def prepare(self, queries: Vectors, origins: Collection[str] | None = None) -> Background:
         """Measure the backgrounds of queries as the index is searched with them, (q, d).
 
+        origins: the imputations of which hits are to be ranked; None for all. What is not among
+            the hits need not be measured, which is nearly all that a query costs.
         Raises ShapeError (fewer than 20 reference items), VectorError (they are constant).
         """
         queries = np.asarray(queries, dtype=np.float32)
         return Background(
             self.model,
             len(queries),
-            {origin: _line(queries, both) for origin, both in self._both.items()},
+            {
+                origin: _line(queries, both)
+                for origin, both in self._both.items()
+                if origins is None or origin in origins
+            },
         )
 
     @cached_property

@@ -92,11 +92,12 @@ class OneIndex:
             {self.model: ready}, max(k, min(deep, most or deep)), where=where, origins=True
         )[self.model]
         origins = hits.origins or ()
-        if not self._known.issuperset(chain(*origins)):
+        made_by = {*chain(*origins)}
+        if not made_by <= self._known:
             # `start` is about to impute these vectors anew; a scale for them there is not.
             return _as_found(hits, k)
         with span("rank"):
-            background = self.scale.prepare(ready.compared)
+            background = self.scale.prepare(ready.compared, made_by)
             if asked is None:
                 return background.rank(hits, origins, k)
             return self._by_both(gallery, background, hits, ready, asked, moved, k)
