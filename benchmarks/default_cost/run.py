@@ -1,13 +1,17 @@
-"""What does the default cost: seconds to fit it, and time per query on top of the search itself?
+"""What does the default cost: seconds to fit it, to impute by it, and time per merged query?
 
     python benchmarks/default_cost/run.py [--quick] [--seed N] [--part PART] [--hnsw]
 
-Fitting: the kernel bridge with its calibration from 20,000 pairs of 768 to 1,024 dimensions.
-A query: what ranking a mixed gallery adds (preparing the query; mapping and scoring the old side's
-hits exactly; merging) next to one search of 100,000 items of the new model, exact and, with --hnsw,
-in a graph (faiss), blocks of queries in turn, each query alone. Reading the hits' vectors from an
-array is a part of it; a store's own time to read them is not. All in processor time, so that other
-work on the machine falls on no part of it more than on another.
+Fitting: all that `start` fits by default (the imputation, and the scorer of the minutes in
+which both sides hold items) from 20,000 pairs of 768 to 1,024 dimensions. Imputing: items a
+second of 256 to 384 dimensions, in turn with `Gallery.move` of the same vectors into stores of
+this process, a batch at a time; of a sample, extrapolated to a million. A query of `merge`:
+what ranking a mixed gallery adds (preparing the query; mapping and scoring the old side's hits
+exactly; merging) next to one search of 100,000 items of the new model, exact and, with --hnsw,
+in a graph (faiss), blocks of queries in turn, each query alone. Reading the hits' vectors from
+an array is a part of it; a store's own time to read them is not. All in processor time, so that
+other work on the machine falls on no part of it more than on another; fitting by the clock,
+too.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +28,23 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from hotfill.ranking import Scorer, fit_models
+from hotfill.ranking import Scorer, fit_models, fit_one_space
 from hotfill.ranking.fit import BRIDGES
-from hotfill.stores.base import Found, Hits
+from hotfill.stores.base import Found, Gallery, Hits
+from hotfill.stores.index_files import IndexFilesGallery
+from hotfill.stores.memory import MemoryGallery
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
+from hotfill.upgrade.pairs import fitting_for
+from hotfill.upgrade.plan import Plan
 
 RESULTS = Path(__file__).parent / "results" / "default_cost.json"
 DIMENSIONS = ((128, 128), (384, 384), (768, 1024))
 K, BLOCK = 10, 25
 FIT_PAIRS, FIT_DIMENSIONS = 20_000, (768, 1024)
+IMPUTED, IMPUTE_DIMENSIONS, IMPUTE_BATCH = 1_000_000, (256, 384), 500
 SERVING_PAIRS = 2_500  # 2,000 of which are landmarks, the most there can be
-FIT_AIM, QUERY_AIM = 10.0, 0.05
+FIT_AIM, IMPUTE_AIM, QUERY_AIM = 10.0, 0.5, 0.05
 
 
 def main() -> None:
@@ -42,7 +53,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="not used: vectors are made up")
     parser.add_argument(
-        "--part", choices=["fit", *(str(new) for _, new in DIMENSIONS)], help="only this one"
+        "--part",
+        choices=["fit", "impute", *(str(new) for _, new in DIMENSIONS)],
+        help="only this one",
     )
     parser.add_argument(
         "--hnsw", action="store_true", help="with HNSW too, whose graphs take minutes to build"
@@ -52,19 +65,26 @@ def main() -> None:
     items, asked = (10_000, 75) if arguments.quick else (100_000, 150)
     dimensions = DIMENSIONS[:2] if arguments.quick else DIMENSIONS
     fit: dict = {}
+    impute: dict = {}
     queries: dict = {}
     if arguments.part in (None, "fit"):
         pairs = 4_000 if arguments.quick else FIT_PAIRS
         fit = time_fit(random, pairs, *FIT_DIMENSIONS)
+    if arguments.part in (None, "impute"):
+        impute = time_imputing(random, 4_000 if arguments.quick else 20_000)
     for old, new in dimensions:
         if arguments.part in (None, str(new)):
             queries[f"{old} to {new}"] = time_queries(
                 random, items, asked, old, new, with_graph=arguments.hnsw or arguments.quick
             )
-    previous: dict = {"fit": {}, "queries": {}}
+    previous: dict = {"fit": {}, "impute": {}, "queries": {}}
     if RESULTS.exists() and not arguments.quick:
-        previous = json.loads(RESULTS.read_text())
-    found = {"fit": fit or previous["fit"], "queries": {**previous["queries"], **queries}}
+        previous |= json.loads(RESULTS.read_text())
+    found = {
+        "fit": fit or previous["fit"],
+        "impute": impute or previous["impute"],
+        "queries": {**previous["queries"], **queries},
+    }
     found["machine"] = {
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -103,15 +123,62 @@ class Space:
 
 
 def time_fit(random: np.random.Generator, pairs: int, old: int, new: int) -> dict[str, object]:
-    """Seconds to fit the default."""
+    """Seconds to fit what `start` fits by default."""
     old_vectors, new_vectors = Space(random, old, new).draw(pairs)
+    plan = Plan(old_model=ModelId("old", "1", old), new_model=ModelId("new", "1", new))
+    fit = fitting_for(plan, MemoryGallery(plan.old_model)).fit
     wall, processor = time.perf_counter(), time.process_time()
-    fit_models(old_vectors, new_vectors, ModelId("old", "1", old), ModelId("new", "1", new))
+    fit(old_vectors, new_vectors)
     return {
         "pairs": pairs,
         "dimensions": [old, new],
         "wall_seconds": round(time.perf_counter() - wall, 2),
         "cpu_seconds": round(time.process_time() - processor, 2),
+    }
+
+
+def time_imputing(random: np.random.Generator, items: int) -> dict[str, object]:
+    """Items a second of imputing, and of writing what it makes; and the ratio of the two."""
+    old, new = IMPUTE_DIMENSIONS
+    models = ModelId("old", "1", old), ModelId("new", "1", new)
+    space = Space(random, old, new)
+    one = fit_one_space(*space.draw(SERVING_PAIRS), *models)
+    names, (vectors, _) = [f"item-{number:07}" for number in range(items)], space.draw(items)
+    with tempfile.TemporaryDirectory() as place:
+        stores: dict[str, Gallery] = {
+            "qdrant-edge": QdrantEdgeGallery.create(Path(place) / "edge", models[0]),
+            "index-files": IndexFilesGallery.create(Path(place) / "files", models[0]),
+        }
+        versions = {}
+        for name, gallery in stores.items():
+            versions[name] = gallery.upsert(names, vectors, space=models[0])
+            gallery.add_space(models[1])
+        seconds: dict[str, float] = dict.fromkeys(["imputing", *stores], 0.0)
+        for begin in range(0, items, IMPUTE_BATCH):
+            part = slice(begin, begin + IMPUTE_BATCH)
+            began = time.process_time()
+            imputed = one.impute(vectors[part])
+            seconds["imputing"] += time.process_time() - began
+            for name, gallery in stores.items():
+                began = time.process_time()
+                gallery.move(
+                    names[part],
+                    imputed,
+                    space=models[1],
+                    expected_versions=versions[name][part],
+                    origin=one.origin,
+                )
+                seconds[name] += time.process_time() - began
+        for gallery in stores.values():
+            gallery.close()
+    rates = {name: items / each for name, each in seconds.items()}
+    return {
+        "items": items,
+        "dimensions": [old, new],
+        "batch": IMPUTE_BATCH,
+        "items_per_cpu_second": {name: round(rate) for name, rate in rates.items()},
+        "cpu_seconds_for_a_million": round(IMPUTED / rates["imputing"], 1),
+        "ratios": {name: round(rates["imputing"] / rates[name], 2) for name in stores},
     }
 
 
@@ -188,15 +255,21 @@ def _read(item_ids: Sequence[str], gallery: np.ndarray) -> Found:
 
 
 def aims(found: dict[str, dict]) -> dict[str, dict]:
-    """Hold the figures against issue 3."""
+    """Hold the figures against what they should be."""
     held: dict[str, dict] = {}
     if found["fit"]:
-        seconds = found["fit"]["cpu_seconds"]
+        seconds = found["fit"]["wall_seconds"]
         held["fit_seconds"] = {
             "value": seconds,
-            "what": "processor seconds, all threads together",
-            "aim": f"< {FIT_AIM:g} for 20,000 pairs, 768 to 1,024",
+            "what": "by the clock, on the machine as it was",
+            "aim": f"< {FIT_AIM:g} for 20,000 pairs, 768 to 1,024, on two cores",
             "met": seconds < FIT_AIM and found["fit"]["pairs"] == FIT_PAIRS,
+        }
+    for store, ratio in found["impute"].get("ratios", {}).items():
+        held[f"imputing / writing, {store}"] = {
+            "value": ratio,
+            "aim": f">= {IMPUTE_AIM:g} times what the store can write",
+            "met": ratio >= IMPUTE_AIM,
         }
     for dimensions, cell in found["queries"].items():
         for search in ("exact", "HNSW"):

@@ -1,9 +1,20 @@
-"""What does a search cost while a gallery is between two models? See README.md."""
+"""What does a search cost while a gallery is between two models? See README.md.
+
+The final run, for a quiet machine: one command, which begins no store after 16 minutes, so that it
+ends within 20. Called again it goes on where it ended.
+
+    python benchmarks/mixed_search/run.py --final --minutes 16
+    python benchmarks/mixed_search/table.py --into docs/benchmarks.md
+
+Parts of it: `--final --part 20k`, `100k` or `100k-wide`; and `1m`, which takes as long again and
+is not among them. With `--again` what results/ has is measured anew.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -42,6 +53,42 @@ WAYS = {
     "merge": {"strategy": "merge"},
 }
 QUICK = ("memory", "qdrant-edge", "index-files")
+RESULTS = HERE / "results"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Stores that are measured at one size. coverages: see `COVERAGES`."""
+
+    items: int
+    dimensions: tuple[int, int]
+    stores: Sequence[str]
+    coverages: Sequence[float] = COVERAGES
+    rounds: int = 160
+
+
+# The quickest first, so that a run that is stopped has the most. A graph is built at each coverage.
+# From a coverage of one half on a mover runs beside, until nine tenths have moved.
+FINAL = {
+    "20k": Part(
+        20_000,
+        (96, 128),
+        (
+            "memory",
+            "index-files",
+            "index-files-hnsw",
+            "qdrant-edge",
+            "postgres-hnsw",
+            "postgres",
+            "lancedb",
+        ),
+    ),
+    "100k": Part(
+        100_000, (96, 128), ("index-files", "qdrant-edge-hnsw"), coverages=(0.1, 0.5, 0.9)
+    ),
+    "100k-wide": Part(100_000, (384, 768), ("index-files", "qdrant-edge-hnsw"), coverages=(0.5,)),
+    "1m": Part(1_000_000, (96, 128), ("index-files",), coverages=(0.5,), rounds=80),
+}
 AIMS = {
     ("raw", "exact"): 1.02,
     ("raw", "hnsw"): 1.05,
@@ -348,9 +395,12 @@ def report_of(rows: list[dict[str, Any]], more: dict[str, float]) -> dict[str, A
         figures[name] = round(value, 3)
         aims[name] = {"value": round(value, 3), "aim": f"<= {aim}", "met": value <= aim}
 
-    for store in dict.fromkeys(row["store"] for row in rows):
+    def name_of(row: dict[str, Any]) -> str:
+        return f"{row['store']}, {row['items']:,} x {row['dimensions'][1]}"
+
+    for store in dict.fromkeys(map(name_of, rows)):
         for way in RANKINGS:
-            mine = [row for row in rows if row["store"] == store and f"{way}_ratio_p50" in row]
+            mine = [row for row in rows if name_of(row) == store and f"{way}_ratio_p50" in row]
             still = [row[f"{way}_ratio_p50"] for row in mine if row["state"] == "still"]
             hold(f"{store}: {way} p50", max(still), AIMS[way, mine[0]["search"]])
             tails = [row[f"{way}_ratio_p95"] for row in mine]
@@ -381,7 +431,18 @@ def main() -> None:
     parser.add_argument("--no-merge", action="store_true", help="only what one index does")
     parser.add_argument("--store", choices=CASES, action="append", help="by default all")
     parser.add_argument("--json", type=Path, help="where to keep the rows")
+    parser.add_argument("--final", action="store_true", help="what results/ lacks; see above")
+    parser.add_argument("--part", choices=FINAL, action="append", help="with --final: only these")
+    parser.add_argument("--minutes", type=float, help="with --final: begin no store after so many")
+    parser.add_argument("--again", action="store_true", help="with --final: measure all anew")
     asked = parser.parse_args()
+    if asked.final:
+        names = asked.part or [name for name in FINAL if name != "1m"]
+        if asked.again:
+            for name in names:
+                (RESULTS / f"{name}.json").unlink(missing_ok=True)
+        print(json.dumps(final(names, asked.minutes, asked.seed)))
+        return
     n = 5_000 if asked.quick else asked.items
     world = made_world(n, tuple(asked.dimensions), 200, asked.seed)
     rows: list[dict[str, Any]] = []
@@ -398,9 +459,49 @@ def main() -> None:
             print(json.dumps(row), file=sys.stderr, flush=True)
         report = report_of(rows, more)
         if asked.json:  # each store is kept as soon as it is measured
-            whole = {**report, "seed": asked.seed, "rows": rows}
-            asked.json.write_text(json.dumps(whole, indent=1) + "\n")
+            keep(asked.json, report, rows, more, asked.seed)
     print(json.dumps(report))
+
+
+def final(names: Sequence[str], minutes: float | None, seed: int) -> dict[str, Any]:
+    """Measure what the results of some parts lack, store by store; report on all of them."""
+    until = time.monotonic() + 60 * (minutes or math.inf)
+    every: list[dict[str, Any]] = []
+    more: dict[str, float] = {}
+    for name in names:
+        part, file = FINAL[name], RESULTS / f"{name}.json"
+        kept = json.loads(file.read_text()) if file.exists() else {"rows": [], "added": {}}
+        rows, more = kept["rows"], kept["added"] or more
+        lacking = [each for each in part.stores if all(row["store"] != each for row in rows)]
+        if not lacking or time.monotonic() >= until:
+            every += rows
+            continue
+        more = more or added(seed)
+        world = made_world(part.items, part.dimensions, 200, seed)
+        for store in lacking:
+            if time.monotonic() >= until:
+                break
+            given = {"coverages": part.coverages, "rounds": part.rounds, "ways": RANKINGS}
+            for row in measure(store, world, **given):
+                rows.append(row)
+                print(json.dumps(row), file=sys.stderr, flush=True)
+            keep(file, report_of(rows, more), rows, more, seed)
+        every += rows
+    return report_of(every, more)
+
+
+def keep(
+    file: Path,
+    report: dict[str, Any],
+    rows: list[dict[str, Any]],
+    more: dict[str, float],
+    seed: int,
+) -> None:
+    """Write rows and what they come to, whole."""
+    whole = {**report, "seed": seed, "added": more, "rows": rows}
+    draft = file.with_suffix(".draft")
+    draft.write_text(json.dumps(whole, indent=1) + "\n")
+    draft.replace(file)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ have the same vector, rounding would decide which comes first; nothing may hang 
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 NOISE = 2e-6
 """Scores this close, as a share of their scale, are equal: 16 units of float32's last place."""
 
+_SHORT = 128
+"""Scores that are looked at as plain numbers: calling numpy costs more than so few of them."""
+
 
 def tolerance(scores: NDArray[np.float32], metric: Metric | None = None) -> float:
     """Return the difference up to which scores are equal.
@@ -29,8 +34,12 @@ def tolerance(scores: NDArray[np.float32], metric: Metric | None = None) -> floa
     """
     if metric == "cosine":
         return NOISE
-    largest = float(np.abs(scores).max(initial=0.0))
-    if not np.isfinite(largest):
+    if 0 < len(scores) <= _SHORT:
+        values = scores.tolist()
+        largest = float(max(max(values), -min(values)))
+    else:
+        largest = float(np.abs(scores).max(initial=0.0))
+    if not isfinite(largest):
         largest = float(np.abs(scores[np.isfinite(scores)]).max(initial=0.0))
     return NOISE * largest
 
@@ -41,10 +50,15 @@ def tied(falling: NDArray[np.float32], within: float) -> list[slice]:
     A run begins with the best score that is in no run yet, and holds all that are at most `within`
     below it; so no item is put before one that is better by more than that.
     """
-    exact = falling.astype(np.float64)
+    exact = falling.tolist()
+    if len(exact) <= _SHORT:
+        starts = [at for at, (one, next_) in enumerate(pairwise(exact)) if one - next_ <= within]
+    else:
+        wide = falling.astype(np.float64)
+        starts = np.flatnonzero(wide[:-1] - wide[1:] <= within).tolist()
     runs: list[slice] = []
     end = 0
-    for start in np.flatnonzero(exact[:-1] - exact[1:] <= within).tolist():
+    for start in starts:
         if start < end:
             continue
         end = start + 2

@@ -57,6 +57,24 @@ class ModelId:
                 f"got {self.metric!r}"
             )
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:  # nearly always, and a search asks a dozen times
+            return True
+        if not isinstance(other, ModelId):
+            return NotImplemented
+        return self._values == other._values
+
+    @property
+    def _values(self) -> tuple[str | int | bool, ...]:
+        return (
+            self.name,
+            self.revision,
+            self.dimension,
+            self.metric,
+            self.normalised,
+            self.preprocessing,
+        )
+
     def __str__(self) -> str:
         return f"{self.name}@{self.revision} ({self.dimension}-d, {self.fingerprint})"
 

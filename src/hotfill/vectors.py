@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from hotfill.types import ModelId, Vectors
 
+_AT_ONCE = 4096  # rows copied in double precision
 _NAMED = 1000  # items that an error lists; five of them stand in its text
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -142,9 +143,9 @@ def _rows_and_squares(
     else:
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(array, dtype=np.float32)
-    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    right = (squares >= _LEAST) & (squares <= _MOST)
-    if not right.all():
+    squares = _squares(rows)
+    if not _all_right(squares):
+        right = (squares >= _LEAST) & (squares <= _MOST)
         bad = np.flatnonzero(~right)
         names = [item_ids[row] if item_ids is not None else f"row {row}" for row in bad[:_NAMED]]
         shown = ", ".join(names[:5]) + (f" and {bad.size - 5} more" if bad.size > 5 else "")
@@ -154,6 +155,20 @@ def _rows_and_squares(
             names,
         )
     return rows, squares
+
+
+def _squares(rows: Vectors) -> NDArray[np.float64]:
+    if len(rows) > _AT_ONCE:  # a copy in double precision would be felt
+        return np.asarray(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    wide = rows.astype(np.float64)
+    return np.asarray(np.vecdot(wide, wide))
+
+
+def _all_right(squares: NDArray[np.float64]) -> bool:
+    """Tell whether all squared lengths can be used; NaN is not."""
+    if len(squares) == 1:  # a query, nearly always: plain numbers are quicker
+        return _LEAST <= squares.item() <= _MOST
+    return bool(((squares >= _LEAST) & (squares <= _MOST)).all())
 
 
 def _table(vectors: Any, what: str) -> NDArray[Any]:

@@ -95,7 +95,7 @@ def check_up(path: Path, *, quick: bool = False) -> list[Finding]:
     except HotfillError as error:
         return [*findings, Finding("configuration", problem=str(error), code=exit_code(error))]
     findings.append(Finding("configuration", str(path)))
-    findings.append(_looked("journal", _journal, project))
+    findings += [_looked("journal", _journal, project), _looked("rho", _rho, project)]
     if not quick:
         findings += [
             _looked("old model", _old_model, project),
@@ -168,6 +168,26 @@ def _journal(project: Project) -> str:
     with closing(project.look()) as journal:
         begun = journal.last("plan") is not None
         return f"phase {journal.phase}" if begun else "not begun"
+
+
+def _rho(project: Project) -> str:
+    """Tell how well scores of mapped vectors follow the true ones, and what that makes doubtful."""
+    from hotfill.ranking.one_space import doubts_of_rho, rho_enough
+
+    with closing(project.look()) as journal:
+        fit = journal.last("fit")
+        if fit is None:
+            return "not known yet: `hotfill rehearse` measures it, and `hotfill start` does"
+        if "rho" not in fit.body:
+            return "not known: nothing is imputed"
+        rho, by_items = float(fit.body["rho"]), bool(fit.body["rho_by_items"])
+        both = project.plan_to_look_at(journal).queries == "both"
+    by = "items" if by_items else "real queries"
+    found = f"{rho:.2f} by {by}; from {rho_enough(by_items):.2f} on, one encoder is enough"
+    doubts = doubts_of_rho(rho, by_items=by_items)
+    if both:
+        return f"{found}; the old model embeds queries, too"
+    return "; ".join([found, *doubts])
 
 
 def _old_model(project: Project) -> str:

@@ -145,7 +145,7 @@ def rehearse(
         ),
     ] = "bridge,kernel_bridge",
     queries: Annotated[
-        str, typer.Option(help="Models that embed a query, for merge: new, both; comma between.")
+        str, typer.Option(help="Models that embed a query: new, both; comma between.")
     ] = "new,both",
     orders: Annotated[
         str, typer.Option(help="random, uncertainty, popularity, popularity_uncertainty.")

@@ -28,7 +28,7 @@ from hotfill.ranking.rank_merge import RankedHits
 from hotfill.ties import best_first
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,16 +61,22 @@ class CommonScale:
     model: str
     imputed: Mapping[str, ReferenceItems]
 
-    def prepare(self, queries: Vectors) -> Background:
+    def prepare(self, queries: Vectors, origins: Collection[str] | None = None) -> Background:
         """Measure the backgrounds of queries as the index is searched with them, (q, d).
 
+        origins: the imputations of which hits are to be ranked; None for all. What is not among
+            the hits need not be measured, which is nearly all that a query costs.
         Raises ShapeError (fewer than 20 reference items), VectorError (they are constant).
         """
         queries = np.asarray(queries, dtype=np.float32)
         return Background(
             self.model,
             len(queries),
-            {origin: _line(queries, both) for origin, both in self._both.items()},
+            {
+                origin: _line(queries, both)
+                for origin, both in self._both.items()
+                if origins is None or origin in origins
+            },
         )
 
     @cached_property
@@ -143,16 +149,23 @@ class Background:
 
         Raises InputError for an origin that is neither the model nor a known imputation.
         """
-        comparable = np.array(scores, dtype=np.float32)
-        for origin in {*origins} - {self.model}:
+        return self._scores(query, np.array(scores, dtype=np.float32), origins, {*origins})
+
+    def _scores(
+        self, query: int, raw: Scores, origins: Sequence[str], different: set[str]
+    ) -> Scores:
+        comparable = raw
+        for origin in different - {self.model}:
             if origin not in self.lines:
                 raise InputError(
                     f"a hit's vector was made by {origin}, which is neither the model "
                     f"{self.model} nor an imputation in force ({', '.join(self.lines) or 'none'}); "
                     "run `hotfill start` again: it imputes such vectors anew"
                 )
-            here = _made_by(origin, origins)
-            comparable[here] = self.lines[origin](query, comparable[here])
+            on_line = self.lines[origin](query, raw)
+            if len(different) == 1:
+                return on_line
+            comparable = np.where(_made_by(origin, origins), on_line, comparable)
         return comparable
 
     def rank(self, hits: Hits, origins: Sequence[Sequence[str]], k: int) -> list[RankedHits]:
@@ -172,22 +185,23 @@ class Background:
 
     def _rank(self, hits: Hits, query: int, made_by: Sequence[str], k: int) -> RankedHits:
         item_ids, raw = hits.item_ids[query], np.asarray(hits.scores[query], dtype=np.float32)
-        scores = self.scores(query, raw, made_by)
-        if np.isnan(scores).any():
-            raise InputError("a comparable score is NaN: is a reference item's vector all zero?")
-        own = _made_by(self.model, made_by)
+        scores = self._scores(query, raw, made_by, {*made_by})
 
         def keys(rows: list[int]) -> list[tuple[int, str]]:
-            ranks = _ranks_within(scores, own)
+            ranks = _ranks_within(scores, _made_by(self.model, made_by))
             return [(int(ranks[row]), item_ids[row]) for row in rows]
 
-        best = best_first(scores, keys)[:k]
+        order = best_first(scores, keys)
+        if len(order) and np.isnan(scores[order[-1]]):  # it sorts last
+            raise InputError("a comparable score is NaN: is a reference item's vector all zero?")
+        best = order[:k]
+        rows = best.tolist()
         return RankedHits(
-            item_ids=tuple([item_ids[row] for row in best.tolist()]),
+            item_ids=tuple([item_ids[row] for row in rows]),
             # Equal ones may stand the other way round.
             scores=np.minimum.accumulate(scores[best]),
             raw_scores=raw[best],
-            sides=own[best].astype(np.int64),
+            sides=np.array([made_by[row] == self.model for row in rows], dtype=np.int64),
         )
 
 

@@ -179,14 +179,14 @@ def _sorted(
     exclude: Any,
 ) -> list[list[PerQuery]]:
     """Do the same for any merge: one ranking for each stage."""
-    old, new = gallery.sides(rows)
+    sides = gallery.sides(rows)
     found = []
     for order in orders:
         stages = []
         for share in shares:
             moved = np.zeros(len(order), dtype=np.bool_)
             moved[order[: int(share * len(order))]] = True
-            stages.append(_figures(gallery.merge(old, new, moved), relevance, exclude))
+            stages.append(_figures(gallery.merge(*sides, moved), relevance, exclude))
         found.append(stages)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from hotfill.rehearsal.backfill_evaluation import (
     evenly,
 )
 from hotfill.rehearsal.budget import bct_criterion, measure_budgets
+from hotfill.rehearsal.ends import measure_ends
 from hotfill.rehearsal.maps import MAPS, Maps, fit_transform, pairs_of
 from hotfill.rehearsal.orders import ORDERS, permutations, popularity_of
 from hotfill.rehearsal.recommendation import model_signs, recommend
@@ -69,7 +70,8 @@ class RehearsalSettings:
         and naive_merge, a baseline.
     transforms: how merge and prefill bring the two models together: names of `MAPS` and of
         `more_maps`. A map is measured as merge where it goes down, as prefill where it goes up.
-    queries: of new and both, the models that embed a query while the gallery is mixed; for merge.
+    queries: of new and both, the models that embed a query while the gallery is mixed; for merge,
+        and for prefill where rho may not be enough (`strategies.ways`).
     orders: of random, uncertainty, popularity, popularity_uncertainty.
     points: shares measured, >= 2, evenly from 0 to 1. seed: of all that is random.
     use_labels: whether the recommendation may look at labels or judgements.
@@ -157,7 +159,8 @@ def rehearse(
     if settings.use_labels and given is None:
         raise InputError("use_labels needs labels or judgements, and none were given")
     shares = evenly(settings.points)
-    shown = _Measurement(sample, given or new_models_top(sample), shares)
+    truth_shown = given or new_models_top(sample)
+    shown = _Measurement(sample, truth_shown, shares)
     pairs = pairs_of(sample)
     fitted = cache(lambda name, direction: fit_transform(name, direction, sample, pairs, maps))
     imputed_by = cache(lambda name: ImputedGallery(sample, pairs, name))
@@ -199,6 +202,18 @@ def rehearse(
         signs=model_signs(sample.old.fit.read(), sample.new.fit.read(), seed=settings.seed),
         labels_used=settings.use_labels,
     )
+    ends = None
+    if "prefill" in settings.strategies:
+        ends = measure_ends(
+            sample,
+            pairs,
+            settings.transforms,
+            plain=shown.new,
+            relevance=truth_shown,
+            recommended=recommendation,
+        )
+    if ends is not None:
+        recommendation = replace(recommendation, finish=ends.finish)
     carried = None
     if settings.threshold is not None:
         *way, name = recommendation.way
@@ -229,6 +244,7 @@ def rehearse(
         threshold=carried,
         budget=budget,
         criterion=criterion,
+        ends=ends,
     )
 
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 Scores: TypeAlias = NDArray[np.floating]
 """Scores (queries, items), higher is better."""
 
-Sides: TypeAlias = Callable[[slice], tuple[Scores, Scores]]
-"""For some queries, the scores of all items as old ones and as new ones."""
+Sides: TypeAlias = Callable[[slice], tuple[Scores, ...]]
+"""For some queries, the scores of all items as old ones and as new ones; more for some merges."""
 
-Merge: TypeAlias = Callable[[Scores, Scores, NDArray[np.bool_]], Scores]
-"""One matrix from both, given which items have moved: bool (items,)."""
+Merge: TypeAlias = Callable[..., Scores]
+"""One matrix from all of them, given last which items have moved: bool (items,)."""
 
 
 def side_of_each(old: Scores, new: Scores, moved: NDArray[np.bool_]) -> Scores:

@@ -304,8 +304,13 @@ def summary(rehearsal: Rehearsal) -> str:
         f"{rehearsal.new.map:.3f}). {truth} Everything was fitted on {rehearsal.fit_pairs} other "
         f"items, which are neither queries nor in the gallery. The recommendation was made "
         f"{looked} {known}. {rehearsal.recommendation.why}{_by_the_truth(rehearsal)}"
-        f"{_threshold(rehearsal)}"
+        f"{_ends(rehearsal)}{_threshold(rehearsal)}"
     )
+
+
+def _ends(rehearsal: Rehearsal) -> str:
+    """What rho says, and how the two ends compare."""
+    return "" if rehearsal.ends is None else f" {rehearsal.ends.text()}"
 
 
 def _threshold(rehearsal: Rehearsal) -> str:

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from hotfill.ranking.one_space import rho_enough
 from hotfill.upgrade.plan import TransformName
 
 if TYPE_CHECKING:
+    from hotfill.ranking.one_space import FinishName
     from hotfill.rehearsal.backfill_evaluation import Figures
     from hotfill.rehearsal.budget import BudgetAnswer, Criterion
     from hotfill.rehearsal.thresholds import CarriedThreshold
@@ -101,7 +103,7 @@ class Recommendation:
 
     expected_gain: the gain measured for it on what the recommendation was allowed to see; None
         where there is nothing to gain. why: one or two sentences. labels_used: whether the
-        recommendation looked at labels or judgements.
+        recommendation looked at labels or judgements. finish: the end, as in a `Plan`.
     """
 
     strategy: str
@@ -113,6 +115,7 @@ class Recommendation:
     worth_it: bool
     why: str
     labels_used: bool
+    finish: FinishName = "plain"
 
     @property
     def way(self) -> Way:
@@ -138,8 +141,10 @@ class Recommendation:
             lines.append(f'up = "up.safetensors"  # {self.transform}: fit and save it')
         elif self.strategy != "compatible":
             return None
-        if self.strategy == "merge" and self.queries == "both":
+        if self.strategy in ("merge", "prefill") and self.queries == "both":
             lines.append('queries = "both"')
+        if self.finish != "plain":
+            lines.append(f'finish = "{self.finish}"')
         lines.append(f'order = "{self._order()}"')
         if self.order.startswith("popularity"):
             lines.append('query_log = "returned.txt"  # one item id per line and returned hit')
@@ -153,6 +158,52 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """Rho, and how good search is when all has moved, at either end.
+
+    rho: see `ranking.one_space`. by_items: whether it is by items, without real queries.
+    doubts: what it makes doubtful, a sentence each. plain, agreement: by the truth of the curves.
+    finish: the end recommended. why: in a sentence.
+    """
+
+    rho: float
+    by_items: bool
+    doubts: tuple[str, ...]
+    plain: Figures
+    agreement: Figures
+    finish: FinishName
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "rho": self.rho,
+            "rho_by_items": self.by_items,
+            "rho_enough": rho_enough(self.by_items),
+            "doubts": list(self.doubts),
+            "plain": self.plain.to_dict(),
+            "agreement": self.agreement.to_dict(),
+            "finish": self.finish,
+            "why": self.why,
+        }
+
+    def text(self) -> str:
+        """Say it to people."""
+        asked = "the items" if self.by_items else "your queries"
+        return " ".join(
+            [
+                f"By {asked}, the scores of mapped vectors follow the true ones with rho "
+                f"{self.rho:.2f}; from {rho_enough(self.by_items):.2f} on, one encoder is enough.",
+                *(f"{doubt[0].upper()}{doubt[1:]}." for doubt in self.doubts),
+                "Gain is measured against the plain new model (map "
+                f"{self.plain.map:.3f}, hit rate {self.plain.hit_rate_at_1:.3f}); the agreement "
+                f"end has map {self.agreement.map:.3f}, hit rate "
+                f"{self.agreement.hit_rate_at_1:.3f}. {self.why}",
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearsal:
     """Everything a rehearsal measured.
 
@@ -162,6 +213,7 @@ class Rehearsal:
     in neither. seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
     budget: how much has to be embedded again; None where nothing was imputed. criterion: BCT's;
     None where compatible was not measured.
+    ends: rho and both ends of one index; None where nothing is imputed.
     """
 
     old: Figures
@@ -181,6 +233,7 @@ class Rehearsal:
     threshold: CarriedThreshold | None = None
     budget: BudgetAnswer | None = None
     criterion: Criterion | None = None
+    ends: Ends | None = None
 
     def recommended_curve(self) -> MeasuredCurve:
         """Find the curve of the recommended way."""
@@ -207,6 +260,7 @@ class Rehearsal:
             "threshold": None if self.threshold is None else self.threshold.to_dict(),
             "budget": None if self.budget is None else self.budget.to_dict(),
             "criterion": None if self.criterion is None else self.criterion.to_dict(),
+            "ends": None if self.ends is None else self.ends.to_dict(),
         }
 
     def to_json(self) -> str:

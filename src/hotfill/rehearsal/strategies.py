@@ -6,6 +6,7 @@
 | `merge`       | new model's, carried down and calibrated; | untouched          | 1         |
 |               | with `queries = "both"` also the old's    | untouched          | 2         |
 | `prefill`     | new model's; raw, or calibrated by origin | imputed by `up`    | 1         |
+|               | with `queries = "both"` also the old's    | imputed by `up`    | 2         |
 | `compatible`  | new model's                               | untouched          | 1         |
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from hotfill.errors import ConfigError
 from hotfill.ranking import Bridge, KernelBridge, fit_one_space, identity
-from hotfill.ranking.one_space import IMPUTED_BY
+from hotfill.ranking.one_space import IMPUTED_BY, REFERENCES, RHO_UNSURE, old_query_weight
 from hotfill.ranking.scorer import OLD_QUERY_WEIGHT
 from hotfill.rehearsal.maps import Fitted, fit_calibration
 from hotfill.rehearsal.mixed_gallery import MixedGallery, Scores, Sides
@@ -30,6 +31,8 @@ from hotfill.rehearsal.sample import cosines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from hotfill.rehearsal.maps import Direction, Maps, SplitPairs
     from hotfill.rehearsal.sample import Sample, SampleSide
@@ -59,6 +62,8 @@ def ways(
     `merge` takes maps that go down, with tail calibration, for queries of the new model or of both;
     `prefill` takes maps that go up. Those of a plan are measured as `start` serves them, placed and
     ranked raw (calibration "none") and by origin ("tail"); others give vectors of unit length, raw.
+    With queries of both models they are measured where rho is not clearly enough (below 0.70), or
+    no other queries are asked for: elsewhere the old model's queries take from what they could add.
     """
     if "naive_merge" in strategies:
         yield naive_merge(sample)
@@ -71,7 +76,7 @@ def ways(
                 yield with_old_queries(merged, sample, pairs)
         if "up" in maps[name] and "prefill" in strategies:
             if name in IMPUTED_BY:
-                yield from imputed(sample, imputed_by(name))
+                yield from imputed(sample, imputed_by(name), queries)
             else:
                 up = fitted(name, "up")
                 yield merge_up(sample, pairs, up, strategy="prefill", calibration="none")
@@ -176,10 +181,10 @@ class ImputedGallery:
         began = perf_counter()
         self.name = name
         self.one = fit_one_space(
-            np.vstack([pairs.old_reference, pairs.old_fit]),
-            np.vstack([pairs.new_reference, pairs.new_fit]),
+            *paired(pairs),
             sample.old.model,
             sample.new.model,
+            queries=real_queries(sample),
             map=IMPUTED_BY[name],
         )
         self.seconds = perf_counter() - began
@@ -190,31 +195,73 @@ class ImputedGallery:
         return self._written.scores(queries)
 
 
-def imputed(sample: Sample, gallery: ImputedGallery) -> tuple[MixedGallery, MixedGallery]:
+def imputed(
+    sample: Sample, gallery: ImputedGallery, asked: Sequence[str] = ("new",)
+) -> Iterator[MixedGallery]:
     """Old vectors imputed into the new index, ranked raw and calibrated.
 
-    All items are ranked: the calibrated ranking has no overfetch here.
+    asked: of `QUERIES`, see `ways`. All items are ranked: the calibrated ranking has no overfetch
+    here, and the old model's queries judge every item.
     """
+    one = gallery.one
 
     def raw(rows: slice) -> Scores:
         return gallery.scores(sample.new.queries.read(rows))
 
     def calibrated(rows: slice) -> Scores:
-        line = gallery.one.scale.prepare(sample.new.queries.read(rows)).lines[gallery.one.origin]
+        line = one.scale.prepare(sample.new.queries.read(rows)).lines[one.origin]
         return np.stack([line(row, scores) for row, scores in enumerate(raw(rows))])
 
-    first, second = (
-        MixedGallery(
-            strategy="prefill",
-            transform=gallery.name,
-            calibration=calibration,
-            sides=both_sides(sample, old_side),
-            vectors_rewritten=len(sample.old.gallery),
-            fit_seconds=gallery.seconds,
-        )
-        for calibration, old_side in (("none", raw), ("tail", calibrated))
+    def by_old(rows: slice) -> Scores:
+        asked = sample.old.queries.read(rows)
+        lines = one.old_query_scores(sample.new.queries.read(rows), asked, moved=0.0).lines
+        scores = cosines(asked, sample.old.gallery)
+        return np.stack([lines(row, each) for row, each in enumerate(scores)])
+
+    served = partial(
+        MixedGallery,
+        strategy="prefill",
+        transform=gallery.name,
+        vectors_rewritten=len(sample.old.gallery),
+        fit_seconds=gallery.seconds,
     )
-    return first, second
+    if "new" in asked:
+        yield served(calibration="none", sides=both_sides(sample, raw))
+        yield served(calibration="tail", sides=both_sides(sample, calibrated))
+    if "both" in asked and (one.rho < RHO_UNSURE[1] or "new" not in asked):
+        sides = both_sides(sample, calibrated)
+        yield served(
+            calibration="tail",
+            sides=lambda rows: (*sides(rows), by_old(rows)),
+            merge=partial(judged_by_both, weight=old_query_weight(one.rho)),
+            queries="both",
+        )
+
+
+def judged_by_both(
+    imputed: Scores, own: Scores, by_old: Scores, moved: NDArray[np.bool_], *, weight: float
+) -> Scores:
+    """Give the old model's queries their share of every item's score, as `OldQueryScores` does.
+
+    weight: of an item that has not moved; of one that has, it falls to nothing at the end.
+    """
+    share = np.where(moved, weight * (1 - moved.mean()), weight).astype(np.float32)
+    return (1 - share) * np.where(moved, own, imputed) + share * by_old
+
+
+def paired(pairs: SplitPairs) -> tuple[Vectors, Vectors]:
+    """Return all pairs, (n, d_old) and (n, d_new): one index holds back reference items itself."""
+    return (
+        np.vstack([pairs.old_reference, pairs.old_fit]),
+        np.vstack([pairs.new_reference, pairs.new_fit]),
+    )
+
+
+def real_queries(sample: Sample) -> Vectors | None:
+    """Return some real queries of the new model; None where items stand in for them."""
+    if not sample.has_queries:
+        return None
+    return sample.new.queries.read(slice(0, REFERENCES))
 
 
 def old_side_alone(sample: Sample, pairs: SplitPairs, calibration: str) -> OldSide:

@@ -44,7 +44,7 @@ class OneIndex:
     fits: tuple[OneSpace | KeptOrigin, ...]
     weight: float | None = None
 
-    @property
+    @cached_property
     def model(self) -> ModelId:
         """The space of the index."""
         return self.fits[-1].index_model
@@ -56,6 +56,15 @@ class OneIndex:
             self.model.fingerprint,
             {fit.origin: fit.references for fit in self.fits if fit.references is not None},
         )
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """What may have made a vector that stands there."""
+        return frozenset({self.model.fingerprint, *self.scale.imputed})
+
+    @cached_property
+    def _overfetch(self) -> int:
+        return max(fit.overfetch for fit in self.fits)
 
     @property
     def asks_old_model(self) -> bool:
@@ -80,7 +89,7 @@ class OneIndex:
         """
         ready = checked(queries, self.model, what="queries")
         asked = old_queries if self.asks_old_model else None
-        deep = k * max(fit.overfetch for fit in self.fits)
+        deep = k * self._overfetch
         if asked is not None:
             deep = max(deep, _JUDGED_BY_BOTH)
         most = gallery.capabilities.most_hits
@@ -88,11 +97,12 @@ class OneIndex:
             {self.model: ready}, max(k, min(deep, most or deep)), where=where, origins=True
         )[self.model]
         origins = hits.origins or ()
-        if not {self.model.fingerprint, *self.scale.imputed}.issuperset(chain(*origins)):
+        made_by = {*chain(*origins)}
+        if not made_by <= self._known:
             # `start` is about to impute these vectors anew; a scale for them there is not.
             return _as_found(hits, k)
         with span("rank"):
-            background = self.scale.prepare(ready.compared)
+            background = self.scale.prepare(ready.compared, made_by)
             if asked is None:
                 return background.rank(hits, origins, k)
             return self._by_both(gallery, background, hits, ready, asked, moved, k)

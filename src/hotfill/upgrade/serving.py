@@ -433,11 +433,12 @@ class Serving:
             old_queries=other_queries.get(self._state.plan.old_model),
             moved=self._share_moved,
         )
+        model, encoder = index.model, self._encoder(view.query_model)
         return [
             SearchResult(
                 tuple(
                     [
-                        Hit(item_id, score, raw, index.model)
+                        Hit(item_id, score, raw, model)
                         for item_id, score, raw in zip(
                             each.item_ids,
                             each.scores.tolist(),
@@ -446,7 +447,7 @@ class Serving:
                         )
                     ]
                 ),
-                self._encoder(view.query_model),
+                encoder,
                 view.phase,
             )
             for each in ranked

@@ -324,10 +324,26 @@ def test_doctor_is_content_with_a_sound_project(shell):
     assert found["healthy"]
     findings = {each["what"]: each["found"] for each in found["findings"]}
     assert findings["journal"] == "not begun"
+    assert "`hotfill rehearse` measures it" in findings["rho"]
     assert findings["new model"] == str(NEW)
     assert findings["content"] == "read for the first 3 items"
     assert findings["store"] == f"stamped with {OLD} with {ITEMS} items"
     assert all(line.startswith(("ok ", "next:")) for line in shell("doctor").stdout.splitlines())
+
+
+def test_doctor_tells_rho_and_what_it_makes_doubtful(started):
+    def told():
+        (found,) = (
+            each["found"] for each in started.json("doctor")["findings"] if each["what"] == "rho"
+        )
+        return found
+
+    rho = started.json("status")["rho"]
+    assert told().startswith(f"{rho:.2f} by items; from 0.65 on, one encoder is enough")
+    with hotfill.open(started.config) as up:
+        up.journal.record("fit", **{**up.journal.last("fit").body, "rho": 0.6})
+    assert 'by queries = "both"' in told()
+    assert "only judged queries can tell: `hotfill rehearse --qrels`" in told()
 
 
 def test_doctor_and_status_name_the_command_where_the_journal_was_lost(started):

@@ -357,6 +357,17 @@ def test_many_queries_have_the_backgrounds_that_each_has_alone(space) -> None:
         assert alone.shift[0] == pytest.approx(together.shift[row], abs=1e-4)
 
 
+def test_no_background_is_measured_that_no_hit_needs(space) -> None:
+    queries = WORLD.draw(2, seed=6)[1]
+    own = space.index_model.fingerprint
+    assert not space.scale.prepare(queries, {own}).lines
+    scores = np.array([0.9, 0.5], np.float32)
+    found = space.scale.prepare(queries, {own, space.origin}).scores(1, scores, [own, space.origin])
+    np.testing.assert_array_equal(
+        found, space.scale.prepare(queries).scores(1, scores, [own, space.origin])
+    )
+
+
 def test_a_vector_of_another_fit_is_named(space) -> None:
     background = space.scale.prepare(WORLD.draw(1, seed=6)[1])
     with pytest.raises(InputError, match="made by feedc0ffee42, which is neither the model"):

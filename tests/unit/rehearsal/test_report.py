@@ -110,6 +110,7 @@ def test_every_way_that_an_upgrade_offers_is_written_as_a_plan_that_is_accepted(
         ("merge", "kernel_bridge", "both"): ("kernel_bridge", ""),
         ("prefill", "bridge", "new"): ("bridge", ""),
         ("prefill", "kernel_bridge", "new"): ("kernel_bridge", ""),
+        ("prefill", "kernel_bridge", "both"): ("kernel_bridge", ""),
         ("prefill", "procrustes", "new"): ("kernel_bridge", "up.safetensors"),
         ("compatible", "identity", "new"): ("kernel_bridge", ""),
     }

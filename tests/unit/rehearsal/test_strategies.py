@@ -8,13 +8,14 @@ from sklearn.datasets import load_digits
 
 from hotfill.errors import ConfigError
 from hotfill.ranking import OldSide, Scorer, compare, fit_one_space, tail
-from hotfill.ranking.one_space import IMPUTED_BY
+from hotfill.ranking.one_space import IMPUTED_BY, old_query_weight
 from hotfill.rehearsal.maps import fit_transform, pairs_of
 from hotfill.rehearsal.mixed_gallery import side_of_each
 from hotfill.rehearsal.orders import old_popularity
 from hotfill.rehearsal.recommendation import NEIGHBOURS, model_signs
 from hotfill.rehearsal.sample import EmbeddedBy, cosines, draw_sample
 from hotfill.rehearsal.strategies import (
+    QUERIES,
     ImputedGallery,
     MappedGallery,
     imputed,
@@ -22,6 +23,7 @@ from hotfill.rehearsal.strategies import (
     merge_up,
     naive_merge,
     old_side_alone,
+    paired,
     with_old_queries,
 )
 
@@ -112,6 +114,57 @@ def test_prefill_is_measured_as_start_places_and_ranks_it(sample, name) -> None:
     for row, scores in enumerate(calibrated.sides(rows)[0]):
         expected = background.scores(row, plain[row], [one.origin] * len(plain[row]))
         np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_an_index_is_judged_by_both_queries_as_it_is_served(sample, share) -> None:
+    pairs = pairs_of(sample)
+    (both,) = imputed(sample, ImputedGallery(sample, pairs, "bridge"), ["both"])
+    assert (both.queries, both.calibration) == ("both", "tail")
+    rows, count = slice(0, 3), len(sample.gallery)
+    moved = np.arange(count) < share * count
+    found = both.merge(*both.sides(rows), moved)
+
+    one = fit_one_space(*paired(pairs), sample.old.model, sample.new.model, map="ridge")
+    queries, asked = sample.new.queries.read(rows), sample.old.queries.read(rows)
+    raw = (
+        queries
+        @ np.where(
+            moved[:, None], sample.new.gallery.read(), one.impute(sample.old.gallery.read())
+        ).T
+    )
+    origins = np.where(moved, one.index_model.fingerprint, one.origin).tolist()
+    background = one.scale.prepare(queries)
+    blending = one.old_query_scores(
+        queries, asked, moved=float(moved.mean()), weight=old_query_weight(one.rho)
+    )
+    for row in range(3):
+        expected = blending.blend(
+            row,
+            background.scores(row, raw[row], origins),
+            asked[row] @ sample.old.gallery.read().T,
+            moved.tolist(),
+        )
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+
+
+def test_an_index_is_judged_by_both_queries_where_rho_may_not_be_enough(sample) -> None:
+    pairs = pairs_of(sample)
+    assert [
+        each.queries for each in imputed(sample, ImputedGallery(sample, pairs, "bridge"), QUERIES)
+    ] == ["new", "new"]
+    rng = np.random.default_rng(0)
+    apart = draw_sample(
+        EmbeddedBy(rng.normal(size=(600, 8))),
+        EmbeddedBy(rng.normal(size=(600, 8))),
+        fit=200,
+        seed=0,
+    )
+    asked = [
+        each.queries
+        for each in imputed(apart, ImputedGallery(apart, pairs_of(apart), "bridge"), QUERIES)
+    ]
+    assert asked == ["new", "new", "both"]
 
 
 @pytest.mark.parametrize("calibration", ["none", "z_score", "isotonic", "tail"])
