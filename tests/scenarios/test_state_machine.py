@@ -263,14 +263,16 @@ class UpgradeMachine(RuleBasedStateMachine):
         items=st.integers(0, 14),
         way=st.sampled_from(["merge", "prefill", "prefill", "none", "budget"]),
         budget=st.integers(1, 10),
+        more_dies=st.none() | st.integers(0, 20),
         order=st.sampled_from(["random", "uncertainty"]),
         batch_size=st.integers(1, 5),
         broken=st.sets(st.integers(0, 13), max_size=2),
     )
-    def begin(self, items, way, budget, order, batch_size, broken):
+    def begin(self, items, way, budget, more_dies, order, batch_size, broken):
         self.temporary = TemporaryDirectory()
         self.folder = Path(self.temporary.name)
         self.all, self.budget = way in ("merge", "prefill"), budget if way == "budget" else None
+        self.more_dies = more_dies
         self.decided = {
             "strategy": "merge" if way == "merge" else "prefill",
             "backfill": "all" if self.all else way,
@@ -461,6 +463,9 @@ class UpgradeMachine(RuleBasedStateMachine):
                 self.run("cutover")
             elif phase in (Phase.CUT_OVER, Phase.COMPLETED):
                 self.run("complete")
+                if self.budget is not None:
+                    self.run("start", self.more_dies, more=True)
+                    self.more_dies = None  # then it goes on to its end
             elif phase in (Phase.ABORTING, Phase.ABORTED):
                 self.run("abort")
             elif phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import psycopg
@@ -295,3 +296,23 @@ def test_doctor_compares_the_kept_sums_with_the_rows(tmp_path):
         up.start()
     (finding,) = [each for each in check_up(path) if each.what == "counts"]
     assert finding.problem is None
+
+
+def test_a_budget_holds_for_all_that_embed(table, opened, tmp_path):
+    settings = {"fitting": None, "fit_items": 100, "backfill": "budget", "budget_items": 47}
+    up = of(tmp_path, table, opened(), batch_size=5, **settings)
+    others = [of(tmp_path, table, opened(), batch_size=5, **settings) for _ in range(2)]
+    up.start(background=True)
+    helping = []
+    for each in others:
+        while each.journal.last("plan") is None:
+            time.sleep(0.05)
+        each.remade()  # follow the plan that has begun
+        helping.append(threading.Thread(target=each.worker().run))
+        helping[-1].start()
+    assert up.wait().phase is Phase.BACKFILLED
+    for thread in helping:
+        thread.join()
+    assert up.gallery.count(NEW, origin=NEW.fingerprint) == 47
+    assert up.journal.tally("embed").moved == 47
+    assert up.verify().passed

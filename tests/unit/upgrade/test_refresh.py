@@ -125,3 +125,20 @@ def test_an_end_between_any_two_steps_leaves_a_gallery_that_is_ranked_right(tmp_
         assert {*waiting(gallery).values()} <= {in_force}
         assert_ranked_by_origin(again)
         again.close()
+
+
+def test_what_stays_imputed_learns_from_all_that_a_budget_paid_for(tmp_path):
+    up = refreshing(tmp_path, backfill="budget", budget_items=1100)
+    up.start()
+    assert up.gallery.count(NEW, origin=NEW.fingerprint) == 1100
+    last = up.journal.last("fit").body
+    assert (last["pairs"], last["tenths"]) == (1100, 10)
+    (origin,) = last["origins"]
+    assert up.gallery.count(NEW, origin=origin) == ITEMS - 1100
+    up.start()  # once is enough
+    assert up.journal.last("fit").body == last
+    report = up.verify()
+    assert (report.passed, report.imputed) == (True, ITEMS - 1100)
+    up.cutover()
+    up.complete()
+    assert list(up.gallery.origins) == [origin]
