@@ -50,8 +50,9 @@ class Bench:
         self.chain, self.seed = chain, seed
         rng = np.random.default_rng([seed, 7])
         drawn = rng.permutation(len(chain.rest.labels))
-        self.pairs = chain.rest.take(drawn[:PAIRS])
-        self.others = chain.rest.take(drawn[PAIRS : 2 * PAIRS])
+        count = min(PAIRS, len(drawn) // 2)
+        self.pairs = chain.rest.take(drawn[:count])
+        self.others = chain.rest.take(drawn[count : 2 * count])
         self.relevance = chain.relevance
         self.map = cache(self._map)
         self.scores = cache(self._scores)

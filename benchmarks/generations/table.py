@@ -36,6 +36,8 @@ def text() -> str:
     parts += [_heads(found["heads"]), _weights(found["heads"])]
     if found["codes"]:
         parts.append(_codes(found["codes"]))
+    if found["cost"]:
+        parts.append(_cost(found["cost"]))
     verdicts = [
         [name, aim["value"], aim["aim"], "yes" if aim["met"] else "**no**"]
         for name, aim in aims(found).items()
@@ -46,17 +48,23 @@ def text() -> str:
 
 def _alone(chain: str, rows: list[Row]) -> str:
     rows = [row for row in rows if row["part"] == "without contents"]
-    heads_of = [chain, "old", "new", *(f"{way}: map" for way in WAYS), "flips, kept"]
+    heads_of = [
+        f"{chain}: map; hit rate@1",
+        "old",
+        *WAYS,
+        "new",
+        "flips, kept",
+    ]
     lines = []
     for old, new in dict.fromkeys((row["from"], row["to"]) for row in rows):
         own = [row for row in rows if (row["from"], row["to"]) == (old, new)]
         cells = [
-            _mean([row["ways"][way]["map"] for row in own]) if way in own[0]["ways"] else "-"
+            _both([row["ways"][way] for row in own]) if way in own[0]["ways"] else "-"
             for way in WAYS
         ]
         flips = _mean([row["ways"]["kept"]["flips@1"] for row in own])
-        ends = [_mean([row[end]["map"] for row in own]) for end in ("old", "new")]
-        lines.append([f"{old} to {new}{_seeds(own)}", *ends, *cells, flips])
+        before, after = (_both([row[end] for row in own]) for end in ("old", "new"))
+        lines.append([f"{old} to {new}{_seeds(own)}", before, *cells, after, flips])
     return as_table(heads_of, lines) if lines else ""
 
 
@@ -175,11 +183,22 @@ def _codes(rows: list[Row]) -> str:
     return as_table([title, *galleries, "found by the index"], lines)
 
 
+def _cost(rows: list[Row]) -> str:
+    figures = ("one index", "three origins", "ratio")
+    title = f"{rows[0]['items']:,} x {rows[0]['dimension']}, ms of processor a query{_seeds(rows)}"
+    cells = [_mean([row[name] for row in rows], ".2f") for name in figures]
+    return as_table([title, *figures], [["exact search, k = 10", *cells]])
+
+
 def _above(cells: Iterable[Row]) -> str:
     """The map, bold where it is above the first system's in every seed."""
     cells = list(cells)
     figure = _mean([cell["map"] for cell in cells])
     return f"**{figure}**" if all(cell["above old"]["mean"] >= 0 for cell in cells) else figure
+
+
+def _both(figures: list[Row]) -> str:
+    return "; ".join(_mean([each[name] for each in figures]) for name in ("map", "hit_rate@1"))
 
 
 def _mean(values: Iterable[float], digits: str = ".3f") -> str:

@@ -61,7 +61,8 @@ def _mean(rows: list[Row], name: str) -> str:
 def _gain(rows: list[Row], title: str) -> str:
     gains = [row["cells"][title]["gain"] for row in rows]
     floor = min(row["cells"][title]["floor"] for row in rows)
-    return f"{np.mean(gains):.2f} ± {np.std(gains):.2f}" + (f", {floor:+.3f}" if floor < 0 else "")
+    apart = f" ± {np.std(gains):.2f}" if len(gains) > 1 else " (1)"
+    return f"{np.mean(gains):.2f}{apart}" + (f", {floor:+.3f}" if floor < 0 else "")
 
 
 def _names(rows: list[Row], place: int) -> list[str]:

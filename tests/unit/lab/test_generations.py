@@ -104,9 +104,9 @@ def test_a_compatible_head_below_the_old_one_misses_its_aim() -> None:
                 "generations": [{"galleries": gallery}] * 2}  # fmt: skip
 
     found = aims({"heads": [row("bct", 0.01), row("bct", -0.01), row("unibct", 0.0)]})
-    name = "{}, generation 2: kinds and seeds not below old"
-    assert found[name.format("bct")] == {"value": 0.5, "aim": 1, "met": False}
-    assert found[name.format("unibct")]["met"]
+    name = "{}, generation 2: not below old, of {} kinds and seeds"
+    assert found[name.format("bct", 2)] == {"value": 0.5, "aim": 1, "met": False}
+    assert found[name.format("unibct", 1)]["met"]
 
 
 def test_heads_grow_by_kind_and_their_pairs_are_never_trained_on() -> None:
