@@ -3,11 +3,11 @@
 The final run, for a quiet machine: one command, which begins no store after 16 minutes, so that it
 ends within 20. Called again it goes on where it ended.
 
-    python benchmarks/mixed_search/run.py --final --minutes 16
+    python benchmarks/mixed_search/run.py --final --again --minutes 16
     python benchmarks/mixed_search/table.py --into docs/benchmarks.md
 
 Parts of it: `--final --part 20k`, `100k` or `100k-wide`; and `1m`, which takes as long again and
-is not among them. With `--again` what results/ has is measured anew.
+is not among them. With `--again` what results/ has of these parts is measured anew.
 """
 
 from __future__ import annotations

@@ -96,7 +96,10 @@ def _chosen(
         for each, what in zip(differences, ("map", "hit rate"), strict=True)
     )
     if not all(each.mean() > CONFIDENCE * _error(each) for each in differences):
-        return "plain", f"It is not measurably better in both, {told}: the plain one is better."
+        return (
+            "plain",
+            f"It is not measurably better in both, {told}: the plain one is recommended.",
+        )
     if recommended.strategy != "prefill" or recommended.queries == "both":
         return "plain", f"It is better, {told}, but the way recommended cannot end there."
     return "agreement", f"It is measurably better, {told}: end there."

@@ -189,7 +189,7 @@ class Ends:
 
     def text(self) -> str:
         """Say it to people."""
-        asked = "the items" if self.by_items else "your queries"
+        asked = "items" if self.by_items else "your queries"
         return " ".join(
             [
                 f"By {asked}, the scores of mapped vectors follow the true ones with rho "
