@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg import sql
@@ -289,7 +290,12 @@ def test_llama_index_on_postgresql(tmp_path, database, options):
 
 
 def points(folder):
-    """Every point as JSON: dense vectors that an upgrade replaces, and all the rest."""
+    """Every point as JSON: dense vectors that an upgrade replaces, and all the rest.
+
+    The local engine brings vectors to unit length in its memory whenever it compares them by the
+    cosine, and stores that with the point's next change of any kind (1.20), so only directions are
+    compared: to seven digits, since that is done once more for each program.
+    """
     from qdrant_client import QdrantClient
 
     client = QdrantClient(path=folder)
@@ -299,7 +305,11 @@ def points(folder):
     for record in records:
         payload = {k: v for k, v in record.payload.items() if not k.startswith("_hotfill_")}
         held = record.vector if isinstance(record.vector, dict) else {"": record.vector}
-        dense = {name: row for name, row in held.items() if name in ("", "text-dense")}
+        dense = {
+            name: [round(each / np.linalg.norm(row), 6) for each in row]
+            for name, row in held.items()
+            if name in ("", "text-dense")
+        }
         vectors[record.id] = json.dumps(dense)
         other = sorted(set(held) - set(dense) - {NEW.fingerprint})
         rest[record.id] = json.dumps([payload, other], sort_keys=True)
