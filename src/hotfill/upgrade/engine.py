@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.2
 
+IMPUTED_AT_ONCE = 4
+"""Batches' worth of items imputed at a time: no model bounds them. What 1,024 instead of 256 bring,
+in turn on a loaded machine: LanceDB 2.6 times as many items a second, index files 1.5, Qdrant Edge
+1.2, PostgreSQL 0.8."""
+
 _UNCLAIMED = ENDED | {Phase.PLANNED, Phase.SUPERSEDED}
 """Phases in which an upgrade has nothing in the store that another one could spoil."""
 
@@ -248,7 +253,8 @@ class Engine:
             self.journal.drop_work(stage)
         size = self.plan.batch_size
         if self.plan.strategy == "prefill":
-            self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
+            ranked = self._ranked(self._others(), RandomOrder(0))
+            self.journal.add_work("prefill", ranked, IMPUTED_AT_ONCE * size)
         order = order_of(self.plan, self.gallery, fit.uncertainty)
         self.journal.add_work("embed", self._ranked(self._others(), order), size)
         # Of `prepared`: workers begin with the next phase.
@@ -330,7 +336,7 @@ class Engine:
         ups = ups or {plan.old_model: fit.up}
         made = [up.fingerprint for up in ups.values()]
         others = imputed_by_others(self.gallery, plan.new_model, made)
-        self.journal.add_work("prefill", others, plan.batch_size)
+        self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * plan.batch_size)
         work = backfill.prefill_work(self.state.own_vectors, plan.new_model, ups)
         self._run_out(work, Phase.BACKFILLING)
 
