@@ -65,6 +65,11 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.2
 
+IMPUTED_AT_ONCE = 4
+"""Batches' worth of items imputed at a time: no model bounds them. What 1,024 instead of 256 bring,
+in turn on a loaded machine: LanceDB 2.6 times as many items a second, index files 1.5, Qdrant Edge
+1.2, PostgreSQL 0.8."""
+
 _UNCLAIMED = ENDED | {Phase.PLANNED, Phase.SUPERSEDED}
 """Phases in which an upgrade has nothing in the store that another one could spoil."""
 
@@ -316,7 +321,8 @@ class Engine:
             self.journal.drop_work(stage)
         size = self.plan.batch_size
         if self.plan.imputes:
-            self.journal.add_work("prefill", self._ranked(self._others(), RandomOrder(0)), size)
+            ranked = self._ranked(self._others(), RandomOrder(0))
+            self.journal.add_work("prefill", ranked, IMPUTED_AT_ONCE * size)
         if self.plan.backfill != "none":
             order = order_of(self.plan, self.gallery, fit.uncertainty)
             self.journal.add_work("embed", self._ranked(self._others(), order), size)
@@ -424,7 +430,7 @@ class Engine:
         """Impute what waits for it, and anew what another fit has imputed."""
         made = self.state.origins_in_force
         others = imputed_by_others(self.gallery, self.plan.new_model, made)
-        self.journal.add_work("prefill", others, self.plan.batch_size)
+        self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.batch_size)
         self._run_out(self._impute_work(fit), Phase.BACKFILLING)
 
     def _impute_work(self, fit: Fit) -> Work:

@@ -179,7 +179,8 @@ class Decisions:
         (high first), `uncertainty` what the transform is least sure of,
         `popularity` how often an item stands in `query_log`, a file with one returned item id per
         line, `popularity_uncertainty` the product of both.
-    batch_size: items embedded and moved at a time; memory is bounded by a few batches.
+    batch_size: items embedded and moved at a time; memory is bounded by a few batches. Imputing,
+        for which no model runs, takes four times as many.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     optimise: whether the store tidies up now and then while a long backfill runs.
     refit: for `merge`, whether to fit again from moved items while the backfill goes on; the better

@@ -532,3 +532,18 @@ def test_a_shard_whose_configuration_lags_behind_its_segments_is_opened(edge, fo
         assert [ids[0] for ids in found] == NAMES
         again.upsert(["more"], rows(1, NEW, seed=5), space=NEW)
         assert again.count(NEW) == 1
+
+
+def test_kept_vectors_of_an_earlier_opening_are_forgotten_like_those_of_this_one(folder):
+    vector = np.ones(3, np.float32)
+    folder.mkdir(exist_ok=True)
+    for space, reopened in (("a", True), ("b", False)):
+        kept = KeptVectors(folder / "kept.sqlite")
+        kept.forget_in_space(["x"], space)  # nothing is there, and that is remembered
+        kept.put([("x", space, 1, vector), ("y", space, 1, vector)])
+        if reopened:
+            kept.close()
+            kept = KeptVectors(folder / "kept.sqlite")
+        kept.forget_in_space(["x"], space)
+        assert [*kept.get(space, {"x": 1, "y": 1})] == ["y"]
+        kept.close()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hotfill.locks import FolderLock
     from hotfill.stores.base import Hits, Metadata, Where
+    from hotfill.stores.qdrant_edge.shard import Stored
     from hotfill.types import ModelId, Vectors
 
 _TRIES = 4  # readings without the lock, before one waits for writes
@@ -196,7 +197,7 @@ class QdrantEdgeGallery(Gallery):
         transform = None if origin == own else origin
         with self._lock:
             self._live.before_write(vectors.nbytes, len(vectors))
-            before = self._live.shard.read(item_ids, keys=None, vectors=True)
+            before = self._live.shard.read(item_ids, keys=None)
             moved = np.array(
                 [
                     _may_move(before.get(item_id), version, own, transform)
@@ -206,17 +207,26 @@ class QdrantEdgeGallery(Gallery):
             )
             if moved.any():
                 going = {i: before[i] for i, goes in zip(item_ids, moved, strict=True) if goes}
-                self._kept.put(
-                    (item_id, record.payload[SIDE], record.payload[VERSION], vector)
-                    for item_id, record in going.items()
-                    if record.payload[SIDE] != own
-                    for vector in [np.array(record.vector[record.payload[SIDE]], dtype=np.float32)]
-                )
-                payloads = [_moved(record.payload, own, transform) for record in going.values()]
+                self._keep_searched(going, own)
+                payloads = [_moved(stored.payload, own, transform) for stored in going.values()]
                 self._live.write(list(going), payloads, space, vectors[moved], before=going)
                 self._writes += 1
                 self._kept.forget_in_space(list(going), own)  # they are searched now
             return moved
+
+    def _keep_searched(self, going: Mapping[str, Stored], target: str) -> None:
+        """Keep the vectors by which items are searched that are about to be searched elsewhere."""
+        sides: dict[str, list[str]] = {}
+        for item_id, stored in going.items():
+            if stored.payload[SIDE] != target:
+                sides.setdefault(stored.payload[SIDE], []).append(item_id)
+        for side, item_ids in sides.items():
+            found = self._live.shard.read(item_ids, keys=[], vectors=[side])
+            rows = np.array([found[item_id].vectors[side] for item_id in item_ids], np.float32)
+            self._kept.put(
+                (item_id, side, going[item_id].payload[VERSION], row)
+                for item_id, row in zip(item_ids, rows, strict=True)
+            )
 
     # Reading
 
@@ -256,9 +266,9 @@ class QdrantEdgeGallery(Gallery):
         )
         versions = {item_id: record.payload[VERSION] for item_id, record in records.items()}
         found = {
-            item_id: record.vector[name]
+            item_id: vectors[name]
             for item_id, record in records.items()
-            if record.vector and name in record.vector
+            if (vectors := record.vectors) and name in vectors
         }
         elsewhere = {key: version for key, version in versions.items() if key not in found}
         if elsewhere:
@@ -270,10 +280,11 @@ class QdrantEdgeGallery(Gallery):
     def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         own, mark = space.fingerprint, made_by(space.fingerprint)
         records, cursor = self._live.read(lambda shard: shard.page(own, after=after, limit=limit))
+        payloads = [record.payload for record in records]  # made anew at each look
         return Page(
-            item_ids=tuple(record.payload[ID] for record in records),
-            versions=np.array([record.payload[VERSION] for record in records], dtype=np.int64),
-            origins=tuple(record.payload.get(mark, own) for record in records),
+            item_ids=tuple([content[ID] for content in payloads]),
+            versions=np.array([content[VERSION] for content in payloads], dtype=np.int64),
+            origins=tuple([content.get(mark, own) for content in payloads]),
             cursor=cursor,
         )
 
@@ -308,7 +319,7 @@ class QdrantEdgeGallery(Gallery):
                 self._folder_lock.release()
 
 
-def _may_move(record: Any, version: int, space: str, transform: str | None) -> bool:
+def _may_move(record: Stored | None, version: int, space: str, transform: str | None) -> bool:
     """Tell whether an item still has the content meant, and a better vector is offered."""
     if record is None or record.payload[VERSION] != version:
         return False

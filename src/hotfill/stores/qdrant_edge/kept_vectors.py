@@ -38,17 +38,19 @@ class KeptVectors:
     def __init__(self, path: Path) -> None:
         """Open the file, or make it."""
         self._path = path
+        self._may_hold: dict[str, bool] = {}  # by space, as far as it was asked
         with translated(path):
             self._db = connect(path)
             self._db.executescript(_SCHEMA)
 
     def put(self, rows: Iterable[tuple[str, str, int, NDArray[np.float32]]]) -> None:
         """Keep vectors: (item id, space fingerprint, version, vector); all of them or none."""
+        given = [(item, space, version, row.tobytes()) for item, space, version, row in rows]
+        if not given:
+            return
+        self._may_hold.update(dict.fromkeys((space for _, space, _, _ in given), True))
         with self._transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)",
-                ((item, space, version, row.tobytes()) for item, space, version, row in rows),
-            )
+            db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", given)
 
     def get(self, space: str, versions: Mapping[str, int]) -> dict[str, NDArray[np.float32]]:
         """Read vectors of items, each at its version; items without one are left out."""
@@ -84,7 +86,13 @@ class KeptVectors:
             )
 
     def forget_in_space(self, item_ids: Sequence[str], space: str) -> None:
-        """Remove the vectors of items in one space."""
+        """Remove the vectors of items in one space; most often none of any item is there."""
+        if space not in self._may_hold:
+            with translated(self._path):
+                one = "SELECT 1 FROM kept WHERE space = ? LIMIT 1"
+                self._may_hold[space] = self._db.execute(one, (space,)).fetchone() is not None
+        if not self._may_hold[space]:
+            return
         with self._transaction() as db:
             db.executemany(
                 "DELETE FROM kept WHERE item_id = ? AND space = ?",

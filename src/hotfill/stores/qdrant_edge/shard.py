@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -49,13 +50,27 @@ _DISTANCES = {  # cosine: both sides have unit length, which makes the inner pro
     "l2": client.Distance.Euclid,
 }
 _VALUES = "_hotfill_values"  # payload: numbers and flags as texts, "key=value"
-_POINTS_AT_ONCE = 1_000  # in one write or read
+_POINTS_AT_ONCE = 1_000  # in one read or delete
+_WRITTEN_AT_ONCE = 256  # searches wait that long for the global lock
 _QUERIES_AT_ONCE = 16
 # A filter reads an item's payload for each of its conditions: 7 microseconds (measured, 0.9.0).
 _CHECKS_AT_ONCE = 10_000
 _SAMPLE = 500  # items, to learn how many pass a filter
 _FULL_SCAN_BYTES = 10_000 * 1024  # of vectors that pass a filter: fewer are compared one by one
 _EF, _NEIGHBOURS = 128, 32  # candidates that a walk keeps by default; links of each
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An item as it was read. The engine makes payloads and vectors anew at each look."""
+
+    record: Any
+    payload: dict[str, Any]
+
+    @property
+    def vectors(self) -> Any:
+        """Lists of numbers by space, those that were asked for; none or empty without any."""
+        return self.record.vector
 
 
 class Shard:
@@ -148,7 +163,7 @@ class Shard:
         self, item_ids: Sequence[str], payloads: Sequence[dict[str, Any]], space: str, rows: Vectors
     ) -> None:
         """Write whole items, each at once; they have only this one vector afterwards."""
-        for part in _parts(len(item_ids)):
+        for part in _parts(len(item_ids), _WRITTEN_AT_ONCE):
             points = [
                 client.Point(hashed_id(item_id), {space: row}, content)
                 for item_id, content, row in zip(
@@ -171,8 +186,8 @@ class Shard:
         records = source.read(item_ids, keys=None, vectors=True)
         if records:
             points = [
-                client.Point(record.id, record.vector, record.payload)
-                for record in records.values()
+                client.Point(stored.record.id, stored.vectors, stored.payload)
+                for stored in records.values()
             ]
             self._update(client.UpdateOperation.upsert_points(points))
         self.delete([item_id for item_id in item_ids if item_id not in records])
@@ -181,14 +196,16 @@ class Shard:
 
     def read(
         self, item_ids: Sequence[str], *, keys: list[str] | None, vectors: bool | list[str] = False
-    ) -> dict[str, Any]:
-        """Read items as the engine's records. keys: of the payload; all when None."""
+    ) -> dict[str, Stored]:
+        """Read items. keys: of the payload; all when None."""
         wanted = True if keys is None else [ID, *keys]
-        found = {}
+        found: dict[str, Stored] = {}
         for part in _parts(len(item_ids)):
             with translated("read items"):
                 records = self._engine.retrieve(_points(item_ids[part]), wanted, vectors)
-            found.update({record.payload[ID]: record for record in records})
+            for record in records:
+                content = record.payload
+                found[content[ID]] = Stored(record, content)
         return found
 
     def page(self, space: str, *, after: str | None, limit: int) -> tuple[list[Any], str | None]:
