@@ -318,7 +318,7 @@ class Shard:
         return passed / max(len(ids), 1) * items > 2 * compared
 
     def _ids(self, at_once: int) -> Iterator[list[UUID]]:
-        """List the ids of all points, so many at once."""
+        """List the ids of all points, by parts of this length."""
         offset = None
         while True:
             request = client.ScrollRequest(offset=offset, limit=at_once, with_payload=False)
