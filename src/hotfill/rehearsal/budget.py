@@ -379,14 +379,15 @@ def _advice(curve: BudgetCurve) -> str:
     if enough == 0:
         return (
             f"No: with nothing embedded again, imputed vectors give {_share(first.way)} of the way "
-            f"from the old model to the new one ({ends})."
+            f'from the old model to the new one ({ends}): `backfill = "none"` under [upgrade].'
         )
     if enough < 1:
         point = curve.at(enough)
         return (
             f"Not all of it: {enough:.0%} of the items, in {curve.order} order, give "
             f"{_share(point.way)} of the way{cost_of(point)}; nothing embedded gives "
-            f"{_share(first.way)} ({ends}).{below}"
+            f'{_share(first.way)} ({ends}): `backfill = "budget"` and `budget_share = {enough:g}` '
+            f"under [upgrade].{below}"
         )
     knee = _knee(curve)
     bend = "" if knee in (None, 0.0) else f"; the knee is at {knee:.0%}"
