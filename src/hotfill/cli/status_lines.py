@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from hotfill.formatting import duration, percent, rate, size
 from hotfill.upgrade.indexes import ENOUGH
-from hotfill.upgrade.status import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,6 +24,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     held: throttled search_p99=212 > 150   elapsed 2 min 55 s (working 2 min 26 s)   next: pause
     """
     done = status.moved + status.skipped
+    from hotfill.upgrade.status import SLOW_SECONDS  # `--help` needs none of it
+
     first = [str(status.phase) + (f", {status.doing}" if status.doing else "")]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"

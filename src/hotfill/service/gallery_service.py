@@ -19,7 +19,7 @@ from hotfill.service.snapshot import Watch
 from hotfill.service.step_runner import StepRunner
 from hotfill.service.web.quality import Rehearsed, read_rehearsed
 from hotfill.upgrade.parts import WHICH
-from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY
+from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, Phase
 from hotfill.upgrade.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ class GalleryService:
         if sides == "both":
             new = self.plan.new_model
             new_hits = sum(hit.model == new for hit in found.hits)
-            if self.plan.strategy == "prefill" and new_hits == len(found.hits):
+            imputed = found.phase is not Phase.BACKFILLED or self.plan.backfill != "all"
+            if self.plan.imputes and imputed and new_hits == len(found.hits):
                 # In one index they may be imputed; whoever looks every second finds out.
                 self.measures.found(found.item_ids)
                 self.measures.searched(sides, seconds, 0.0, 0, 0)

@@ -40,6 +40,7 @@ class ByCodes:
         self.up = Binarisation(encoder)
         self.facts: dict[str, float] = {}
         self.one_space, self.one_spaces = None, ()
+        self.ups = {FLOAT: self.up}
 
     def uncertainty(self, old_vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.zeros(len(old_vectors))

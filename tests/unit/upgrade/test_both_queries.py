@@ -104,7 +104,8 @@ def test_vectors_of_both_models_find_what_the_content_finds(half_way):
 
 
 def test_once_all_items_have_moved_the_old_model_is_not_asked(half_way, monkeypatch):
-    monkeypatch.setattr("hotfill.upgrade.state.POLL_SECONDS", 0.0)
+    for module in ("state", "serving"):
+        monkeypatch.setattr(f"hotfill.upgrade.{module}.POLL_SECONDS", 0.0)
     up, serving, embedders = half_way
     serving.search(list(contents(2, seed=5).values()), 3)
     assert embedders[OLD].contents == 2
