@@ -28,7 +28,37 @@ settings.load_profile(
 # their own.
 sys.modules.setdefault("faiss.contrib.torch_utils", ModuleType("faiss.contrib.torch_utils"))
 
-LONG: tuple[str, ...] = ()
+LONG = (
+    "tests/scenarios/test_service_browser.py*",
+    "tests/scenarios/test_demo.py*",
+    "tests/scenarios/test_ten_lines.py*",
+    "tests/scenarios/test_train_then_upgrade.py*",
+    "tests/scenarios/test_monitoring.py*",
+    "tests/scenarios/frameworks/*",
+    "tests/acceptance/test_demo.py*",
+    "tests/acceptance/test_kill.py*",
+    "tests/acceptance/test_power_cut.py*",
+    "tests/acceptance/test_two_processes.py*",
+    "tests/acceptance/test_hung_worker.py*",
+    "tests/acceptance/test_workers.py*",
+    "tests/acceptance/test_chain.py*",
+    "tests/acceptance/test_crash_campaign.py*[[]postgres*",
+    "tests/docs/test_site.py*",
+    "tests/examples/*",
+    "tests/architecture/test_extras.py*",
+    "tests/conformance/*[[]chroma*",
+    "tests/conformance/*[[]milvus*",
+    "tests/conformance/*[[]qdrant]*",
+    "tests/conformance/*[[]qdrant-*",
+    "tests/conformance/*[[]redis*",
+    "tests/unit/stores/chroma/*",
+    "tests/unit/stores/milvus/*",
+    "tests/unit/stores/redis/*",
+    "tests/unit/stores/postgres/test_gallery.py::test_a_killed_server*",
+    "tests/unit/embedders/test_http.py::test_a_limit_on_the_texts_of_a_request*",
+    "tests/unit/lab/training/test_benchmark.py*",
+    "tests/unit/upgrade/test_indexes.py*lancedb*",
+)
 """Tests by patterns of their ids (`fnmatch`) that cost seconds each, many in all: CI runs them
 after the default suite, which has the same statements for other stores or in a smaller form."""
 
