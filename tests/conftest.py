@@ -55,7 +55,6 @@ LONG = (
     "tests/unit/stores/milvus/*",
     "tests/unit/stores/redis/*",
     "tests/unit/stores/postgres/test_gallery.py::test_a_killed_server*",
-    "tests/unit/embedders/test_http.py::test_a_limit_on_the_texts_of_a_request*",
     "tests/unit/lab/training/test_benchmark.py*",
     "tests/unit/upgrade/test_indexes.py*lancedb*",
 )

@@ -105,6 +105,7 @@ def serving():
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's word
 
         def _do(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
