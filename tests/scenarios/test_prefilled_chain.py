@@ -121,7 +121,7 @@ def test_each_item_is_imputed_from_the_newest_vector_that_a_model_made(world, ra
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("move", [1, 2, 8, 16, 39])
+@pytest.mark.parametrize("move", [1, 2, 8, 16, 28])
 def test_an_abort_puts_back_what_each_model_made_wherever_either_is_cut(world, move, after):
     world.gallery.left, world.gallery.after = move, after
     third = world.third()
