@@ -122,7 +122,8 @@ def warnings(seen: UpgradeSnapshot) -> list[str]:
         if share is not None and share < ENOUGH
     ]
     found += [
-        f"{each.owner} has had a batch for {duration(each.seconds)}: it may hang."
+        f"{each.owner} has had a batch for {duration(each.seconds)}: "
+        + ("it may hang." if status.running else "it has ended, or it hangs.")
         for each in status.workers
         if each.seconds >= SLOW_SECONDS
     ]
@@ -232,6 +233,10 @@ def fact_text(fact: Fact) -> str:
             return f"Plan agreed: {body['strategy']}, {body['order']} order"
         case "started":
             return "Started"
+        case "refresh":
+            return "Imputed vectors are made anew, by what the moved items show"
+        case "indexed":
+            return "The indexes were looked at"
         case "resumed":
             return "Resumed"
         case "backfilled":
