@@ -621,6 +621,7 @@ def test_the_same_holds_in_chroma(scorer):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("store", [Memory, QdrantEdge, IndexFiles, Postgres])
 def test_the_same_holds_for_very_many_orders(store, scorer):
     explore(store, scorer, examples=1500 if store is Memory else 100, steps=40)
