@@ -27,21 +27,12 @@ class Edge(PlainQdrantEdge):
     def __init__(self, folder: Path, dimension: int) -> None:
         super().__init__(folder, dimension)
         self.folder = folder
+        self.params = self.engine.SearchParams(exact=False, hnsw_ef=EF)
 
     def index(self) -> None:
         self.shard.optimize()
         self.shard.close()
         self.shard = self.engine.EdgeShard.load(str(self.folder))
-
-    def search(self, query, k) -> None:
-        self.shard.query(
-            self.engine.QueryRequest(
-                limit=k,
-                query=self.engine.Query.Nearest(query.tolist(), using="v"),
-                with_payload=["_id"],
-                params=self.engine.SearchParams(exact=False, hnsw_ef=EF),
-            )
-        )
 
 
 class Postgres(PlainPostgres):

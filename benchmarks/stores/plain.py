@@ -18,6 +18,7 @@ class PlainQdrantEdge:
         folder.mkdir()
         vectors = engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot)
         self.shard = engine.EdgeShard.create(str(folder), engine.EdgeConfig(vectors={"v": vectors}))
+        self.params = engine.SearchParams(exact=True)
 
     def upsert(self, names, rows) -> None:
         point = self.engine.Point
@@ -33,7 +34,7 @@ class PlainQdrantEdge:
                 limit=k,
                 query=self.engine.Query.Nearest(query.tolist(), using="v"),
                 with_payload=["_id"],
-                params=self.engine.SearchParams(exact=True),
+                params=self.params,
             )
         )
 

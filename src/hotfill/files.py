@@ -123,9 +123,7 @@ def read_stamped(
         stamp = json.loads(metadata[key])
     except (SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise InputError(f"{what} cannot be read: {error}") from error
-    if not isinstance(stamp, dict) or stamp.get("format") != FORMAT:
-        raise InputError(f"{what}: expected format {FORMAT}; written by another hotfill version?")
-    return stamp, arrays
+    return _of_this_format(stamp, what), arrays
 
 
 def load_stamped(
@@ -151,6 +149,10 @@ def load_stamped(
         stamp = json.loads(metadata[key])
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its stamp is not readable: {error}") from error
+    return _of_this_format(stamp, path), arrays
+
+
+def _of_this_format(stamp: Any, name: object) -> dict[str, Any]:
     if not isinstance(stamp, dict) or stamp.get("format") != FORMAT:
-        raise InputError(f"{path}: expected format {FORMAT}; written by another hotfill version?")
-    return stamp, arrays
+        raise InputError(f"{name}: expected format {FORMAT}; written by another hotfill version?")
+    return stamp

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hotfill.formatting import duration, percent, rate, size
-from hotfill.upgrade.indexes import ENOUGH
+from hotfill.upgrade.indexes import partly_indexed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,8 +24,6 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     held: throttled search_p99=212 > 150   elapsed 2 min 55 s (working 2 min 26 s)   next: pause
     """
     done = status.moved + status.skipped
-    from hotfill.upgrade.status import SLOW_SECONDS  # `--help` needs none of it
-
     first = [str(status.phase) + (f", {status.doing}" if status.doing else "")]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
@@ -56,7 +54,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if steps:
         second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
     lines = ["  ".join(first), "   ".join(second)]
-    if slow := [each for each in status.workers if each.seconds >= SLOW_SECONDS]:
+    if slow := status.slow_workers:
         lines.append(
             "slow: "
             + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
@@ -73,8 +71,7 @@ def index_lines(indexed: Mapping[str, float | None]) -> list[str]:
     return [
         f"warning: {percent(share)} of {model} is indexed, so that searches compare with all "
         "others one by one; `hotfill optimise` builds it"
-        for model, share in indexed.items()
-        if share is not None and share < ENOUGH
+        for model, share in partly_indexed(indexed).items()
     ]
 
 

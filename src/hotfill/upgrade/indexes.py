@@ -57,6 +57,14 @@ def indexed_noted(journal: Journal) -> Mapping[str, float | None]:
     return {} if last is None else dict(last.body["shares"])
 
 
+def partly_indexed(shares: Mapping[str, float | None]) -> dict[str, float]:
+    """Pick the sides that are searched without the index they need.
+
+    shares: by name; None for a side that needs none.
+    """
+    return {name: share for name, share in shares.items() if share is not None and share < ENOUGH}
+
+
 def lacks_index(gallery: Gallery, journal: Journal, space: ModelId) -> bool:
     """Tell whether searches of a side cost more than they should, for want of an index.
 

@@ -49,8 +49,7 @@ _HELD_BY_DEAD_LETTERS = frozenset(
 )
 _SILENT_SECONDS = 10.0  # a running process beats every second
 
-SLOW_SECONDS = 60.0
-"""A batch takes seconds; who has one for longer may hang."""
+_SLOW_SECONDS = 60.0  # a batch takes seconds; who has one for longer may hang
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +114,11 @@ class Status:
     def share(self) -> float:
         """Share of the items that are re-embedded, from 0 to 1."""
         return (self.moved + self.skipped) / self.items if self.items else 0.0
+
+    @property
+    def slow_workers(self) -> list[WorkerLeases]:
+        """Those that have had a batch for so long that they may hang."""
+        return [each for each in self.workers if each.seconds >= _SLOW_SECONDS]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; `held` is true when there are holds."""

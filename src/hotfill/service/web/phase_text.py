@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hotfill.formatting import count, duration, percent
-from hotfill.upgrade.indexes import ENOUGH
+from hotfill.upgrade.indexes import partly_indexed
 from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, Phase
-from hotfill.upgrade.status import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from hotfill.service.snapshot import UpgradeSnapshot
@@ -118,14 +117,12 @@ def warnings(seen: UpgradeSnapshot) -> list[str]:
     found += [
         f"Only {percent(share)} of {model} is indexed: a search compares with all other items "
         "one by one. `hotfill optimise` builds the index."
-        for model, share in status.indexed.items()
-        if share is not None and share < ENOUGH
+        for model, share in partly_indexed(status.indexed).items()
     ]
     found += [
         f"{each.owner} has had a batch for {duration(each.seconds)}: "
         + ("it may hang." if status.running else "it has ended, or it hangs.")
-        for each in status.workers
-        if each.seconds >= SLOW_SECONDS
+        for each in status.slow_workers
     ]
     return found
 
