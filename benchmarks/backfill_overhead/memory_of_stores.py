@@ -4,8 +4,8 @@
 
 Each measurement is a fresh process that opens a store that another one has filled. Anonymous memory
 is told apart from files that the store maps, which the system takes back when it needs the room.
-PostgreSQL is the tests' own server; its memory is its own. Qdrant Edge lives in the process: another
-one writes the same vectors twice, as imputing and embedding do, by the engine alone.
+PostgreSQL is the tests' own server; its memory is its own. Qdrant Edge lives in the process: there
+another process writes the same vectors twice, as imputing and embedding do, by the engine alone.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[50_000, 500_000])
     parser.add_argument("--store", choices=["qdrant-edge", "postgres"], action="append")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--step", choices=["fill", "measure", "alone"], help="one step of one measurement")
+    steps = ["fill", "measure", "alone"]
+    parser.add_argument("--step", choices=steps, help="one step of one measurement")
     parser.add_argument("--place", help="of the store, for one step")
     asked = parser.parse_args()
     if asked.step == "fill":
