@@ -36,7 +36,7 @@ class Table:
         """Use `create`, `adopt` or `open`."""
         self.connections = connections
         self.stamp = stamp
-        self._lock = threading.Lock()
+        self._lock, self._stamping = threading.Lock(), threading.Lock()
         self._writes = 0
 
     @classmethod
@@ -110,12 +110,13 @@ class Table:
 
     def reload(self) -> PostgresStamp:
         """Read the stamp again: another process may have changed it."""
-        now = self.stamp
-        fresh = self.connections.run(
-            "read the stamp", lambda c: schema.read_stamp(c, now.schema, now.table, now.rows)
-        )
-        self.stamp = check_known(fresh, now.schema, now.table)
-        return self.stamp
+        with self._stamping:  # or what was read before a change would be kept after it
+            now = self.stamp
+            fresh = self.connections.run(
+                "read the stamp", lambda c: schema.read_stamp(c, now.schema, now.table, now.rows)
+            )
+            self.stamp = check_known(fresh, now.schema, now.table)
+            return self.stamp
 
     def stamp_with(self, models: Iterable[ModelId]) -> PostgresStamp:
         """Return the stamp; a fresh one where the known one lacks any of these models."""
@@ -132,8 +133,10 @@ class Table:
             there = schema.read_stamp(connection, now.schema, now.table, now.rows)
             return change(connection, check_known(there, now.schema, now.table))
 
-        self.stamp = schema.alone(self.connections, doing, now.schema, work)
-        return self.stamp
+        changed = schema.alone(self.connections, doing, now.schema, work)
+        with self._stamping:
+            self.stamp = changed
+        return changed
 
     def ask(
         self, doing: str, models: tuple[ModelId, ...], build: Callable[[PostgresStamp], Statement]

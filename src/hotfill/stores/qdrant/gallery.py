@@ -65,7 +65,7 @@ class QdrantGallery(Gallery):
     def __init__(self, collection: Collection, stamp: QdrantStamp) -> None:
         """Use `create`, `adopt` or `open`."""
         self._collection = collection
-        self._stamp = stamp
+        self._stamp, self._stamping = stamp, Lock()
         self._clock, self._clock_lock = VersionClock(), Lock()
         self._foreign: frozenset[str] = frozenset()  # names of vectors that are not hotfill's
         collection.adopted = stamp.adopted
@@ -200,8 +200,9 @@ class QdrantGallery(Gallery):
         return stamp if all(model in stamp.models for model in wanted) else self._reload()
 
     def _reload(self) -> QdrantStamp:
-        self._stamp = self._collection.read_stamp() or stamps.QdrantStamp((), adopted=False)
-        return self._stamp
+        with self._stamping:  # what was read before a change must not be kept after it
+            self._stamp = self._collection.read_stamp() or stamps.QdrantStamp((), adopted=False)
+            return self._stamp
 
     def _known(self, model: ModelId) -> NamedVector:
         stamp = self._stamp_with([model])
