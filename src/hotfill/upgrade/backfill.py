@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.journal.base import Batch, Journal, Stage
-    from hotfill.upgrade.own_vectors import OwnVectors
+    from hotfill.upgrade.own_vectors import NotedOrigins, OwnVectors
 
 
 T = TypeVar("T")
@@ -448,10 +448,6 @@ def embed_work(
         may_stay=lambda state: may_stay and state.space == new_model,
         most=most,
     )
-
-
-NotedOrigins: TypeAlias = "Callable[[Sequence[str]], Mapping[str, tuple[int, str]]]"
-"""Reads what made old vectors that no model made: content version and origin, by item id."""
 
 
 def prefill_work(

@@ -199,6 +199,11 @@ class Upgrade:
         with self._looking() as journal:
             return journal.dead_letters()
 
+    def origins_noted(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Tell which items have an old vector that no model made: content version and origin."""
+        with self._looking() as journal:
+            return journal.origins_noted(item_ids)
+
     def check(self, step: Step) -> None:
         """Raise PhaseError unless the phase allows a step. Writes nothing."""
         advance(self.phase, step)
