@@ -439,7 +439,7 @@ class Engine:
             self.plan.new_model,
             fit.ups,
             self.state.origins_in_force,
-            self.state.name_over,
+            lambda before: self.state.map_over(fit, before),
             self.state.origins_noted,
         )
 
@@ -589,7 +589,7 @@ class Engine:
             self.journal,
             self.plan,
             *self.state.backfilling,
-            lambda: self.state.load_fit().ups,
+            lambda: self.state.maps_of(self.state.load_fit()),
         )
         self.journal.record("verified", **report.to_dict())
         return report

@@ -17,6 +17,12 @@ from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, given_queries, keep_canaries
 from hotfill.upgrade.guard import SHARE_OF_TIME, change_gate
+from hotfill.upgrade.maps_over import (
+    MOST_DRAWN_OF_SOME,
+    items_to_pair,
+    pair_imputed,
+    with_maps_over,
+)
 from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.pairs import (
     PairedVectors,
@@ -46,10 +52,8 @@ if TYPE_CHECKING:
 _SEARCHED, _HITS = 8, 10
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
-_CALIBRATED_BY = 200  # items of an origin that are embedded to calibrate its vectors by
 _LOOKED_THROUGH = 100  # pages, for contents that a source knows
 _MOST_DRAWN = 4  # times the items to fit on, where many of those drawn make no pair
-_MOST_DRAWN_OF_SOME = 64  # the same, where a source need not know all
 
 
 def make_plan(
@@ -98,6 +102,9 @@ def make_plan(
     # Fitting and verifying embed some items besides; measuring takes its share of the time.
     fits = _fits_on_items(draft) and not isinstance(source, NoContents)
     fitted = min(draft.fit_items, items) if fits else 0
+    if fits and draft.strategy == "prefill":
+        imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
+        fitted += items_to_pair(draft, imputed)
     if fitted or draft.backfill != "none":
         try:
             sampled = _time_sample(gallery, draft, source, embedder)
@@ -468,10 +475,11 @@ def prepare(state: State) -> bool:
         state.real_queries = given_queries(plan, state.embedder_of_queries())
     fit = make_fit()
     _check_rho(fit, plan)
+    fit, chosen = with_maps_over(state, fit)
     state.finish_by(fit)
     if plan.guarded:
         _choose_canaries(state, fitted_on)
-    state.keep_fit(fit, pairs=pairs)
+    state.keep_fit(fit, pairs=pairs, chosen=chosen)
     gallery.add_space(state.plan.new_model)
     return True
 
@@ -504,21 +512,26 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     source, embedder = state.backfilling
     if isinstance(source, NoContents) and size:
         return _pairs_of_given_map(state)
-    most = (_MOST_DRAWN if plan.backfill == "all" else _MOST_DRAWN_OF_SOME) * size
+    most = (_MOST_DRAWN if plan.backfill == "all" else MOST_DRAWN_OF_SOME) * size
     tried: dict[str, None] = {}
+    paired: set[str] = set()
     found: list[PairedVectors] = []
     pairs, wanted = 0, size
     # All sides: after a lost journal some items have moved, and keep an old vector.
     spaces, made_by, old_embedder = gallery.spaces, None, None
     if size and state.imputed_before:
-        _pair_imputed(state)
+        paired = pair_imputed(state)
         own = gallery.count(plan.old_model, origin=plan.old_model.fingerprint)
         old_embedder = state.embedder("old") if own < size else None
         if old_embedder is None:
             # Nothing is fitted on what another map has made.
             spaces, made_by = (plan.old_model,), plan.old_model.fingerprint
     while True:
-        drawn = sample_ids(gallery, spaces, wanted, plan.seed, made_by=made_by)
+        drawn = sample_ids(gallery, spaces, wanted + len(paired), plan.seed, made_by=made_by)
+        if paired:
+            # The maps of imputed vectors are tried on these: others are better to fit on.
+            np.random.default_rng(plan.seed).shuffle(drawn)
+            drawn = sorted(drawn, key=paired.__contains__)[:wanted]
         more = paired_vectors(
             gallery,
             [item_id for item_id in drawn if item_id not in tried],
@@ -559,26 +572,6 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     old = np.concatenate([each.old for each in found])
     new = np.concatenate([each.new for each in found])
     return list(tried), pairs, lambda: state.fitting.fit(old, new)
-
-
-def _pair_imputed(state: State) -> None:
-    """Embed some items that are found by imputed vectors: what those are calibrated by."""
-    plan, gallery = state.plan, state.gallery
-    source, embedder = state.backfilling
-    for origin in state.imputed_before:
-        drawn = sample_ids(gallery, [plan.old_model], _CALIBRATED_BY, plan.seed, made_by=origin)
-        if origin and drawn:
-            found = paired_vectors(
-                gallery,
-                drawn,
-                plan.old_model,
-                source,
-                embedder,
-                plan.batch_size,
-                stop=state.stop,
-                call_seconds=plan.embed_timeout_seconds,
-            )
-            state.pairs_over[origin] = (found.old, found.new)
 
 
 def _pairs_of_given_map(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
