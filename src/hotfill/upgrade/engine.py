@@ -14,6 +14,7 @@ from hotfill.errors import HeldError, HotfillError, PhaseError, PlanError, Upgra
 from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
+from hotfill.upgrade.drift import latest_version
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
 from hotfill.upgrade.leftover import (
@@ -321,6 +322,7 @@ class Engine:
             self.journal.drop_work(stage)
         size = self.plan.batch_size
         if self.plan.imputes:
+            self.journal.record("began", version=latest_version(self.gallery))
             ranked = self._ranked(self._others(), RandomOrder(0))
             self.journal.add_work("prefill", ranked, IMPUTED_AT_ONCE * size)
         if self.plan.backfill != "none":
