@@ -188,7 +188,8 @@ class Decisions:
     refresh: for `prefill`, whether imputed vectors that wait are made anew whenever another tenth
         has moved, corrected by what the moved items showed. Turn it off where a rewrite is dear.
     allow_below_old: whether to begin where rho says that searches may begin below the old model
-        (see `queries`); without it `start` refuses.
+        (see `queries`), or where a compatible model whose old vectors stay finds them worse than
+        the old model does; without it `start` refuses.
     max_attempts: tries per item before it becomes a dead letter.
     embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
         stops, and its batches are free.

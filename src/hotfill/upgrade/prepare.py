@@ -16,6 +16,7 @@ from hotfill.ranking.fit import MIN_PAIRS
 from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, given_queries, keep_canaries
+from hotfill.upgrade.criterion import check_criterion, is_asked, items_to_ask_by
 from hotfill.upgrade.guard import SHARE_OF_TIME, change_gate
 from hotfill.upgrade.maps_over import (
     MOST_DRAWN_OF_SOME,
@@ -105,6 +106,8 @@ def make_plan(
     if fits and draft.strategy == "prefill":
         imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
         fitted += items_to_pair(draft, imputed)
+    if not isinstance(source, NoContents):
+        fitted += items_to_ask_by(draft, items)
     if fitted or draft.backfill != "none":
         try:
             sampled = _time_sample(gallery, draft, source, embedder)
@@ -115,6 +118,11 @@ def make_plan(
     blockers += why_not
     if draft.backfill != "all" and not why_not:
         notes.append(_note_of_staying(gallery, draft, items, to_embed))
+    if is_asked(draft) and isinstance(source, NoContents):
+        notes.append(
+            "without contents nobody can tell whether new queries find old vectors at least as "
+            "well as old ones do: measure that on other contents, by `hotfill rehearse`"
+        )
     if note := getattr(embedder, "note", ""):
         notes.append(note)
     fresh = (to_embed + besides) * (1 - sampled.cached_share)
@@ -475,6 +483,9 @@ def prepare(state: State) -> bool:
         state.real_queries = given_queries(plan, state.embedder_of_queries())
     fit = make_fit()
     _check_rho(fit, plan)
+    check_criterion(state)
+    if state.stop.is_set():
+        return False
     fit, chosen = with_maps_over(state, fit)
     state.finish_by(fit)
     if plan.guarded:

@@ -195,10 +195,17 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         doing=str(beat.get("doing", "")) if running else "",
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
-        warnings=()
-        if rho is None or plan.queries == "both"
-        else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"])),
+        warnings=_warnings(journal, plan, fit),
     )
+
+
+def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str, ...]:
+    criterion = journal.last("criterion")
+    if criterion is not None and criterion.body["met"] is None:
+        return (f"whether the models are compatible is open: {criterion.body['said']}",)
+    if "rho" not in fit or plan.queries == "both":
+        return ()
+    return doubts_of_rho(fit["rho"], by_items=bool(fit["rho_by_items"]))
 
 
 def _shown(model: ModelId) -> str:

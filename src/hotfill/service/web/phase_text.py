@@ -244,6 +244,8 @@ def fact_text(fact: Fact) -> str:
             return "Resumed"
         case "backfilled":
             return "Every item is re-embedded"
+        case "criterion":
+            return "New queries over old vectors were compared with old ones"
         case "began":
             return "Work for the backfill was listed"
         case "more":
