@@ -411,11 +411,14 @@ class Plan(Decisions, GuardDecisions):
             return
         if self.strategy == "merge" or self.older_models or self.queries == "both":
             why = (
-                "this upgrade supersedes an unfinished one"
+                "this upgrade supersedes an unfinished one: finish or abort that one first, or "
+                'write backfill = "all"'
                 if self.older_models
-                else 'queries = "both" reads old vectors, which `complete` removes'
+                else 'queries = "both" reads old vectors, which `complete` removes: write '
+                'queries = "new", or backfill = "all"'
                 if self.queries == "both"
-                else 'strategy = "merge" imputes none'
+                else 'strategy = "merge" imputes none: write strategy = "prefill", or "compatible" '
+                "for a model that was trained to be"
             )
             raise ConfigError(
                 f'backfill = "{self.backfill}" leaves items by vectors imputed from one old model, '

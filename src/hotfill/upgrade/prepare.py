@@ -39,6 +39,7 @@ from hotfill.upgrade.parts import NoContents
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
+from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +80,7 @@ def make_plan(
             f"({new.differences(embedder.model_id)})"
         )
     if draft.strategy == "prefill" and not draft.up and (why := why_not_imputed(new)):
-        blockers.append(f"{why}: {_MERGE_INSTEAD}")
+        blockers.append(f"{why}: {_merge_instead(draft)}")
     if isinstance(source, NoContents):
         blockers += _lacking_without_contents(draft)
     lacking = [model for model in draft.older_models if model not in gallery.spaces]
@@ -91,6 +92,8 @@ def make_plan(
     else:
         blockers += _unknown_items(gallery, draft)
         blockers += gallery.rehearse_writes(new)
+        if isinstance(source, StoredVectors):
+            blockers += _imputed_to_encode(gallery, old)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -152,7 +155,12 @@ def make_plan(
     )
 
 
-_MERGE_INSTEAD = 'write strategy = "merge" under [upgrade], which leaves old vectors where they are'
+def _merge_instead(draft: Plan) -> str:
+    """Name the way that places no old vector; it embeds all items."""
+    both = "" if draft.backfill == "all" else 'backfill = "all" and '
+    return (
+        f'write {both}strategy = "merge" under [upgrade], which leaves old vectors where they are'
+    )
 
 
 def items_for_more(gallery: Gallery, draft: Plan, source: Source, embedder: Embedder) -> int:
@@ -259,9 +267,21 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
     if not draft.up and stored_as(gallery, draft.new_model) is not None:
         notes.append(
             "this store keeps imputed vectors at one length, which bends them, so that searches "
-            f"may find less while old items are left: if that matters, {_MERGE_INSTEAD}"
+            f"may find less while old items are left: if that matters, {_merge_instead(draft)}"
         )
     return notes
+
+
+def _imputed_to_encode(gallery: Gallery, old: ModelId) -> list[str]:
+    """Say which items have no vector of the old model to make codes of."""
+    imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
+    if not imputed:
+        return []
+    return [
+        f"{imputed:,} items are found by vectors that were imputed for {old}, and codes of these "
+        "would pass for codes of its own: embed them by `hotfill start --more` in the upgrade "
+        "before, or give [new] an embedder that reads contents"
+    ]
 
 
 def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
