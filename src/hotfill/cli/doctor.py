@@ -329,6 +329,8 @@ def _compared_with_pairs(project: Project, gallery: Gallery) -> tuple[str, bool]
         if journal.last("fit") is None or not plan.imputes:
             return "nothing is imputed", False
         fit = Fit.load(fit_folder(project.folder, journal))
+        if fit.one_space is None:
+            return "no pairs were kept: the map was given, or the models are compatible", False
         compared = compare_with_pairs(gallery, journal, plan, fit)
     if not compared:
         return f"not known: fewer than {LEAST} items were written since", False

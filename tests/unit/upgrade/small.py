@@ -71,6 +71,7 @@ class LeastSquares:
     target: ModelId = NEW
     one_space: None = None
     one_spaces: tuple = ()
+    over: dict = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
