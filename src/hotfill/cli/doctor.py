@@ -340,10 +340,11 @@ def _compared_with_pairs(project: Project, gallery: Gallery) -> tuple[str, bool]
         f"{each.what} ({each.items} against {each.pairs} pairs, p {each.p:.4f})"
         for each in differing
     )
+    back = "rollback" if phase == "cut_over" else "abort"
     remedy = (
-        "`hotfill start --more` embeds what stayed imputed, and `hotfill start --new` fits anew"
+        "embed what stayed imputed by `hotfill start --more`"
         if phase == "completed"
-        else "`hotfill abort`, and begin again with pairs like these, or with a larger budget"
+        else f"`hotfill {back}`, and begin again with pairs like these, or with a larger budget"
     )
     return (
         f"{said}: unlike the pairs that the map was fitted on (of looks without a change "
