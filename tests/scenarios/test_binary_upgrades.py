@@ -24,6 +24,7 @@ from hotfill.types import Embedder, ModelId
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Strategy
 from hotfill.upgrade.upgrade import Upgrade
+from hotfill.vectors import unit
 
 OLD, NEW = ModelId("shop", "1", 32), ModelId("shop", "2", 48)
 ITEMS, ASKED, K = 600, 80, 10
@@ -225,3 +226,75 @@ def test_such_upgrades_can_be_rehearsed(pair_of: Callable[[], Pair]) -> None:
     assert {"merge", "prefill"} <= measured
     for curve in rehearsal.curves:
         assert 0 <= curve.points[1].quality.map <= 1
+
+
+# Codes of several versions side by side, for good -------------------------------------------------
+
+
+def test_codes_of_three_versions_stay_side_by_side_and_are_searched_by_the_newest(
+    tmp_path: Path,
+) -> None:
+    newest = ModelId("shop", "3", 48)
+    better = (NEW_ROWS + np.random.default_rng(7).standard_normal(NEW_ROWS.shape)).astype("f4")
+    form = CodeFormat(32, 2)
+    first = fit_start(OLD_ROWS, OLD, form)
+    values = old_code_values(first, OLD_ROWS[:300])
+    second = fit_compatible_start(NEW_ROWS[:300], values, NEW, form)
+    third = fit_compatible_start(better[:300], values, newest, form)
+    embedders = [
+        _codes(OLD, OLD_ROWS, first),
+        _codes(NEW, NEW_ROWS, second),
+        _codes(newest, better, third),
+    ]
+    spaces = [each.model_id for each in embedders]
+    codecs = [GridCodec(each) for each in (first, second, third)]
+    inner = QdrantEdgeGallery.create(tmp_path / "store", ModelId("nothing", "1", 1), exact=True)
+    gallery = CodedGallery(inner, tmp_path / "codes", codecs)
+    gallery.add_space(spaces[0])
+    gallery.drop_space(ModelId("nothing", "1", 1))
+    gallery.upsert(NAMES, embedders[0](range(ITEMS)), space=spaces[0])
+    version = dict.fromkeys(NAMES, 0)
+    for number in (1, 2):
+        old, new = embedders[number - 1], embedders[number]
+        with Upgrade(
+            gallery,
+            old=old,
+            new=new,
+            source=lambda ids: {name: NAMES.index(name) for name in ids},
+            folder=tmp_path / f"upgrade-{number}",
+            strategy="compatible",
+            backfill="budget",
+            budget_items=200,
+            seed=number,
+            batch_size=50,
+            verify_items=50,
+        ) as up:
+            up.start()
+            assert up.verify().passed
+            up.cutover()
+            up.complete()
+            page = gallery.scan(spaces[number], limit=ITEMS)
+            for name, origin in zip(page.item_ids, page.origins, strict=True):
+                if origin == spaces[number].fingerprint:
+                    version[name] = number
+            asked = list(range(ITEMS, ITEMS + ASKED))
+            found = up.search(asked, K)
+            (covered,) = up.current().models
+    assert gallery.spaces == (spaces[2],)
+    assert [list(version.values()).count(each) for each in (0, 1, 2)].count(0) == 0
+    assert covered.embedded == 200
+    assert sum(each.items for each in covered.imputed) == ITEMS - 200
+    # Each item has the very code that its version gave it.
+    made = [embedder(range(ITEMS)) for embedder in embedders]
+    rows = np.stack([made[version[name]][row] for row, name in enumerate(NAMES)])
+    np.testing.assert_allclose(
+        unit(gallery.vectors(NAMES, spaces[2]).vectors), unit(rows), atol=1e-5
+    )
+    queries = embedders[2](asked)
+    scores = unit(queries) @ unit(rows).T
+    best = -np.sort(-scores, axis=1)[:, :K]
+    for here, there in zip(found, best, strict=True):
+        np.testing.assert_allclose([hit.score for hit in here.hits], there, atol=2e-4)
+    lists = [[hit.item_id for hit in result.hits] for result in found]
+    assert found_share(lists) > alone(embedders[0])
+    gallery.close()

@@ -10,10 +10,14 @@ import numpy as np
 import psycopg
 import pytest
 
+from hotfill.errors import InputError
 from hotfill.ranking.common_scale import CommonScale, ReferenceItems
+from hotfill.rehearsal.sample import MIN_ITEMS
+from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.upgrade import pace, state
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.upgrade import Upgrade
 from tests.postgres import fresh_schema, server
 from tests.scenarios.test_state_machine import (
@@ -26,7 +30,7 @@ from tests.scenarios.test_state_machine import (
     Redis,
     journal_of,
 )
-from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, stay_imputed
 
 N, BUDGET, MORE = 120, 45, 30
 
@@ -185,3 +189,20 @@ def test_items_of_two_origins_are_found_through_kill_complete_and_more(
     ) as later:
         assert world.found(later) == world.wanted(one, old)
     world.gallery.close()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_rehearsal_of_the_next_model_sees_the_models_own_vectors_only(store, tmp_path):
+    source = contents(MIN_ITEMS + 100)
+    names = sorted(source)
+    gallery = filled(source, store(tmp_path).gallery)
+    stay_imputed(gallery, names[:60])
+    sampler = Sampler(gallery, Plan(OLD, NEW), source, Projection(NEW))
+    taken = sampler.take(MIN_ITEMS + 40)
+    assert (taken.imputed_items, set(taken.item_ids)) == (60, set(names[60:]))
+    own = Projection(OLD)([source[name] for name in taken.item_ids])
+    np.testing.assert_allclose(taken.old, own, atol=1e-3)  # of half precision, too
+    stay_imputed(gallery, names[60:101])
+    with pytest.raises(InputError, match=r"299 of the items to be sampled have one.* --more"):
+        sampler.take(MIN_ITEMS + 40)
+    gallery.close()

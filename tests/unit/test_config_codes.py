@@ -11,7 +11,7 @@ import pytest
 import hotfill
 from hotfill import config
 from hotfill.binary import BinaryEmbedder, CodeFormat, load_encoder, save_encoder
-from hotfill.errors import ModelMismatchError
+from hotfill.errors import ModelMismatchError, PlanError
 from hotfill.lab.binary import fit_start
 from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.coded import CodedGallery
@@ -21,6 +21,7 @@ from hotfill.upgrade.canaries import GivenQuery
 from hotfill.upgrade.guard import quality_curve
 from hotfill.upgrade.stored_vectors import StoredVectors
 from hotfill.upgrade.upgrade import Upgrade
+from tests.unit.upgrade.small import stay_imputed
 
 MODEL = ModelId("rows", "1", 32)
 NAMES = [str(number) for number in range(400)]
@@ -144,6 +145,17 @@ def test_a_sample_of_codes_is_made_of_stored_vectors_and_asked_by_floats(
     assert asked.queries_new is not None
     np.testing.assert_allclose(asked.queries_new, encoder.queries(own(["7", "9"])), atol=1e-6)
     assert list(asked.qrels) == ["0"]
+
+
+def test_codes_of_vectors_that_were_imputed_are_refused(project: config.Project) -> None:
+    with Upgrade.of(project) as up:
+        stay_imputed(up.gallery, NAMES[:30], MODEL)
+        (blocker,) = up.plan().blockers
+        assert blocker.startswith("30 items are found by vectors that were imputed for rows")
+        assert "hotfill start --more" in blocker
+        with pytest.raises(PlanError, match="30 items"):
+            up.start()
+        assert up.gallery.spaces == (MODEL,)
 
 
 def test_an_encoder_of_another_model_is_refused(project: config.Project, tmp_path: Path) -> None:

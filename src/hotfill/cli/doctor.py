@@ -64,21 +64,31 @@ def doctor(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. problem: what is wrong and how to fix it; None when all is well."""
+    """One thing looked at.
+
+    problem: what is wrong and how to fix it; None when all is well. warns: whether what was found
+    may need something to be done, although nothing is wrong.
+    """
 
     what: str
     found: str = ""
     problem: str | None = None
     code: ExitCode = ExitCode.OK
+    warns: bool = False
 
     def lines(self) -> list[str]:
         """Say it to people."""
-        state = "ok" if self.problem is None else "problem"
+        state = "problem" if self.problem is not None else "warning" if self.warns else "ok"
         return [f"{state:8} {self.what:14} {self.problem or self.found}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"what": self.what, "found": self.found, "problem": self.problem}
+        return {
+            "what": self.what,
+            "found": self.found,
+            "problem": self.problem,
+            "warns": self.warns,
+        }
 
 
 def check_up(path: Path, *, quick: bool = False) -> list[Finding]:
@@ -113,6 +123,7 @@ def check_up(path: Path, *, quick: bool = False) -> list[Finding]:
                     _looked("free space", lambda it: _space(it, gallery), project),
                     _looked("writes", lambda it: _writes(it, gallery), project),
                     _looked("counts", lambda it: _counts(gallery), project),
+                    _drift(project, gallery),
                     *_notes(project, gallery),
                 ]
             findings += [
@@ -240,6 +251,8 @@ def _content(project: Project, gallery: Gallery) -> str:
         return "none is needed"
     given = project.source(gallery)(item_ids)
     lacking = [item_id for item_id in item_ids if item_id not in given]
+    if lacking and project.settings.upgrade.backfill != "all":
+        return f"read for {len(given)} of the first {len(item_ids)} items; others stay imputed"
     if lacking:
         raise SourceError(
             f"the source has no content for {', '.join(lacking)}, which the store holds; "
@@ -295,6 +308,48 @@ def _counts(gallery: Gallery) -> str:
             "`hotfill verify` where all is re-embedded, counts anew"
         )
     return "as many items as the store counts"
+
+
+def _drift(project: Project, gallery: Gallery) -> Finding:
+    """Compare what comes in with the pairs that the map was fitted on."""
+    try:
+        found, differs = _compared_with_pairs(project, gallery)
+    except (HotfillError, FileNotFoundError) as error:  # the folder of the fit may be gone
+        return Finding("drift", f"not known: {error}")
+    return Finding("drift", found, warns=differs)
+
+
+def _compared_with_pairs(project: Project, gallery: Gallery) -> tuple[str, bool]:
+    from hotfill.ranking import Fit
+    from hotfill.upgrade.drift import FALSE_ALARMS, LEAST, alarms, compare_with_pairs
+    from hotfill.upgrade.state import fit_folder
+
+    with closing(project.look()) as journal, counted("comparing what comes in with the pairs"):
+        plan, phase = project.plan_to_look_at(journal), journal.phase
+        if journal.last("fit") is None or not plan.imputes:
+            return "nothing is imputed", False
+        fit = Fit.load(fit_folder(project.folder, journal))
+        if fit.one_space is None:
+            return "no pairs were kept: the map was given, or the models are compatible", False
+        compared = compare_with_pairs(gallery, journal, plan, fit)
+    if not compared:
+        return f"not known: fewer than {LEAST} items were written since", False
+    if not (differing := alarms(compared)):
+        return f"what comes in looks like the map's pairs (p {compared[0].p:.3f})", False
+    said = " and ".join(
+        f"{each.what} ({each.items} against {each.pairs} pairs, p {each.p:.4f})"
+        for each in differing
+    )
+    back = "rollback" if phase == "cut_over" else "abort"
+    remedy = (
+        "embed what stayed imputed by `hotfill start --more`"
+        if phase == "completed"
+        else f"`hotfill {back}`, and begin again with pairs like these, or with a larger budget"
+    )
+    return (
+        f"{said}: unlike the pairs that the map was fitted on (of looks without a change "
+        f"{FALSE_ALARMS:.0%} say so), so imputed items are ranked worse than rho says: {remedy}"
+    ), True
 
 
 def _agreement(project: Project, gallery: Gallery, *, quick: bool) -> str:

@@ -75,11 +75,17 @@ def sample(
             "queries": 0 if taken.queries_new is None else len(taken.queries_new),
             "judged_queries": len(taken.qrels),
             "labelled": taken.labels is not None,
+            "imputed_items": taken.imputed_items,
         }
+        left_out = (
+            f"{taken.imputed_items:,} items of the gallery are found by vectors that were imputed "
+            f"for {taken.old_model}; none of those vectors is in the sample"
+        )
         report.add(
             counts,
             [
                 f"{counts['items']:,} items and {counts['queries']:,} queries in {out}",
+                *([left_out] if taken.imputed_items else []),
                 f"next: hotfill rehearse --sample {out}"
                 + (" --use-labels" if taken.qrels or label_key else ""),
             ],
@@ -190,7 +196,11 @@ def rehearse(
         from hotfill.rehearsal import RehearsalSettings
         from hotfill.rehearsal import rehearse as measure
         from hotfill.rehearsal import report as reports
-        from hotfill.rehearsal.gallery_sample import read_cost, read_query_log
+        from hotfill.rehearsal.gallery_sample import (
+            read_cost,
+            read_imputed_items,
+            read_query_log,
+        )
 
         settings = RehearsalSettings(
             fit=fit,
@@ -218,9 +228,11 @@ def rehearse(
         if sample is None and not files:
             taken = _taken(config, items, None, "", keep=keep)
             measured, (by_old, by_new, relevant) = taken.cost, taken.given()
+            imputed = taken.imputed_items
         else:
             by_old, by_new, relevant = _given(sample, files)
             measured = None if sample is None else read_cost(sample)
+            imputed = 0 if sample is None else read_imputed_items(sample)
         cost = _cost(measured, gallery_items, items_per_second, price_per_1000)
         returned = None if query_log is None else read_query_log(query_log, len(by_old.gallery))
         with counted("rehearsing"):
@@ -233,6 +245,7 @@ def rehearse(
                 more_maps=maps,
                 cost=cost,
             )
+        done = replace(done, imputed_items=imputed)
         if report is not None:
             reports.write_report(done, report)
         if json_file == Path("-"):

@@ -59,6 +59,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
             "slow: "
             + "; ".join(f"{each.owner} has a batch for {duration(each.seconds)}" for each in slow)
         )
+    lines += [f"vectors {each['vectors']}: {each['why']}" for each in status.maps_over]
     lines += [f"warning: {each}" for each in status.warnings]
     lines += index_lines(status.indexed)
     if status.quality is not None:
@@ -103,7 +104,9 @@ def coverage_lines(now: Current) -> list[str]:
         mapped = each.items - each.embedded
         note = f", {mapped:,} of them mapped by a transform" if mapped else ""
         lines.append(f"{each.share:7.1%}  {each.model}  {each.items:,} items{note}")
-        lines += [f"         {origin.items:,} {origin.origin}" for origin in each.imputed]
+        for origin in each.imputed:
+            why = f" ({origin.why})" if origin.why else ""
+            lines.append(f"         {origin.items:,} {origin.origin}{why}")
     if now.recorded_by == "journal":
         lines.append("as the process at work last wrote to the journal: it has the store open")
     return lines

@@ -53,6 +53,8 @@ class Fit:
 
     one_space: what `up` is part of where old vectors are imputed among new ones; else None.
     older: in a chain, the same for the older models, oldest first.
+    over: where old vectors had been imputed themselves, the maps fitted on such vectors that serve
+        them better than `up`, by what had made the vectors.
     measured: facts on the pairs that were measured apart, where nothing is imputed.
     """
 
@@ -60,6 +62,7 @@ class Fit:
     scorer: Scorer
     one_space: OneSpace | None = None
     older: tuple[OneSpace, ...] = ()
+    over: Mapping[str, OneSpace] = field(default_factory=dict)
     measured: Mapping[str, float | bool] = field(default_factory=dict)
 
     @property
@@ -138,6 +141,10 @@ class Fit:
                 place = Path(folder) / f"{_OLDER}{number}"
                 place.mkdir()
                 one.save(place)
+            for origin, one in self.over.items():
+                place = Path(folder) / f"{_OVER}{origin}"
+                place.mkdir()
+                one.save(place)
         elif not (isinstance(there, KernelBridge) and there.kernel is self.up):  # else it is in it
             if not isinstance(self.up, StampedTransform):
                 raise ConfigError(f"{type(self.up).__name__} cannot be kept in a file")
@@ -153,7 +160,12 @@ class Fit:
             places = sorted(
                 Path(folder).glob(f"{_OLDER}*"), key=lambda place: int(place.name[len(_OLDER) :])
             )
-            return cls(one.imputation, scorer, one, tuple(OneSpace.load(each) for each in places))
+            over = {
+                place.name[len(_OVER) :]: OneSpace.load(place)
+                for place in sorted(Path(folder).glob(f"{_OVER}*"))
+            }
+            older = tuple(OneSpace.load(each) for each in places)
+            return cls(one.imputation, scorer, one, older, over)
         there, up = scorer.sides[-1].transform, Path(folder) / _UP
         if isinstance(there, KernelBridge) and not up.exists():
             return cls(there.kernel, scorer)
@@ -166,7 +178,8 @@ class Fit:
         return there
 
 
-_UP, _SCORER, _OLDER = "up.safetensors", "scorer", "older-"  # within the folder of a fit
+# Within the folder of a fit.
+_UP, _SCORER, _OLDER, _OVER = "up.safetensors", "scorer", "older-", "over-"
 
 
 def fit_models(

@@ -41,7 +41,8 @@ class KeptOrigin:
     index_model: the space that they stand in. fit: its number in the upgrade that made it.
     ranking: how the index is ranked. overfetch: see `OneSpace`. references: None where a given map,
     or a compatible model, was not measured: then the plain order is the ranking.
-    over: what had made the vectors that were taken, in words, where that was no model.
+    over: what had made the vectors that were taken, in words, where that was no model. why: which
+    map was taken for them, and why, in words.
     """
 
     origin: str
@@ -52,6 +53,7 @@ class KeptOrigin:
     overfetch: int = 1
     references: ReferenceItems | None = None
     over: str = ""
+    why: str = ""
 
     @classmethod
     def of(cls, one: OneSpace, fit: int, ranking: RankingName) -> KeptOrigin:
@@ -91,6 +93,7 @@ class KeptOrigin:
             "ranking": self.ranking,
             "overfetch": self.overfetch,
             "over": self.over,
+            "why": self.why,
         }
         arrays: dict[str, np.ndarray] = {}
         if self.references is not None:
@@ -118,6 +121,7 @@ class KeptOrigin:
                 int(stamp["overfetch"]),
                 None if both is None else ReferenceItems(*both),
                 str(stamp["over"]),
+                str(stamp["why"]),
             )
         except (KeyError, TypeError, ValueError, HotfillError) as error:
             raise InputError(f"{what} is damaged: {error}") from error

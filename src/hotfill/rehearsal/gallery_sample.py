@@ -35,7 +35,8 @@ class GallerySample:
     queries_old, queries_new: given queries, (q, d_old) and (q, d_new); None where a rehearsal is to
     take items. labels, query_labels: texts, (n,) and (q,). qrels: judgements {query: {item: 1}},
     both named by their row number as text; empty without any. cost: of embedding the whole gallery,
-    as measured on the sample.
+    as measured on the sample. imputed_items: of the gallery, found by vectors that were imputed
+    into the old model's space; none of those vectors is in the sample.
     """
 
     old_model: ModelId
@@ -49,6 +50,7 @@ class GallerySample:
     query_labels: NDArray[np.str_] | None = None
     qrels: Judgements = field(default_factory=dict)
     cost: Cost | None = None
+    imputed_items: int = 0
 
     def given(self) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
         """Return what `rehearse` takes as old, new and relevant."""
@@ -80,6 +82,7 @@ class GallerySample:
             "new_model": self.new_model.to_dict(),
             "item_ids": self.item_ids,
             "cost": None if self.cost is None else self.cost.to_dict(),
+            "imputed_items": self.imputed_items,
         }
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
         draft.rename(folder)
@@ -105,6 +108,11 @@ def read_cost(folder: Path) -> Cost | None:
     """Read what embedding the gallery of a sample costs; None where it was not measured."""
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     return Cost(**about["cost"]) if about.get("cost") else None
+
+
+def read_imputed_items(folder: Path) -> int:
+    """Read how many items of the gallery of a sample had stayed imputed."""
+    return int(json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["imputed_items"])
 
 
 def read_files(

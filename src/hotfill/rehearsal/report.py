@@ -304,7 +304,19 @@ def summary(rehearsal: Rehearsal) -> str:
         f"{rehearsal.new.map:.3f}). {truth} Everything was fitted on {rehearsal.fit_pairs} other "
         f"items, which are neither queries nor in the gallery. The recommendation was made "
         f"{looked} {known}. {rehearsal.recommendation.why}{_by_the_truth(rehearsal)}"
-        f"{_ends(rehearsal)}{_threshold(rehearsal)}"
+        f"{_ends(rehearsal)}{_threshold(rehearsal)}{_imputed(rehearsal)}"
+    )
+
+
+def _imputed(rehearsal: Rehearsal) -> str:
+    """What the figures do not tell of items that stayed imputed."""
+    if not rehearsal.imputed_items:
+        return ""
+    return (
+        f" {rehearsal.imputed_items:,} items of the gallery are found by vectors that were imputed "
+        "for the old model. All was fitted and measured on vectors that models made themselves: "
+        "for those items the upgrade makes a map of a map, and until they are embedded they stand "
+        "worse than the figures say."
     )
 
 

@@ -214,6 +214,7 @@ class Rehearsal:
     budget: how much has to be embedded again; None where nothing was imputed. criterion: BCT's;
     None where compatible was not measured.
     ends: rho and both ends of one index; None where nothing is imputed.
+    imputed_items: of the gallery, found by vectors imputed into the old space; none was measured.
     """
 
     old: Figures
@@ -234,6 +235,7 @@ class Rehearsal:
     budget: BudgetAnswer | None = None
     criterion: Criterion | None = None
     ends: Ends | None = None
+    imputed_items: int = 0
 
     def recommended_curve(self) -> MeasuredCurve:
         """Find the curve of the recommended way."""
@@ -261,6 +263,7 @@ class Rehearsal:
             "budget": None if self.budget is None else self.budget.to_dict(),
             "criterion": None if self.criterion is None else self.criterion.to_dict(),
             "ends": None if self.ends is None else self.ends.to_dict(),
+            "imputed_items": self.imputed_items,
         }
 
     def to_json(self) -> str:

@@ -14,6 +14,7 @@ from hotfill.rehearsal.gallery_sample import GallerySample
 from hotfill.rehearsal.sample import MAX_QUERIES, MIN_ITEMS, QUERY_SHARE
 from hotfill.upgrade.canaries import embed_queries
 from hotfill.upgrade.order import sample_ids
+from hotfill.upgrade.own_vectors import OwnItems
 from hotfill.upgrade.pairs import paired_vectors
 from hotfill.upgrade.parts import WHICH
 from hotfill.upgrade.prepare import Caching, Priced
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.canaries import GivenQuery
+    from hotfill.upgrade.own_vectors import NotedOrigins
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.upgrade import Upgrade
 
@@ -38,8 +40,9 @@ class Sampler:
     """Takes samples of one gallery.
 
     plan: both models, the batch size and the seed. new_embedder, source: make the new vectors.
-    old_embedder: only needed for given queries. query_embedders: by the model of the gallery,
-    another one that embeds its queries (see `Serving`); then some items become queries.
+    old_embedder: only needed for given queries, and where most items stayed imputed.
+    query_embedders: by the model of the gallery, another one that embeds its queries (see
+    `Serving`); then some items become queries. noted: the origins of kept old vectors.
     """
 
     gallery: Gallery
@@ -48,6 +51,7 @@ class Sampler:
     new_embedder: Embedder
     old_embedder: Embedder | None = None
     query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
+    noted: NotedOrigins = lambda item_ids: {}
 
     @classmethod
     def of(cls, upgrade: Upgrade) -> Sampler:
@@ -60,6 +64,7 @@ class Sampler:
             *parts.backfilling(upgrade.gallery),
             parts.embedder("old"),
             {model: embedder for model, embedder in asking.items() if embedder is not None},
+            upgrade.origins_noted,
         )
 
     def take(
@@ -72,6 +77,8 @@ class Sampler:
     ) -> GallerySample:
         """Draw items evenly from the whole gallery, and embed them by the new model.
 
+        Where items stayed imputed, only those are drawn whose old vector the old model made itself;
+        where they are too few and the old model is at hand, it embeds what is drawn from all.
         items: how many, at least 300; those that answer given queries are among them, and may be
         more. queries: embedded by both models; without them a rehearsal asks by items.
         label_key: a key of the metadata, whose value tells which items answer each other; items
@@ -83,11 +90,18 @@ class Sampler:
         self._check(queries, label_key)
         asked_by_items = not queries and self._asked_by_others()
         more = min(MAX_QUERIES, items // QUERY_SHARE) if asked_by_items else 0
-        label_of = self._drawn(items + more, queries, label_key)
+        own = OwnItems(self.gallery, self.plan.old_model, self.noted)
+        random = own.draw(items + more, self.plan.seed)
+        made_anew = self._makes_old_anew(own, len(random), items + more)
+        if made_anew:
+            random = sample_ids(self.gallery, self.gallery.spaces, items + more, self.plan.seed)
+        label_of = self._drawn(items + more, random, None if made_anew else own, queries, label_key)
         # Of a small gallery, or few items with labels, no more than their share.
         count = min(more, len(label_of) // QUERY_SHARE)
         drawn, asking = list(label_of)[count:], list(label_of)[:count]
         if len(drawn) < MIN_ITEMS:
+            if own.imputed and len(random) < MIN_ITEMS:
+                raise InputError(self._too_few_own(len(drawn), own.imputed))
             among = f" with {label_key!r} in their metadata" if label_key else ""
             raise InputError(
                 f"{len(drawn)} items{among} are too few for a rehearsal: it takes {MIN_ITEMS}, and "
@@ -102,9 +116,10 @@ class Sampler:
             self.source,
             timed,
             plan.batch_size,
+            old_embedder=self.old_embedder if made_anew else None,
             on_batch=on_batch,
         )
-        queries_old, queries_new, asked = self._queries(queries, asking)
+        queries_old, queries_new, asked = self._queries(queries, asking, made_anew=made_anew)
         return GallerySample(
             plan.old_model,
             plan.new_model,
@@ -117,6 +132,25 @@ class Sampler:
             _labels(asked, label_of) if label_key and asked else None,
             _qrels(queries, found.item_ids),
             timed.cost(len(self.gallery)),
+            own.imputed,
+        )
+
+    def _makes_old_anew(self, own: OwnItems, drawn: int, wanted: int) -> bool:
+        """Whether the old model embeds the sample, for want of vectors that it made before."""
+        return (
+            own.imputed > 0
+            and drawn < wanted
+            and self.old_embedder is not None
+            and not isinstance(self.source, StoredVectors)
+        )
+
+    def _too_few_own(self, own: int, imputed: int) -> str:
+        """Say why a gallery that stayed imputed cannot be sampled, and what to do."""
+        return (
+            f"a rehearsal is of vectors that {self.plan.old_model} made itself, and {own:,} of the "
+            f"items to be sampled have one, where {MIN_ITEMS} are needed; {imputed:,} others are "
+            "imputed: embed some of them by `hotfill start --more` in the upgrade before, or give "
+            "[old] an embedder"
         )
 
     def _check(self, queries: Sequence[GivenQuery], label_key: str) -> None:
@@ -143,13 +177,22 @@ class Sampler:
     def _asks_new(self) -> Embedder:
         return self.query_embedders.get(self.plan.new_model, self.new_embedder)
 
-    def _drawn(self, items: int, queries: Sequence[GivenQuery], label_key: str) -> dict[str, str]:
-        """What answers a query, then others at random, all in the gallery; with their labels."""
-        gallery, seed = self.gallery, self.plan.seed
+    def _drawn(
+        self,
+        items: int,
+        random: list[str],
+        own: OwnItems | None,
+        queries: Sequence[GivenQuery],
+        label_key: str,
+    ) -> dict[str, str]:
+        """What answers a query, then others at random, all in the gallery; with their labels.
+
+        own: tells which answers may be drawn; None where all may.
+        """
         answers = list(dict.fromkeys(name for query in queries for name in query.relevant))
-        there = {state.item_id for state in self._states(answers)}
-        random = sample_ids(gallery, gallery.spaces, items, seed)
-        np.random.default_rng(seed).shuffle(random)
+        states = self._states(answers)
+        there = {state.item_id for state in states} if own is None else own.of(states)
+        np.random.default_rng(self.plan.seed).shuffle(random)
         drawn = list(dict.fromkeys([*(name for name in answers if name in there), *random]))
         drawn = drawn[: max(items, len(there))]
         if not label_key:
@@ -171,7 +214,7 @@ class Sampler:
         ]
 
     def _queries(
-        self, given: Sequence[GivenQuery], asking: Sequence[str]
+        self, given: Sequence[GivenQuery], asking: Sequence[str], *, made_anew: bool
     ) -> tuple[Vectors | None, Vectors | None, tuple[str, ...]]:
         """By the old model, by the new one, and the items that they were made of, if any."""
         plan, asks_old = self.plan, self._asks_old()
@@ -187,7 +230,8 @@ class Sampler:
             self.source,
             self._asks_new(),
             plan.batch_size,
-            old_embedder=self.query_embedders.get(plan.old_model),
+            old_embedder=self.query_embedders.get(plan.old_model)
+            or (self.old_embedder if made_anew else None),
         )
         return found.old, found.new, found.item_ids
 

@@ -94,7 +94,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("DELETE", "/items/{item_id}"): Example({"items": 1}),
     ("POST", "/items/delete"): Example({"items": 1}, {"item_ids": ["b-17", "b-18"]}),
     ("GET", "/upgrade"): Example(_STATUS),
-    ("POST", "/upgrade/start"): Example(_STATUS, {"retry_dead_letters": False}),
+    ("POST", "/upgrade/start"): Example(_STATUS, {"retry_dead_letters": False, "more": False}),
     ("POST", "/upgrade/pause"): Example(_STATUS),
     ("POST", "/upgrade/resume"): Example(_STATUS, {"accept_gate": False}),
     ("POST", "/upgrade/verify"): Example(_STATUS),

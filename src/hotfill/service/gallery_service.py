@@ -176,7 +176,14 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
         served = up.journal.last("served")
         measures = Measures(before=served.body["searches"] if served is not None else None)
         steps = StepRunner(up)
-        watch = Watch(up.gallery, up.journal, plan, steps, measures)
+        watch = Watch(
+            up.gallery,
+            up.journal,
+            plan,
+            steps,
+            measures,
+            embeds_more=up.parts.sketch().backfill != "none",
+        )
         service = GalleryService(
             settings,
             up,

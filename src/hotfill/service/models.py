@@ -177,9 +177,14 @@ UpgradeStatus = create_model(
 
 
 class StartIn(_In):
-    """How to start. retry_dead_letters: try items again that failed for good."""
+    """How to start.
+
+    retry_dead_letters: try items again that failed for good. more: after `complete`, embed items
+    that stayed imputed, as many as `backfill` and the budget of the configuration file say.
+    """
 
     retry_dead_letters: bool = False
+    more: bool = False
 
 
 class ResumeIn(_In):

@@ -105,7 +105,7 @@ class UpgradeSnapshot:
     traffic_share: share of the last minute's hits by the new model's own vectors; None without
     hits.
     quality: what the canaries showed so far, oldest first. verified: the last verification, as the
-    journal has it.
+    journal has it. embeds_more: whether the configuration lets what stayed imputed be embedded.
     """
 
     number: int
@@ -124,6 +124,7 @@ class UpgradeSnapshot:
     facts: tuple[Fact, ...]
     dead_letters: tuple[DeadLetter, ...]
     verified: Fact | None
+    embeds_more: bool = False
 
     @property
     def coverage(self) -> float:
@@ -143,11 +144,14 @@ class Watch:
         steps: StepRunner,
         measures: Measures,
         clock: Callable[[], float] = time.time,
+        *,
+        embeds_more: bool = False,
     ) -> None:
         self._gallery = gallery
         self._journal = journal
         self._plan = plan
         self._steps = steps
+        self._embeds_more = embeds_more
         self._measures = measures
         self._clock = clock
         self._meter = RateMeter(_RATE_SECONDS)
@@ -224,6 +228,7 @@ class Watch:
             facts=tuple(self._news),
             dead_letters=self._journal.dead_letters()[-_LETTERS:],
             verified=self._journal.last("verified"),
+            embeds_more=self._embeds_more,
         )
 
     def _read_facts(self) -> None:

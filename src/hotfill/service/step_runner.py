@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -63,22 +64,26 @@ class StepRunner:
         """The step that runs, or else the one before."""
         return self._last
 
-    def begin(self, step: Command, by: str, *, retry_dead_letters: bool = False) -> Run:
+    def begin(
+        self, step: Command, by: str, *, retry_dead_letters: bool = False, more: bool = False
+    ) -> Run:
         """Run a step in a thread of its own, and return at once.
 
+        retry_dead_letters, more: of `start`; see `Upgrade.start`.
         Raises PhaseError when the phase does not allow it, UpgradeBusyError when a step runs.
         Only `abort` may come while `start` runs: that then lets go.
         """
         with self._lock:
-            self._up.check(Step(step))
+            self._up.check(Step(step), more=more)
             before = self._thread
             if self._last and self._last.running:
                 if not (step == "abort" and self._last.step == "start"):
                     raise _busy_with(self._last)
                 control.abort(self._up.journal)
             run = self._last = Run(step=step, by=by, began_at=time.time())
+            do = partial(self._do, run, retry_dead_letters=retry_dead_letters, more=more)
             self._thread = threading.Thread(
-                target=self._run, args=(run, before, retry_dead_letters), name=f"hotfill-{step}"
+                target=self._run, args=(run, before, do), name=f"hotfill-{step}"
             )
             self._thread.start()
         return run
@@ -94,12 +99,12 @@ class StepRunner:
         self._up.stop()
         self.wait()
 
-    def _run(self, run: Run, before: threading.Thread | None, retry_dead_letters: bool) -> None:
+    def _run(self, run: Run, before: threading.Thread | None, do: Callable[[], Any]) -> None:
         if before is not None:
             before.join()
         result, error = None, None
         try:
-            result = self._do(run, retry_dead_letters)
+            result = do()
         except HotfillError as ours:
             error = {"status": status_of(ours), **described(ours)}
         except Exception as unforeseen:  # of a hook, an embedder, a source: it must be shown
@@ -111,11 +116,11 @@ class StepRunner:
                 )
         self.on_end()
 
-    def _do(self, run: Run, retry_dead_letters: bool) -> dict[str, Any] | None:
+    def _do(self, run: Run, *, retry_dead_letters: bool, more: bool) -> dict[str, Any] | None:
         with self._up.session(by=run.by) as up:
             match run.step:
                 case "start":
-                    up.start(retry_dead_letters=retry_dead_letters)
+                    up.start(retry_dead_letters=retry_dead_letters, more=more)
                 case "verify":
                     return up.verify().to_dict()
                 case "cutover":

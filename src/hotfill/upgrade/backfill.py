@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.journal.base import Batch, Journal, Stage
-    from hotfill.upgrade.own_vectors import OwnVectors
+    from hotfill.upgrade.own_vectors import NotedOrigins, OwnVectors
 
 
 T = TypeVar("T")
@@ -450,16 +450,12 @@ def embed_work(
     )
 
 
-NotedOrigins: TypeAlias = "Callable[[Sequence[str]], Mapping[str, tuple[int, str]]]"
-"""Reads what made old vectors that no model made: content version and origin, by item id."""
-
-
 def prefill_work(
     own: OwnVectors,
     new_model: ModelId,
     ups: Mapping[ModelId, Transform],
     made: Collection[str],
-    name_over: Callable[[Transform, str], str],
+    map_over: Callable[[str], tuple[Transform, str]],
     noted: NotedOrigins,
 ) -> Work:
     """Carry old vectors into the new space: cheap, no content is read, no model runs.
@@ -467,12 +463,12 @@ def prefill_work(
     ups: by old model, what carries its vectors. Those that another map carried there are carried
     anew, so that no search mixes two maps. An item without a usable old vector stays where it is;
     it is found there until it is embedded.
-    made: the origins of what these maps make. name_over: names the one of what a map makes of
-    vectors that were imputed themselves. noted: tells which these are.
+    made: the origins of what these maps make. map_over: what carries on vectors of an origin that
+    were imputed themselves, and the origin of what it makes. noted: tells which these are.
     """
     done = {new_model.fingerprint, *made}
 
-    def load(item_ids: Sequence[str]) -> Mapping[str, tuple[ModelId, Vectors, str]]:
+    def load(item_ids: Sequence[str]) -> Mapping[str, tuple[Transform, str, Vectors]]:
         before = noted(item_ids)
         versions = {}
         if before:
@@ -480,24 +476,24 @@ def prefill_work(
             versions = {state.item_id: state.version for state in states if state is not None}
         found = {}
         for item_id, (model, vector) in own.newest(item_ids).items():
-            up = ups[model]
             version, origin = before.get(item_id, (None, ""))
             over = version is not None and versions.get(item_id) == version
-            found[item_id] = (model, vector, name_over(up, origin) if over else up.fingerprint)
+            up, name = map_over(origin) if over else (ups[model], ups[model].fingerprint)
+            found[item_id] = (up, name, vector)
         return found
 
-    def make(contents: Sequence[tuple[ModelId, Vectors, str]]) -> Vectors:
+    def make(contents: Sequence[tuple[Transform, str, Vectors]]) -> Vectors:
         made = np.empty((len(contents), new_model.dimension), np.float32)
-        for model in dict.fromkeys(model for model, _, _ in contents):
-            rows = [row for row, (source, _, _) in enumerate(contents) if source == model]
-            made[rows] = ups[model](np.stack([contents[row][1] for row in rows]))
+        for name, up in {name: up for up, name, _ in contents}.items():
+            rows = [row for row, (_, origin, _) in enumerate(contents) if origin == name]
+            made[rows] = up(np.stack([contents[row][2] for row in rows]))
         return made
 
     return Work(
         stage="prefill",
         target=new_model,
         origin=next(iter(ups.values())).fingerprint,
-        origin_of=lambda content: content[2],
+        origin_of=lambda content: content[1],
         needed=lambda state: (
             state.space in ups or (state.space == new_model and state.origin not in done)
         ),

@@ -154,7 +154,7 @@ def draw_canaries(
     if given:
         found = _given_ones(plan, asks_new, asks_old or old_embedder)
     else:
-        found = _of_items(gallery, plan, source, asks_new, asks_old)
+        found = _of_items(gallery, plan, source, asks_new, asks_old, old_embedder)
     queries, old_queries, names, relevant = found
     before: list[tuple[str, ...]] = [()] * len(names)
     if old_queries is not None and len(names):
@@ -195,14 +195,27 @@ def _given_ones(
 
 
 def _of_items(
-    gallery: Gallery, plan: Plan, source: Source, asks_new: Embedder, asks_old: Embedder | None
+    gallery: Gallery,
+    plan: Plan,
+    source: Source,
+    asks_new: Embedder,
+    asks_old: Embedder | None,
+    old_embedder: Embedder | None,
 ) -> tuple[Vectors, Vectors, list[str], list[tuple[str, ...]]]:
-    """Items as queries; to the old model by their stored vectors, unless another model asks it."""
-    ids = sample_ids(gallery, [plan.old_model], plan.canary_items, plan.seed + _SEED)
+    """Items as queries; to the old model by their stored vectors, unless another model asks it.
+
+    A vector that stayed imputed is no query of the old model: the model makes it, where it can.
+    """
+    old = plan.old_model
+    own = gallery.count(old, origin=old.fingerprint)
+    if own < min(plan.canary_items, gallery.count(old)) and not isinstance(source, StoredVectors):
+        asks_old = asks_old or old_embedder
+    made_by = old.fingerprint if asks_old is None else None
+    ids = sample_ids(gallery, [old], plan.canary_items, plan.seed + _SEED, made_by=made_by)
     found = paired_vectors(
         gallery,
         ids,
-        plan.old_model,
+        old,
         source,
         asks_new,
         plan.batch_size,

@@ -14,6 +14,7 @@ from hotfill.errors import HeldError, HotfillError, PhaseError, PlanError, Upgra
 from hotfill.upgrade import backfill, control
 from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
+from hotfill.upgrade.drift import latest_version
 from hotfill.upgrade.guard import Guard
 from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
 from hotfill.upgrade.leftover import (
@@ -321,6 +322,7 @@ class Engine:
             self.journal.drop_work(stage)
         size = self.plan.batch_size
         if self.plan.imputes:
+            self.journal.record("began", version=latest_version(self.gallery))
             ranked = self._ranked(self._others(), RandomOrder(0))
             self.journal.add_work("prefill", ranked, IMPUTED_AT_ONCE * size)
         if self.plan.backfill != "none":
@@ -439,7 +441,7 @@ class Engine:
             self.plan.new_model,
             fit.ups,
             self.state.origins_in_force,
-            self.state.name_over,
+            lambda before: self.state.map_over(fit, before),
             self.state.origins_noted,
         )
 
@@ -589,7 +591,7 @@ class Engine:
             self.journal,
             self.plan,
             *self.state.backfilling,
-            lambda: self.state.load_fit().ups,
+            lambda: self.state.maps_of(self.state.load_fit()),
         )
         self.journal.record("verified", **report.to_dict())
         return report

@@ -19,7 +19,7 @@ from hotfill.errors import ConfigError, InputError
 from hotfill.text_files import text_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hotfill.stores.base import Gallery, Page
     from hotfill.types import ModelId, Vectors
@@ -177,18 +177,28 @@ def sample_ids(
 
     made_by: only items whose vector has this origin.
     """
+    return reservoir(
+        (
+            item_id
+            for space in spaces
+            for page in pages_of(gallery, space)
+            for item_id, origin in zip(page.item_ids, page.origins, strict=True)
+            if made_by in (None, origin)
+        ),
+        size,
+        seed,
+    )
+
+
+def reservoir(item_ids: Iterable[str], size: int, seed: int) -> list[str]:
+    """Draw up to `size` of ids evenly, however many come."""
     rng = np.random.default_rng(seed)
     sample: list[str] = []
-    seen = 0
-    for page in (page for space in spaces for page in pages_of(gallery, space)):
-        for item_id, origin in zip(page.item_ids, page.origins, strict=True):
-            if made_by not in (None, origin):
-                continue
-            seen += 1
-            if len(sample) < size:
-                sample.append(item_id)
-            elif (place := int(rng.integers(seen))) < size:
-                sample[place] = item_id
+    for seen, item_id in enumerate(item_ids, start=1):
+        if len(sample) < size:
+            sample.append(item_id)
+        elif (place := int(rng.integers(seen))) < size:
+            sample[place] = item_id
     return sample
 
 

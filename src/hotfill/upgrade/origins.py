@@ -29,10 +29,14 @@ class MadeOver:
     """What a map makes of vectors that were imputed before.
 
     words: what had imputed them. references: of such items; None where none are known.
+    overfetch: see `OneSpace`; None for that of the map of the model's own vectors.
+    why: which map it is, and why, in words.
     """
 
     words: str
     references: ReferenceItems | None
+    overfetch: int | None = None
+    why: str = ""
 
 
 class Origins:
@@ -81,7 +85,16 @@ class Origins:
         newest = made[-1]
         for name, before in over.items():
             references = newest.references and (before.references or newest.references)
-            made.append(replace(newest, origin=name, over=before.words, references=references))
+            made.append(
+                replace(
+                    newest,
+                    origin=name,
+                    over=before.words,
+                    references=references,
+                    overfetch=before.overfetch or newest.overfetch,
+                    why=before.why,
+                )
+            )
         for each in made:
             self._records[each.origin] = each.to_bytes()
 

@@ -9,19 +9,21 @@ of a kept vector, so it is found by making the imputed vector again from the old
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import compress
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from hotfill.stores.base import Found
+from hotfill.upgrade.order import pages_of, reservoir
 from hotfill.vectors import unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Gallery
+    from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import ModelId, Transform, Vectors
 
 _SAME_FROM = 0.999  # cosine; half precision stays above it
@@ -80,3 +82,66 @@ class OwnVectors:
             cosines = np.sum(unit(again) * unit(found.vectors[here]), axis=1)
             imputed[here] = cosines >= _SAME_FROM
         return imputed
+
+
+# Items that stayed imputed before this upgrade --------------------------------------------------
+
+NotedOrigins: TypeAlias = "Callable[[Sequence[str]], Mapping[str, tuple[int, str]]]"
+"""Reads what made old vectors that no model made: content version and origin, by item id."""
+
+
+@dataclass(slots=True)
+class OwnItems:
+    """The items of a gallery with a vector that a model made itself, searched or kept.
+
+    Vectors that stayed imputed stand in the model's space as well: nothing is fitted on them, and
+    nothing is measured by them.
+    noted: the origins of kept vectors, of which stores know none. imputed: how many items the last
+    `draw` left out.
+    """
+
+    gallery: Gallery
+    model: ModelId
+    noted: NotedOrigins = lambda item_ids: {}
+    imputed: int = 0
+
+    def draw(self, size: int, seed: int) -> list[str]:
+        """Draw up to `size` evenly, in one walk over all sides."""
+        self.imputed = 0
+        return reservoir(self._walk(), size, seed)
+
+    def of(self, states: Iterable[ItemState]) -> set[str]:
+        """Tell which of some items have one."""
+        there = list(states)
+        versions = self._noted([each.item_id for each in there if each.space != self.model])
+        return {
+            each.item_id
+            for each in there
+            if (
+                each.origin == self.model.fingerprint
+                if each.space == self.model
+                else versions.get(each.item_id) != each.version
+            )
+        }
+
+    def _walk(self) -> Iterator[str]:
+        for space in self.gallery.spaces:
+            for page in pages_of(self.gallery, space):
+                if space == self.model:
+                    own = [origin == space.fingerprint for origin in page.origins]
+                else:
+                    versions = self._noted(page.item_ids)
+                    own = [
+                        versions.get(item_id) != version
+                        for item_id, version in zip(
+                            page.item_ids, page.versions.tolist(), strict=True
+                        )
+                    ]
+                self.imputed += own.count(False)
+                yield from compress(page.item_ids, own)
+
+    def _noted(self, item_ids: Sequence[str]) -> dict[str, int]:
+        """Read the content versions whose kept vector is no model's own."""
+        if not item_ids:
+            return {}
+        return {item_id: version for item_id, (version, _) in self.noted(item_ids).items()}

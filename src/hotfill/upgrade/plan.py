@@ -188,7 +188,8 @@ class Decisions:
     refresh: for `prefill`, whether imputed vectors that wait are made anew whenever another tenth
         has moved, corrected by what the moved items showed. Turn it off where a rewrite is dear.
     allow_below_old: whether to begin where rho says that searches may begin below the old model
-        (see `queries`); without it `start` refuses.
+        (see `queries`), or where a compatible model whose old vectors stay finds them worse than
+        the old model does; without it `start` refuses.
     max_attempts: tries per item before it becomes a dead letter.
     embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
         stops, and its batches are free.
@@ -410,11 +411,14 @@ class Plan(Decisions, GuardDecisions):
             return
         if self.strategy == "merge" or self.older_models or self.queries == "both":
             why = (
-                "this upgrade supersedes an unfinished one"
+                "this upgrade supersedes an unfinished one: finish or abort that one first, or "
+                'write backfill = "all"'
                 if self.older_models
-                else 'queries = "both" reads old vectors, which `complete` removes'
+                else 'queries = "both" reads old vectors, which `complete` removes: write '
+                'queries = "new", or backfill = "all"'
                 if self.queries == "both"
-                else 'strategy = "merge" imputes none'
+                else 'strategy = "merge" imputes none: write strategy = "prefill", or "compatible" '
+                "for a model that was trained to be"
             )
             raise ConfigError(
                 f'backfill = "{self.backfill}" leaves items by vectors imputed from one old model, '

@@ -16,7 +16,14 @@ from hotfill.ranking.fit import MIN_PAIRS
 from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
 from hotfill.upgrade.canaries import draw_canaries, given_queries, keep_canaries
+from hotfill.upgrade.criterion import check_criterion, is_asked, items_to_ask_by
 from hotfill.upgrade.guard import SHARE_OF_TIME, change_gate
+from hotfill.upgrade.maps_over import (
+    MOST_DRAWN_OF_SOME,
+    items_to_pair,
+    pair_imputed,
+    with_maps_over,
+)
 from hotfill.upgrade.order import pages_of, sample_ids
 from hotfill.upgrade.pairs import (
     PairedVectors,
@@ -32,6 +39,7 @@ from hotfill.upgrade.parts import NoContents
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
+from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,10 +54,8 @@ if TYPE_CHECKING:
 _SEARCHED, _HITS = 8, 10
 _SAMPLE = 64  # items embedded to measure the time; the first few are left out as warm-up
 _WARM_UP = 8
-_CALIBRATED_BY = 200  # items of an origin that are embedded to calibrate its vectors by
 _LOOKED_THROUGH = 100  # pages, for contents that a source knows
 _MOST_DRAWN = 4  # times the items to fit on, where many of those drawn make no pair
-_MOST_DRAWN_OF_SOME = 64  # the same, where a source need not know all
 
 
 def make_plan(
@@ -74,7 +80,7 @@ def make_plan(
             f"({new.differences(embedder.model_id)})"
         )
     if draft.strategy == "prefill" and not draft.up and (why := why_not_imputed(new)):
-        blockers.append(f"{why}: {_MERGE_INSTEAD}")
+        blockers.append(f"{why}: {_merge_instead(draft)}")
     if isinstance(source, NoContents):
         blockers += _lacking_without_contents(draft)
     lacking = [model for model in draft.older_models if model not in gallery.spaces]
@@ -86,6 +92,8 @@ def make_plan(
     else:
         blockers += _unknown_items(gallery, draft)
         blockers += gallery.rehearse_writes(new)
+        if isinstance(source, StoredVectors):
+            blockers += _imputed_to_encode(gallery, old)
         items = sum(gallery.count(space) for space in gallery.spaces if space != new)
         # After a lost journal every item may have moved already; there is still a cutover to do.
         if items == 0 and (new not in gallery.spaces or gallery.count(new) == 0):
@@ -98,6 +106,11 @@ def make_plan(
     # Fitting and verifying embed some items besides; measuring takes its share of the time.
     fits = _fits_on_items(draft) and not isinstance(source, NoContents)
     fitted = min(draft.fit_items, items) if fits else 0
+    if fits and draft.strategy == "prefill":
+        imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
+        fitted += items_to_pair(draft, imputed)
+    if not isinstance(source, NoContents):
+        fitted += items_to_ask_by(draft, items)
     if fitted or draft.backfill != "none":
         try:
             sampled = _time_sample(gallery, draft, source, embedder)
@@ -108,6 +121,11 @@ def make_plan(
     blockers += why_not
     if draft.backfill != "all" and not why_not:
         notes.append(_note_of_staying(gallery, draft, items, to_embed))
+    if is_asked(draft) and isinstance(source, NoContents):
+        notes.append(
+            "without contents nobody can tell whether new queries find old vectors at least as "
+            "well as old ones do: measure that on other contents, by `hotfill rehearse`"
+        )
     if note := getattr(embedder, "note", ""):
         notes.append(note)
     fresh = (to_embed + besides) * (1 - sampled.cached_share)
@@ -137,7 +155,12 @@ def make_plan(
     )
 
 
-_MERGE_INSTEAD = 'write strategy = "merge" under [upgrade], which leaves old vectors where they are'
+def _merge_instead(draft: Plan) -> str:
+    """Name the way that places no old vector; it embeds all items."""
+    both = "" if draft.backfill == "all" else 'backfill = "all" and '
+    return (
+        f'write {both}strategy = "merge" under [upgrade], which leaves old vectors where they are'
+    )
 
 
 def items_for_more(gallery: Gallery, draft: Plan, source: Source, embedder: Embedder) -> int:
@@ -244,9 +267,21 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
     if not draft.up and stored_as(gallery, draft.new_model) is not None:
         notes.append(
             "this store keeps imputed vectors at one length, which bends them, so that searches "
-            f"may find less while old items are left: if that matters, {_MERGE_INSTEAD}"
+            f"may find less while old items are left: if that matters, {_merge_instead(draft)}"
         )
     return notes
+
+
+def _imputed_to_encode(gallery: Gallery, old: ModelId) -> list[str]:
+    """Say which items have no vector of the old model to make codes of."""
+    imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
+    if not imputed:
+        return []
+    return [
+        f"{imputed:,} items are found by vectors that were imputed for {old}, and codes of these "
+        "would pass for codes of its own: embed them by `hotfill start --more` in the upgrade "
+        "before, or give [new] an embedder that reads contents"
+    ]
 
 
 def _unknown_items(gallery: Gallery, draft: Plan) -> list[str]:
@@ -468,10 +503,14 @@ def prepare(state: State) -> bool:
         state.real_queries = given_queries(plan, state.embedder_of_queries())
     fit = make_fit()
     _check_rho(fit, plan)
+    check_criterion(state)
+    if state.stop.is_set():
+        return False
+    fit, chosen = with_maps_over(state, fit)
     state.finish_by(fit)
     if plan.guarded:
         _choose_canaries(state, fitted_on)
-    state.keep_fit(fit, pairs=pairs)
+    state.keep_fit(fit, pairs=pairs, chosen=chosen)
     gallery.add_space(state.plan.new_model)
     return True
 
@@ -504,21 +543,26 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     source, embedder = state.backfilling
     if isinstance(source, NoContents) and size:
         return _pairs_of_given_map(state)
-    most = (_MOST_DRAWN if plan.backfill == "all" else _MOST_DRAWN_OF_SOME) * size
+    most = (_MOST_DRAWN if plan.backfill == "all" else MOST_DRAWN_OF_SOME) * size
     tried: dict[str, None] = {}
+    paired: set[str] = set()
     found: list[PairedVectors] = []
     pairs, wanted = 0, size
     # All sides: after a lost journal some items have moved, and keep an old vector.
     spaces, made_by, old_embedder = gallery.spaces, None, None
     if size and state.imputed_before:
-        _pair_imputed(state)
+        paired = pair_imputed(state)
         own = gallery.count(plan.old_model, origin=plan.old_model.fingerprint)
         old_embedder = state.embedder("old") if own < size else None
         if old_embedder is None:
             # Nothing is fitted on what another map has made.
             spaces, made_by = (plan.old_model,), plan.old_model.fingerprint
     while True:
-        drawn = sample_ids(gallery, spaces, wanted, plan.seed, made_by=made_by)
+        drawn = sample_ids(gallery, spaces, wanted + len(paired), plan.seed, made_by=made_by)
+        if paired:
+            # The maps of imputed vectors are tried on these: others are better to fit on.
+            np.random.default_rng(plan.seed).shuffle(drawn)
+            drawn = sorted(drawn, key=paired.__contains__)[:wanted]
         more = paired_vectors(
             gallery,
             [item_id for item_id in drawn if item_id not in tried],
@@ -559,26 +603,6 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     old = np.concatenate([each.old for each in found])
     new = np.concatenate([each.new for each in found])
     return list(tried), pairs, lambda: state.fitting.fit(old, new)
-
-
-def _pair_imputed(state: State) -> None:
-    """Embed some items that are found by imputed vectors: what those are calibrated by."""
-    plan, gallery = state.plan, state.gallery
-    source, embedder = state.backfilling
-    for origin in state.imputed_before:
-        drawn = sample_ids(gallery, [plan.old_model], _CALIBRATED_BY, plan.seed, made_by=origin)
-        if origin and drawn:
-            found = paired_vectors(
-                gallery,
-                drawn,
-                plan.old_model,
-                source,
-                embedder,
-                plan.batch_size,
-                stop=state.stop,
-                call_seconds=plan.embed_timeout_seconds,
-            )
-            state.pairs_over[origin] = (found.old, found.new)
 
 
 def _pairs_of_given_map(state: State) -> tuple[list[str], int, Callable[[], Fit]]:

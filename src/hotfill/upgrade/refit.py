@@ -26,6 +26,7 @@ from hotfill.upgrade.order import sample_ids
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Vectors
+    from hotfill.upgrade.own_vectors import NotedOrigins
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
 
@@ -68,7 +69,10 @@ class Refit:
     def _run(self) -> None:
         wanted = min(self._wanted(), MOST_PAIRS)
         try:
-            old, new = moved_pairs(self._state.gallery, self._state.plan, wanted + _HELD_OUT)
+            state = self._state
+            old, new = moved_pairs(
+                state.gallery, state.plan, wanted + _HELD_OUT, state.origins_noted
+            )
             held = slice(0, _HELD_OUT)
             current = self._state.load_fit()
             fresh = self._state.fitting.fit(old[_HELD_OUT:], new[_HELD_OUT:])
@@ -85,17 +89,27 @@ class Refit:
             self._state.keep_fit(fresh, pairs=len(old) - _HELD_OUT)
 
 
-def moved_pairs(gallery: Gallery, plan: Plan, size: int) -> tuple[Vectors, Vectors]:
-    """Draw re-embedded items: old (n, d_old), new (n, d_new), row i of both is the same content."""
+def moved_pairs(
+    gallery: Gallery, plan: Plan, size: int, noted: NotedOrigins = lambda item_ids: {}
+) -> tuple[Vectors, Vectors]:
+    """Draw re-embedded items: old (n, d_old), new (n, d_new), row i of both is the same content.
+
+    noted: tells which old vectors had been imputed; these are left out.
+    """
     new_model = plan.new_model
     ids = sample_ids(gallery, [new_model], size, plan.seed, made_by=new_model.fingerprint)
     old = gallery.vectors(ids, plan.old_model)
     new = gallery.vectors(old.item_ids, new_model)
     row_of = {item_id: row for row, item_id in enumerate(new.item_ids)}
+    imputed = {item_id: version for item_id, (version, _) in noted(old.item_ids).items()}
     rows = [
         (row, row_of[item_id])
-        for row, item_id in enumerate(old.item_ids)
-        if item_id in row_of and old.versions[row] == new.versions[row_of[item_id]]
+        for row, (item_id, version) in enumerate(
+            zip(old.item_ids, old.versions.tolist(), strict=True)
+        )
+        if item_id in row_of
+        and version == new.versions[row_of[item_id]]
+        and version != imputed.get(item_id)
     ]
     first, second = np.array(rows, dtype=np.int64).reshape(-1, 2).T
     return old.vectors[first], new.vectors[second]

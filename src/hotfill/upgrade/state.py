@@ -318,8 +318,17 @@ class State:
         self.look()
         return self.view is not before
 
-    def keep_fit(self, fit: Fit, *, pairs: int, **more: Any) -> None:
+    def keep_fit(
+        self,
+        fit: Fit,
+        *,
+        pairs: int,
+        chosen: Mapping[str, Mapping[str, Any]] | None = None,
+        **more: Any,
+    ) -> None:
         """Save a fit and put it in force; searches rank by it on return. pairs: fitted on.
+
+        chosen: by what had imputed old vectors, which map carries them on; see `ChosenMap`.
 
         Its folder is written whole, and synced, before the journal names it, so that a kill in
         between leaves the fit before in force. more: facts that the journal keeps with it.
@@ -333,9 +342,13 @@ class State:
         if "ranking" in facts and self.plan.ranking != "auto":
             facts["ranking"] = self.plan.ranking
         over = {
-            origin_over(fit.up.fingerprint, before): before
+            self.map_over(fit, before)[1]: before
             for before in (self.imputed_before if self.plan.imputes else ())
         }
+        if chosen:
+            facts["maps_over"] = [
+                {"vectors": self.imputed_before[before], **each} for before, each in chosen.items()
+            ]
         facts["origins"] = [*(up.fingerprint for up in fit.ups.values()), *over]
         if self.plan.backfill != "all" or over:
             # Its vectors may stay for good, and need it in every search.
@@ -344,7 +357,10 @@ class State:
                 self.plan.new_model,
                 number,
                 facts.get("ranking", "raw"),
-                {name: self._over(fit, before) for name, before in over.items()},
+                {
+                    name: self._over(fit, before, (chosen or {}).get(before, {}).get("why", ""))
+                    for name, before in over.items()
+                },
             )
         self.journal.record("fit", number=number, folder=name, pairs=pairs, **facts, **more)
         with self._changing:
@@ -364,15 +380,17 @@ class State:
         if earlier is not None and "replaces" in self._fact_of(earlier):
             shutil.rmtree(_fit_named(self.folder, earlier), ignore_errors=True)
 
-    def _over(self, fit: Fit, before: str) -> MadeOver:
+    def _over(self, fit: Fit, before: str, why: str) -> MadeOver:
         """Tell what a map makes of vectors that were imputed before, for the record of it."""
+        if (anew := fit.over.get(before)) is not None:
+            return MadeOver(self.imputed_before[before], anew.references, anew.overfetch, why)
         one, pairs = fit.one_space, self.pairs_over.get(before)
         references = None
         if one is not None and pairs is not None and len(pairs[0]) >= MIN_REFERENCE:
             old, new = pairs
             imputed = self.gallery.kept_as(one.impute(old), one.index_model)
             references = ReferenceItems(one.own(new), np.asarray(imputed, np.float32))
-        return MadeOver(self.imputed_before[before], references)
+        return MadeOver(self.imputed_before[before], references, why=why)
 
     @property
     def imputed_before(self) -> Mapping[str, str]:
@@ -408,9 +426,17 @@ class State:
         found: Sequence[str] = [] if last is None else last.body["origins"]
         return found
 
-    def name_over(self, up: Transform, before: str) -> str:
-        """Name the origin of what a map makes of vectors of the origin `before`."""
-        return origin_over(up.fingerprint, before if before in self.imputed_before else "")
+    def map_over(self, fit: Fit, before: str) -> tuple[Transform, str]:
+        """Return what carries vectors of the origin `before` on, and the origin of the result."""
+        known = before if before in self.imputed_before else ""
+        anew = fit.over.get(known)
+        up = fit.up if anew is None else anew.imputation
+        return up, origin_over(up.fingerprint, known)
+
+    def maps_of(self, fit: Fit) -> dict[str, Transform]:
+        """Return the maps of a fit by the origin of what they make."""
+        over = [self.map_over(fit, before) for before in self.imputed_before]
+        return {up.fingerprint: up for up in fit.ups.values()} | {name: up for up, name in over}
 
     def load_fit(self) -> Fit:
         """Read the fit in force."""

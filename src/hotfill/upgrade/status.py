@@ -68,6 +68,8 @@ class Status:
         follow the true ones, -1 to 1 (see `hotfill.ranking.one_space`); None where nothing is
         imputed. imputed, to_impute: old vectors imputed so far, and in all.
     ranking: `raw` or `calibrated` (see `Decisions`); None as rho.
+    maps_over: where old vectors had been imputed themselves, which map carries them on, and why:
+    the figures of `ChosenMap`, with `vectors` and `why` in words.
     warnings: what to know of the fit, a sentence each. workers: who has batches in hand, the
         leading process too, whoever has had its oldest the longest first.
     indexed: by model, what share of its side an index covers, when that was last looked at; None
@@ -106,6 +108,7 @@ class Status:
     imputed: int = 0
     to_impute: int = 0
     on_new_side: int = 0
+    maps_over: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     indexed: Mapping[str, float | None] = field(default_factory=dict)
     doing: str = ""
@@ -130,6 +133,7 @@ class Status:
             "next_steps": list(self.next_steps),
             "gate_accepted": list(self.gate_accepted),
             "older_models": list(self.older_models),
+            "maps_over": [dict(each) for each in self.maps_over],
             "warnings": list(self.warnings),
             "workers": [asdict(each) for each in self.workers],
             "indexed": dict(self.indexed),
@@ -190,10 +194,18 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
         on_new_side=int(beat.get("on_new_side", 0)),
-        warnings=()
-        if rho is None or plan.queries == "both"
-        else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"])),
+        maps_over=tuple(fit.get("maps_over", ())),
+        warnings=_warnings(journal, plan, fit),
     )
+
+
+def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str, ...]:
+    criterion = journal.last("criterion")
+    if criterion is not None and criterion.body["met"] is None:
+        return (f"whether the models are compatible is open: {criterion.body['said']}",)
+    if "rho" not in fit or plan.queries == "both":
+        return ()
+    return doubts_of_rho(fit["rho"], by_items=bool(fit["rho_by_items"]))
 
 
 def _shown(model: ModelId) -> str:
@@ -250,10 +262,14 @@ def _is_alive(beat: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OriginCount:
-    """How many items are found by vectors of one origin, in words: imputed from which, by what."""
+    """How many items are found by vectors of one origin, in words: imputed from which, by what.
+
+    why: where a map was chosen for them, which and why.
+    """
 
     origin: str
     items: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +314,7 @@ def current_of(gallery: Gallery, origins: Origins) -> Current:
                 gallery.count(space, origin=space.fingerprint),
                 total,
                 tuple(
-                    OriginCount(str(each), count)
+                    OriginCount(str(each), count, each.why)
                     for each in origins.of(space)
                     if (count := gallery.count(space, origin=each.origin))
                 ),

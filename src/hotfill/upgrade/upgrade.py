@@ -199,9 +199,18 @@ class Upgrade:
         with self._looking() as journal:
             return journal.dead_letters()
 
-    def check(self, step: Step) -> None:
-        """Raise PhaseError unless the phase allows a step. Writes nothing."""
-        advance(self.phase, step)
+    def origins_noted(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, str]]:
+        """Tell which items have an old vector that no model made: content version and origin."""
+        with self._looking() as journal:
+            return journal.origins_noted(item_ids)
+
+    def check(self, step: Step, *, more: bool = False) -> None:
+        """Raise PhaseError unless the phase allows a step. Writes nothing. more: see `start`."""
+        phase = self.phase
+        if not more:
+            advance(phase, step)
+        elif phase is not Phase.COMPLETED:
+            raise PhaseError("embed more", phase, next_steps(phase))
 
     # Search and write -----------------------------------------------------------------------------
 
@@ -324,10 +333,7 @@ class Upgrade:
         fix (EmbedError, StoreError, SourceError): then the same call goes on later.
         """
 
-        if more and (phase := self.phase) is not Phase.COMPLETED:
-            raise PhaseError("embed more", phase, next_steps(phase))
-        if not more:
-            self.check(Step.START)
+        self.check(Step.START, more=more)
         with self._opening:
             if self._background is not None and self._background.is_alive():
                 raise busy(os.getpid())

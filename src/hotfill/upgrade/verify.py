@@ -93,12 +93,12 @@ def verify(
     plan: Plan,
     source: Source,
     embedder: Embedder,
-    load_ups: Callable[[], Mapping[ModelId, Transform]],
+    load_maps: Callable[[], Mapping[str, Transform]],
 ) -> Verification:
     """Check every id and stamp, and embed `plan.verify_items` items again. Writes nothing.
 
     Where items may stay imputed, as many are imputed again, too.
-    load_ups: reads the maps of the fit in force, by old model.
+    load_maps: reads the maps of the fit in force, by the origin of what they make.
     Live writes may go on: what changes while it is looked at is looked at again.
     """
     new = plan.new_model
@@ -115,7 +115,7 @@ def verify(
     sample = sample_ids(gallery, [new], plan.verify_items, plan.seed, made_by=new.fingerprint)
     remapped = {}
     if walked.imputed:
-        remapped = _remapped(gallery, journal, plan, load_ups())
+        remapped = _remapped(gallery, journal, plan, load_maps())
     misplaced = [item for item, value in remapped.items() if value < _AGREES_FROM]
     similarities = _similarities(gallery, plan, sample, source, embedder)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
@@ -191,7 +191,7 @@ def _missing(gallery: Gallery, journal: Journal, plan: Plan) -> list[str]:
 
 
 def _remapped(
-    gallery: Gallery, journal: Journal, plan: Plan, ups: Mapping[ModelId, Transform]
+    gallery: Gallery, journal: Journal, plan: Plan, maps: Mapping[str, Transform]
 ) -> dict[str, float]:
     """Cosines between stored imputed vectors and those that the fit in force makes again.
 
@@ -199,7 +199,7 @@ def _remapped(
     """
     found: dict[str, float] = {}
     space = plan.new_model
-    ((old_model, up),) = ups.items()  # items stay imputed from one old model
+    old_model = plan.old_model  # items stay imputed from one
     if old_model not in gallery.spaces:
         return found
     for origin in sorted(ending_origins(journal, plan) - {space.fingerprint}):
@@ -209,7 +209,7 @@ def _remapped(
             usable = np.flatnonzero(np.isfinite(old.vectors).all(axis=1) & old.vectors.any(axis=1))
             if not len(usable):
                 continue
-            again = gallery.kept_as(up(old.vectors[usable]), space)
+            again = gallery.kept_as(maps[origin](old.vectors[usable]), space)
             made = {old.item_ids[row]: again[place] for place, row in enumerate(usable)}
             stored = gallery.vectors(list(made), space)
             states = gallery.get(stored.item_ids)

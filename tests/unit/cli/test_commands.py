@@ -346,6 +346,33 @@ def test_doctor_tells_rho_and_what_it_makes_doubtful(started):
     assert "only judged queries can tell: `hotfill rehearse --qrels`" in told()
 
 
+def test_doctor_warns_where_items_come_in_that_are_unlike_the_pairs(shell):
+    def told():
+        (found,) = (e for e in shell.json("doctor")["findings"] if e["what"] == "drift")
+        return found["warns"], found["found"]
+
+    assert told() == (False, "nothing is imputed")
+    write_config(shell.config.parent, upgrade={"backfill": "none"})
+    shell("start")
+    shell("cutover")
+    shell("complete", "--yes")
+    assert told() == (False, "not known: fewer than 25 items were written since")
+    rows = contents(ITEMS + 80)
+    written = {name: rows[name] + 2.0 for name in list(rows)[ITEMS:]}
+    with hotfill.open(shell.config) as up:
+        up.upsert(list(written), list(written.values()))
+    warns, said = told()
+    assert warns
+    assert "the items written last, by the new model (80 against " in said
+    assert "`hotfill start --more`" in said
+    assert shell.json("doctor")["healthy"]
+    assert re.search(r"^warning  drift ", shell("doctor").stdout, re.MULTILINE)
+    (content,) = (e for e in shell.json("doctor")["findings"] if e["what"] == "content")
+    assert content["found"].endswith("of the first 3 items; others stay imputed")
+    shutil.rmtree(next((shell.config.parent / "upgrade.upgrade").glob("fit-*")))
+    assert told()[1].startswith("not known: ")
+
+
 def test_doctor_and_status_name_the_command_where_the_journal_was_lost(started):
     shutil.rmtree(started.config.parent / "upgrade.upgrade")
     assert re.search(r"problem  phase .*`hotfill start` mends it", started("doctor", code=4).stdout)

@@ -8,10 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from hotfill.cli.app import app
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from tests.unit.cli import models
 from tests.unit.cli.conftest import Shell
 from tests.unit.cli.models import contents
 from tests.unit.cli.project import fill, write_config
+from tests.unit.upgrade.small import stay_imputed
 
 ITEMS = 700
 
@@ -94,6 +96,19 @@ def test_labels_and_queries_of_ones_own_make_it_a_judgement(project, tmp_path):
     found = json.loads(rehearse("--sample", tmp_path / "judged", "--json", "-").stdout)
     assert found["truth"] == "judgements"
     assert found["queries_given"] == len(lines)
+
+
+def test_what_stayed_imputed_is_left_out_and_said(fresh, tmp_path):
+    folder = fresh.config.parent
+    names = list(contents(ITEMS))
+    with QdrantEdgeGallery.open(folder / "gallery", exact=True) as gallery:
+        stay_imputed(gallery, names[:120], models.OLD)
+    said = fresh("sample", "--out", tmp_path / "out", "--items", 500).stdout
+    assert "120 items of the gallery are found by vectors that were imputed for old" in said
+    done = json.loads(rehearse("--sample", tmp_path / "out", "--json", "-").stdout)
+    assert done["imputed_items"] == 120
+    told = " ".join(rehearse("--sample", tmp_path / "out").stdout.split())
+    assert "for those items the upgrade makes a map of a map" in told
 
 
 def test_bad_input_is_one_clear_line_and_writes_nothing(project, tmp_path):

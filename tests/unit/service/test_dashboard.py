@@ -122,6 +122,12 @@ def offered(snapshot):
         (seen(Phase.ABORTING), ["abort*"]),
         (seen(Phase.ROLLING_BACK), ["rollback*"]),
         (seen(Phase.COMPLETED), []),
+        (seen(Phase.COMPLETED, embeds_more=True), []),
+        (seen(Phase.COMPLETED, imputed_items=7), []),
+        (seen(Phase.COMPLETED, imputed_items=7, embeds_more=True), ["start"]),
+        (seen(Phase.COMPLETED, imputed_items=7, run=running("start")), ["pause"]),
+        (seen(Phase.COMPLETED, run=running("start"), holds=[PAUSED]), ["resume*"]),
+        (seen(Phase.COMPLETED, run=running("complete")), []),
     ],
 )
 def test_what_is_offered_fits_phase_holds_and_what_runs(snapshot, expected):
@@ -136,6 +142,15 @@ def test_what_moves_items_back_or_switches_asks_first():
         if action.question
     }
     assert asking == {"abort", "rollback", "cutover"}  # "complete" asks by its token
+
+
+def test_embedding_more_is_asked_for_and_sends_so():
+    snapshot = seen(Phase.COMPLETED, imputed_items=7, embeds_more=True)
+    (more,) = actions(snapshot, NOW, LASTS)
+    assert more.question
+    shown = rendered(snapshot)["now"]
+    assert """data-body='{"more": true}'""" in shown
+    assert "7 items stayed imputed: embed more when you like." in shown
 
 
 def test_going_on_past_a_gate_is_asked_for_and_sends_so():

@@ -40,6 +40,32 @@ def test_an_upgrade_from_its_start_to_its_end(client):
     assert client.upgrade()["phase"] == "completed"
 
 
+def test_what_stayed_imputed_is_embedded_later(project):
+    budget = {"backfill": "budget", "budget_items": 30}
+    write_config(project.parent, upgrade=budget)
+    with serving(project) as client:
+        problem = client.ok("POST", "/upgrade/start", 409, json={"more": True})
+        assert (problem["kind"], problem["allowed"]) == ("PhaseError", ["start"])
+        client.do("start")
+        client.do("verify")
+        client.ok("POST", "/upgrade/cutover")
+        question = client.ok("POST", "/upgrade/complete", 200)
+        client.do("complete", confirmation_token=question["confirmation_token"])
+        assert client.upgrade()["visible"] == 30
+        assert 'id="do-start-more"' in client.get("/").text
+        client.do("start", more=True)
+        status = client.upgrade()
+        assert (status["phase"], status["visible"]) == ("completed", 60)
+        assert status["on_new_side"] == ITEMS
+        client.ok("POST", "/upgrade/start", 409)
+    write_config(project.parent, upgrade={"backfill": "none"})
+    with serving(project) as client:
+        assert 'id="do-start-more"' not in client.get("/").text
+        client.ok("POST", "/upgrade/start", 202, json={"more": True})
+        client.app.state.service.steps.wait()
+        assert 'backfill = "none" embeds nothing' in client.upgrade()["run"]["error"]["detail"]
+
+
 def test_a_rollback_leads_back_to_the_old_model(client):
     client.do("start")
     client.do("verify")

@@ -71,6 +71,7 @@ class LeastSquares:
     target: ModelId = NEW
     one_space: None = None
     one_spaces: tuple = ()
+    over: dict = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -126,6 +127,24 @@ def filled(source: Contents, gallery: Gallery | None = None) -> Gallery:
         metadata=[{"number": i} for i in range(len(ids))],
     )
     return gallery
+
+
+def stay_imputed(gallery: Gallery, item_ids: list[str], space: ModelId = OLD) -> None:
+    """Leave items by vectors that some map made, as an upgrade does; they tell nothing of them."""
+    if not item_ids:
+        return
+    earlier = ModelId("earlier", "1", 3)
+    gallery.add_space(earlier)
+    gallery.upsert(item_ids, np.ones((len(item_ids), 3), np.float32), space=earlier)
+    made = np.random.default_rng(9).normal(size=(len(item_ids), space.dimension)).astype(np.float32)
+    gallery.move(
+        item_ids,
+        made / np.linalg.norm(made, axis=1, keepdims=True),
+        space=space,
+        expected_versions=np.array([state.version for state in gallery.get(item_ids)]),
+        origin="a map",
+    )
+    gallery.drop_space(earlier)
 
 
 class Exchangeable:

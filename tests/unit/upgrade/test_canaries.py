@@ -19,11 +19,21 @@ from hotfill.upgrade.canaries import (
 )
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.plan import Plan
-from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, Rough, contents, filled
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    Contents,
+    Projection,
+    Rough,
+    contents,
+    filled,
+    stay_imputed,
+)
 
 
-def drawn(source, *, old_embedder=None, fitted_on=(), broken=(), asked_by=None, **plan):
+def drawn(source, *, old_embedder=None, fitted_on=(), broken=(), asked_by=None, imputed=(), **plan):
     gallery = filled(source)
+    stay_imputed(gallery, list(imputed))
 
     def search(queries, k):
         return gallery.search({OLD: queries}, k)[OLD].item_ids
@@ -50,6 +60,18 @@ def test_items_become_queries_that_do_not_find_themselves():
     for name, before in zip(canaries.item_ids, canaries.before, strict=True):
         ranked = sorted(source, key=lambda item, q=vectors[name]: -float(vectors[item] @ q))
         assert before == tuple(item for item in ranked if item != name)[:4]
+
+
+def test_an_imputed_vector_is_no_query_of_the_old_model():
+    source = contents(60)
+    names = list(source)
+    canaries = drawn(source, canary_items=30, imputed=names[:40])
+    assert set(canaries.item_ids) == set(names[40:])
+    old = Projection(OLD)
+    canaries = drawn(source, canary_items=30, imputed=names[:40], old_embedder=old)
+    assert len(canaries) == 30
+    rows = [source[name] for name in canaries.item_ids]
+    np.testing.assert_allclose(canaries.old_queries, old(rows), atol=1e-6)
 
 
 def test_items_that_cannot_be_embedded_or_have_no_content_are_no_canaries():

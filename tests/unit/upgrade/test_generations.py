@@ -10,6 +10,7 @@ import pytest
 from hotfill.errors import PlanError
 from hotfill.ranking.calibration import tail
 from hotfill.ranking.kept_origin import origin_over
+from hotfill.ranking.one_space import OneSpace, fit_one_space
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
@@ -55,7 +56,7 @@ def mixed(tmp_path):
 
 
 def origins(gallery: Any, space: ModelId) -> dict[str, str]:
-    page = gallery.scan(space, limit=1000)
+    page = gallery.scan(space, limit=10_000)
     return dict(zip(page.item_ids, page.origins, strict=True))
 
 
@@ -67,12 +68,15 @@ def test_what_was_imputed_is_mapped_again_under_an_origin_of_its_own(mixed, tmp_
     with generation(mixed, tmp_path / "second", SECOND, THIRD, backfill="none") as up:
         up.start()
         fit = up._state().load_fit()
-        over = origin_over(fit.up.fingerprint, record)
+        carried = fit.over[record].imputation
+        over = origin_over(carried.fingerprint, record)
         now = origins(mixed, THIRD)
         for name in names:
             own = before[name] == SECOND.fingerprint
             assert now[name] == (fit.up.fingerprint if own else over)
-        np.testing.assert_allclose(mixed.vectors(names, THIRD).vectors, fit.up(vectors), atol=1e-5)
+        own = np.array([before[name] == SECOND.fingerprint for name in names])[:, None]
+        wanted = np.where(own, fit.up(vectors), carried(vectors))
+        np.testing.assert_allclose(mixed.vectors(names, THIRD).vectors, wanted, atol=1e-5)
         report = up.verify()
         assert (report.passed, report.imputed, report.remapped) == (True, N, 40)
         up.cutover()
@@ -90,7 +94,7 @@ def test_each_origin_is_calibrated_by_items_of_its_own(mixed, tmp_path):
     with generation(mixed, tmp_path / "second", SECOND, THIRD, backfill="none") as up:
         to_the_end(up)
         made = {bool(each.over): each for each in up._state().origins.of(THIRD)}
-        assert len(made[True].references.own) == N - OWN
+        assert len(made[True].references.own) == (N - OWN) // 4
         assert len(made[False].references.own) == 25  # a quarter of the pairs
         queries = Projection(THIRD)(list(contents(8, seed=5).values()))
         page = mixed.scan(THIRD, limit=1000)
@@ -254,3 +258,75 @@ def test_contents_of_imputed_items_that_nobody_knows_leave_the_maps_own_calibrat
         to_the_end(up)
         first, second = up._state().origins.of(THIRD)
         np.testing.assert_array_equal(first.references.own, second.references.own)
+
+
+# Which map carries imputed vectors on -------------------------------------------------------------
+
+
+def kept(one: OneSpace, old: Any, true: Any) -> float:
+    """The share of each item's ten nearest others that are among its ten best, item by item."""
+    scores, shares = true @ one.impute(old).T, []
+    for row, query in enumerate(true):
+        others = [each for each in range(len(true)) if each != row]
+        nearest = sorted(others, key=lambda each: -float(true[each] @ query))[:10]
+        best = sorted(others, key=lambda each: -float(scores[row, each]))[:10]
+        shares.append(len({*nearest} & {*best}) / 10)
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "known", "wanted"),
+    [
+        pytest.param(3, 600, "anew", id="the map before lost most, and pairs are many"),
+        pytest.param(8, 110, "composed", id="the map before was good, and pairs are few"),
+    ],
+)
+def test_imputed_vectors_are_carried_on_by_the_map_that_serves_them_better(
+    tmp_path, numbers, known, wanted
+):
+    first, items, own = ModelId("first", "1", numbers), 1500, 700
+    source = contents(items)
+    gallery = MemoryGallery(first)
+    gallery.upsert(list(source), Projection(first)(list(source.values())), space=first)
+    settings = {"source": source, "fit_items": 600}
+    budget = {"backfill": "budget", "budget_items": own}
+    with generation(gallery, tmp_path / "first", first, SECOND, **settings, **budget) as up:
+        to_the_end(up)
+    before = origins(gallery, SECOND)
+    imputed = [name for name in sorted(before) if before[name] != SECOND.fingerprint]
+    old = gallery.vectors(imputed, SECOND).vectors
+    settings["source"] = Contents(
+        {name: row for name, row in source.items() if name not in imputed[known:]}
+    )
+    with generation(gallery, tmp_path / "2", SECOND, THIRD, backfill="none", **settings) as up:
+        to_the_end(up)
+        state = up._state()
+        composed = state.load_fit().one_space
+        ((_, pairs),) = state.pairs_over.items()
+        anew = fit_one_space(*pairs, SECOND, THIRD)
+        true = Projection(THIRD)([source[name] for name in imputed[known:]])
+        by = {"composed": composed, "anew": anew}
+        quality = {name: kept(one, old[known:], true) for name, one in by.items()}
+        assert max(quality, key=quality.__getitem__) == wanted
+        made = by[wanted].impute(old)
+        np.testing.assert_allclose(gallery.vectors(imputed, THIRD).vectors, made, atol=1e-4)
+        (told,) = up.status().maps_over
+        assert (told["map"], told["held_out"]) == (wanted, len(pairs[0]) // 4)
+        held_out = kept(by[wanted], anew.old_reference, anew.references.own)
+        assert told[wanted] == pytest.approx(held_out, abs=1e-6)
+        why = [each.why for each in up.current().models[0].imputed if each.why]
+        assert why == [told["why"]]
+    named = {"anew": "a map fitted anew on such vectors: kept ", "composed": "composed maps: kept "}
+    assert told["why"].startswith(named[wanted])
+
+
+def test_with_too_few_pairs_of_imputed_vectors_maps_compose(mixed, tmp_path):
+    before = origins(mixed, SECOND)
+    imputed = [name for name in sorted(before) if before[name] != SECOND.fingerprint]
+    source = Contents({n: row for n, row in contents(N).items() if n not in imputed[99:]})
+    with generation(mixed, tmp_path / "2", SECOND, THIRD, backfill="none", source=source) as up:
+        to_the_end(up)
+        assert not up._state().load_fit().over
+        (told,) = up.status().maps_over
+    assert (told["map"], told["composed"], told["anew"]) == ("composed", None, None)
+    assert "fewer than 100 pairs" in told["why"]

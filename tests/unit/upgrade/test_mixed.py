@@ -13,6 +13,7 @@ from hotfill.ranking.linear import fit_ridge
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.order import RandomOrder
 from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.upgrade import Upgrade
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, Small, contents, upgrade
 
@@ -483,14 +484,36 @@ def test_a_damaged_record_of_an_origin_is_told_in_one_sentence(tmp_path):
         ({"backfill": "budget", "budget_items": 0}, 'write backfill = "none"'),
         ({"backfill": "budget", "budget_cost": 0.0}, 'write backfill = "none"'),
         ({"backfill": "none", "budget_items": 5}, 'belongs to backfill = "budget"'),
-        ({"backfill": "none", "strategy": "merge"}, "imputes none"),
-        ({"backfill": "none", "queries": "both"}, "reads old vectors"),
+        (
+            {"backfill": "none", "strategy": "merge"},
+            'imputes none: write strategy = "prefill", or "compatible"',
+        ),
+        (
+            {"backfill": "none", "queries": "both"},
+            'reads old vectors, .*: write queries = "new", or backfill = "all"',
+        ),
         ({"pairs": "p.npz", "up": "u.safetensors"}, "leave it out"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(tmp_path, settings, said):
     with pytest.raises(ConfigError, match=said):
         upgrade(tmp_path, n=1, **settings)
+
+
+def test_a_chain_embeds_all_and_is_told_how_else(tmp_path):
+    with pytest.raises(ConfigError, match='finish or abort that one first, or write backfill = "a'):
+        Plan(OLD, NEW, older_models=(replace(OLD, name="oldest"),), backfill="none")
+
+
+def test_a_space_that_takes_no_imputed_vectors_is_refused_with_a_way_that_there_is(tmp_path):
+    far = Projection(replace(NEW, metric="l2"))
+    (blocker,) = mixing(tmp_path / "none", new_embedder=far).plan().blockers
+    assert blocker.endswith(
+        'write backfill = "all" and strategy = "merge" under [upgrade], which leaves old vectors '
+        "where they are"
+    )
+    (blocker,) = mixing(tmp_path / "all", new_embedder=far, backfill="all").plan().blockers
+    assert ': write strategy = "merge" under' in blocker
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,17 @@ from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade.canaries import GivenQuery
 from hotfill.upgrade.plan import Plan
-from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, Rough, contents
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    Contents,
+    Projection,
+    Rough,
+    contents,
+    half_done,
+    stay_imputed,
+    upgrade,
+)
 
 ITEMS = 500
 
@@ -105,6 +115,54 @@ def test_items_that_have_moved_are_sampled_by_their_old_vectors(gallery, source)
     assert set(taken.item_ids) == set(source)
     rows = [source[name] for name in taken.item_ids]
     np.testing.assert_allclose(taken.old, Projection(OLD)(rows), atol=1e-6)
+
+
+# A gallery in which items stayed imputed --------------------------------------------------------
+
+
+def assert_own(taken, source):
+    """Every old vector is what the old model makes of the item."""
+    rows = [source[name] for name in taken.item_ids]
+    np.testing.assert_allclose(taken.old, Projection(OLD)(rows), atol=1e-6)
+
+
+def test_imputed_vectors_are_never_sampled(gallery, source):
+    names = list(source)
+    stay_imputed(gallery, names[:150])
+    asked = [GivenQuery(source[names[0]], (names[1], names[160]))]
+    taken = sampler(gallery, source, old_embedder=None).take(350)
+    assert (taken.imputed_items, set(taken.item_ids)) == (150, set(names[150:]))
+    assert_own(taken, source)
+    judged = sampler(gallery, source, old_embedder=Projection(OLD)).take(300, queries=asked)
+    assert names[1] not in judged.item_ids
+    assert [judged.item_ids[int(row)] for row in judged.qrels["0"]] == [names[160]]
+
+
+def test_too_few_own_vectors_are_refused_with_the_way_out(gallery, source):
+    stay_imputed(gallery, list(source)[:201])
+    new = Projection(NEW)
+    with pytest.raises(InputError, match=r"299 of the items .* where 300 are needed; 201") as told:
+        Sampler(gallery, Plan(OLD, NEW), source, new).take(400)
+    assert "hotfill start --more" in str(told.value)
+    assert new.calls == 0
+
+
+def test_the_old_model_makes_the_vectors_of_a_gallery_that_has_too_few(gallery, source):
+    stay_imputed(gallery, list(source)[:450])
+    taken = sampler(gallery, source, old_embedder=Projection(OLD)).take(400)
+    assert (len(taken.item_ids), taken.imputed_items) == (400, 450)
+    assert_own(taken, source)
+
+
+def test_imputed_items_that_have_moved_are_known_by_the_journal(tmp_path):
+    up = upgrade(tmp_path, n=500, strategy="merge", batch_size=50)
+    imputed = sorted(up.source)[::4]
+    stay_imputed(up.gallery, imputed)
+    half_done(up)
+    assert 0 < up.gallery.count(NEW) < 500
+    taken = Sampler.of(up).take(375)
+    assert (taken.imputed_items, len(taken.item_ids)) == (125, 375)
+    assert_own(taken, up.source)
 
 
 def test_bad_requests_are_refused_before_anything_is_embedded(gallery, source):

@@ -29,7 +29,7 @@ def report_of(up, embedder=None):
         up.plan_in_force,
         up.source,
         embedder or Projection(NEW),
-        lambda: up.state.load_fit().ups,
+        lambda: up.state.maps_of(up.state.load_fit()),
     )
 
 

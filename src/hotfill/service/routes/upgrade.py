@@ -98,9 +98,14 @@ def rehearsal(service: Served) -> dict[str, Any]:
 
 @router.post("/start", status_code=202, **_STATUS)
 def start(service: Served, caller: Operator, options: StartIn | None = None) -> dict[str, Any]:
-    """Prepare and backfill, from wherever the upgrade is; also after a stop or a crash."""
-    retry = options.retry_dead_letters if options else False
-    service.steps.begin("start", caller.name, retry_dead_letters=retry)
+    """Prepare and backfill, from wherever the upgrade is; also after a stop or a crash.
+
+    With `more`, after `complete`: embed items that stayed imputed.
+    """
+    given = options or StartIn()
+    service.steps.begin(
+        "start", caller.name, retry_dead_letters=given.retry_dead_letters, more=given.more
+    )
     return _out(service.watch.refresh())
 
 

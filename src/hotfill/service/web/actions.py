@@ -26,6 +26,9 @@ _QUESTIONS = {
     "cutover": "Search only the new vectors from now on? The old ones are kept for a way back.",
 }
 
+_MORE_QUESTION = (
+    "Embed items that stayed imputed, as many as the configuration file says? Searches go on."
+)
 _ACCEPT_QUESTION = (
     "Go on although the canaries got worse than the gate allows? It is noted who said so."
 )
@@ -45,6 +48,7 @@ class Action:
     apart: bool = False
     question: str | None = None
     retry_dead_letters: bool = False
+    more: bool = False
     accept_gate: bool = False
 
 
@@ -54,6 +58,8 @@ def actions(seen: UpgradeSnapshot, now: float, verification_lasts_seconds: float
     if working and seen.run is not None and seen.run.step != "start":
         return []
     steps = [step for step in seen.status.next_steps if step in _LABELS]
+    if seen.status.phase is Phase.COMPLETED:
+        return _after_complete(seen, steps, working=working)
     if working:
         steps = [step for step in steps if step != "start"]
     else:
@@ -78,6 +84,16 @@ def actions(seen: UpgradeSnapshot, now: float, verification_lasts_seconds: float
         again = Action("start", "Try dead letters again", main=main, retry_dead_letters=True)
         found.insert(0 if main else len(found), again)
     return found
+
+
+def _after_complete(seen: UpgradeSnapshot, steps: list[str], *, working: bool) -> list[Action]:
+    """Offer to embed what stayed imputed; while that goes on it may rest."""
+    if working:
+        step = "resume" if "resume" in steps else "pause"
+        return [Action(step, _LABELS[step], main=step == "resume")]
+    if not (seen.embeds_more and seen.imputed_items):
+        return []
+    return [Action("start", "Embed more", more=True, question=_MORE_QUESTION)]
 
 
 def is_verified(seen: UpgradeSnapshot, now: float, lasts_seconds: float) -> bool:

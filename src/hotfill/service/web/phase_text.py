@@ -166,6 +166,12 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Complete when you are sure of the new model; roll back if you are not."
         case Phase.ABORTING | Phase.ROLLING_BACK if not working:
             return "It was interrupted. Continue: it goes on where it ended."
+        case Phase.COMPLETED if working and paused:
+            return "Paused. Resume when you like; nothing is lost by waiting."
+        case Phase.COMPLETED if working:
+            return "Items that stayed imputed are embedded; searches and writes go on throughout."
+        case Phase.COMPLETED if seen.imputed_items and seen.embeds_more:
+            return f"{count(seen.imputed_items)} items stayed imputed: embed more when you like."
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return "To upgrade again, begin a new upgrade with a journal and a folder of its own."
         case _:
@@ -238,5 +244,13 @@ def fact_text(fact: Fact) -> str:
             return "Resumed"
         case "backfilled":
             return "Every item is re-embedded"
+        case "criterion":
+            return "New queries over old vectors were compared with old ones"
+        case "began":
+            return "Work for the backfill was listed"
+        case "more":
+            return "Items that stayed imputed are to be embedded"
+        case "more_done":
+            return "As many of them are embedded as were to be"
         case kind:
             return kind.replace("_", " ").capitalize()
