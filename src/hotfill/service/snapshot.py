@@ -193,12 +193,12 @@ class Watch:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         on_new_side, new_items = self._counts(self._plan.new_model)
-        if hits := self._measures.unknown():
-            states = self._gallery.get(hits)
+        if (search := self._measures.unread()) is not None:
+            states = self._gallery.get(search.item_ids)
             own = sum(
                 each is not None and is_reembedded(each, self._plan.new_model) for each in states
             )
-            self._measures.told(new_items / max(len(self._gallery), 1), len(hits) - own, own)
+            self._measures.told(search, new_items / max(len(self._gallery), 1), own)
         if self._rates_now is None or now - self._rates_now.at >= EVERY_SECONDS / 2:
             counts = (status.embedded, status.written, new_items)
             self._rates_now = Rates(now, *self._meter.note(now, *counts))
