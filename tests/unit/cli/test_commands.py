@@ -49,7 +49,7 @@ def test_the_plan_shows_counts_dimensions_bytes_time_and_order(shell):
     assert str(OLD) in said
     assert str(NEW) in said
     assert f"items     {ITEMS}, 6 to 8 dimensions, 3.8 kB to write" in said
-    assert re.search(r"time      about [\d.]+ s, from embedding 64 items", said)
+    assert re.search(r"time      about [\d.]+ s of embedding, by 64 items", said)
     assert f"next: hotfill start {shell.config}" in said
 
 
