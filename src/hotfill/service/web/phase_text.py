@@ -150,6 +150,8 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Nobody is at work. Continue: it goes on where it ended."
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
             return "The canaries are measured; no batch begins meanwhile. Nothing to do but wait."
+        case Phase.PREPARED | Phase.BACKFILLING if status.doing == "indexing":
+            return "The store builds an index; no item moves meanwhile. Nothing to do but wait."
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
@@ -167,7 +169,7 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
         case Phase.ABORTING | Phase.ROLLING_BACK if not working:
             return "It was interrupted. Continue: it goes on where it ended."
         case Phase.ABORTED | Phase.ROLLED_BACK:
-            return "To upgrade again, begin a new upgrade with a journal and a folder of its own."
+            return "To upgrade again: `hotfill serve --new`. The record of this upgrade is kept."
         case _:
             return ""
 
