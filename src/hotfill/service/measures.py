@@ -85,8 +85,8 @@ class Unread(NamedTuple):
 class _Search(NamedTuple):
     at: float
     seconds: float
-    old_hits: int
-    new_hits: int
+    old_hits: float
+    new_hits: float
 
 
 class Measures:
@@ -109,6 +109,7 @@ class Measures:
         self._hits = np.zeros((BINS, 2), dtype=np.int64)  # by older vectors, and by new ones
         self._made_by: dict[tuple[str, MadeBy], int] = {}  # hits of each phase
         self._unread: Unread | None = None
+        self._missed = 0  # hits of searches like it, since the last that was looked up
         self._told: deque[_Search] = deque(maxlen=_KEPT)
         self._before: dict[Sides, Latency] = {}
         if before is not None:
@@ -132,6 +133,7 @@ class Measures:
             if hits.unread:
                 if (missed := self._unread) is not None:
                     self._count(missed.phase, "new_or_imputed", len(missed.item_ids))
+                    self._missed += missed.old + len(missed.item_ids)
                 self._unread = Unread(phase, sides, hits.old, hits.unread)
                 older = new = 0
             self._searches[sides] += 1
@@ -145,13 +147,19 @@ class Measures:
         return unread
 
     def told(self, search: Unread, coverage: float, new: int) -> None:
-        """Note how many of a search's unread hits are by the new model's own vectors."""
+        """Note how many of a search's unread hits are by the new model's own vectors.
+
+        In the recent share it stands for all such searches since the one before.
+        """
         imputed = len(search.item_ids) - new
         with self._lock:
+            times = 1 + self._missed / (search.old + len(search.item_ids))
+            self._missed = 0
             self._count(search.phase, "imputed", imputed)
             self._count(search.phase, "new", new)
-            self._told.append(_Search(self._clock(), 0.0, search.old + imputed, new))
-            self._compose(search.sides, coverage, search.old + imputed, new)
+            older = search.old + imputed
+            self._told.append(_Search(self._clock(), 0.0, times * older, times * new))
+            self._compose(search.sides, coverage, older, new)
 
     def hits(self) -> dict[tuple[str, MadeBy], int]:
         """Count the hits of this process, by phase and what made their vectors."""

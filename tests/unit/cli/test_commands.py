@@ -342,7 +342,7 @@ def test_doctor_tells_rho_and_what_it_makes_doubtful(started):
     assert told().startswith(f"{rho:.2f} by items; from 0.65 on, one encoder is enough")
     with hotfill.open(started.config) as up:
         up.journal.record("fit", **{**up.journal.last("fit").body, "rho": 0.6})
-    assert 'by queries = "both"' in told()
+    assert 'by `queries = "both"`' in told()
     assert "only judged queries can tell: `hotfill rehearse --qrels`" in told()
 
 

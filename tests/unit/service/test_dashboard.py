@@ -371,6 +371,25 @@ def test_latency_rates_letters_and_journal_are_shown():
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
 
 
+def test_what_is_said_of_the_end_is_what_came_of_it():
+    done = text_of(rendered(seen(Phase.BACKFILLED, old_items=4, new_items=996))["now"])
+    assert "All but 4 items are on the new side" in done
+    mixed = seen(Phase.COMPLETED, old_items=0, imputed_items=588)
+    assert "588 imputed vectors stay; hotfill start --more" in text_of(rendered(mixed)["now"])
+    doubt = {"warnings": ("rho is low",)}
+    for phase in (Phase.ABORTED, Phase.ROLLED_BACK):
+        back = seen(phase, old_items=1000, new_items=0, traffic_share=0.3, of_status=doubt)
+        shown = rendered(back)
+        assert "Rho is low" not in shown["now"]
+        assert "By traffic" not in shown["coverage"]
+    facts = [Fact(1, NOW, "budget", {"items": 100}), Fact(2, NOW, "backfilled", {})]
+    said = [phase_text.fact_text(fact) for fact in facts]
+    assert said == [
+        "Budget: 100 items are embedded, the rest stays imputed",
+        "The backfill is done",
+    ]
+
+
 def test_what_a_message_quotes_is_shown_as_code_and_can_be_copied():
     said = "say `allow_below_old = true`, or `hotfill start --yes-below-old`; <b>"
     told = {"warnings": (said,)}

@@ -84,4 +84,5 @@ def test_every_hit_is_counted_once_and_one_search_at_a_time_is_looked_up():
     }
     (seen,) = measures.compositions()  # of the searches that are known whole
     assert (seen.hits, seen.new_share) == (10, 0.5)
-    assert measures.recent_new_share() == 0.5
+    # The search that was looked up stands for the one before it, too: seven hits, not three.
+    assert measures.recent_new_share() == pytest.approx((4 + 7 / 3) / (7 + 7))

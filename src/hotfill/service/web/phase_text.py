@@ -96,6 +96,9 @@ def name_of(phase: Phase) -> str:
 def sentence(seen: UpgradeSnapshot) -> str:
     """Say what is going on."""
     status = seen.status
+    if status.phase is Phase.BACKFILLED and seen.old_items:
+        left = "1 item" if seen.old_items == 1 else f"{count(seen.old_items)} items"
+        return f"All but {left} are on the new side. The old vectors are kept."
     if status.strategy != "prefill" or status.phase not in (Phase.PREPARED, Phase.BACKFILLING):
         return _SENTENCES[status.phase]
     if status.imputed < status.to_impute or not status.to_impute:
@@ -112,7 +115,8 @@ def sentence(seen: UpgradeSnapshot) -> str:
 def warnings(seen: UpgradeSnapshot) -> list[str]:
     """Say what to know of the fit, of sides without their index, and of workers that may hang."""
     status = seen.status
-    mixed = seen.imputed_items or status.phase not in NEW_ONLY | {Phase.BACKFILLED}
+    over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK}
+    mixed = seen.imputed_items or status.phase not in over
     found = [each[:1].upper() + each[1:] for each in status.warnings if mixed]
     found += [
         f"Only {percent(share)} of {model} is indexed: a search compares with all other items "
@@ -170,6 +174,11 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "It was interrupted. Continue: it goes on where it ended."
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return "To upgrade again: `hotfill serve --new`. The record of this upgrade is kept."
+        case Phase.COMPLETED if seen.imputed_items:
+            left = f"{count(seen.imputed_items)} imputed vector"
+            return (
+                f"{left}{'s' * (seen.imputed_items > 1)} stay; `hotfill start --more` embeds them."
+            )
         case _:
             return ""
 
@@ -225,7 +234,8 @@ def fact_text(fact: Fact) -> str:
         case "fit":
             return "The maps between both models are fitted"
         case "gate_accepted":
-            return f"Gate accepted by {body['by']}: {', '.join(body['metrics'])}"
+            metrics = ", ".join(name.replace("_", " ") for name in body["metrics"])
+            return f"Gate accepted by {body['by']}: {metrics}"
         case "paused":
             return f"Paused by {body['by']}"
         case "plan":
@@ -239,6 +249,8 @@ def fact_text(fact: Fact) -> str:
         case "resumed":
             return "Resumed"
         case "backfilled":
-            return "Every item is re-embedded"
+            return "The backfill is done"
+        case "budget":
+            return f"Budget: {count(body['items'])} items are embedded, the rest stays imputed"
         case kind:
             return kind.replace("_", " ").capitalize()
