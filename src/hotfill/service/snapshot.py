@@ -53,6 +53,11 @@ class Dated(Protocol):
 Point = TypeVar("Point", bound=Dated)
 
 
+def _is_noise(fact: Fact) -> bool:
+    """Tell what is no news: what the charts show, and the fit of a refresh, which tells itself."""
+    return fact.kind == "served" or (fact.kind == "fit" and "tenths" in fact.body)
+
+
 class _Noted(NamedTuple):
     at: float
 
@@ -232,7 +237,7 @@ class Watch:
             self._read = fact.number
             if fact.kind == "quality":
                 self._quality.append(fact)  # comes often, and has a section of its own
-            elif fact.kind != "served":
+            elif not _is_noise(fact):
                 self._news.append(fact)
 
     def _remember(self) -> None:

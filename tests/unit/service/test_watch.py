@@ -8,6 +8,7 @@ import pytest
 
 from hotfill.service.measures import HitsOfSearch, Measures
 from hotfill.service.snapshot import Rates, Trail, Watch
+from hotfill.service.web.phase_text import fact_text
 from tests.unit.cli.project import ITEMS
 
 
@@ -112,3 +113,16 @@ def test_what_the_charts_show_outlives_the_process(client, watch, clock):
     assert (both.searches, both.p50_seconds) == (51, 0.05)
     (bin_,) = measures.compositions()
     assert bin_.hits == 510
+
+
+def test_a_refresh_is_one_line_of_the_journal(client, watch):
+    journal = client.app.state.service.journal
+    journal.record("fit", number=1, pairs=110)
+    journal.record("fit", number=2, pairs=20, tenths=1, weight=0.4)
+    journal.record("refresh", tenths=1, weight=0.4)
+    journal.record("refresh", tenths=2, weight=0.0, kept=False)
+    assert [fact_text(fact) for fact in watch.refresh().facts[-3:]] == [
+        "The maps between both models are fitted",
+        "Imputed vectors are made anew, by what the moved items show",
+        "Imputed vectors stay: the moved items would change them too little",
+    ]

@@ -242,6 +242,10 @@ def fact_text(fact: Fact) -> str:
             return f"Plan agreed: {body['strategy']}, {body['order']} order"
         case "started":
             return "Started"
+        case "refresh" if body.get("kept") is False:
+            return "Imputed vectors stay: the moved items would change them too little"
+        case "refit":
+            return "The maps were fitted again: " + ("better" if body["kept"] else "no better")
         case "refresh":
             return "Imputed vectors are made anew, by what the moved items show"
         case "indexed":

@@ -160,7 +160,7 @@ def _only_collection(
     )
 
 
-class Collection(NamedTuple):
+class TableCollection(NamedTuple):
     """One of the collections in a framework's table. name: None where the framework has none."""
 
     name: str | None
@@ -170,7 +170,7 @@ class Collection(NamedTuple):
 
 def collections(
     connection: Connection, schema: str, table: str, layout: Layout | None
-) -> list[Collection]:
+) -> list[TableCollection]:
     """List the collections of a framework's table; none where all rows are one."""
     if layout is None or layout.collection is None:
         return []
@@ -181,7 +181,7 @@ def collections(
         )
     ).fetchall()
     names = _collection_names(connection, schema, layout) if len(found) > 1 else {}
-    made = [Collection(names.get(value), ((column, value),), n) for value, n in found]
+    made = [TableCollection(names.get(value), ((column, value),), n) for value, n in found]
     return sorted(made, key=lambda each: (each.name or "", each.rows))
 
 
