@@ -9,6 +9,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 
 if TYPE_CHECKING:
     from hotfill.lab.architecture_search.evolution import Candidate, RewardName
@@ -140,7 +141,10 @@ def export(
 
         file = QueryModelFile.read(folder / "query_model.safetensors")
         space = file.network.space
-        done = query_embedder.export(file.network, onnx, channels=space.channels, side=space.side)
+        with counted("exporting"):
+            done = query_embedder.export(
+                file.network, onnx, channels=space.channels, side=space.side
+            )
         facts: dict[str, Any] = {
             "onnx": str(done.path),
             "bytes": done.bytes,

@@ -10,6 +10,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 
 if TYPE_CHECKING:
     from hotfill.types import ModelId
@@ -60,15 +61,16 @@ def fit(
 
             plan = similarity_plan()
         rows, source = _to_fit_on(vectors, name, revision, seed)
-        found = binarize_fit(
-            rows,
-            source,
-            encoder,
-            bytes_per_item=bytes_per_item,
-            bits=bits,
-            plan=plan,
-            seed=seed,
-        )
+        with counted("fitting"):
+            found = binarize_fit(
+                rows,
+                source,
+                encoder,
+                bytes_per_item=bytes_per_item,
+                bits=bits,
+                plan=plan,
+                seed=seed,
+            )
         space = found.encoder.space
         report.add(
             {"encoder": str(encoder), "space": space.to_dict()},
@@ -89,7 +91,8 @@ def apply(encoder: Encoder, vectors: Vectors, codes: Codes, as_json: Json = Fals
     with reporting(DEFAULT_CONFIG, as_json) as report:
         from hotfill.lab.binary.files import binarize_apply
 
-        items = binarize_apply(encoder, vectors, codes)
+        with counted("encoding"):
+            items = binarize_apply(encoder, vectors, codes)
         size = codes.stat().st_size
         report.add(
             {"items": items, "bytes": size, "codes": str(codes)},
@@ -107,7 +110,8 @@ def values(
     with reporting(DEFAULT_CONFIG, as_json) as report:
         from hotfill.lab.binary.files import binarize_values
 
-        items = binarize_values(codes, out)
+        with counted("decoding"):
+            items = binarize_values(codes, out)
         report.add({"items": items, "values": str(out)}, [f"{items:,} vectors: {out}"])
 
 
@@ -129,7 +133,8 @@ def search(
     with reporting(DEFAULT_CONFIG, as_json) as report:
         from hotfill.lab.binary.files import binarize_search
 
-        hits = binarize_search(encoder, codes, queries, k, symmetric=symmetric, rerank=rerank)
+        with counted("searching"):
+            hits = binarize_search(encoder, codes, queries, k, symmetric=symmetric, rerank=rerank)
         found = [
             [
                 {"item": item, "score": score}
@@ -157,7 +162,8 @@ def evaluate(
     with reporting(DEFAULT_CONFIG, as_json) as report:
         from hotfill.lab.binary.files import binarize_evaluate
 
-        found = binarize_evaluate(encoder, gallery, queries, k=k)
+        with counted("evaluating"):
+            found = binarize_evaluate(encoder, gallery, queries, k=k)
         report.add(
             asdict(found),
             [

@@ -9,6 +9,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 
 
 def compare(
@@ -52,20 +53,23 @@ def compare(
             hidden=2 * before.shape[1],
             settings=TrainingSettings(epochs=epochs, batch=250),
         )
-        found = compared(
-            recipes,
-            before,
-            read_array(new, 2),
-            read_array(labels, 1),
-            seeds=seeds,
-            unseen_classes=unseen_classes,
-            plan=plan,
-            by=measure,
-            runs=runs,
-        )
+        with counted("comparing", seeds * (len(recipes) + 1)) as show:
+            found = compared(
+                recipes,
+                before,
+                read_array(new, 2),
+                read_array(labels, 1),
+                seeds=seeds,
+                unseen_classes=unseen_classes,
+                plan=plan,
+                by=measure,
+                runs=runs,
+                on_measured=show,
+            )
         for path, text in ((csv, found.csv()), (latex, found.latex())):
             if path is not None:
                 path.write_text(text, encoding="utf-8")
         if plot is not None:
             found.plot(plot)
-        report.add(found.to_dict(), found.text().splitlines())
+        said = f"{measure}, mean over {len(found.old):,} queries of {seeds} splits"
+        report.add(found.to_dict(), [*found.text().splitlines(), said])

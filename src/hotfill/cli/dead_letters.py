@@ -9,6 +9,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, By, Config, Json, Yes, user
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 from hotfill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def dead_letters(
         if delete:
             if not yes:
                 report.confirm("Delete these items from the gallery? There is no way back.")
-            with Upgrade.of(project) as up:
+            with counted("deleting"), Upgrade.of(project) as up:
                 done = up.delete_dead_letters(item)
             report.add({"deleted": done}, [f"deleted {done:,} items"])
         elif retry or accept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from hotfill.cli import output
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
 from hotfill.cli.output import reporting
 from hotfill.cli.progress import counted
-from hotfill.errors import InputError
+from hotfill.errors import HotfillError, InputError
 from hotfill.formatting import count
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from hotfill.config import Project
     from hotfill.integrations.discovery import FoundCollection, FoundContents
     from hotfill.integrations.items import Reader
-    from hotfill.stores.section import PostgresSection
 
 T = TypeVar("T")
 
@@ -101,13 +101,6 @@ def init(
             "folder of pictures, or module:function of your own.",
         ),
     ] = None,
-    set_length: Annotated[
-        bool,
-        typer.Option(
-            "--set-length",
-            help="Give a PostgreSQL column of vectors without a length that of its vectors.",
-        ),
-    ] = False,
     adopt: Annotated[
         bool, typer.Option("--adopt/--no-adopt", help="Also adopt the collection.")
     ] = True,
@@ -134,16 +127,23 @@ def init(
         ask = _Questions(report, can_ask=not yes and output.interactive())
         place = ask.text("Where are the vectors?", "PLACE", place or _likely_place())
         found = discover(place)
-        answers = _Answers(config, vector, item_id, text, content, set_length)
+        answers = _Answers(config, vector, item_id, text, content)
         if isinstance(found, FoundContents):
             _from_contents(answers, found, ask, old, new)
         else:
             _from_store(answers, _chosen(found, place, collection, ask), ask, old, new)
         _write(answers, report)
         if adopt:
-            _take_over(answers, report)
+            try:
+                _take_over(answers, report)
+            except HotfillError:
+                report.note(f"wrote {config}; correct it, then: {_adopting(answers, report)}")
+                raise
         report.add({"config": str(config), "store": answers.sections["store"]})
-        report.next(["rehearse", "start"] if adopt else ["adopt"])
+        if adopt:
+            report.next(["rehearse", "start"])
+        else:
+            report.add({"next_steps": ["adopt"]}, [f"next: {_adopting(answers, report)}"])
 
 
 def _likely_place() -> str | None:
@@ -190,8 +190,7 @@ class _Questions:
 class _Answers:
     """What the file will say. columns: of `hotfill adopt`. written: files that were made.
 
-    vector, item_id, text, content, set_length: as given on the command line. length: that the
-    column of vectors is to get.
+    vector, item_id, text, content: as given on the command line.
     """
 
     config: Path
@@ -199,13 +198,11 @@ class _Answers:
     item_id: str | None
     text: str | None
     content: str | None
-    set_length: bool
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
     stamped: bool = False
     fill_from: FoundContents | None = None
     written: list[str] = field(default_factory=list)
-    length: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -266,8 +263,6 @@ def _from_store(
         )
         size = found.vectors[vector]
         answers.columns["vector_column"] = vector
-        if vector in found.without_length and size is not None:
-            _agree_on_length(answers, ask, f"{found.name}.{vector}", size)
         if found.id_columns:
             answers.columns["id_column"] = ask.one_of(
                 "Which column tells items apart?", "--id-column", found.id_columns, answers.item_id
@@ -282,17 +277,6 @@ def _from_store(
         answers.sections["old"] = model_section(said, size)
     answers.sections["new"] = _new_model(ask, new)
     answers.sections["source"] = _source(answers, found.text_fields, ask)
-
-
-def _agree_on_length(answers: _Answers, ask: _Questions, column: str, size: int) -> None:
-    """See that a column may be altered: only what has a length can be indexed, or adopted."""
-    what = f"{column} has no length, which an index needs (its vectors have {size} numbers)"
-    why = "PostgreSQL writes the table anew for it, and others wait meanwhile"
-    if not answers.set_length:
-        if not ask.can_ask:
-            raise InputError(f"{what}; --set-length gives it one: {why}")
-        ask.report.confirm(f"{what}. Give it one? {why}.")
-    answers.length = size
 
 
 def _from_contents(
@@ -466,41 +450,22 @@ def _take_over(answers: _Answers, report: Report) -> None:
         items = _filled(answers, answers.fill_from, project)
         report.add({"items": items}, [f"made a gallery of {count(items)} items"])
     elif not answers.stamped:
-        from hotfill.stores.section import Existing, PostgresSection
+        from hotfill.cli.prepare import take_over_gallery
+        from hotfill.stores.section import Existing
 
-        model = project.model("old")
-        existing = Existing(**answers.columns)
-        store, folder = project.settings.store, project.path.parent
-        if answers.length is not None and isinstance(store, PostgresSection):
-            _set_length(store, answers.columns["vector_column"], answers.length)
-        with counted("adopting"), store.adopt(folder, model, existing) as gallery:
-            items = len(gallery)
-        report.add({"items": items}, [f"adopted: {count(items)} items of {model}"])
+        take_over_gallery(project, Existing(**answers.columns), report)
 
 
-def _set_length(store: PostgresSection, column: str, length: int) -> None:
-    import psycopg
-    from psycopg import sql
-
-    from hotfill.stores.postgres.connections import translated
-
-    schema, _, table = store.table.rpartition(".")
-    place = sql.Identifier(schema or "public", table)
-    with (
-        counted("giving the column a length"),
-        translated("give the column a length"),
-        psycopg.connect(store.dsn) as connection,
-    ):
-        (kind,) = connection.execute(
-            "SELECT format_type(atttypid, NULL) FROM pg_attribute "
-            "WHERE attrelid = to_regclass(%s) AND attname = %s",
-            (place.as_string(), column),
-        ).fetchone() or ("vector",)
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}({})").format(
-                place, sql.Identifier(column), sql.SQL(kind), sql.Literal(length)
-            )
-        )
+def _adopting(answers: _Answers, report: Report) -> str:
+    """Return the command that goes on from the file; `init` itself makes galleries of contents."""
+    if answers.fill_from is not None:
+        return "the same command with --force"
+    options = (
+        f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in answers.columns.items()
+        if value is not None
+    )
+    return report.command("adopt") + "".join(options)
 
 
 def _filled(answers: _Answers, found: FoundContents, project: Project) -> int:

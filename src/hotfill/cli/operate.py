@@ -380,7 +380,7 @@ def current(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     with reporting(config, as_json) as report:
         from hotfill.config import open_upgrade
 
-        with open_upgrade(config) as up:
+        with counted("counting"), open_upgrade(config) as up:
             now = up.current()
             report.add(now.to_dict(), coverage_lines(now))
             report.next(up.status().next_steps)

@@ -125,7 +125,7 @@ def reporting(config: Path, as_json: bool) -> Iterator[Report]:
         report.code = exit_code(error)
         report.values = {"error": _described(error, report.code)}
         report.lines = []
-        _log.error("%s", error)
+        _log.error("%s", error, exc_info=error.__cause__ is not None and verbosity() > 0)
         console(sys.stderr).print(f"error: {error}", style="red", markup=False)
     if report.as_json:
         stdout.write(json.dumps(report.values, indent=2) + "\n")

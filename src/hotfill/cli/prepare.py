@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,12 @@ from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import reporting
 from hotfill.cli.progress import counted
 from hotfill.cli.status_lines import plan_lines
+from hotfill.formatting import count
+
+if TYPE_CHECKING:
+    from hotfill.cli.output import Report
+    from hotfill.config import Project
+    from hotfill.stores.section import Existing
 
 
 def adopt(
@@ -62,21 +68,29 @@ def adopt(
             report.next(status.next_steps)
             return
         project = read(config)
-        with counted("loading the old model"):
-            model = project.model("old")
         existing = Existing(id_column, vector_column, metadata_column or None, index_file, ids_file)
-        store, folder = project.settings.store, project.path.parent
-        with counted("adopting"), store.adopt(folder, model, existing) as gallery:
-            items, remarks, layout = len(gallery), gallery.remarks(), gallery.layout
-        framework = None if layout is None else layout.framework
-        report.add(
-            {"model": str(model), "items": items, "made_by": framework, "remarks": remarks},
-            [
-                f"{items:,} items of {model}",
-                *([f"made by {framework}"] if framework else []),
-                *(f"note: {each}" for each in remarks),
-            ],
-        )
+        take_over_gallery(project, existing, report)
+
+
+def take_over_gallery(project: Project, existing: Existing, report: Report) -> None:
+    """Adopt what is there as the gallery, and say what was found. existing: its names.
+
+    Raises as `Gallery.adopt` of the store.
+    """
+    with counted("loading the old model"):
+        model = project.model("old")
+    store, folder = project.settings.store, project.path.parent
+    with counted("adopting"), store.adopt(folder, model, existing) as gallery:
+        items, remarks, layout = len(gallery), gallery.remarks(), gallery.layout
+    framework = None if layout is None else layout.framework
+    report.add(
+        {"model": str(model), "items": items, "made_by": framework, "remarks": remarks},
+        [
+            f"adopted: {count(items)} items of {model}",
+            *([f"made by {framework}"] if framework else []),
+            *(f"note: {each}" for each in remarks),
+        ],
+    )
 
 
 def plan(

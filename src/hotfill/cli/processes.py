@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ import typer
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import Report, reporting
-from hotfill.cli.progress import stopping
+from hotfill.cli.progress import counted, stopping
 from hotfill.errors import InputError
 from hotfill.tracing import exporting
 
@@ -76,8 +76,14 @@ def serve(
         with open_upgrade(config) as up:
             if new and up.phase in ENDED:
                 report.note(f"the record of the upgrade that ended is kept: {up.archive()}")
-        with stopping(lambda: None):
-            run(project, settings, lambda address: report.note(f"listening on {address}"))
+        with stopping(lambda: None), ExitStack() as opening:
+            opening.enter_context(counted("opening the gallery and loading the models"))
+
+            def listening(address: str) -> None:
+                opening.close()
+                report.note(f"listening on {address}")
+
+            run(project, settings, listening)
         report.note("stopped cleanly")
 
 
@@ -148,10 +154,12 @@ def worker(
                 )
             _report(report, done.phase, done.embedded, done.written, stopped=stop.is_set())
             return
-        with exporting(), opened(config, lease_seconds) as helper:
-            with stopping(helper.stop.set):
-                phase = helper.run()
+        with exporting(), ExitStack() as stack:
+            with counted("opening the gallery and loading the models"):
+                helper = stack.enter_context(opened(config, lease_seconds))
             did = helper.progress
+            with stopping(helper.stop.set), counted("helping", count=lambda: did.embedded):
+                phase = helper.run()
             _report(report, phase, did.embedded, did.written, stopped=helper.stop.is_set())
 
 

@@ -77,10 +77,13 @@ _SILENT_SECONDS = 2.0
 
 
 @contextmanager
-def counted(doing: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def counted(
+    doing: str, total: int | None = None, *, count: Callable[[], int] | None = None
+) -> Iterator[Callable[[int], None]]:
     """Show on stderr how far a piece of work is, once it has taken two seconds.
 
     doing: what is done, such as "adopting". total: how many things there are; None: not known.
+    count: tells how many are done, where nobody else does.
     Yields what to tell how many are done so far; work that cannot be counted never calls it, and
     shows how long it has taken. A bar on a terminal, lines elsewhere, nothing with --quiet.
     """
@@ -91,19 +94,23 @@ def counted(doing: str, total: int | None = None) -> Iterator[Callable[[int], No
         nonlocal done
         done = items
 
+    def so_far() -> int:
+        return done if count is None else count()
+
     def show() -> None:
         if over.wait(_SILENT_SECONDS):
             return
         if not sys.stderr.isatty():
             while True:
-                _say(doing, done, total, time.monotonic() - began)
+                _say(doing, so_far(), total, time.monotonic() - began)
                 if over.wait(_LINE_SECONDS):
                     return
         with _bar() as bar:
             task = bar.add_task(doing, total=total, far="", pace="")
             while not over.wait(_BAR_SECONDS):
-                pace = _pace(done, total, time.monotonic() - began)
-                bar.update(task, completed=done, far=_far(done, total), pace=pace)
+                items = so_far()
+                pace = _pace(items, total, time.monotonic() - began)
+                bar.update(task, completed=items, far=_far(items, total), pace=pace)
 
     if verbosity() < 0:
         yield told

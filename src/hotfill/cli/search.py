@@ -13,6 +13,7 @@ import typer
 from hotfill.array_files import read_array
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.output import reporting
+from hotfill.cli.progress import counted
 from hotfill.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def search(
             raise InputError("--show embeds the query by both models: give --like or --content")
         from hotfill.config import open_upgrade
 
-        with open_upgrade(config) as up:
+        with counted("searching"), open_upgrade(config) as up:
             status = up.status()
             if show:
                 _show(up, content, like, k, filters, report)

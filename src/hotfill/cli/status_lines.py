@@ -152,8 +152,8 @@ def plan_lines(made: Plan) -> list[str]:
     ]
     if made.sampled_items:
         lines.append(
-            f"time      about {duration(made.seconds_expected)}, "
-            f"from embedding {made.sampled_items} items now"
+            f"time      about {duration(made.seconds_expected)} of embedding, by "
+            f"{made.sampled_items} items embedded now; fitting, writing and indexing come on top"
         )
     if made.items_to_embed is not None:
         lines.append(f"budget    {made.items_to_embed:,} items are embedded")

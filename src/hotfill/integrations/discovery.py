@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from hotfill.integrations.image_folder import ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from hotfill.stores.postgres.stamp import Rows
     from hotfill.types import ModelId
 
 _LOOKED_AT = 50  # rows whose fields are looked at
@@ -46,7 +47,6 @@ class FoundCollection:
     id_columns, metadata_columns: that can be; empty where the store has only one way.
     text_fields: that hold texts, the likeliest content first.
     index_file, ids_file: of an index that would be copied into a gallery.
-    without_length: columns of vectors that may have any length, so that none can be indexed.
     """
 
     store: Mapping[str, Any]
@@ -59,7 +59,6 @@ class FoundCollection:
     text_fields: tuple[str, ...] = ()
     index_file: Path | None = None
     ids_file: Path | None = None
-    without_length: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +159,16 @@ def _postgres(dsn: str) -> Iterator[FoundCollection]:
         psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection,
     ):
         for schema, table, estimate, vectors in connection.execute(_TABLES).fetchall():
-            yield _table(connection, dsn, (schema, table), round(estimate), vectors)
+            yield from _table(connection, dsn, (schema, table), round(estimate), vectors)
 
 
 def _table(
     connection: Any, dsn: str, place: tuple[str, str], items: int, vectors: Mapping[str, int]
-) -> FoundCollection:
+) -> Iterator[FoundCollection]:
+    """Tell what a table holds: one collection, or each of those that a framework keeps in it."""
     sql: Any = need("psycopg.sql", "postgres")
-    from hotfill.stores.postgres.inspector import columns_of
+    from hotfill.stores.layouts import table_layout
+    from hotfill.stores.postgres.inspector import collections, columns_of
     from hotfill.stores.postgres.schema import read_stamp
     from hotfill.stores.postgres.values import ID_TYPES
 
@@ -190,9 +191,8 @@ def _table(
         if kind in ID_TYPES and not_null and unique
     ]
     found = texts_first(dict(zip(texts, row, strict=True)) for row in rows)
-    stamp = read_stamp(connection, *place)
     name = place[1] if place[0] == "public" else ".".join(place)
-    return FoundCollection(
+    one = FoundCollection(
         store={"kind": "postgres", "dsn": dsn, "table": name},
         name=name,
         items=items,
@@ -200,22 +200,43 @@ def _table(
             column: length if length > 0 else _dimension(connection, quoted, column)
             for column, length in vectors.items()
         },
-        models=() if stamp is None else stamp.models,
         id_columns=_known_first(ids, _IDS),
         metadata_columns=_known_first(
             [name for name, about in columns.items() if about[0] == "jsonb"], _METADATA
         ),
         text_fields=tuple(name for name in found if name not in ids),
-        without_length=tuple(column for column, length in vectors.items() if length <= 0),
     )
+    several = collections(connection, *place, table_layout(columns))
+    if len(several) <= 1:
+        stamp = read_stamp(connection, *place)
+        yield replace(one, models=() if stamp is None else stamp.models)
+        return
+    for each in several:
+        stamp = read_stamp(connection, *place, each.rows)
+        yield replace(
+            one,
+            store={**one.store, "rows": dict(each.rows)},
+            name=each.name or each.rows[0][1],
+            items=each.items,
+            vectors={
+                column: length if length > 0 else _dimension(connection, quoted, column, each.rows)
+                for column, length in vectors.items()
+            },
+            models=() if stamp is None else stamp.models,
+        )
 
 
-def _dimension(connection: Any, table: Any, column: str) -> int | None:
-    """Tell how long the vectors of a column are that has no length of its own."""
+def _dimension(connection: Any, table: Any, column: str, rows: Rows = ()) -> int | None:
+    """Tell how long the vectors of a column are that has no length of its own. rows: which."""
     sql: Any = need("psycopg.sql", "postgres")
+    wanted = [
+        sql.SQL("{}::text = {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in rows
+    ]
+    wanted.append(sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)))
     row = connection.execute(
-        sql.SQL("SELECT {c}::text FROM {t} WHERE {c} IS NOT NULL LIMIT 1").format(
-            c=sql.Identifier(column), t=table
+        sql.SQL("SELECT {c}::text FROM {t} WHERE {w} LIMIT 1").format(
+            c=sql.Identifier(column), t=table, w=sql.SQL(" AND ").join(wanted)
         )
     ).fetchone()
     return None if row is None else str(row[0]).count(",") + 1

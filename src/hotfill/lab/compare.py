@@ -95,7 +95,14 @@ class Comparison:
     def table(self) -> list[list[str]]:
         """Return the rows of the table, heads first; "-" where a figure is undefined."""
         first = self.rows[0].name
-        heads = ["", "new/old", "gain [95 %]", f"against {first} [95 %]", "new/new", "P_1"]
+        heads = [
+            self.measure,
+            "new/old",
+            "gain [95 %]",
+            f"against {first} [95 %]",
+            "new/new",
+            "P_1",
+        ]
         cells = [heads, ["old system", _figure(self.old), "-", "-", "-", "-"]]
         for row in self.rows:
             score = self.p_1(row.name)
@@ -249,6 +256,7 @@ def compare(
     samples: int = 1000,
     by: str = "AP",
     runs: str | Path | None = None,
+    on_measured: Callable[[int], None] = lambda done: None,
 ) -> Comparison:
     """Train a head by each recipe, fit each map, and search the old embeddings with both.
 
@@ -265,6 +273,7 @@ def compare(
     by: the measure, by its name in `ir-measures`: AP, nDCG@10, R@100, Success@1.
     runs: a folder for what other evaluators read: `seed0.qrels`, and for each system and gallery a
         TREC run (`seed0.bct.old.run`); queries and items are named by their rows.
+    on_measured: told how many of the seeds x (recipes + 1) systems are measured.
     The old model's classifier is unknown, so class means of its embeddings stand in for it.
     Raises ShapeError, VectorError, InputError, ConfigError before anything is trained.
     """
@@ -283,10 +292,12 @@ def compare(
         trial = _Trial(before, after, numbers, *cut, head, seed, figure, folder)
         own.append(trial.old_system())
         best.append(trial.independent())
+        on_measured(seed * (len(titled) + 1) + 1)
         places.append(np.full(len(own[-1]), seed))
-        for title, (name, options) in titled.items():
+        for done, (title, (name, options)) in enumerate(titled.items(), 2):
             loss = (terms or {}).get(title)
             figures[title].append(trial.measure(title, name, options, loss))
+            on_measured(seed * (len(titled) + 1) + done)
     return Comparison(
         np.concatenate(own),
         np.concatenate(best),

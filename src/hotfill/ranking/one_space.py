@@ -349,7 +349,7 @@ def doubts_of_rho(rho: float, *, by_items: bool) -> tuple[str, ...]:
         found.append(
             f"rho {rho:.2f} is below {enough:.2f}: the map loses what the old model knows of "
             "queries, so that searches may begin below the old model; let it embed queries, too, "
-            'by queries = "both"'
+            'by `queries = "both"`'
         )
     if RHO_UNSURE[0] <= rho < RHO_UNSURE[1]:
         found.append(

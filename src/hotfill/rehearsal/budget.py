@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.errors import InputError
+from hotfill.formatting import duration
 from hotfill.metrics import Difference, negative_flips, paired_difference
 from hotfill.rehearsal.backfill_evaluation import Figures, PerQuery, chunks, evaluate_side
 from hotfill.rehearsal.sample import cosines
@@ -401,7 +402,7 @@ def _advice(curve: BudgetCurve) -> str:
 def cost_of(point: BudgetPoint) -> str:
     """Say what a point costs, in brackets; nothing where that is unknown."""
     parts = [] if point.items is None else [f"{point.items:,} items"]
-    parts += [] if point.hours is None else [f"{point.hours:,.1f} hours"]
+    parts += [] if point.hours is None else [duration(3600 * point.hours)]
     parts += [] if point.price is None else [f"a price of {point.price:,.2f}"]
     return f" ({', '.join(parts)})" if parts else ""
 

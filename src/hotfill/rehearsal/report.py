@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hotfill.extras import need
+from hotfill.formatting import duration
 from hotfill.rehearsal.budget import BUDGETS, K, cost_of
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _square(values: Any) -> Any:
 
 def _under(point: BudgetPoint) -> str:
     parts = [f"{point.budget:.0%}"]
-    parts += [] if point.hours is None else [f"{point.hours:,.1f} h"]
+    parts += [] if point.hours is None else [duration(3600 * point.hours)]
     parts += [] if point.price is None else [f"{point.price:,.2f}"]
     return "\n".join(parts)
 

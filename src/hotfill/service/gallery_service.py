@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotfill.errors import InputError, ModelMismatchError
-from hotfill.service.measures import Measures, Sides
+from hotfill.service.measures import HitsOfSearch, Measures, Sides
 from hotfill.service.metrics import SearchMetrics
 from hotfill.service.snapshot import Watch
 from hotfill.service.step_runner import StepRunner
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.view import SearchResult
 
+_MOVING = frozenset({Phase.PREPARED, Phase.BACKFILLING, Phase.ABORTING, Phase.ROLLING_BACK})
 _SEARCHERS = 16  # at once; more than cores, because an embedder may wait for something
 
 
@@ -125,22 +126,27 @@ class GalleryService:
         began = time.perf_counter()
         found = find()
         seconds = time.perf_counter() - began
-        sides = _sides(found)
-        new_hits = len(found.hits) if sides == "new" else 0
-        if sides == "both":
-            new = self.plan.new_model
-            new_hits = sum(hit.model == new for hit in found.hits)
-            imputed = found.phase is not Phase.BACKFILLED or self.plan.backfill != "all"
-            if self.plan.imputes and imputed and new_hits == len(found.hits):
-                # In one index they may be imputed; whoever looks every second finds out.
-                self.measures.found(found.item_ids)
-                self.measures.searched(sides, seconds, 0.0, 0, 0)
-                self.metrics.searched(str(found.phase), sides, seconds, 0, 0)
-                return found
-        old_hits = len(found.hits) - new_hits
-        self.measures.searched(sides, seconds, self.watch.latest.coverage, old_hits, new_hits)
-        self.metrics.searched(str(found.phase), sides, seconds, old_hits, new_hits)
+        phase, sides = str(found.phase), _sides(found)
+        hits, coverage = self._made_by(found), self.watch.latest.coverage
+        self.measures.searched(phase, sides, seconds, coverage, hits)
+        self.metrics.searched(phase, sides, seconds)
         return found
+
+    def _made_by(self, found: SearchResult) -> HitsOfSearch:
+        """Tell what made the vectors of hits, as far as the search has read it."""
+        new = self.plan.new_model
+        there = [hit for hit in found.hits if hit.model == new]
+        old = len(found.hits) - len(there)
+        if there and there[0].imputed is not None:
+            imputed = sum(hit.imputed is True for hit in there)
+            return HitsOfSearch(old, imputed, len(there) - imputed)
+        if there and (self.watch.latest.imputed_items or self._imputes(found.phase)):
+            return HitsOfSearch(old, unread=[hit.item_id for hit in there])
+        return HitsOfSearch(old, new=len(there))
+
+    def _imputes(self, phase: Phase) -> bool:
+        """Tell whether vectors may be imputed since the latest look."""
+        return phase in _MOVING and self.plan.imputes
 
 
 def _models(plan: Plan) -> Iterator[ModelId]:
@@ -190,7 +196,7 @@ def opened(project: Project, settings: ServiceSettings) -> Iterator[GalleryServi
             steps,
             watch,
             measures,
-            SearchMetrics(watch),
+            SearchMetrics(watch, measures),
             searchers,
             {model.fingerprint: model for model in _models(plan)},
             rehearsed,

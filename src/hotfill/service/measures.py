@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Sides: TypeAlias = Literal["old", "both", "new"]
 """What a search looked at."""
 
+MadeBy: TypeAlias = Literal["old", "imputed", "new", "new_or_imputed"]
+"""What made the vector of a hit. The last: it stands on the new side, and nobody read whether the
+new model embedded it."""
+
 _KEPT = 5000  # latest searches of each kind
 _RECENT_SECONDS = 60.0  # what a limit on latency looks at
 BINS = 20  # of coverage, for the composition
@@ -57,11 +61,32 @@ class Composition:
     new_share: float
 
 
+class HitsOfSearch(NamedTuple):
+    """The hits of a search by what made their vectors: how many.
+
+    unread: ids of those on the new side of which the search did not read it.
+    """
+
+    old: int = 0
+    imputed: int = 0
+    new: int = 0
+    unread: Sequence[str] = ()
+
+
+class Unread(NamedTuple):
+    """A search whose hits somebody may look up. old: how many of its hits need no look."""
+
+    phase: str
+    sides: Sides
+    old: int
+    item_ids: Sequence[str]
+
+
 class _Search(NamedTuple):
     at: float
     seconds: float
-    old_hits: int
-    new_hits: int
+    old_hits: float
+    new_hits: float
 
 
 class Measures:
@@ -82,7 +107,9 @@ class Measures:
         }
         self._searches: dict[Sides, int] = dict.fromkeys(get_args(Sides), 0)
         self._hits = np.zeros((BINS, 2), dtype=np.int64)  # by older vectors, and by new ones
-        self._unknown: Sequence[str] = ()
+        self._made_by: dict[tuple[str, MadeBy], int] = {}  # hits of each phase
+        self._unread: Unread | None = None
+        self._missed = 0  # hits of searches like it, since the last that was looked up
         self._told: deque[_Search] = deque(maxlen=_KEPT)
         self._before: dict[Sides, Latency] = {}
         if before is not None:
@@ -95,29 +122,57 @@ class Measures:
                 self._hits[number] = old, new
 
     def searched(
-        self, sides: Sides, seconds: float, coverage: float, old_hits: int, new_hits: int
+        self, phase: str, sides: Sides, seconds: float, coverage: float, hits: HitsOfSearch
     ) -> None:
-        """Note one search."""
+        """Note one search. Unread hits wait for `told`, until the next search with such hits."""
+        older, new = hits.old + hits.imputed, hits.new
         with self._lock:
+            self._count(phase, "old", hits.old)
+            self._count(phase, "imputed", hits.imputed)
+            self._count(phase, "new", hits.new)
+            if hits.unread:
+                if (missed := self._unread) is not None:
+                    self._count(missed.phase, "new_or_imputed", len(missed.item_ids))
+                    self._missed += missed.old + len(missed.item_ids)
+                self._unread = Unread(phase, sides, hits.old, hits.unread)
+                older = new = 0
             self._searches[sides] += 1
-            self._latest[sides].append(_Search(self._clock(), seconds, old_hits, new_hits))
-            if sides == "both":
-                self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
+            self._latest[sides].append(_Search(self._clock(), seconds, older, new))
+            self._compose(sides, coverage, older, new)
 
-    def found(self, item_ids: Sequence[str]) -> None:
-        """Keep the hits of a search, until somebody looks up what made their vectors."""
-        self._unknown = item_ids
-
-    def unknown(self) -> Sequence[str]:
-        """Return what `found` was given last, once: to be told of by `told`."""
-        unknown, self._unknown = self._unknown, ()
-        return unknown
-
-    def told(self, coverage: float, old_hits: int, new_hits: int) -> None:
-        """Note what made the vectors of hits."""
+    def unread(self) -> Unread | None:
+        """Return the latest search with unread hits, once: to be told of by `told`."""
         with self._lock:
-            self._told.append(_Search(self._clock(), 0.0, old_hits, new_hits))
-            self._hits[min(int(coverage * BINS), BINS - 1)] += (old_hits, new_hits)
+            unread, self._unread = self._unread, None
+        return unread
+
+    def told(self, search: Unread, coverage: float, new: int) -> None:
+        """Note how many of a search's unread hits are by the new model's own vectors.
+
+        In the recent share it stands for all such searches since the one before.
+        """
+        imputed = len(search.item_ids) - new
+        with self._lock:
+            times = 1 + self._missed / (search.old + len(search.item_ids))
+            self._missed = 0
+            self._count(search.phase, "imputed", imputed)
+            self._count(search.phase, "new", new)
+            older = search.old + imputed
+            self._told.append(_Search(self._clock(), 0.0, times * older, times * new))
+            self._compose(search.sides, coverage, older, new)
+
+    def hits(self) -> dict[tuple[str, MadeBy], int]:
+        """Count the hits of this process, by phase and what made their vectors."""
+        with self._lock:
+            return dict(self._made_by)
+
+    def _count(self, phase: str, made_by: MadeBy, hits: int) -> None:
+        if hits:
+            self._made_by[phase, made_by] = self._made_by.get((phase, made_by), 0) + hits
+
+    def _compose(self, sides: Sides, coverage: float, older: int, new: int) -> None:
+        if sides == "both":
+            self._hits[min(int(coverage * BINS), BINS - 1)] += (older, new)
 
     def recent_latency(self, at: float) -> RecentLatency | None:
         """Sum up the last minute; None when nobody searched. at: now, since the epoch."""

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from hotfill.service.measures import Measures
     from hotfill.service.snapshot import Watch
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class SearchMetrics:
-    """Counts searches, and reports them with the latest look of a watch."""
+    """Counts searches, and reports them with their hits and the latest look of a watch."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, measures: Measures) -> None:
         self._registry = CollectorRegistry()
         self._seconds = Histogram(
             "hotfill_search_seconds",
@@ -32,29 +33,17 @@ class SearchMetrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._hits = Counter(
-            "hotfill_search_hits_total",
-            "Items found, by the side they were found on.",
-            ["phase", "side"],
-            registry=self._registry,
-        )
         self._requests = Counter(
             "hotfill_requests_total",
             "HTTP requests that were answered.",
             ["route", "status"],
             registry=self._registry,
         )
-        self._registry.register(_Looked(watch))
+        self._registry.register(_Looked(watch, measures))
 
-    def searched(
-        self, phase: str, sides: str, seconds: float, old_hits: int, new_hits: int
-    ) -> None:
+    def searched(self, phase: str, sides: str, seconds: float) -> None:
         """Count one search."""
         self._seconds.labels(phase, sides).observe(seconds)
-        if old_hits:
-            self._hits.labels(phase, "old").inc(old_hits)
-        if new_hits:
-            self._hits.labels(phase, "new").inc(new_hits)
 
     def requested(self, route: str, status: int) -> None:
         """Count one request."""
@@ -68,8 +57,9 @@ class SearchMetrics:
 class _Looked(Collector):
     """What the latest look saw."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, measures: Measures) -> None:
         self._watch = watch
+        self._measures = measures
 
     def collect(self) -> Iterator[Metric]:
         looked = self._watch.latest
@@ -89,6 +79,15 @@ class _Looked(Collector):
         items.add_metric(["imputed", status.new_model], looked.imputed_items)
         items.add_metric(["new", status.new_model], looked.new_items)
         yield items
+        hits = CounterMetricFamily(
+            "hotfill_search_hits",
+            "Items found, by what made their vectors, as `hotfill_items`; `new_or_imputed`: on the "
+            "new side, by searches that did not read it. One search a second is looked up.",
+            labels=["phase", "side"],
+        )
+        for labels, count in self._measures.hits().items():
+            hits.add_metric(labels, count)
+        yield hits
         indexed = GaugeMetricFamily(
             "hotfill_indexed_ratio",
             "Share of a side that an index covers; absent for a side that needs none.",

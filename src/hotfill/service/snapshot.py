@@ -53,6 +53,11 @@ class Dated(Protocol):
 Point = TypeVar("Point", bound=Dated)
 
 
+def _is_noise(fact: Fact) -> bool:
+    """Tell what is no news: what the charts show, and the fit of a refresh, which tells itself."""
+    return fact.kind == "served" or (fact.kind == "fit" and "tenths" in fact.body)
+
+
 class _Noted(NamedTuple):
     at: float
 
@@ -197,12 +202,12 @@ class Watch:
         now = self._clock()
         status = take_status(self._journal, self._plan)
         on_new_side, new_items = self._counts(self._plan.new_model)
-        if hits := self._measures.unknown():
-            states = self._gallery.get(hits)
+        if (search := self._measures.unread()) is not None:
+            states = self._gallery.get(search.item_ids)
             own = sum(
                 each is not None and is_reembedded(each, self._plan.new_model) for each in states
             )
-            self._measures.told(new_items / max(len(self._gallery), 1), len(hits) - own, own)
+            self._measures.told(search, new_items / max(len(self._gallery), 1), own)
         if self._rates_now is None or now - self._rates_now.at >= EVERY_SECONDS / 2:
             counts = (status.embedded, status.written, new_items)
             self._rates_now = Rates(now, *self._meter.note(now, *counts))
@@ -237,7 +242,7 @@ class Watch:
             self._read = fact.number
             if fact.kind == "quality":
                 self._quality.append(fact)  # comes often, and has a section of its own
-            elif fact.kind != "served":
+            elif not _is_noise(fact):
                 self._news.append(fact)
 
     def _remember(self) -> None:

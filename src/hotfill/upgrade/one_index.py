@@ -81,7 +81,7 @@ class OneIndex:
         old_queries: Vectors | Checked | None = None,
         moved: float = 0.0,
     ) -> list[RankedHits]:
-        """Find the k best items of each query (q, d).
+        """Find the k best items of each query (q, d). Sides are 1 for the model's own vectors.
 
         old_queries: the same queries by the old model, (q, d_old); without them the new model's
             have to do.
@@ -100,7 +100,7 @@ class OneIndex:
         made_by = {*chain(*origins)}
         if not made_by <= self._known:
             # `start` is about to impute these vectors anew; a scale for them there is not.
-            return _as_found(hits, k)
+            return _as_found(hits, self.model.fingerprint, k)
         with span("rank"):
             background = self.scale.prepare(ready.compared, made_by)
             if asked is None:
@@ -162,10 +162,17 @@ def one_index(
     return OneIndex(tuple(fits), weight)
 
 
-def _as_found(hits: Hits, k: int) -> list[RankedHits]:
+def _as_found(hits: Hits, own: str, k: int) -> list[RankedHits]:
     return [
-        RankedHits(item_ids[:k], scores[:k], scores[:k], np.ones(len(item_ids[:k]), np.int64))
-        for item_ids, scores in zip(hits.item_ids, hits.scores, strict=True)
+        RankedHits(
+            item_ids[:k],
+            scores[:k],
+            scores[:k],
+            np.array([each == own for each in made_by[:k]], np.int64),
+        )
+        for item_ids, scores, made_by in zip(
+            hits.item_ids, hits.scores, hits.origins or (), strict=True
+        )
     ]
 
 

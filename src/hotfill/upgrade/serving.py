@@ -438,11 +438,12 @@ class Serving:
             SearchResult(
                 tuple(
                     [
-                        Hit(item_id, score, raw, model)
-                        for item_id, score, raw in zip(
+                        Hit(item_id, score, raw, model, not own)
+                        for item_id, score, raw, own in zip(
                             each.item_ids,
                             each.scores.tolist(),
                             each.raw_scores.tolist(),
+                            each.sides.tolist(),
                             strict=True,
                         )
                     ]

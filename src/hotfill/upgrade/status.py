@@ -48,6 +48,7 @@ _HELD_BY_DEAD_LETTERS = frozenset(
     {Phase.BACKFILLED, Phase.CUT_OVER, Phase.ABORTING, Phase.ROLLING_BACK}
 )
 _SILENT_SECONDS = 10.0  # a running process beats every second
+_BUSY_SECONDS = 120.0  # unless one long call of a library keeps all its threads waiting
 
 _SLOW_SECONDS = 60.0  # a batch takes seconds; who has one for longer may hang
 
@@ -151,7 +152,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     holds = own = journal.holds()
     if (astray := astray_noted(journal)) is not None:
         holds = (*holds, Hold("error", astray.body["said"], astray.at))
-    running = now - beat.get("at", 0.0) < _SILENT_SECONDS and _is_alive(beat)
+    running = _is_alive(beat, now - beat.get("at", 0.0))
     rate = float(beat.get("rate_per_second", 0.0)) if running else 0.0
     share = (tally.moved + tally.skipped) / tally.total if tally.total else 0.0
     known = phase is Phase.BACKFILLING and rate > 0 and share >= _ETA_FROM_SHARE and not holds
@@ -248,13 +249,14 @@ def _next(phase: Phase, holds: tuple[Hold, ...], first: str) -> tuple[str, ...]:
     return (*waits, *(step for step in steps if step not in ("start", "pause")))
 
 
-def _is_alive(beat: Mapping[str, Any]) -> bool:
+def _is_alive(beat: Mapping[str, Any], silent_seconds: float) -> bool:
     pid = beat.get("pid")
     if pid is None:
         return False
     if beat.get("host", socket.gethostname()) != socket.gethostname():
-        return True  # another machine's processes cannot be asked; its beats must do
-    return process_exists(pid)
+        # Another machine's processes cannot be asked; its beats must do.
+        return silent_seconds < _SILENT_SECONDS
+    return silent_seconds < _BUSY_SECONDS and process_exists(pid)
 
 
 # Which models a gallery holds now, and how far each has come -------------------------------------

@@ -159,13 +159,14 @@ class Hit(NamedTuple):
 
     score: comparable over the whole list, higher is better; while two sides are searched it is on
     the new side's scale. raw_score: as its side's metric gives it. model: of the vector that was
-    searched.
+    searched. imputed: whether a map made that vector; None where the search did not read it.
     """
 
     item_id: str
     score: float
     raw_score: float
     model: ModelId
+    imputed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,19 @@ def refused(shell, *words, code, kind):
         ({"new": {"embedder": "tests.unit.cli.models"}}, 'must look like "module:name"'),
         ({"new": {"embedder": "tests.unit.cli.models:nothing"}}, "cannot be imported"),
         ({"new": {"embedder": "nowhere:any"}}, "No module named 'nowhere'"),
+        (
+            {"new": {"embedder": "tests.unit.cli.models:Projection", "options": None}},
+            "takes (model_id: 'ModelId', seconds_per_call: 'float'): missing a required argument: "
+            "'model_id'; say options = { ... } under [new]",
+        ),
+        (
+            {"new": {"options": {"seconds": 3}}},
+            "got an unexpected keyword argument 'seconds'; say options = { ... } under [new]",
+        ),
+        (
+            {"new": {"embedder": "tests.unit.cli.models:parsed", "options": {"text": "a b"}}},
+            "failed: ValueError: could not convert string to float: 'a' (models.py, line ",
+        ),
     ],
 )
 def test_a_wrong_configuration_names_the_key_and_what_is_right(shell, changes, message):
@@ -188,10 +201,15 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(shell):
 
 def test_an_unforeseen_error_shows_its_traceback_and_ends_with_one(shell):
     (shell.config.parent / "their_code.py").write_text(
-        "def broken():\n    raise RuntimeError('a mistake of the user')\n"
+        "class Broken:\n"
+        "    @property\n"
+        "    def model_id(self):\n"
+        "        raise RuntimeError('a mistake of the user')\n"
+        "    def __call__(self, contents):\n"
+        "        return contents\n"
     )
-    values = {"store": {"path": "gallery"}, "source": {"factory": "their_code:broken"}}
-    values |= {which: {"embedder": "their_code:broken"} for which in ("old", "new")}
+    values = {"store": {"path": "gallery"}, "source": {"factory": "their_code:Broken"}}
+    values |= {which: {"embedder": "their_code:Broken"} for which in ("old", "new")}
     shell.config.write_text(tomli_w.dumps(values))
     done = subprocess.run(
         [sys.executable, "-m", "hotfill.cli", "plan", shell.config],

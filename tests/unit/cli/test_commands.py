@@ -49,7 +49,7 @@ def test_the_plan_shows_counts_dimensions_bytes_time_and_order(shell):
     assert str(OLD) in said
     assert str(NEW) in said
     assert f"items     {ITEMS}, 6 to 8 dimensions, 3.8 kB to write" in said
-    assert re.search(r"time      about [\d.]+ s, from embedding 64 items", said)
+    assert re.search(r"time      about [\d.]+ s of embedding, by 64 items", said)
     assert f"next: hotfill start {shell.config}" in said
 
 
@@ -342,7 +342,7 @@ def test_doctor_tells_rho_and_what_it_makes_doubtful(started):
     assert told().startswith(f"{rho:.2f} by items; from 0.65 on, one encoder is enough")
     with hotfill.open(started.config) as up:
         up.journal.record("fit", **{**up.journal.last("fit").body, "rho": 0.6})
-    assert 'by queries = "both"' in told()
+    assert 'by `queries = "both"`' in told()
     assert "only judged queries can tell: `hotfill rehearse --qrels`" in told()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -73,22 +75,56 @@ def test_a_table_of_postgresql_with_texts_needs_no_line_of_code(here):
             f"INSERT INTO {schema}.chunks VALUES (%s, NULL, %s::vector, %s, '{{}}')",
             [(i, str(v.tolist()), t) for i, t, v in zip(ids, texts, vectors, strict=True)],
         )
-    refused = init(dsn, "--collection", f"{schema}.chunks", *MODELS, code=2)
-    assert "embedding has no length, which an index needs (its vectors have 6 numbers)" in (
-        refused.stderr
-    )
-    assert not list(here.iterdir())
-    result = init(dsn, "--collection", f"{schema}.chunks", *MODELS, "--set-length")
+    result = init(dsn, "--collection", f"{schema}.chunks", *MODELS)
     assert f"found {schema}.chunks: {ITEMS} items, embedding of 6 numbers, texts in document" in (
         result.stderr
     )
     assert f"adopted: {ITEMS} items of {OLD}" in result.stdout
+    # A column without a length is taken over unchanged; what an index would need is said.
+    assert "TYPE vector(6)" in result.stdout
     assert file()["store"] == {"kind": "postgres", "dsn": dsn, "table": f"{schema}.chunks"}
     assert file()["source"] == {"kind": "store", "field": "document"}
     assert not (here / "contents.py").exists()
     with open("upgrade.toml", "a") as text:
         text.write(f'\n[journal]\nname = "{schema}_journal"\n[upgrade]\nfit_items = 110\n')
     assert_leads_to_an_upgraded_gallery()
+
+
+def test_collections_that_a_framework_keeps_in_one_table_are_told_apart(here):
+    psycopg = pytest.importorskip("psycopg")
+    postgres = pytest.importorskip("tests.postgres")
+    schema, dsn = postgres.fresh_schema(), postgres.server().dsn
+    ids, texts, vectors = items()
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            f"CREATE TABLE {schema}.langchain_pg_collection (uuid uuid PRIMARY KEY, name text)"
+        )
+        connection.execute(
+            f"CREATE TABLE {schema}.langchain_pg_embedding (id varchar PRIMARY KEY, "
+            "collection_id uuid, embedding vector, document varchar, cmetadata jsonb)"
+        )
+        for name, uuid, width in (("faq", "a" * 32, 6), ("blog", "b" * 32, 4)):
+            connection.execute(
+                f"INSERT INTO {schema}.langchain_pg_collection VALUES (%s, %s)", (uuid, name)
+            )
+            connection.cursor().executemany(
+                f"INSERT INTO {schema}.langchain_pg_embedding "
+                "VALUES (%s, %s, %s::vector, %s, '{}')",
+                [
+                    (f"{name}-{i}", uuid, str(v[:width].tolist()), t)
+                    for i, t, v in zip(ids, texts, vectors, strict=True)
+                ],
+            )
+    refused = init(dsn, *MODELS, code=2)
+    assert f"found faq: {ITEMS} items, embedding of 6 numbers, texts in document" in refused.stderr
+    assert f"found blog: {ITEMS} items, embedding of 4 numbers" in refused.stderr
+    result = init(dsn, "--collection", "faq", *MODELS)
+    assert f"adopted: {ITEMS} items of {OLD}" in result.stdout
+    rows = {"collection_id": str(UUID("a" * 32))}
+    assert file()["store"]["rows"] == rows
+    init(dsn, "--collection", "faq", "--new", NEW_NAME, "--force")  # it knows the model now
+    assert file()["old"]["model"]["name"] == OLD.name
+    assert file()["store"]["rows"] == rows
 
 
 def test_a_table_of_lancedb_with_texts_needs_no_line_of_code(here):
@@ -240,6 +276,26 @@ def test_an_address_that_a_variable_holds_stays_out_of_the_file(here, monkeypatc
     monkeypatch.setenv("DATABASE_URL", dsn)
     init("--collection", f"{schema}.t", *MODELS)
     assert file()["store"]["dsn"] == "${DATABASE_URL}"
+
+
+def test_a_model_that_cannot_be_made_leaves_the_file_and_the_command_that_goes_on(here):
+    lancedb = pytest.importorskip("lancedb")
+    ids, texts, vectors = items()
+    rows = [
+        {"my id": i, "vector": v, "text": t} for i, t, v in zip(ids, texts, vectors, strict=True)
+    ]
+    lancedb.connect("data").create_table("docs", rows)
+    old = "tests.unit.cli.models:Projection"
+    result = init("data", "--old", old, "--new", NEW_NAME, "--id-column", "my id", code=2)
+    goes_on = "hotfill adopt --vector-column vector --id-column 'my id'"
+    assert f"wrote upgrade.toml; correct it, then: {goes_on}" in result.stderr
+    text = (here / "upgrade.toml").read_text()
+    (here / "upgrade.toml").write_text(text.replace(old, OLD_NAME))
+    run(*shlex.split(goes_on)[1:])
+    with hotfill.open("upgrade.toml") as up:
+        assert up.gallery.count(OLD) == ITEMS
+    result = init("data", *MODELS, "--force", "--no-adopt")
+    assert result.stdout.splitlines()[-1] == "next: hotfill adopt"
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_budget_costs_what_is_said_of_the_gallery(files):
     done = run(files, "--strategies", "prefill", "--orders", "random", *said)
     assert done.exit_code == 0, done.stderr
     assert "Do I have to embed again?" in done.output
-    assert "18,000 items, 0.5 hours, a price of 36.00" in done.output
+    assert "18,000 items, 30 min 0 s, a price of 36.00" in done.output
     assert "Does everything have to be embedded again?" in done.output
 
 

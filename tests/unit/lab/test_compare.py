@@ -54,14 +54,16 @@ def test_every_recipe_map_and_term_is_measured_on_every_query(found) -> None:
         assert row.new_to_old.shape == row.new_to_new.shape == (2 * queries,)
     table = list(csv.reader(io.StringIO(found.csv())))
     assert table == found.table()
-    assert [row[0] for row in table] == ["", "old system", "bct", "bict", "ridge", "triplet"]
+    assert [row[0] for row in table] == ["AP", "old system", "bct", "bict", "ridge", "triplet"]
     assert found.latex().count(r"\\") == len(table)
     assert len(found.text().splitlines()) == len(table)
     assert json.loads(json.dumps(found.to_dict()))["rows"][2]["name"] == "ridge"
 
 
 def test_the_same_call_gives_the_same_figures(found) -> None:
-    again = compare(["bct"], OLD, NEW, LABELS, seeds=2, plan=PLAN)
+    told: list[int] = []
+    again = compare(["bct"], OLD, NEW, LABELS, seeds=2, plan=PLAN, on_measured=told.append)
+    assert told == [1, 2, 3, 4]
     np.testing.assert_array_equal(again.rows[0].new_to_old, found.rows[0].new_to_old)
     np.testing.assert_array_equal(again.old, found.old)
 

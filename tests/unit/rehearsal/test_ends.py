@@ -107,7 +107,7 @@ def test_a_rehearsal_tells_rho_and_against_which_end_gain_is_measured(digits) ->
     words = summary(found)
     assert found.ends is not None
     assert f"rho {found.ends.rho:.2f}; from 0.65 on, one encoder is enough" in words
-    assert 'let it embed queries, too, by queries = "both"' in words
+    assert 'let it embed queries, too, by `queries = "both"`' in words
     assert f"Gain is measured against the plain new model (map {found.new.map:.3f}" in words
     assert found.to_dict()["ends"]["finish"] == "plain"
     assert [curve.queries for curve in found.curves] == ["new", "new", "both"]

@@ -54,7 +54,7 @@ def test_the_report_holds_table_picture_words_and_figures(rehearsal, tmp_path) -
     assert page.count('class="recommended"') == 1
     assert "curves.svg" in page
     assert "Does everything have to be embedded again?" in page
-    assert "18,000 items, 0.2 hours, a price of 18.00" in page
+    assert "18,000 items, 12 min 0 s, a price of 18.00" in page
     assert (folder / "budget.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "budget.svg").read_text()
     budgets = json.loads((folder / "rehearsal.json").read_text())["budget"]["curves"]["random"]

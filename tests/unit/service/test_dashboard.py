@@ -189,8 +189,8 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLED, dead=1), "1 item failed for good: fix and try it"),
         (seen(Phase.BACKFILLED, run=running("verify")), "Verify is running"),
         (seen(Phase.CUT_OVER), "roll back if you are not"),
-        (seen(Phase.ABORTED), "begin a new upgrade"),
-        (seen(Phase.ROLLED_BACK), "begin a new upgrade"),
+        (seen(Phase.ABORTED), "hotfill serve --new"),
+        (seen(Phase.ROLLED_BACK), "hotfill serve --new"),
     ],
 )
 def test_it_says_what_to_do_next(snapshot, said):
@@ -384,6 +384,51 @@ def test_latency_rates_letters_and_journal_are_shown():
     assert "Embedded 412 Written 3.2 Visible 0" in shown["rates"]
     assert "item-3 no &lt;content&gt; 3 attempts" in shown["letters"]
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
+
+
+def test_what_is_said_of_the_end_is_what_came_of_it():
+    done = text_of(rendered(seen(Phase.BACKFILLED, old_items=4, new_items=996))["now"])
+    assert "All but 4 items are on the new side" in done
+    mixed = seen(Phase.COMPLETED, old_items=0, imputed_items=588)
+    assert "588 imputed vectors stay; hotfill start --more" in text_of(rendered(mixed)["now"])
+    doubt = {"warnings": ("rho is low",)}
+    for phase in (Phase.ABORTED, Phase.ROLLED_BACK):
+        back = seen(phase, old_items=1000, new_items=0, traffic_share=0.3, of_status=doubt)
+        shown = rendered(back)
+        assert "Rho is low" not in shown["now"]
+        assert "By traffic" not in shown["coverage"]
+    facts = [Fact(1, NOW, "budget", {"items": 100}), Fact(2, NOW, "backfilled", {})]
+    said = [phase_text.fact_text(fact) for fact in facts]
+    assert said == [
+        "Budget: 100 items are embedded, the rest stays imputed",
+        "The backfill is done",
+    ]
+
+
+def test_what_a_message_quotes_is_shown_as_code_and_can_be_copied():
+    said = "say `allow_below_old = true`, or `hotfill start --yes-below-old`; <b>"
+    told = {"warnings": (said,)}
+    snapshot = seen(Phase.PREPARED, of_status=told, holds=(Hold("error", said, NOW),))
+    html = rendered(snapshot)
+    for place in ("now", "holds"):
+        assert "<code>allow_below_old = true</code>" in html[place]
+        assert "<code>hotfill start --yes-below-old</code>; &lt;b&gt;" in html[place]
+    held = rendered(seen(Phase.BACKFILLING, holds=(THROTTLED,)))["holds"]
+    assert "search p99 milliseconds" in text_of(held)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale"),
+    [
+        (0.238, 1.0, (0.2, 1.0)),
+        (0.114, 0.167, (0.1, 0.18)),
+        (0.3, 0.31, (0.3, 0.32)),
+        (0.5, 0.5, (0.5, 0.52)),
+        (0.0, 1.0, (0.0, 1.0)),
+    ],
+)
+def test_a_curve_stands_between_round_ends(low, high, scale):
+    assert charts._scale(low, high) == pytest.approx(scale)
 
 
 def test_what_failed_is_shown():

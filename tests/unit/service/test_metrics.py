@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.cli.models import NEW, OLD
-from tests.unit.cli.project import ITEMS
+from tests.unit.cli.project import ITEMS, write_config
+from tests.unit.service.conftest import serving
 
 
 def samples(client):
@@ -59,3 +62,67 @@ def test_requests_are_counted_by_route_and_status(client):
     seen = samples(client)
     route = ("route", "/items/{item_id}")
     assert seen["hotfill_requests_total", route, ("status", "404")] == 2
+
+
+@contextmanager
+def half_done(project, **upgrade):
+    """A service whose backfill rests between its first batch and its last."""
+    write_config(project.parent, seconds_per_call=0.2, upgrade=upgrade)
+    with serving(project) as client:
+        client.ok("POST", "/upgrade/start", 202)
+        while client.upgrade()["moved"] == 0:
+            assert client.upgrade()["run"]["running"]
+        client.ok("POST", "/upgrade/pause")
+        while client.upgrade()["workers"]:  # batches in hand are done before it rests
+            assert client.upgrade()["run"]["running"]
+        client.app.state.service.watch.close()  # it looks when it is told to
+        yield client
+        client.ok("POST", "/upgrade/resume")
+
+
+def hits_of(client, phase="backfilling"):
+    return {
+        dict(labels)["side"]: value
+        for (name, *labels), value in samples(client).items()
+        if name == "hotfill_search_hits_total" and ("phase", phase) in labels
+    }
+
+
+def embedded_among(client, answer):
+    """How many of the hits the new model embedded, by the store."""
+    states = client.app.state.service.gallery.get([hit["item_id"] for hit in answer["hits"]])
+    return sum(state.origin == NEW.fingerprint for state in states)
+
+
+def test_hits_of_a_mixed_index_are_told_apart_where_the_search_read_it(project):
+    with half_done(project, ranking="calibrated") as client:
+        answers = [client.search(content=[float(row)] * 8, k=9) for row in (1, 5)]
+        own = sum(embedded_among(client, answer) for answer in answers)
+        expected = {"imputed": 18 - own, "new": own}
+        assert hits_of(client) == {side: hits for side, hits in expected.items() if hits}
+
+
+def test_hits_of_a_mixed_index_are_looked_up_now_and_then_where_it_did_not(project):
+    with half_done(project, ranking="raw") as client:
+        first = client.search(content="1 2 3 4 5 6 7 8", k=ITEMS)
+        assert hits_of(client) == {}  # the next look tells
+        client.app.state.service.watch.refresh()
+        own = embedded_among(client, first)
+        assert 0 < own < ITEMS
+        assert hits_of(client) == {"imputed": ITEMS - own, "new": own}
+        for _ in range(3):
+            client.search(content="8 7 6 5 4 3 2 1", k=2)
+        assert hits_of(client) == {"imputed": ITEMS - own, "new": own, "new_or_imputed": 4}
+
+
+def test_hits_of_a_gallery_that_stays_imputed_are_told_apart_after_the_cutover(project):
+    write_config(project.parent, upgrade={"backfill": "none"})
+    with serving(project) as client:
+        client.do("start")
+        client.do("verify")
+        client.ok("POST", "/upgrade/cutover")
+        client.search(content="1 2 3 4 5 6 7 8", k=ITEMS)
+        client.app.state.service.watch.refresh()
+        seen = hits_of(client, "cut_over")
+        assert seen.get("imputed", 0) > ITEMS / 2
+        assert sum(seen.values()) == ITEMS

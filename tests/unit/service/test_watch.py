@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from hotfill.service.measures import Measures
+from hotfill.service.measures import HitsOfSearch, Measures
 from hotfill.service.snapshot import Rates, Trail, Watch
+from hotfill.service.web.phase_text import fact_text
 from tests.unit.cli.project import ITEMS
 
 
@@ -87,7 +88,7 @@ def test_what_the_charts_show_outlives_the_process(client, watch, clock):
     assert list(parts.journal.facts("served")) == []  # nothing happened: nothing is noted
     for sides, seconds in (("old", 0.01), ("both", 0.03)):
         for _ in range(50):
-            parts.measures.searched(sides, seconds, 0.42, 4, 6)
+            parts.measures.searched("backfilling", sides, seconds, 0.42, HitsOfSearch(4, 0, 6))
     client.do("start")
     watch.refresh()
     clock[0] += 20.0
@@ -107,8 +108,21 @@ def test_what_the_charts_show_outlives_the_process(client, watch, clock):
     assert after.rates[0].at == pytest.approx(before.at)
     assert after.rates[0].written == pytest.approx(before.rates[-1].written, abs=0.001)
     assert [each.at for each in after.recent_latencies] == [before.at]
-    measures.searched("both", 0.05, 0.42, 0, 10)
+    measures.searched("backfilling", "both", 0.05, 0.42, HitsOfSearch(new=10))
     both = {each.sides: each for each in measures.latencies()}["both"]
     assert (both.searches, both.p50_seconds) == (51, 0.05)
     (bin_,) = measures.compositions()
     assert bin_.hits == 510
+
+
+def test_a_refresh_is_one_line_of_the_journal(client, watch):
+    journal = client.app.state.service.journal
+    journal.record("fit", number=1, pairs=110)
+    journal.record("fit", number=2, pairs=20, tenths=1, weight=0.4)
+    journal.record("refresh", tenths=1, weight=0.4)
+    journal.record("refresh", tenths=2, weight=0.0, kept=False)
+    assert [fact_text(fact) for fact in watch.refresh().facts[-3:]] == [
+        "The maps between both models are fitted",
+        "Imputed vectors are made anew, by what the moved items show",
+        "Imputed vectors stay: the moved items would change them too little",
+    ]

@@ -6,6 +6,7 @@ No styles inside: the content security policy forbids them.
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil, floor
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -120,9 +121,7 @@ def canary_plot(quality: Sequence[Fact]) -> Markup:
 def rehearsed_plot(rehearsed: Rehearsed, seen: UpgradeSnapshot) -> Markup:
     """Draw the rehearsed curve between both models, and mark where the upgrade is."""
     values = [rehearsed.old, rehearsed.new, *(value for _, value in rehearsed.points)]
-    low, high = min(values), max(values)
-    margin = 0.12 * (high - low) or 0.5
-    low, high = low - margin, high + margin
+    low, high = _scale(min(values), max(values))
     expected = expected_now(rehearsed, seen)
     x, y = _place(seen.coverage, expected, low, high)
     parts = [
@@ -136,6 +135,13 @@ def rehearsed_plot(rehearsed: Rehearsed, seen: UpgradeSnapshot) -> Markup:
         f"{percent(seen.coverage)} coverage {expected:.3f} is expected"
     )
     return _framed(label, parts, (f"{high:.2f}", f"{(low + high) / 2:.2f}", f"{low:.2f}"))
+
+
+def _scale(low: float, high: float) -> tuple[float, float]:
+    """Widen a range, within 0 to 1, to round ends whose middle is round as well."""
+    step = next((each for each in (0.02, 0.1, 0.2) if high - low <= 4 * each), 0.5)
+    bottom, top = floor(low / step + 1e-6) * step, ceil(high / step - 1e-6) * step
+    return max(bottom, 0.0), min(max(top, bottom + step), 1.0)
 
 
 def latency_lines(
@@ -207,12 +213,13 @@ def _line(kind: str, points: Sequence[tuple[float, float]], low: float, high: fl
 
 
 def _level(name: str, value: float, low: float, high: float) -> Markup:
-    """Draw a dashed line across, with a name above it."""
+    """Draw a dashed line across, with a name above it; below it at the top of the frame."""
     x, y = _place(0.0, value, low, high)
+    name_at = y - 5 if y > _TOP + 14 else y + 14
     return Markup(
         '<polyline class="line-level" points="{},{} {},{}"/>'
         '<g class="axis" aria-hidden="true"><text x="{}" y="{}">{}</text></g>'
-    ).format(x, f"{y:.1f}", x + _WIDTH, f"{y:.1f}", x + 4, f"{y - 5:.1f}", name)
+    ).format(x, f"{y:.1f}", x + _WIDTH, f"{y:.1f}", x + 4, f"{name_at:.1f}", name)
 
 
 def _framed(label: str, parts: Sequence[Markup], scale: tuple[str, str, str]) -> Markup:

@@ -82,7 +82,7 @@ def sections(
             "error": {"step": run.step, **run.error} if run and run.error else None,
         },
         "coverage": {
-            "traffic": seen.traffic_share,
+            "traffic": seen.traffic_share if 0 < seen.coverage < 1 else None,
             "coverage": seen.coverage,
             "bar": charts.coverage_bar(seen),
             "old_items": seen.old_items,

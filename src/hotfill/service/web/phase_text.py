@@ -96,6 +96,9 @@ def name_of(phase: Phase) -> str:
 def sentence(seen: UpgradeSnapshot) -> str:
     """Say what is going on."""
     status = seen.status
+    if status.phase is Phase.BACKFILLED and seen.old_items:
+        left = "1 item" if seen.old_items == 1 else f"{count(seen.old_items)} items"
+        return f"All but {left} are on the new side. The old vectors are kept."
     if status.strategy != "prefill" or status.phase not in (Phase.PREPARED, Phase.BACKFILLING):
         return _SENTENCES[status.phase]
     if status.imputed < status.to_impute or not status.to_impute:
@@ -112,7 +115,8 @@ def sentence(seen: UpgradeSnapshot) -> str:
 def warnings(seen: UpgradeSnapshot) -> list[str]:
     """Say what to know of the fit, of sides without their index, and of workers that may hang."""
     status = seen.status
-    mixed = seen.imputed_items or status.phase not in NEW_ONLY | {Phase.BACKFILLED}
+    over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK}
+    mixed = seen.imputed_items or status.phase not in over
     found = [each[:1].upper() + each[1:] for each in status.warnings if mixed]
     found += [
         f"Only {percent(share)} of {model} is indexed: a search compares with all other items "
@@ -150,6 +154,8 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Nobody is at work. Continue: it goes on where it ended."
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
             return "The canaries are measured; no batch begins meanwhile. Nothing to do but wait."
+        case Phase.PREPARED | Phase.BACKFILLING if status.doing == "indexing":
+            return "The store builds an index; no item moves meanwhile. Nothing to do but wait."
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
@@ -173,7 +179,12 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
         case Phase.COMPLETED if seen.imputed_items and seen.embeds_more:
             return f"{count(seen.imputed_items)} items stayed imputed: embed more when you like."
         case Phase.ABORTED | Phase.ROLLED_BACK:
-            return "To upgrade again, begin a new upgrade with a journal and a folder of its own."
+            return "To upgrade again: `hotfill serve --new`. The record of this upgrade is kept."
+        case Phase.COMPLETED if seen.imputed_items:
+            left = f"{count(seen.imputed_items)} imputed vector"
+            return (
+                f"{left}{'s' * (seen.imputed_items > 1)} stay; `hotfill start --more` embeds them."
+            )
         case _:
             return ""
 
@@ -229,13 +240,18 @@ def fact_text(fact: Fact) -> str:
         case "fit":
             return "The maps between both models are fitted"
         case "gate_accepted":
-            return f"Gate accepted by {body['by']}: {', '.join(body['metrics'])}"
+            metrics = ", ".join(name.replace("_", " ") for name in body["metrics"])
+            return f"Gate accepted by {body['by']}: {metrics}"
         case "paused":
             return f"Paused by {body['by']}"
         case "plan":
             return f"Plan agreed: {body['strategy']}, {body['order']} order"
         case "started":
             return "Started"
+        case "refresh" if body.get("kept") is False:
+            return "Imputed vectors stay: the moved items would change them too little"
+        case "refit":
+            return "The maps were fitted again: " + ("better" if body["kept"] else "no better")
         case "refresh":
             return "Imputed vectors are made anew, by what the moved items show"
         case "indexed":
@@ -243,7 +259,9 @@ def fact_text(fact: Fact) -> str:
         case "resumed":
             return "Resumed"
         case "backfilled":
-            return "Every item is re-embedded"
+            return "The backfill is done"
+        case "budget":
+            return f"Budget: {count(body['items'])} items are embedded, the rest stays imputed"
         case "criterion":
             return "New queries over old vectors were compared with old ones"
         case "began":

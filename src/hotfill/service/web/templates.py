@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from hotfill import formatting
 
@@ -25,6 +27,18 @@ _environment.filters.update(
     },
     moment=formatting.moment,
 )
+
+
+def coded(text: str) -> Markup:
+    """Show as code what a message quotes by backticks."""
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
+
+
+_environment.filters["coded"] = coded
 
 
 def render(template: str, **values: Any) -> str:

@@ -7,7 +7,7 @@ will do, in a transaction that is rolled back. `remarks` says what an operator s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import psycopg
@@ -145,25 +145,44 @@ def _only_collection(
     connection: Connection, schema: str, table: str, layout: Layout | None
 ) -> Rows:
     """Tell which rows of a framework's table are meant, as far as there is only one choice."""
+    found = collections(connection, schema, table, layout)
+    if layout is None or len(found) <= 1:
+        return found[0].rows if found else ()  # rows of no collection are all of them
+    lines = [
+        f'    rows = {{ {column} = "{value}" }}  # {each.name or "a collection"}, {each.items:,} '
+        "rows"
+        for each in found
+        for column, value in each.rows
+    ]
+    raise StoreError(
+        f"{schema}.{table} was made by {layout.framework} and holds {len(found)} collections: say "
+        "in [store] which one is meant" + "".join("\n" + line for line in lines)
+    )
+
+
+class TableCollection(NamedTuple):
+    """One of the collections in a framework's table. name: None where the framework has none."""
+
+    name: str | None
+    rows: Rows
+    items: int
+
+
+def collections(
+    connection: Connection, schema: str, table: str, layout: Layout | None
+) -> list[TableCollection]:
+    """List the collections of a framework's table; none where all rows are one."""
     if layout is None or layout.collection is None:
-        return ()
+        return []
     column = layout.collection
     found = connection.execute(
         sql.SQL("SELECT i.{c}::text, count(*) FROM {} i WHERE i.{c} IS NOT NULL GROUP BY 1").format(
             sql.Identifier(schema, table), c=sql.Identifier(column)
         )
     ).fetchall()
-    if len(found) <= 1:
-        return tuple((column, value) for value, _ in found)  # rows of no collection are all of them
-    names = _collection_names(connection, schema, layout)
-    lines = [
-        f'    rows = {{ {column} = "{value}" }}  # {names.get(value, "a collection")}, {n:,} rows'
-        for value, n in sorted(found, key=lambda row: names.get(row[0], ""))
-    ]
-    raise StoreError(
-        f"{schema}.{table} was made by {layout.framework} and holds {len(found)} collections: say "
-        "in [store] which one is meant" + "".join("\n" + line for line in lines)
-    )
+    names = _collection_names(connection, schema, layout) if len(found) > 1 else {}
+    made = [TableCollection(names.get(value), ((column, value),), n) for value, n in found]
+    return sorted(made, key=lambda each: (each.name or "", each.rows))
 
 
 def _collection_names(connection: Connection, schema: str, layout: Layout) -> dict[str, str]:
