@@ -195,7 +195,37 @@ class LlamaIndexChroma(LlamaIndex):
         self.made = ChromaVectorStore(chroma_collection=collection)
 
 
+class LangchainMilvus(Program):
+    """With a declared field for each key of the first text, or with dynamic ones."""
+
+    def __init__(self, place, model, dynamic=False, metric="L2", partition=None):
+        from langchain_milvus import Milvus
+
+        self.made = Milvus(
+            langchain(**model, unit=metric == "L2"),
+            collection_name="docs",
+            connection_args={"uri": place},
+            enable_dynamic_field=dynamic,
+            partition_key_field=partition,
+            index_params={"metric_type": metric, "index_type": "AUTOINDEX", "params": {}},
+        )
+
+    def make(self):
+        self.made.add_texts(TEXTS, METADATA, ids=[f"doc-{n}" for n in range(len(TEXTS))])
+
+    def make_without_ids(self):
+        self.made.add_texts(TEXTS[:9])
+
+    def search(self, text):
+        found = self.made.similarity_search(text, k=3)
+        return [[each.page_content, _given(each.metadata)] for each in found]
+
+    def add(self, text):
+        self.made.add_texts([text], [{"n": -1, "colour": "", "more": {}}], ids=["late"])
+
+
 FRAMEWORKS = {
+    "langchain-milvus": LangchainMilvus,
     "langchain-chroma": LangchainChroma,
     "llama-index-chroma": LlamaIndexChroma,
     "langchain-postgres": LangchainPostgres,
@@ -210,10 +240,15 @@ def _without_ids(metadata):
     return {key: value for key, value in metadata.items() if not key.startswith("_")}
 
 
+def _given(metadata):
+    """Leave out the key, and what stands for nothing in a field that every row has."""
+    return {key: value for key, value in metadata.items() if key != "pk" and value not in ("", {})}
+
+
 if __name__ == "__main__":
     framework, action, place, model, *rest = sys.argv[1:]
     text, options = rest[0] if rest else "", json.loads(rest[1]) if len(rest) > 1 else {}
     opened = FRAMEWORKS[framework](place, MODELS[model], **options)
-    answer = getattr(opened, action)(*([text] if action != "make" else []))
+    answer = getattr(opened, action)(*([text] if text else []))
     opened.close()
     print(json.dumps(answer))
