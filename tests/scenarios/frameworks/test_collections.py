@@ -33,6 +33,7 @@ NEEDS = {
     "langchain-qdrant": "langchain_qdrant",
     "llama-index-postgres": "llama_index.vector_stores.postgres",
     "llama-index-qdrant": "llama_index.vector_stores.qdrant",
+    "pgai-postgres": "pgai",
 }
 OTHER_PYTHON = os.environ.get("HOTFILL_FRAMEWORKS_PYTHON", "")
 """A Python with the frameworks that cannot live beside what is installed here; see the Makefile."""
@@ -100,7 +101,7 @@ class Collection:
 
     def configure(self, store):
         shutil.copy(HERE / "embeddings.py", self.folder)
-        models = "langchain" if self.framework.startswith("langchain") else "llama_index"
+        models = "llama_index" if self.framework.startswith("llama-index") else "langchain"
         config = CONFIG.format(store=store, models=models)
         if self.by_distance:  # then vectors have unit length
             config = config.replace(", normalised = false", "").replace(
@@ -292,6 +293,20 @@ def test_llama_index_on_postgresql(tmp_path, database, options):
     made.program("make")
     made.configure(store_of(database, "data_docs"))
     whole_upgrade(made, "LlamaIndex's PGVectorStore", lambda: dump(database, "data_docs"))
+    searched_and_written(made)
+
+
+@pytest.mark.slow
+def test_pgai_on_postgresql(tmp_path, database):
+    made = Collection("pgai-postgres", tmp_path, database)
+    made.program("make")
+    made.configure(store_of(database, "docs_store"))
+    view = "SELECT pg_get_viewdef('seen'::regclass)"
+    with psycopg.connect(database) as connection:
+        before = connection.execute(view).fetchone()
+    whole_upgrade(made, "pgai", lambda: dump(database, "docs_store"))
+    with psycopg.connect(database) as connection:
+        assert connection.execute(view).fetchone() == before
     searched_and_written(made)
 
 
