@@ -32,6 +32,7 @@ from hotfill.upgrade.parts import NoContents
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
+from hotfill.upgrade.request_limits import note_of_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,7 +109,7 @@ def make_plan(
     blockers += why_not
     if draft.backfill != "all" and not why_not:
         notes.append(_note_of_staying(gallery, draft, items, to_embed))
-    if note := getattr(embedder, "note", ""):
+    if note := note_of_limit(embedder):
         notes.append(note)
     fresh = (to_embed + besides) * (1 - sampled.cached_share)
     seconds = sampled.seconds * fresh / draft.duty_cycle

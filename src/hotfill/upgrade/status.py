@@ -23,6 +23,7 @@ from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
+from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +69,8 @@ class Status:
         follow the true ones, -1 to 1 (see `hotfill.ranking.one_space`); None where nothing is
         imputed. imputed, to_impute: old vectors imputed so far, and in all.
     ranking: `raw` or `calibrated` (see `Decisions`); None as rho.
-    warnings: what to know of the fit, a sentence each. workers: who has batches in hand, the
-        leading process too, whoever has had its oldest the longest first.
+    warnings: what to know of the fit and of embedding servers, a sentence each. workers: who has
+        batches in hand, the leading process too, whoever has had its oldest the longest first.
     indexed: by model, what share of its side an index covers, when that was last looked at; None
         for a side that needs none.
     doing: what the running process does now that moves no item ("preparing", "measuring",
@@ -190,9 +191,14 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
         on_new_side=int(beat.get("on_new_side", 0)),
-        warnings=()
-        if rho is None or plan.queries == "both"
-        else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"])),
+        warnings=(
+            *limits_noted(journal),
+            *(
+                ()
+                if rho is None or plan.queries == "both"
+                else doubts_of_rho(rho, by_items=bool(fit["rho_by_items"]))
+            ),
+        ),
     )
 
 
