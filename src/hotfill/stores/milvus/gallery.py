@@ -16,8 +16,7 @@ from hotfill.stores.layouts import collection_layout
 from hotfill.stores.milvus import items
 from hotfill.stores.milvus.adoption import look
 from hotfill.stores.milvus.claim import Claim
-from hotfill.stores.milvus.fields import DeclaredFields, declared_fields
-from hotfill.stores.milvus.filter import where_expression
+from hotfill.stores.milvus.fields import DeclaredFields, declared_fields, where_expression
 from hotfill.stores.milvus.items import Items
 from hotfill.stores.milvus.server import MOST_HITS, Server
 from hotfill.stores.milvus.stamp import MilvusStamp

@@ -65,7 +65,7 @@ _Right = tuple[str | None, str, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class DependentView:
     """A view that selects the column. hindrance: why it cannot be made again; empty if it can."""
 
     name: sql.Identifier
@@ -91,12 +91,12 @@ class View:
 class SetAside:
     """A view that was dropped, and what belongs to it."""
 
-    view: View
+    view: DependentView
     rights: frozenset[_Right]
     comments: tuple[tuple[str | None, str], ...]
 
 
-def views_of(connection: Connection, stamp: PostgresStamp, column: str) -> list[View]:
+def views_of(connection: Connection, stamp: PostgresStamp, column: str) -> list[DependentView]:
     """Return the views that select a column."""
     found = connection.execute(_VIEWS, (stamp.items.as_string(), column)).fetchall()
     views = []
@@ -111,11 +111,11 @@ def views_of(connection: Connection, stamp: PostgresStamp, column: str) -> list[
             hindrance = f"has {', '.join(others)}"
         word = "MATERIALIZED VIEW" if kind == "m" else "VIEW"
         identifier = sql.Identifier(schema, name)
-        views.append(View(identifier, definition, options, owner, hindrance, word))
+        views.append(DependentView(identifier, definition, options, owner, hindrance, word))
     return views
 
 
-def statements(view: View) -> str:
+def statements(view: DependentView) -> str:
     """Say what to run where a view cannot be made again."""
     name = view.name.as_string()
     made = " ".join(view.made.as_string().split())
