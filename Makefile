@@ -35,10 +35,12 @@ test-long: $(VENV)/.dev  ## more stores, servers, browsers: CI runs them after t
 test-slow: $(VENV)/.dev  ## everything, the long campaigns too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# LlamaIndex's PGVectorStore wants an older SQLAlchemy than the rest: it lives apart.
+# LlamaIndex's PGVectorStore wants an older SQLAlchemy than the rest: it lives apart. Of pgai's worker,
+# whose extra brings gigabytes to read documents with, this is what a vectorizer of texts needs.
 $(VENV)-frameworks/.done:
 	$(PYTHON) -m venv $(VENV)-frameworks
-	$(VENV)-frameworks/bin/pip install --quiet --disable-pip-version-check 'llama-index-vector-stores-postgres==0.9.0' 'sqlalchemy==2.0.58'
+	$(VENV)-frameworks/bin/pip install --quiet --disable-pip-version-check 'llama-index-vector-stores-postgres==0.9.0' 'sqlalchemy==2.0.58' \
+	  'pgai==0.12.1' 'ollama<0.6' pgvector tiktoken tokenizers ijson 'filetype==1.2.0'
 	@touch $@
 
 test-frameworks: $(VENV)/.dev $(VENV)-frameworks/.done  ## collections made by the frameworks' own classes

@@ -119,7 +119,8 @@ CASES = {
     "test_an_upgrade_there_and_back_goes_round_stored_zeros",
     "08 a pooler without options": _PEOPLE
     + "test_behind_a_pooler_that_drops_settings_each_transaction_has_them",
-    "09 a view that depends": _PEOPLE + "test_a_view_of_the_column_is_named_before_and_keeps_it",
+    "09 a view that depends": _PEOPLE
+    + "test_a_view_that_does_more_is_named_before_and_keeps_the_column",
     "10 ten texts a request": _HTTP
     + "test_a_limit_on_the_texts_of_a_request_is_learned_once_and_not_for_each_call",
     "14 ids of files": _FILES + "test_ids_are_texts_or_whole_numbers",

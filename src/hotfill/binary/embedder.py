@@ -34,7 +34,7 @@ class BinaryEmbedder:
         """
         if embedder.model_id != encoder.source:
             raise ModelMismatchError("embedder to binarise", encoder.source, embedder.model_id)
-        self._embedder = embedder
+        self.embedder = embedder
         self._encoder = encoder
         self._float_queries = float_queries
 
@@ -45,11 +45,11 @@ class BinaryEmbedder:
 
     def for_queries(self) -> BinaryEmbedder:
         """Give the one that makes float queries in the same space."""
-        return BinaryEmbedder(self._embedder, self._encoder, float_queries=True)
+        return BinaryEmbedder(self.embedder, self._encoder, float_queries=True)
 
     def __call__(self, contents: Sequence[Any], /) -> Vectors:
         """Embed and binarise. Raises EmbedError."""
-        return self.carry(self._embedder(contents))
+        return self.carry(self.embedder(contents))
 
     def carry(self, vectors: Vectors) -> Vectors:
         """Binarise vectors that the embedder made already."""

@@ -8,13 +8,15 @@ How failures are told apart, so that an upgrade goes on without losing items or 
   but at once.
 - It refuses a text (400, 413, 422): the request is halved until the text is found, and the call
   fails naming its row, not retryable. Where both halves are taken, the request was only too large:
-  no other one is as large from then on, in this and in later calls.
+  no other one is as large from then on, in this and in later calls, and in those of the other
+  processes of an upgrade (`share_limit`).
 - Vectors are of the wrong length: ShapeError, since that is another model.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import threading
@@ -158,11 +160,31 @@ class Limit:
     def __init__(self, most: int) -> None:
         self.most = self.asked = most
         self._lock = threading.Lock()
+        self._known: Callable[[], int | None] = lambda: None
+        self._keep: Callable[[int], None] | None = None
+
+    def share(self, known: Callable[[], int | None], keep: Callable[[int], None] | None) -> None:
+        """Learn from others by `known`; tell them by `keep` what is learned here."""
+        self._known, self._keep = known, keep
+        self.begin()
+        if keep is not None and self.most < self.asked:
+            keep(self.most)  # learned before
+
+    def begin(self) -> None:
+        """Take over what others have learned until now."""
+        self._lower(self._known())
 
     def too_large(self, size: int) -> None:
         """Note that a request of this size was refused for its size."""
+        if self._lower(size // 2) and self._keep is not None:
+            self._keep(self.most)
+
+    def _lower(self, most: int | None) -> bool:
         with self._lock:
-            self.most = max(1, min(self.most, size // 2))
+            before = self.most
+            if most is not None:
+                self.most = max(1, min(before, most))
+            return self.most < before
 
 
 class Call:
@@ -423,6 +445,23 @@ class HttpEmbedder:
             f"{self._limit.asked}: requests are of this size from now on"
         )
 
+    @property
+    def request_settings(self) -> str:
+        """What the server's limit depends on: address, fields, prompt and batch size, hashed."""
+        settings = [self._url, self._fields, self._prompt, self._limit.asked]
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def share_limit(
+        self, known: Callable[[], int | None], keep: Callable[[int], None] | None
+    ) -> None:
+        """Share with other processes what is learned of how many texts the server takes.
+
+        known: asked before each call of several texts; the most that others have learned of, None
+            for nothing. keep: told when less is learned here; None where nobody wants to know.
+        """
+        self._limit.share(known, keep)
+
     def for_queries(self) -> HttpEmbedder | None:
         """Return the one that embeds queries, in the same space; None where that is the same.
 
@@ -463,6 +502,8 @@ class HttpEmbedder:
                 rows=unfit,
                 retryable=False,
             )
+        if len(contents) > 1:
+            self._limit.begin()
         call = Call(len(contents), self._limit)
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="hotfill-http") as threads:
             under_way: dict[Future[Answer | Refused], list[int]] = {}

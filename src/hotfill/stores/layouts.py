@@ -78,6 +78,16 @@ _PAYLOADS = (
     ),
 )
 
+_COLLECTIONS = (
+    Layout(
+        "LangChain's Milvus",
+        frozenset({"pk", "text", "vector"}),
+        content="text",
+        id="pk",
+        vector="vector",
+    ),
+)
+
 
 DOCUMENT = "chroma:document"
 """Chroma's own name for the document of a row, which no key of metadata can have."""
@@ -102,6 +112,11 @@ def table_layout(columns: Iterable[str]) -> Layout | None:
 def payload_layout(keys: Iterable[str]) -> Layout | None:
     """Tell which framework made a payload; None where none did."""
     return _told(_PAYLOADS, keys)
+
+
+def collection_layout(fields: Iterable[str]) -> Layout | None:
+    """Tell which framework made a collection, by the fields it declares; None where none did."""
+    return _told(_COLLECTIONS, fields)
 
 
 def document_layout(keys: Iterable[str]) -> Layout | None:

@@ -20,11 +20,13 @@ class Searches:
         self._changed = Condition()
         self._next = 0
         self._running: set[int] = set()
+        self._stopped = False
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Be a search."""
+        """Be a search. Waits while there are to be none."""
         with self._changed:
+            self._changed.wait_for(lambda: not self._stopped)
             number = self._next = self._next + 1
             self._running.add(number)
         try:
@@ -39,3 +41,16 @@ class Searches:
         with self._changed:
             last = self._next
             self._changed.wait_for(lambda: all(number > last for number in self._running))
+
+    @contextmanager
+    def none(self) -> Iterator[None]:
+        """Let searches end, and later ones wait for the end of the block. One thread at a time."""
+        with self._changed:
+            self._stopped = True
+            self._changed.wait_for(lambda: not self._running)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._stopped = False
+                self._changed.notify_all()

@@ -292,7 +292,7 @@ class MilvusSection(_CollectionSection):
         """Stamp a collection."""
         from hotfill.stores.milvus import MilvusGallery  # an extra
 
-        vector = self._vector_of(existing) or "embedding"
+        vector = self._vector_of(existing)
         return MilvusGallery.adopt(self._place(folder), model, vector=vector, **self._options)
 
     @property

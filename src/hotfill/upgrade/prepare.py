@@ -39,6 +39,7 @@ from hotfill.upgrade.parts import NoContents
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import BINDING, Plan
 from hotfill.upgrade.refit import TENTHS
+from hotfill.upgrade.request_limits import note_of_limit
 from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def make_plan(
             "without contents nobody can tell whether new queries find old vectors at least as "
             "well as old ones do: measure that on other contents, by `hotfill rehearse`"
         )
-    if note := getattr(embedder, "note", ""):
+    if note := note_of_limit(embedder):
         notes.append(note)
     fresh = (to_embed + besides) * (1 - sampled.cached_share)
     seconds = sampled.seconds * fresh / draft.duty_cycle

@@ -32,6 +32,7 @@ from hotfill.upgrade.own_vectors import OwnVectors
 from hotfill.upgrade.pairs import fitting_for, stored_as
 from hotfill.upgrade.parts import in_force
 from hotfill.upgrade.plan import with_finish
+from hotfill.upgrade.request_limits import share_limit
 from hotfill.upgrade.view import Before, Switch, View, view_of
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ class State:
     def backfilling(self) -> tuple[Source, Embedder]:
         """What new vectors are made of, and by. Raises ConfigError where one is missing."""
         source, embedder = self.parts.backfilling(self.gallery)
+        share_limit(embedder, self.journal)
         if embedder.model_id != self.plan.embedded_model:
             raise ModelMismatchError("[new] embedder", self.plan.embedded_model, embedder.model_id)
         return source, self._finished(embedder, self.finish)
@@ -220,6 +222,7 @@ class State:
         model = self.plan.old_model if which == "old" else self.plan.embedded_model
         if found is None:
             return None
+        share_limit(found, self.journal)
         if found.model_id != model:
             raise ModelMismatchError(f"[{which}] embedder", model, found.model_id)
         return found if which == "old" else self._finished(found, self.finish)

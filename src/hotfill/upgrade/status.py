@@ -23,6 +23,7 @@ from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
+from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,8 +72,8 @@ class Status:
     ranking: `raw` or `calibrated` (see `Decisions`); None as rho.
     maps_over: where old vectors had been imputed themselves, which map carries them on, and why:
     the figures of `ChosenMap`, with `vectors` and `why` in words.
-    warnings: what to know of the fit, a sentence each. workers: who has batches in hand, the
-        leading process too, whoever has had its oldest the longest first.
+    warnings: what to know of the fit and of embedding servers, a sentence each. workers: who has
+        batches in hand, the leading process too, whoever has had its oldest the longest first.
     indexed: by model, what share of its side an index covers, when that was last looked at; None
         for a side that needs none.
     doing: what the running process does now that moves no item ("preparing", "measuring",
@@ -196,7 +197,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         doing=str(beat.get("doing", "")) if running else "",
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
-        warnings=_warnings(journal, plan, fit),
+        warnings=(*limits_noted(journal), *_warnings(journal, plan, fit)),
     )
 
 

@@ -25,6 +25,7 @@ from hotfill.upgrade.pairs import given_map, given_pairs
 from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance, next_steps
 from hotfill.upgrade.prepare import make_plan
+from hotfill.upgrade.request_limits import tell_limit
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.state import State, owner_of
 from hotfill.upgrade.status import Current, Status, current_of, current_recorded, take_status
@@ -171,6 +172,9 @@ class Upgrade:
         draft = self._parts.draft()
         given_map(draft), given_pairs(draft)  # a wrong file is told before anything is embedded
         source, embedder = self._parts.backfilling(self.gallery)
+        if self._open_state is None:
+            with self._looking() as journal:
+                tell_limit(embedder, journal)
         plan = make_plan(self.gallery, draft, source, embedder, self._parts.free_bytes)
         many_processes = self.gallery.capabilities.many_processes
         unfit = self._parts.blockers(many_processes=many_processes)

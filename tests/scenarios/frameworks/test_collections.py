@@ -18,12 +18,14 @@ from typer.testing import CliRunner
 
 from hotfill.cli.app import app
 from hotfill.types import ModelId
+from tests import milvus
 from tests.postgres import server
 from tests.scenarios.frameworks import programs
 from tests.scenarios.frameworks.embeddings import LARGE
 
 HERE = Path(__file__).parent
 NEEDS = {
+    "langchain-milvus": "langchain_milvus",
     "langchain-chroma": "langchain_chroma",
     "llama-index-chroma": "llama_index.vector_stores.chroma",
     "langchain-postgres": "langchain_postgres",
@@ -31,6 +33,7 @@ NEEDS = {
     "langchain-qdrant": "langchain_qdrant",
     "llama-index-postgres": "llama_index.vector_stores.postgres",
     "llama-index-qdrant": "llama_index.vector_stores.qdrant",
+    "pgai-postgres": "pgai",
 }
 OTHER_PYTHON = os.environ.get("HOTFILL_FRAMEWORKS_PYTHON", "")
 """A Python with the frameworks that cannot live beside what is installed here; see the Makefile."""
@@ -78,6 +81,13 @@ class Collection:
         self.framework, self.folder, self.place, self.options = framework, folder, place, options
         self.python = python_of(framework)
 
+    @property
+    def by_distance(self):
+        """Whether the collection compares by the distance."""
+        return self.framework.endswith("chroma") or (
+            self.framework == "langchain-milvus" and "metric" not in self.options
+        )
+
     def program(self, action, model="old", text="", **options):
         words = [HERE / "programs.py", self.framework, action, self.place, model, text]
         done = subprocess.run(
@@ -91,9 +101,9 @@ class Collection:
 
     def configure(self, store):
         shutil.copy(HERE / "embeddings.py", self.folder)
-        models = "langchain" if self.framework.startswith("langchain") else "llama_index"
+        models = "llama_index" if self.framework.startswith("llama-index") else "langchain"
         config = CONFIG.format(store=store, models=models)
-        if self.framework.endswith("chroma"):  # compared by the distance: of unit length
+        if self.by_distance:  # then vectors have unit length
             config = config.replace(", normalised = false", "").replace(
                 " }\nmodel", ", unit = true }\nmodel"
             )
@@ -134,7 +144,7 @@ def whole_upgrade(made, told, snapshot):
     assert rehearsal.exit_code == 0, rehearsal.output
     assert snapshot() == before
     made.hotfill("start", "--yes", "--yes-below-old")  # the models are toys
-    if "chroma" not in made.framework:  # there items are in another collection by now
+    if not made.framework.endswith(("chroma", "milvus")):  # there items are elsewhere by now
         assert made.program("search", "old", programs.TEXTS[42])[0][0] == programs.TEXTS[42]
     made.hotfill("verify")
     made.hotfill("cutover")
@@ -286,6 +296,20 @@ def test_llama_index_on_postgresql(tmp_path, database, options):
     searched_and_written(made)
 
 
+@pytest.mark.slow
+def test_pgai_on_postgresql(tmp_path, database):
+    made = Collection("pgai-postgres", tmp_path, database)
+    made.program("make")
+    made.configure(store_of(database, "docs_store"))
+    view = "SELECT pg_get_viewdef('seen'::regclass)"
+    with psycopg.connect(database) as connection:
+        before = connection.execute(view).fetchone()
+    whole_upgrade(made, "pgai", lambda: dump(database, "docs_store"))
+    with psycopg.connect(database) as connection:
+        assert connection.execute(view).fetchone() == before
+    searched_and_written(made)
+
+
 # Qdrant -------------------------------------------------------------------------------------------
 
 
@@ -376,3 +400,68 @@ def test_chroma(tmp_path, framework, told):
     made.configure('kind = "chroma"\nlocation = "chroma"\ncollection = "docs"')
     whole_upgrade(made, told, lambda: rows(made.place))
     searched_and_written(made)
+
+
+# Milvus -------------------------------------------------------------------------------------------
+
+
+def milvus_rows(location):
+    """Every row of the collection, and what it declares: vectors, and all the rest."""
+    from pymilvus import MilvusClient
+
+    from hotfill.stores.milvus.server import Server
+
+    client = MilvusClient(location)
+    client.load_collection("docs")
+    every = {"filter": 'pk != ""', "output_fields": ["*"], "limit": 16_000}
+    found = client.query("docs", **every, consistency_level="Strong")
+    about = client.describe_collection("docs")
+    rows = [
+        {key: value for key, value in row.items() if not key.startswith("hotfill_")}
+        for row in found
+    ]
+    vectors = {row["pk"]: row.pop("vector") for row in rows}
+    rest = {row["pk"]: json.dumps(row, sort_keys=True) for row in rows}
+    rest["fields"] = [
+        {**field, "field_id": 0, "params": {**field["params"], "dim": None}}
+        for field in about["fields"]
+    ]
+    rest["metric"] = client.describe_index("docs", "vector")["metric_type"]
+    client.close()
+    # Milvus Lite's engine lives on in this process: end it, as a gallery does when it is closed.
+    Server(location, token="", database="", timeout_seconds=5, ef=None).close()
+    return vectors, rest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dynamic": True, "metric": "COSINE"},
+        {"partition": "colour", "dynamic": True},
+        {"server": True},
+    ],
+    ids=["declared", "dynamic", "partitioned", "server"],
+)
+def test_langchain_on_milvus(tmp_path, options):
+    place = str(tmp_path / "milvus.db")
+    if options.pop("server", False):
+        if milvus.MISSING:
+            pytest.skip("the package milvus, which has the server, is for Linux on x86-64 only")
+        place = milvus.server()
+    made = Collection("langchain-milvus", tmp_path, place, **options)
+    made.program("make")
+    made.configure(f'kind = "milvus"\nlocation = "{place}"\ncollection = "docs"')
+    whole_upgrade(made, "LangChain's Milvus", lambda: milvus_rows(made.place))
+    searched_and_written(made)
+
+
+@pytest.mark.slow
+def test_langchain_on_milvus_with_keys_of_the_server_is_refused(tmp_path):
+    made = Collection("langchain-milvus", tmp_path, str(tmp_path / "milvus.db"))
+    made.program("make_without_ids")
+    made.configure('kind = "milvus"\nlocation = "milvus.db"\ncollection = "docs"')
+    refused = CliRunner().invoke(app, ["adopt", str(tmp_path / "upgrade.toml")])
+    assert refused.exit_code != 0
+    assert "the server gives out its primary keys" in " ".join(refused.output.split())

@@ -6,17 +6,19 @@ import re
 import time
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.base import Capabilities, Gallery, Hits, check_space, check_unsearched
+from hotfill.stores.layouts import collection_layout
 from hotfill.stores.milvus import items
+from hotfill.stores.milvus.adoption import look
 from hotfill.stores.milvus.claim import Claim
+from hotfill.stores.milvus.fields import DeclaredFields, declared_fields, where_expression
 from hotfill.stores.milvus.items import Items
-from hotfill.stores.milvus.rows import where_expression
-from hotfill.stores.milvus.server import MOST_HITS, Server, look
+from hotfill.stores.milvus.server import MOST_HITS, Server
 from hotfill.stores.milvus.stamp import MilvusStamp
 from hotfill.stores.versions import VersionClock
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hotfill.stores.base import Found, ItemState, Metadata, Page, Where
+    from hotfill.stores.layouts import Layout
     from hotfill.stores.milvus.stamp import SpaceFields
     from hotfill.types import ModelId, Vectors
 
@@ -52,6 +55,7 @@ class MilvusGallery(Gallery):
         self._exact, self._fresh = exact, fresh
         self._items = Items(server, claim, MilvusStamp.from_json(claim.stamp, name))
         self._clock = VersionClock()
+        self._declared = DeclaredFields({}, closed=False)
 
     @classmethod
     def create(
@@ -91,7 +95,7 @@ class MilvusGallery(Gallery):
         model: ModelId,
         *,
         collection: str,
-        vector: str = "vector",
+        vector: str | None = None,
         token: str = "",
         database: str = "",
         exact: bool = False,
@@ -102,12 +106,16 @@ class MilvusGallery(Gallery):
         """Stamp a collection that is there: say which model made its vectors.
 
         The collection is not altered. Moves take rows out of it, with all that stands in them, into
-        a collection of the new space; a move back puts them back. Writes through hotfill add fields
-        that begin with `hotfill_` to the rows they write.
+        a collection of the new space, which has the same fields; a move back puts them back. When
+        the last other space is dropped, the collection that is left has the name of the adopted
+        one. Writes through hotfill note in dynamic fields that begin with `hotfill_` what moves
+        need; where the collection has none of these, a version is a hash of the row, so that
+        metadata that are set change it, too.
 
-        The collection must have a primary key that its users choose (text or whole number), one
-        field of float vectors, called `vector`, and dynamic fields; no others. Metadata are the
-        texts, numbers and booleans among the dynamic fields.
+        The collection must have a primary key that its users choose (text or whole number), and one
+        field of vectors, called `vector` (any name when None). Metadata are the texts, numbers and
+        booleans of a row: declared fields, which every item needs unless they may be null, and
+        dynamic ones.
         Others: as for `create`. Idempotent. Raises StoreError when the collection does not
         fit, or was stamped otherwise before.
 
@@ -167,10 +175,13 @@ class MilvusGallery(Gallery):
 
     def _loaded(self) -> None:
         """Let the server load the collections, and bring items to one side after a crash."""
+        self._name_heir()
+        self._read_fields()
         for space in self._stamp.spaces:
             self._server.load(space)
         if self._claim.torn:
             items.one_side_each(self._server, self._stamp, self._claim.last_beat)
+        self._tidy()
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -190,19 +201,70 @@ class MilvusGallery(Gallery):
             if model not in self.spaces:
                 self._claim.check()
                 stamp = self._stamp.with_space(model, self._name)
-                self._server.create(stamp.space(model), exact=self._exact)
+                like = self._stamp.spaces[-1] if stamp.space(model).adopted else None
+                self._server.create(stamp.space(model), like, exact=self._exact)
                 self._restamp(stamp)
 
     def _drop_space(self, model: ModelId) -> None:
-        """Drop the collection of an unsearched space. Its kept vectors are void from then on."""
+        """Drop the collection of an unsearched space. Its kept vectors are void from then on.
+
+        An adopted gallery's last collection takes the name of the first, and its rows say no more
+        than their users wrote.
+        """
         with self._items.reading(None):
             if model not in self.spaces:
                 return
             self._claim.check()
             space = self._stamp.space(model)
             check_unsearched(model, items.count(self._server, space, None))
-            self._restamp(self._stamp.without_space(model))
-            self._server.drop(space)
+            left = self._stamp.without_space(model, self._name)
+            self._items.settle()
+            with self._items.searches.none():
+                self._restamp(left)
+                if left.spaces and space.adopted:
+                    heir = left.spaces[-1]
+                    self._server.replace(space.collection, heir.was or heir.collection)
+                else:
+                    self._server.drop(space)
+                self._name_heir()
+            self._read_fields()
+        self._tidy()
+
+    def _name_heir(self) -> None:
+        """Let the collection that is left of an adopted gallery have its name. Idempotent."""
+        for space in self._stamp.spaces:
+            if space.was not in ("", space.collection) and space.was in self._server.names():
+                self._server.replace(space.collection, space.was)
+                self._server.rename(space.was, space.collection)
+                self._server.load(space)
+
+    def _tidy(self) -> None:
+        """Take notes that nobody needs any more out of the rows. Idempotent; goes on after a kill.
+
+        Page by page, so that reads and writes of other threads get their turn.
+        """
+        (space, *others) = self._stamp.spaces or (None,)
+        if space is None or others or not space.was:
+            return
+        after, more = None, not space.bare
+        while more:
+            with self._items.writing([]):
+                if self._stamp.spaces != (space,):
+                    return  # the next upgrade has begun
+                self._items.settle()
+                rows = self._server.page(space, after, items.PAGE, "hotfill_since >= 0")
+                self._items.put(space, items.tidied(rows, space), {})
+            after, more = (rows[-1].item_id, True) if rows else (None, False)
+        with self._items.lock:
+            self._restamp(self._stamp.settled())
+
+    def _read_fields(self) -> None:
+        """Learn which fields the rows of an adopted gallery have to have."""
+        spaces = [space for space in self._stamp.spaces if space.adopted]
+        if spaces and (description := self._server.describe(spaces[0].collection)) is not None:
+            self._declared = DeclaredFields(
+                declared_fields(description, spaces[0]), closed=any(s.bare for s in spaces)
+            )
 
     def _upsert(
         self,
@@ -229,15 +291,25 @@ class MilvusGallery(Gallery):
                 stamp=self._stamp,
                 before=before,
             )
+            self._declared.check(written)
             self._items.put(self._stamp.space(space), written, before)
+            if self._stamp.space(space).bare:
+                there = self._items.find(item_ids)
+                return np.array([there[item_id][1].version for item_id in item_ids], dtype=np.int64)
             return versions
 
     def _set_metadata(self, item_ids: list[str], metadata: Sequence[Metadata]) -> None:
         """Replace the metadata of items that exist."""
         with self._items.writing(item_ids):
             there = self._items.find(item_ids, vectors=True)
-            for space in self._stamp.spaces:
-                self._items.put(space, items.described(item_ids, metadata, space, there), {})
+            rows = {
+                space: items.described(item_ids, metadata, space, there)
+                for space in self._stamp.spaces
+            }
+            for described in rows.values():
+                self._declared.check(described)
+            for space, described in rows.items():
+                self._items.put(space, described, {})
 
     def _delete(self, item_ids: list[str]) -> int:
         """Remove rows."""
@@ -260,6 +332,11 @@ class MilvusGallery(Gallery):
         with self._items.writing(item_ids):
             check_space(self.spaces, space)
             target, now = self._stamp.space(space), time.time_ns()
+            if target.bare and origin != space.fingerprint:
+                raise StoreError(
+                    f"collection {target.collection!r} has no dynamic fields, so hotfill could not "
+                    "note there that a vector is imputed"
+                )
             before = self._items.find(item_ids, vectors=True)
             moved = items.moved(
                 item_ids,
@@ -281,10 +358,10 @@ class MilvusGallery(Gallery):
         if self._fresh:
             with self._items.lock:
                 self._items.settle()
-        stamp = self._stamp
-        for model in queries:
-            check_space(stamp.models, model)
         with self._items.searches.one():
+            stamp = self._stamp
+            for model in queries:
+                check_space(stamp.models, model)
             return {
                 model: self._search_side(stamp.space(model), rows, k, where)
                 for model, rows in queries.items()
@@ -303,6 +380,22 @@ class MilvusGallery(Gallery):
             where = self._stamp.space(space)
             there = self._items.find(item_ids, vectors=True)
         return items.vectors(item_ids, there, where)
+
+    def _layout(self) -> Layout | None:
+        """Tell what made the collection."""
+        with self._items.lock:
+            spaces = [space for space in self._stamp.spaces if space.adopted]
+            named = (spaces[0].key, spaces[0].vector) if spaces else ()
+            return collection_layout((*named, *self._declared.about))
+
+    def _stored(self, item_ids: list[str], fields: list[str]) -> dict[str, dict[str, Any]]:
+        """Read fields of rows, those that are no metadata, too."""
+        with self._items.reading(item_ids):
+            there = self._items.find(item_ids)
+        return {
+            item_id: {key: row.content[key] for key in fields if row.content.get(key) is not None}
+            for item_id, (_, row) in there.items()
+        }
 
     def _scan(self, space: ModelId, after: str | None, limit: int) -> Page:
         """List items searched in `space`, in the order of their keys."""
@@ -363,11 +456,11 @@ class MilvusGallery(Gallery):
     ) -> Hits:
         condition = ""
         if where:
-            condition = where_expression(where, adopted=space.adopted, lite=self._server.lite)
+            condition = where_expression(where, space, self._declared, lite=self._server.lite)
         lists = self._server.search(space, queries, k, condition)
         return Hits(
             item_ids=tuple(tuple(item_id for item_id, _ in found) for found in lists),
-            scores=tuple(_scores([d for _, d in found], space.metric) for found in lists),
+            scores=tuple(_scores([d for _, d in found], space) for found in lists),
         )
 
     # Inside the lock
@@ -405,7 +498,11 @@ def _connected(
         raise
 
 
-def _scores(distances: Sequence[float], metric: str) -> NDArray[np.float32]:
+def _scores(distances: Sequence[float], space: SpaceFields) -> NDArray[np.float32]:
     values = np.array(distances, dtype=np.float32)
-    # Milvus's L2 is the square of the distance.
-    return -np.sqrt(np.maximum(values, 0)) if metric == "L2" else values
+    if space.metric != "L2":
+        return values
+    # Milvus's L2 is the square of the distance: 2 - 2ab for vectors of unit length.
+    if space.model.metric == "cosine":
+        return (1 - values / 2).astype(np.float32)
+    return -np.sqrt(np.maximum(values, 0))

@@ -18,7 +18,13 @@ import numpy as np
 
 from hotfill.errors import InputError
 from hotfill.stores.base import Found, ItemState, Page
-from hotfill.stores.milvus.rows import MilvusRow, metadata_of, quoted, with_metadata
+from hotfill.stores.milvus.rows import (
+    MilvusRow,
+    is_noted,
+    metadata_of,
+    quoted,
+    with_metadata,
+)
 from hotfill.stores.milvus.server import ID_BYTES, MOST_HITS
 from hotfill.stores.searches import Searches
 from hotfill.vectors import as_stored
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _MOST_PENDING = 8_000  # items; then they are settled
 _LONGEST_PENDING = 1.0  # seconds; then the next write settles
-_PAGE = 1000
+PAGE = 1000
 _MARGIN_NS = 120 * 10**9  # before the last sign of life: much longer than anything stays pending
 
 
@@ -112,6 +118,10 @@ class Items:
             side = before[row.item_id][0] if row.item_id in before else target
             if side != target:
                 self._pending.leaves(side, [row.item_id])
+        if target.bare:
+            # Its rows cannot say since when they count: no crash may leave an acknowledged one
+            # next to an earlier one.
+            self.settle()
 
     def remove(self, space: SpaceFields, item_ids: Sequence[str]) -> None:
         """Remove rows from a side."""
@@ -201,11 +211,13 @@ def one_side_each(server: Server, stamp: MilvusStamp, last_beat: float) -> int:
     fixed = 0
     for one, other in combinations(stamp.spaces, 2):
         # Of an item with two rows the later is in the newer space after a move forward, in the
-        # older one after a move back.
+        # older one after a move back. A row that can note nothing is the earlier one (`put`).
         for here, there in ((one, other), (other, one)):
+            if here.bare:
+                continue
             field = "hotfill_since" if here.adopted else "since"
             after: str | None = None
-            while rows := server.page(here, after, _PAGE, f"{field} >= {since}"):
+            while rows := server.page(here, after, PAGE, f"{field} >= {since}"):
                 twins = server.read(there, [row.item_id for row in rows])
                 gone = [
                     row.item_id
@@ -282,9 +294,11 @@ def count(server: Server, where: SpaceFields, origin: str | None) -> int:
     """Count the items of a side, or those whose vectors a model or a transform made."""
     if origin is None:
         return server.count(where, "")
+    if where.bare:
+        return server.count(where, "") if origin == where.model.fingerprint else 0
     field = '$meta["hotfill_origin"]' if where.adopted else "origin"
     if where.adopted and origin == where.model.fingerprint:  # rows that say nothing are its own
-        others = f"exists {field} and {field} != {quoted(origin)}"
+        others = f"(exists {field}) and ({field} != {quoted(origin)})"  # 2.3.5 wants the brackets
         return server.count(where, "") - server.count(where, others)
     return server.count(where, f"{field} == {quoted(origin)}")
 
@@ -293,7 +307,7 @@ def remarks(server: Server, stamp: MilvusStamp) -> list[str]:
     """Look at some vectors of an adopted collection: zeros, and lengths that nobody promised."""
     said = []
     for space in stamp.spaces[:1]:
-        names = [row.item_id for row in server.page(space, None, _PAGE)] if space.adopted else []
+        names = [row.item_id for row in server.page(space, None, PAGE)] if space.adopted else []
         rows = server.read(space, names, vectors=True).values() if names else ()
         norms = np.array([np.linalg.norm(row.vector) for row in rows])
         zeros, other = int((norms == 0).sum()), int((abs(norms[norms > 0] - 1) > 0.01).sum())
@@ -411,3 +425,16 @@ def _as_it_was(
     kept = np.frombuffer(earlier, dtype=np.float32)
     same = np.allclose(as_stored(kept[None], target.model)[0], vector, atol=1e-6)
     return kept if same else vector
+
+
+def tidied(rows: Iterable[MilvusRow], space: SpaceFields) -> list[MilvusRow]:
+    """Make the rows that say more than is needed where there is one space, without that.
+
+    What a transform made, goes on to say so.
+    """
+    own = space.model.fingerprint
+    return [
+        replace(row, version=0, since=0, kept={}) if row.origin == own else replace(row, kept={})
+        for row in rows
+        if is_noted(row, space) and (row.kept or row.origin == own)
+    ]

@@ -1,4 +1,4 @@
-"""How an item is kept as a row, and how rows are picked by an expression.
+"""How an item is kept as a row, and how rows are picked by their keys.
 
 An item is one whole row in the collection of the side it is on.
 """
@@ -6,22 +6,20 @@ An item is one whole row in the collection of the side it is on.
 from __future__ import annotations
 
 import base64
-import math
-import sys
+import json
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.stores.base import Range
-from hotfill.stores.filters import alternatives, is_metadata
+from hotfill.stores.filters import is_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Scalar, Where
     from hotfill.stores.milvus.stamp import SpaceFields
 
 
@@ -30,8 +28,9 @@ BOOLEAN = "_bool_"
 """Before the key of a truth value in collections of our own, where it is kept as the text "True" or
 "False": Milvus Lite takes true for 1 (3.2.2)."""
 FIELDS = ("version", "origin", "since", "metadata", "kept")
-"""In collections of our own: fields apart from key and vector. In adopted ones all but the metadata
-are dynamic fields with `hotfill_` before their names, and the metadata are the other ones."""
+"""In collections of our own: fields apart from key and vector. In adopted ones, and in those made
+like them, all but the metadata are dynamic fields with `hotfill_` before their names, and the
+metadata are the other fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,7 @@ class MilvusRow:
 
 
 def to_stored(row: MilvusRow, space: SpaceFields) -> dict[str, Any]:
-    """Return what is written to the collection of a space."""
-    assert row.vector is not None
+    """Return what is written to the collection of a space. Nothing is noted that goes without."""
     own = {
         "version": row.version,
         "origin": row.origin,
@@ -64,13 +62,21 @@ def to_stored(row: MilvusRow, space: SpaceFields) -> dict[str, Any]:
     }
     key = int(row.item_id) if space.number_ids else row.item_id
     head = {space.key: key, space.vector: row.vector.tolist()}
+    if space.bare or (space.adopted and not is_noted(row, space)):
+        return {**row.content, **head}
     if space.adopted:
+        if not row.kept:
+            del own["kept"]
         return {**row.content, **head, **{_OWN + name: value for name, value in own.items()}}
     return {**head, **own, "metadata": _with_texts(row.content)}
 
 
 def from_stored(stored: Mapping[str, Any], space: SpaceFields) -> MilvusRow:
-    """Read what stands in the collection of a space. A row that says nothing has version 0."""
+    """Read what stands in the collection of a space.
+
+    A row that says nothing has version 0. Where a row cannot say anything, its version is a hash of
+    all that stands in it.
+    """
     before = _OWN if space.adopted else ""
     content = (
         {
@@ -84,13 +90,24 @@ def from_stored(stored: Mapping[str, Any], space: SpaceFields) -> MilvusRow:
     kept = stored.get(f"{before}kept") or {}
     return MilvusRow(
         item_id=str(stored[space.key]),
-        version=int(stored.get(f"{before}version") or 0),
+        version=_hash(stored) if space.bare else int(stored.get(f"{before}version") or 0),
         origin=stored.get(f"{before}origin") or space.model.fingerprint,
         since=int(stored.get(f"{before}since") or 0),
         content=content,
         kept={key: base64.b64decode(value) for key, value in kept.items()},
         vector=np.array(stored.get(space.vector, ()), dtype=np.float32),
     )
+
+
+def is_noted(row: MilvusRow, space: SpaceFields) -> bool:
+    """Tell whether a row says more than one that its users wrote."""
+    own = row.origin == space.model.fingerprint
+    return not (own and row.version == row.since == 0 and not row.kept)
+
+
+def _hash(stored: Mapping[str, Any]) -> int:
+    text = json.dumps(stored, sort_keys=True, default=list)  # lists are the client's own
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def metadata_of(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,13 +137,12 @@ def _with_booleans(stored: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Filters as boolean expressions, whose meaning `hotfill.stores.filters` fixes ---------------------
+# Expressions --------------------------------------------------------------------------------------
 # Every name and value is written by `quoted`, whose escapes servers and Milvus Lite share: nothing
 # that a caller gives can end a text early. (The client's own `ids=` does not escape: an id with an
 # apostrophe or a line break in it is taken for syntax there, pymilvus 3.0.2. Milvus Lite 3.2.2 does
 # not know the escapes of JSON for control characters, which stand for themselves.)
 
-_LARGEST = sys.float_info.max
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -139,56 +155,3 @@ def among(field: str, values: Iterable[str | int]) -> str:
     """Match rows whose field is one of these values."""
     listed = ", ".join(quoted(v) if isinstance(v, str) else str(v) for v in values)
     return f"{field} in [{listed}]"
-
-
-def where_expression(where: Where, *, adopted: bool, lite: bool) -> str:
-    """Translate a checked filter, for an adopted collection or one of our own.
-
-    lite: for Milvus Lite.
-    """
-    metadata, parts = "$meta" if adopted else "metadata", []
-    for key, wanted in where.items():
-        value = f"{metadata}[{quoted(key)}]"
-        if isinstance(wanted, Range):
-            parts.append(_in_range(value, wanted.at_least, wanted.at_most))
-        else:
-            truths = f"{metadata}[{quoted(BOOLEAN + key)}]"
-            either = _alternatives(
-                value, value if adopted else truths, alternatives(wanted), lists=not lite
-            )
-            parts.append(f"({' or '.join(either)})" if either else _nothing(value))
-    return " and ".join(parts)
-
-
-def _alternatives(value: str, truths: str, wanted: Sequence[Scalar], *, lists: bool) -> list[str]:
-    """Write what is to be joined by `or`.
-
-    truths: where truth values are; `value` in adopted collections, in ours as texts elsewhere.
-    lists: write one for each type, as servers take neither mixed ones nor very many `or`s (2.3.5);
-        Milvus Lite takes none of a value within metadata (3.2.2).
-    """
-    parts = []
-    for one in {each for each in wanted if isinstance(each, bool)}:
-        literal = str(one).lower() if truths == value else quoted(str(one))
-        parts.append(f"{truths} == {literal}")
-    for kind in (str, int, float):
-        some = [each for each in wanted if type(each) is kind]
-        literals = [quoted(each) if isinstance(each, str) else repr(each) for each in some]
-        if lists and len(literals) > 1:
-            parts.append(f"{value} in [{', '.join(literals)}]")
-        else:
-            parts += [f"{value} == {literal}" for literal in literals]
-    return parts
-
-
-def _nothing(value: str) -> str:
-    return f"({value} == 0 and {value} == 1)"  # Milvus 2.3.5 takes no bare "1 == 2"
-
-
-def _in_range(value: str, at_least: float | None, at_most: float | None) -> str:
-    low = -math.inf if at_least is None else at_least
-    high = math.inf if at_most is None else at_most
-    if low > _LARGEST or high < -_LARGEST:
-        return _nothing(value)
-    low, high = max(low, -_LARGEST), min(high, _LARGEST)
-    return f"({value} >= {low!r} and {value} <= {high!r})"

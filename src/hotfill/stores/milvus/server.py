@@ -1,7 +1,4 @@
-"""A connection to Milvus or Milvus Lite: calls in rows and spaces, failures in our words.
-
-`look` tells whether a collection of other people can be taken over.
-"""
+"""A connection to Milvus or Milvus Lite: calls in rows and spaces, failures in our words."""
 
 from __future__ import annotations
 
@@ -19,15 +16,16 @@ from pymilvus.exceptions import MilvusException
 
 from hotfill.errors import HotfillError, StoreBusyError, StoreError, StoreFullError
 from hotfill.stores.failures import told
+from hotfill.stores.milvus.fields import make_like
 from hotfill.stores.milvus.rows import FIELDS, among, from_stored, quoted, to_stored
-from hotfill.stores.milvus.stamp import SpaceFields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hotfill.stores.failures import Sayings
     from hotfill.stores.milvus.rows import MilvusRow
-    from hotfill.types import ModelId, Vectors
+    from hotfill.stores.milvus.stamp import SpaceFields
+    from hotfill.types import Vectors
 
 T = TypeVar("T")
 
@@ -110,9 +108,20 @@ class Server:
         except MissingCollectionError:
             return None
 
-    def create(self, space: SpaceFields, *, exact: bool) -> None:
-        """Make the collection of a space, empty, and load it. Replaces one that a crash left."""
+    def create(self, space: SpaceFields, like: SpaceFields | None, *, exact: bool) -> None:
+        """Make the collection of a space, empty, and load it. Replaces one that a crash left.
+
+        like: an adopted space whose collection it is to be like; None for one of our own.
+        """
         self.drop(space)
+        if like is not None:
+            collection = like.collection
+            self.call(
+                "create a collection",
+                lambda c: make_like(c, space, collection, exact=exact, lite=self.lite),
+            )
+            self.load(space)
+            return
 
         def make(client: MilvusClient) -> None:
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -160,13 +169,28 @@ class Server:
         if space.collection in self.names():
             self.call("drop a collection", lambda c: c.drop_collection(space.collection))
 
+    def replace(self, gone: str, collection: str) -> None:
+        """Let a collection have the other names of one that goes, and drop that one. Idempotent."""
+
+        def swap(client: MilvusClient) -> None:
+            for alias in client.list_aliases(gone)["aliases"]:
+                client.alter_alias(collection, alias)
+            client.drop_collection(gone)
+
+        if gone in self.names():
+            self.call("replace a collection", swap)
+
+    def rename(self, collection: str, name: str) -> None:
+        """Give a collection another name."""
+        self.call("rename a collection", lambda c: c.rename_collection(collection, name))
+
     # Rows
 
     def write(self, space: SpaceFields, rows: Sequence[MilvusRow]) -> None:
         """Write whole rows; durable when it returns, and soon to be seen."""
         for start in range(0, len(rows), _AT_ONCE):
             stored = [to_stored(row, space) for row in rows[start : start + _AT_ONCE]]
-            self._data("write rows", space, partial(_upsert, space.collection, stored))
+            self._data("write rows", space, partial(_write, space.collection, stored, self.lite))
 
     def remove(self, space: SpaceFields, item_ids: Sequence[str]) -> None:
         """Remove rows; durable when it returns, and soon to be seen."""
@@ -313,8 +337,9 @@ class Server:
             yield among(space.key, [int(i) for i in part] if space.number_ids else part)
 
 
-def _upsert(collection: str, rows: list[dict[str, Any]], client: MilvusClient) -> None:
-    client.upsert(collection, rows)
+def _write(collection: str, rows: list[dict[str, Any]], lite: bool, client: MilvusClient) -> None:
+    """Replace whole rows. In Milvus Lite `insert` does it; its `upsert` merges (3.2.2)."""
+    (client.insert if lite else client.upsert)(collection, rows)
 
 
 def _delete(collection: str, condition: str, client: MilvusClient) -> None:
@@ -325,69 +350,3 @@ def _query(
     collection: str, condition: str, fields: list[str], client: MilvusClient
 ) -> list[dict[str, Any]]:
     return list(client.query(collection, filter=condition, output_fields=fields))
-
-
-def look(server: Server, collection: str, model: ModelId, vector: str) -> SpaceFields:
-    """Return the space that a collection is. Raises StoreError naming what does not fit."""
-    description = server.describe(collection)
-    if description is None:
-        raise StoreError(f"there is no collection {collection!r}")
-    fields = {field["name"]: field for field in description["fields"]}
-    key = next(field for field in fields.values() if field.get("is_primary"))
-    if description.get("auto_id") or key.get("auto_id"):
-        raise StoreError(
-            f"collection {collection!r}: the server gives out its primary keys, so that hotfill "
-            "could not write an item back under its own"
-        )
-    if fields.get(vector, {}).get("type") != DataType.FLOAT_VECTOR:
-        held = [n for n, field in fields.items() if field["type"] == DataType.FLOAT_VECTOR]
-        raise StoreError(
-            f"collection {collection!r} has no field of float vectors called {vector!r}; it has "
-            f"{', '.join(held) or 'none'}"
-        )
-    others = [name for name in fields if name not in (key["name"], vector)]
-    if others or not description.get("enable_dynamic_field"):
-        raise StoreError(
-            f"collection {collection!r}: hotfill takes over collections with a primary key, one "
-            "vector and dynamic fields, in which its notes have room (what "
-            "`MilvusClient.create_collection(name, dimension)` makes); this one has "
-            f"{', '.join(others) or 'no'} further fields and "
-            f"{'' if description.get('enable_dynamic_field') else 'no '}dynamic ones: copy it into "
-            "a gallery of hotfill's own instead"
-        )
-    dimension = int(fields[vector]["params"]["dim"])
-    if dimension != model.dimension:
-        raise StoreError(
-            f"collection {collection!r}: {vector!r} holds vectors with {dimension} numbers, those "
-            f"of {model} have {model.dimension}"
-        )
-    return SpaceFields(
-        model,
-        1,
-        collection,
-        key=key["name"],
-        vector=vector,
-        metric=_metric(server, collection, vector, model),
-        adopted=True,
-        number_ids=key["type"] == DataType.INT64,
-    )
-
-
-def _metric(server: Server, collection: str, vector: str, model: ModelId) -> str:
-    fitting = {
-        "cosine": ["COSINE", *(["IP"] if model.normalised else [])],
-        "dot": ["IP"],
-        "l2": ["L2"],
-    }[model.metric]
-
-    def read(client: Any) -> dict[str, Any]:
-        names = client.list_indexes(collection, field_name=vector)
-        return dict(client.describe_index(collection, names[0])) if names else {}
-
-    found = str(server.call("read an index", read).get("metric_type", ""))
-    if found not in fitting:
-        raise StoreError(
-            f"collection {collection!r}: {vector!r} is indexed for the metric {found or 'none'}, "
-            f"vectors of {model} are compared by {model.metric} ({' or '.join(fitting)})"
-        )
-    return found

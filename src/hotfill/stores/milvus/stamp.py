@@ -20,8 +20,11 @@ class SpaceFields:
     number: of the space in its gallery; never used twice. Names its kept old vectors.
     collection, key, vector: what the collection, its primary key and its vectors are called.
     metric: by which the server compares: "IP", "COSINE" or "L2".
-    adopted: whether the collection was there before hotfill. Then what hotfill notes about a row is
-        in dynamic fields; number_ids: and whether its primary key is a whole number.
+    adopted: whether the collection was there before hotfill, or is like one that was. Then what
+        hotfill notes about a row is in dynamic fields; number_ids: and whether its primary key is a
+        whole number; bare: and whether it has no dynamic fields, so that nothing is noted.
+    was: the collection's name before it takes the place of an adopted one, or its own; empty once
+        that is done, and no row holds notes that nobody needs any more.
     """
 
     model: ModelId
@@ -32,6 +35,8 @@ class SpaceFields:
     metric: str = "IP"
     adopted: bool = False
     number_ids: bool = False
+    bare: bool = False
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,23 @@ class MilvusStamp:
         return next(space for space in self.spaces if space.model == model)
 
     def with_space(self, model: ModelId, gallery: str) -> MilvusStamp:
-        """Return the stamp with one more space, in a collection of our own."""
-        fresh = SpaceFields(
-            model,
-            self.next_number,
-            f"{gallery}_{self.next_number}_{model.fingerprint}",
-            metric="L2" if model.metric == "l2" else "IP",  # cosine ones have unit length
-        )
+        """Return the stamp with one more space, in a collection like the one before, or our own."""
+        collection = f"{gallery}_{self.next_number}_{model.fingerprint}"
+        if self.spaces and self.spaces[-1].adopted:
+            before, allowed = self.spaces[-1], metrics_of(model)
+            fresh = replace(
+                before,
+                model=model,
+                number=self.next_number,
+                collection=collection,
+                metric=before.metric if before.metric in allowed else allowed[0],
+                bare=False,
+                was="",
+            )
+        else:
+            # Vectors that the cosine compares have unit length in a collection of our own.
+            metric = "L2" if model.metric == "l2" else "IP"
+            fresh = SpaceFields(model, self.next_number, collection, metric=metric)
         return MilvusStamp((*self.spaces, fresh), self.next_number + 1)
 
     def with_adopted(self, space: SpaceFields, gallery: str) -> MilvusStamp:
@@ -70,9 +85,19 @@ class MilvusStamp:
             raise StoreError(f"{gallery} is stamped already: it holds {held}; open it")
         return self
 
-    def without_space(self, model: ModelId) -> MilvusStamp:
-        """Return the stamp with one space less."""
-        return replace(self, spaces=tuple(s for s in self.spaces if s.model != model))
+    def without_space(self, model: ModelId, gallery: str) -> MilvusStamp:
+        """Return the stamp with one space less.
+
+        An adopted one that is left alone is to have the gallery's name.
+        """
+        left = tuple(space for space in self.spaces if space.model != model)
+        if len(left) == 1 and left[0].adopted:
+            left = (replace(left[0], collection=gallery, was=left[0].collection),)
+        return replace(self, spaces=left)
+
+    def settled(self) -> MilvusStamp:
+        """Return the stamp when every collection has its name."""
+        return replace(self, spaces=tuple(replace(space, was="") for space in self.spaces))
 
     def to_json(self) -> str:
         """Write."""
@@ -98,3 +123,13 @@ class MilvusStamp:
             return cls(tuple(spaces), values["next_number"])
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise StoreError(f"the stamp of {gallery} cannot be understood: {error}") from error
+
+
+def metrics_of(model: ModelId) -> tuple[str, ...]:
+    """Return the metrics by which a collection may compare a model's vectors, the best first.
+
+    Of vectors of unit length the distance makes the same order as the cosine.
+    """
+    if model.metric == "cosine":
+        return ("COSINE", "IP", "L2") if model.normalised else ("COSINE",)
+    return ("L2",) if model.metric == "l2" else ("IP",)

@@ -16,7 +16,7 @@ from psycopg import sql
 from hotfill.errors import InputError, StoreError
 from hotfill.stores.layouts import table_layout
 from hotfill.stores.postgres import schema as ddl
-from hotfill.stores.postgres import statements
+from hotfill.stores.postgres import statements, views
 from hotfill.stores.postgres.connections import ours, translated
 from hotfill.stores.postgres.stamp import (
     MOST_INDEXED,
@@ -401,7 +401,7 @@ SELECT DISTINCT coalesce(
 ) FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%s) AND a.attname = %s
-AND d.deptype = 'n' ORDER BY 1
+AND d.deptype = 'n' AND (%s OR r.oid IS NULL) ORDER BY 1
 """
 
 _REQUIRED = """
@@ -522,7 +522,19 @@ def _dependents(connection: Connection, stamp: PostgresStamp) -> list[str]:
     """Name what keeps a column of vectors from being dropped."""
     said = []
     for space in stamp.spaces:
-        found = connection.execute(_DEPENDENTS, (stamp.items.as_string(), space.column)).fetchall()
+        taken_over = space.column == stamp.vector_column and not ddl.shares_column(
+            connection, stamp
+        )
+        seen = views.views_of(connection, stamp, space.column) if taken_over else []
+        said += [views.statements(view) for view in seen if view.hindrance]
+        said += [
+            f"view {view.name.as_string()} shows {space.column}: `complete` makes it again, in "
+            "the transaction that replaces the vectors"
+            for view in seen
+            if not view.hindrance
+        ]
+        of_views = (stamp.items.as_string(), space.column, not taken_over)
+        found = connection.execute(_DEPENDENTS, of_views).fetchall()
         if found:
             said.append(
                 f"{', '.join(name for (name,) in found)} use {space.column}: this column of "

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from hotfill.errors import StoreBusyError, StoreError
 from hotfill.stores.base import check_unsearched
+from hotfill.stores.postgres import views
 from hotfill.stores.postgres.connections import translated
 from hotfill.stores.postgres.stamp import (
     PostgresStamp,
@@ -462,9 +463,12 @@ def take_away(
     """
     space, heir = stamp.space(model), stamp.heir_of(model)
     shared = shares_column(connection, stamp)
+    aside = []
     if space.adopted and shared:
         _drop_index(connection, stamp, space)
     else:
+        if heir is not None and not shared:
+            aside = views.set_aside(connection, stamp, space.column)
         _drop_column(connection, stamp, space.column)
     fewer = stamp.without_space(model)
     if heir is None:
@@ -489,6 +493,7 @@ def take_away(
         )
         if heir.comparison != heir.model.metric:  # another one, made by `hand_over`, is used now
             _drop_index(connection, stamp, heir)
+        views.make_again(connection, aside)
     known = replace(heir, column=name, adopted=True, required=heir.required or space.required)
     return replace(fewer, spaces=(known,))
 

@@ -170,21 +170,110 @@ def test_a_column_of_vectors_that_must_not_be_empty_may_be_during_an_upgrade_onl
     assert place.sql(required) == [(False,)]  # a row has none: as it is, and no error
 
 
-def test_a_view_of_the_column_is_named_before_and_keeps_it(place):
+ABOUT_A_VIEW = (
+    "SELECT pg_get_viewdef(c.oid), pg_get_userbyid(relowner), reloptions, "
+    "obj_description(c.oid, 'pg_class'), col_description(c.oid, 2), "
+    "(SELECT array_agg(x::text ORDER BY x::text) FROM aclexplode(relacl) x) "
+    "FROM pg_class c WHERE relname = 'search_docs'"
+)
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "SELECT id, embedding FROM docs",
+        "SELECT d.embedding AS vec, d.id FROM docs d WHERE d.id > 0 ORDER BY d.id",
+        "SELECT a.id, a.embedding FROM docs a JOIN docs b USING (id)",
+        "SELECT id, embedding FROM docs WHERE id > 3 UNION ALL SELECT id, embedding FROM docs",
+    ],
+)
+def test_a_view_that_shows_the_vectors_shows_the_new_ones_after(place, definition):
     table(place)
-    place.sql("CREATE VIEW search_docs AS SELECT id, embedding FROM docs")
+    place.sql(
+        "DROP ROLE IF EXISTS view_owner; DROP ROLE IF EXISTS view_reader; "
+        "CREATE ROLE view_owner SUPERUSER; CREATE ROLE view_reader"
+    )
+    place.sql(f"CREATE VIEW search_docs WITH (security_barrier = true) AS {definition}")
+    place.sql(
+        "ALTER VIEW search_docs OWNER TO view_owner; SET ROLE view_owner; "
+        "GRANT SELECT ON search_docs TO PUBLIC; "
+        "GRANT SELECT, INSERT ON search_docs TO view_reader WITH GRANT OPTION; RESET ROLE; "
+        "COMMENT ON VIEW search_docs IS 'what people''s programs ask'"
+    )
+    (column,) = place.sql(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'search_docs'::regclass AND attnum = 2"
+    )[0]
+    place.sql(f"COMMENT ON COLUMN search_docs.{column} IS 'the second'")
+    before = place.sql(ABOUT_A_VIEW)
     gallery = place.adopt(OLD, table="docs")
-    assert any("search_docs" in remark for remark in gallery.remarks(NEW))
+    assert any("makes it again" in remark for remark in gallery.remarks(NEW))
     gallery.add_space(NEW)
     page = gallery.scan(OLD)
     gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
-    with pytest.raises(StoreError, match="search_docs"):
+    assert gallery.rehearse_drop(OLD) == []
+    assert place.sql(ABOUT_A_VIEW) == before
+    gallery.drop_space(OLD)
+    assert place.sql(ABOUT_A_VIEW) == before
+    name = "vec" if "vec" in definition else "embedding"
+    lengths = place.sql(f"SELECT DISTINCT vector_dims({name}) FROM search_docs")
+    assert lengths == [(NEW.dimension,)]
+    place.sql("DROP VIEW search_docs; DROP ROLE view_owner; DROP ROLE view_reader")
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ("VIEW search_docs AS SELECT id, vector_dims(embedding) AS n FROM docs", "more than show"),
+        ("VIEW search_docs AS SELECT id FROM docs WHERE embedding IS NOT NULL", "more than show"),
+        ("VIEW search_docs AS SELECT DISTINCT embedding, id FROM docs", "more than show"),
+        ("MATERIALIZED VIEW search_docs AS SELECT id, embedding FROM docs", "keeps a copy"),
+        (
+            "VIEW search_docs AS SELECT id, embedding FROM docs; "
+            "CREATE RULE nothing AS ON DELETE TO search_docs DO INSTEAD NOTHING",
+            "has rules",
+        ),
+        (
+            "VIEW search_docs AS SELECT id, embedding FROM docs; "
+            "ALTER VIEW search_docs ALTER COLUMN id SET DEFAULT 3",
+            "has defaults of columns",
+        ),
+    ],
+)
+def test_a_view_that_does_more_is_named_before_and_keeps_the_column(place, made, why):
+    table(place)
+    place.sql(f"CREATE {made}")
+    kind = made.partition(" search")[0]
+    gallery = place.adopt(OLD, table="docs")
+    (said,) = [remark for remark in gallery.remarks(NEW) if "search_docs" in remark]
+    assert f"run DROP {kind} " in said
+    assert f"it is CREATE {kind} " in said
+    assert why in said
+    gallery.add_space(NEW)
+    page = gallery.scan(OLD)
+    gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
+    with pytest.raises(StoreError, match=why):
         gallery.drop_space(OLD)
     assert gallery.spaces == (OLD, NEW)
     assert gallery.search({NEW: ones(1, NEW)}, 9)[NEW].item_ids[0]
-    place.sql("DROP VIEW search_docs")
+    place.sql(f"DROP {kind} search_docs")
     gallery.drop_space(OLD)
     assert gallery.remarks() == []
+
+
+def test_a_view_of_a_view_keeps_the_column_and_nothing_is_changed(place):
+    table(place)
+    place.sql("CREATE VIEW search_docs AS SELECT id, embedding FROM docs")
+    place.sql("CREATE VIEW of_it AS SELECT embedding FROM search_docs")
+    gallery = place.adopt(OLD, table="docs")
+    gallery.add_space(NEW)
+    page = gallery.scan(OLD)
+    gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
+    (why,) = gallery.rehearse_drop(OLD)
+    assert why in gallery.remarks()
+    with pytest.raises(StoreError, match=r"search_docs.* has others that depend on it"):
+        gallery.drop_space(OLD)
+    assert gallery.spaces == (OLD, NEW)
+    assert place.sql("SELECT count(*) FROM of_it") == [(6,)]
 
 
 def test_a_column_made_of_the_vectors_is_named_before(place):
