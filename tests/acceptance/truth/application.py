@@ -90,11 +90,10 @@ class Application:
             if missing:
                 self._all_deleted(missing, lambda ids=missing: up.delete(ids))
             elif behind and (contents := self._shop(behind)):
-                versions = {item_id: self._shop.version(item_id) for item_id in contents}
-                for item_id, version in versions.items():
+                for item_id in contents:  # one by one: a model that hangs does so in batches
+                    version = self._shop.version(item_id)
                     self._tell(("begins", item_id, version, time.monotonic()))
-                up.upsert(list(contents), list(contents.values()))
-                for item_id, version in versions.items():
+                    up.upsert([item_id], [shop.content(item_id, version)])
                     self._tell(("wrote", item_id, version, time.monotonic()))
             else:
                 return
