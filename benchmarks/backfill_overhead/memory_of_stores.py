@@ -4,7 +4,8 @@
 
 Each measurement is a fresh process that opens a store that another one has filled. Anonymous memory
 is told apart from files that the store maps, which the system takes back when it needs the room.
-PostgreSQL is the tests' own server; its memory is its own.
+PostgreSQL is the tests' own server; its memory is its own. Qdrant Edge lives in the process: there
+another process writes the same vectors twice, as imputing and embedding do, by the engine alone.
 """
 
 from __future__ import annotations
@@ -114,6 +115,24 @@ def measure(store: str, place: str, items: int) -> dict[str, float]:
     }
 
 
+def store_alone(place: str, items: int) -> dict[str, float]:
+    """What the engine itself takes for the same vectors: Qdrant Edge."""
+    from hotfill.stores.qdrant_edge.shard import Shard
+
+    (folder,) = {path.parent for path in Path(place).rglob("edge_config.json")}
+    shard = Shard.load(folder, exact=False, ef=None)
+    before = resident()
+    shard.add_space(NEW)
+    for round_ in range(2):
+        for begin in range(0, items, BATCH):
+            ids = [f"{row:09}" for row in range(begin, min(begin + BATCH, items))]
+            payloads = [each.payload for each in shard.read(ids, keys=None).values()]
+            shard.write(ids, payloads, NEW.fingerprint, rows_of(ids, 2 + round_))
+    rise = resident()[0] - before[0]
+    shard.close()
+    return {"store_alone_megabytes_rise": round(rise, 1)}
+
+
 def in_a_process_of_its_own(step: str, store: str, place: str, items: int) -> str:
     words = [sys.executable, "-m", __spec__.name, "--step", step, "--store", store]
     words += ["--place", place, "--items", str(items)]
@@ -129,7 +148,12 @@ def measured(store: str, items: int) -> dict[str, float]:
         else:
             place = str(Path(folder) / "gallery")
         in_a_process_of_its_own("fill", store, place, items)
-        return json.loads(in_a_process_of_its_own("measure", store, place, items))
+        found = json.loads(in_a_process_of_its_own("measure", store, place, items))
+        if store == "postgres":
+            return found
+        again = str(Path(folder) / "again")
+        in_a_process_of_its_own("fill", store, again, items)
+        return {**found, **json.loads(in_a_process_of_its_own("alone", store, again, items))}
 
 
 def main() -> None:
@@ -137,23 +161,25 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[50_000, 500_000])
     parser.add_argument("--store", choices=["qdrant-edge", "postgres"], action="append")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--step", choices=["fill", "measure"], help="one step of one measurement")
+    steps = ["fill", "measure", "alone"]
+    parser.add_argument("--step", choices=steps, help="one step of one measurement")
     parser.add_argument("--place", help="of the store, for one step")
     asked = parser.parse_args()
     if asked.step == "fill":
         fill(asked.store[0], asked.place, asked.items[0])
     elif asked.step == "measure":
         print(json.dumps(measure(asked.store[0], asked.place, asked.items[0])))
+    elif asked.step == "alone":
+        print(json.dumps(store_alone(asked.place, asked.items[0])))
     else:
-        found = [
-            {"store": store, "items": items, **measured(store, items)}
-            for store in asked.store or ["qdrant-edge", "postgres"]
-            for items in asked.items
-        ]
-        print(json.dumps(found, indent=1))
-        if asked.json is not None:
-            report = {"python": platform.python_version(), "measured": found}
-            asked.json.write_text(json.dumps(report, indent=1) + "\n")
+        found = []
+        for store in asked.store or ["qdrant-edge", "postgres"]:
+            for items in asked.items:
+                found.append({"store": store, "items": items, **measured(store, items)})
+                print(json.dumps(found[-1]), flush=True)
+                if asked.json is not None:
+                    report = {"python": platform.python_version(), "measured": found}
+                    asked.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

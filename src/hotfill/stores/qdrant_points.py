@@ -33,7 +33,7 @@ _NAMESPACE = UUID("6f1f0a52-6a6c-5e0b-9f2c-7d0f3f4f9b11")
 _LARGEST = sys.float_info.max
 
 
-@lru_cache(maxsize=100_000)  # ids come again in scan, embed, move; a hash each time is felt
+@lru_cache(maxsize=20_000)  # ids come again in scan, embed, move; a hash each time is felt
 def hashed_id(item_id: str) -> UUID:
     """Return the point id of an item: the same in every process."""
     return uuid5(_NAMESPACE, item_id)

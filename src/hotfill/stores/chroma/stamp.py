@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hotfill.errors import ConfigError, StoreError
+from hotfill.stores.base import check_space
 from hotfill.types import ModelId
 
 _FORMAT = 1
@@ -77,7 +78,8 @@ class ChromaStamp:
         return tuple(space.model for space in self.spaces)
 
     def space(self, model: ModelId) -> ChromaSpace:
-        """Find the space of a model that is known to be there."""
+        """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
+        check_space(self.models, model)
         return next(space for space in self.spaces if space.model == model)
 
     def with_space(

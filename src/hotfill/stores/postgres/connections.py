@@ -30,6 +30,10 @@ _CONNECT_SECONDS = 10
 _FREE_SECONDS = 30.0  # how long to wait for one of the connections to become free
 _TRIES = 6  # of a transaction that lost against another one
 _PAUSE_SECONDS = 0.02
+STILL_SECONDS = 15.0
+"""How long a process may stand still within a transaction: what it locks keeps all others waiting.
+Then the server ends its session, and nothing of the transaction has happened."""
+
 _MARK = "hotfill.settings"  # set to "on" with the others; gone where a pooler drops them all
 
 # SQLSTATE or its first two characters, and what it means. StoreErrors: may the call succeed later?
@@ -40,6 +44,7 @@ _INPUT = {
 }
 _RETRYABLE = {
     "08": "the connection failed",
+    "25P03": f"this process stood still within a transaction, for over {STILL_SECONDS:g} s",
     "40": "others wrote the same rows at the same time",
     "53": "the server lacks resources",
     "55P03": "the table is in use by others",
@@ -113,6 +118,7 @@ class Connections:
         self._settings = {
             _MARK: "on",
             "statement_timeout": str(round(1000 * timeout_seconds)),
+            "idle_in_transaction_session_timeout": str(round(1000 * STILL_SECONDS)),
             **settings,
         }
         try:

@@ -423,7 +423,8 @@ class PostgresGallery(Gallery):
     def _indexed(self, space: ModelId) -> float | None:
         if self._exact:
             return None
-        stamp, size = self._table.stamp, self._count(space, None)
+        size = self._count(space, None)
+        stamp = self._table.stamp_with((space,))
         return self._table.connections.run(
             "look at the indexes", lambda c: schema.indexed(c, stamp, stamp.space(space), size)
         )

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from hotfill.errors import StoreError
+from hotfill.errors import StoreBusyError, StoreError
 from hotfill.stores.base import check_unsearched
 from hotfill.stores.postgres.connections import translated
 from hotfill.stores.postgres.stamp import (
@@ -621,6 +621,13 @@ INDEXED_FROM = 10_000
 _OPERATORS = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
 _BUILT_BY_OTHERS_SECONDS = 0.2  # how soon it is noticed that they have done it
 _BUILD_LOCK = 0x686F7467  # "hotg": one process at a time builds
+_STILL_SECONDS = 30.0
+_IDLE_BUILDER = """
+SELECT a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database()
+AND l.classid::bigint = %s AND l.objid::bigint = hashtext(%s)::bigint & 4294967295
+AND a.state LIKE 'idle%%' AND clock_timestamp() - a.state_change > make_interval(secs => %s)
+"""
 
 
 def optimise(
@@ -628,13 +635,15 @@ def optimise(
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
 
-    Waits while another process is at it, or the server is for one that was killed.
+    Waits while another process is at it, or the server is for one that was killed. Raises
+    StoreBusyError when that process stands still.
     """
     key = (_BUILD_LOCK, stamp.items.as_string())
     # Asked again and again: who waits inside a statement is waited for by the one that builds.
     while connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", key).fetchone() != (
         True,
     ):
+        _check_building(connection, stamp, key)
         time.sleep(_BUILT_BY_OTHERS_SECONDS)
     try:
         for space in stamp.spaces:
@@ -652,6 +661,18 @@ def optimise(
         connection.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(stamp.items))
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+
+def _check_building(connection: Connection, stamp: PostgresStamp, key: tuple[int, str]) -> None:
+    """Raise StoreBusyError when whoever builds has asked nothing of the server for long."""
+    idle = connection.execute(_IDLE_BUILDER, (*key, _STILL_SECONDS)).fetchone()
+    if idle is not None:
+        raise StoreBusyError(
+            f"another process has the indexes of {stamp.table} in hand, and has done nothing for "
+            f"{_STILL_SECONDS:g} s (session {idle[0]} of the server): let it go on, or end it with "
+            f"SELECT pg_terminate_backend({idle[0]}); then say the same again",
+            retryable=True,
+        )
 
 
 def indexed(

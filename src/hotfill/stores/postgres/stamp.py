@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from psycopg import sql
 
 from hotfill.errors import ConfigError, StoreError
+from hotfill.stores.base import check_space
 from hotfill.types import Metric, ModelId
 
 Kind: TypeAlias = Literal["vector", "halfvec"]
@@ -140,7 +141,8 @@ class PostgresStamp:
         return self.prefix + "origin"
 
     def space(self, model: ModelId) -> SpaceColumns:
-        """Find the space of a model that is known to be there."""
+        """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
+        check_space(self.models, model)
         return next(space for space in self.spaces if space.model == model)
 
     def numbered(self, number: int) -> SpaceColumns | None:

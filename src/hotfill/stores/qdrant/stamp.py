@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qdrant_client import models
 
 from hotfill.errors import ConfigError, StoreError
+from hotfill.stores.base import check_space
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class QdrantStamp:
         return tuple(space.model for space in self.spaces)
 
     def space(self, model: ModelId) -> NamedVector:
-        """Find the space of a model that is known to be there."""
+        """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
+        check_space(self.models, model)
         return next(space for space in self.spaces if space.model == model)
 
     def without(self, model: ModelId) -> tuple[NamedVector, ...]:

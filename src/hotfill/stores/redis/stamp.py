@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from hotfill.errors import ConfigError, StoreError
+from hotfill.stores.base import check_space
 from hotfill.types import ModelId
 
 _FORMAT = 1
@@ -101,7 +102,8 @@ class RedisStamp:
         return self.base is not None
 
     def space(self, model: ModelId) -> SpaceIndex:
-        """Find the space of a model that is known to be there."""
+        """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
+        check_space(self.models, model)
         return next(space for space in self.spaces if space.model == model)
 
     def on(self, side: str) -> SpaceIndex | None:

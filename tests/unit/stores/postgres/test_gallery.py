@@ -14,10 +14,11 @@ from hotfill.errors import (
     ConfigError,
     InputError,
     ModelMismatchError,
+    StoreBusyError,
     StoreError,
     StoreFullError,
 )
-from hotfill.stores.postgres import PostgresGallery, schema, statements, table
+from hotfill.stores.postgres import PostgresGallery, connections, schema, statements, table
 from hotfill.types import ModelId
 from tests.postgres import Server
 
@@ -251,6 +252,45 @@ def test_an_index_whose_making_was_cut_short_is_made_again(place, monkeypatch):
     gallery.optimise()
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
     assert place.sql(valid, f'"{name}"') == [(True,)]
+
+
+def test_whoever_builds_indexes_and_stands_still_is_named_and_not_waited_for(place, monkeypatch):
+    monkeypatch.setattr(schema, "_STILL_SECONDS", 0.3)
+    gallery = place.create(OLD)
+    with psycopg.connect(place.dsn, autocommit=True) as other:
+        key = (schema._BUILD_LOCK, f'"{place.schema}"."items"')
+        other.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", key)
+        with pytest.raises(
+            StoreBusyError, match=rf"pg_terminate_backend\({other.info.backend_pid}\)"
+        ):
+            gallery.optimise()
+    gallery.optimise()
+
+
+def test_a_process_that_stands_still_within_a_change_of_the_table_keeps_nobody_waiting(
+    place, monkeypatch
+):
+    gallery = place.create(OLD)
+    gallery.upsert(["a"], rows(1, OLD), space=OLD)
+    monkeypatch.setattr(connections, "STILL_SECONDS", 0.5)
+    stopped = connections.Connections(place.dsn, most=1, timeout_seconds=30, settings={})
+    locked, woken = threading.Event(), threading.Event()
+
+    def stand_still(connection):
+        connection.execute(f'LOCK TABLE "{place.schema}".items IN ACCESS EXCLUSIVE MODE')
+        locked.set()
+        assert woken.wait(30)
+        connection.execute("SELECT 1")
+
+    with ThreadPoolExecutor(1) as pool:
+        change = pool.submit(schema.alone, stopped, "change it", place.schema, stand_still)
+        assert locked.wait(30)
+        assert gallery.search({OLD: rows(1, OLD)}, 1)[OLD].item_ids == (("a",),)
+        woken.set()
+        with pytest.raises(StoreError, match="could not change it: this process stood still") as e:
+            change.result()
+    assert e.value.retryable
+    stopped.close()
 
 
 # Failures -----------------------------------------------------------------------------------------
