@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from hotfill.config import open_upgrade as opened
@@ -72,7 +73,7 @@ class Application:
         except HotfillError as error:
             outcome.append(_words(error))
         except Exception as error:
-            outcome.append(f"foreign: {error!r}")
+            outcome.append(f"foreign: {error!r} at {_place(error)}")
 
     def _decide(self, up) -> None:
         """Delete what cannot be embedded: a delete was interrupted, and the shop has no content."""
@@ -90,11 +91,10 @@ class Application:
             if missing:
                 self._all_deleted(missing, lambda ids=missing: up.delete(ids))
             elif behind and (contents := self._shop(behind)):
-                versions = {item_id: self._shop.version(item_id) for item_id in contents}
-                for item_id, version in versions.items():
+                for item_id in contents:  # one by one: a model that hangs does so in batches
+                    version = self._shop.version(item_id)
                     self._tell(("begins", item_id, version, time.monotonic()))
-                up.upsert(list(contents), list(contents.values()))
-                for item_id, version in versions.items():
+                    up.upsert([item_id], [shop.content(item_id, version)])
                     self._tell(("wrote", item_id, version, time.monotonic()))
             else:
                 return
@@ -115,7 +115,7 @@ class Application:
         except HotfillError as error:
             self._tell(("refused", _words(error)))
         except Exception as error:
-            self._tell(("failed", repr(error)))
+            self._tell(("failed", f"{error!r} at {_place(error)}"))
         else:
             self._tell(("searched", list(found.item_ids), began, time.monotonic()))
 
@@ -137,7 +137,7 @@ class Application:
         except HotfillError as error:
             self._tell(("refused", _words(error)))
         except Exception as error:
-            self._tell(("failed", repr(error)))
+            self._tell(("failed", f"{error!r} at {_place(error)}"))
         else:
             self._tell(("wrote", item_id, 0 if delete else version, time.monotonic()))
 
@@ -146,6 +146,12 @@ def _writer_of(item_id: str) -> int:
     """1 or 2, by the item; 0 is an application that has all to itself."""
     kind, number = item_id.split("-")[:2]
     return int(number) if kind == "new" else 1 + int(number) % 2
+
+
+def _place(error: Exception) -> str:
+    """Tell where it was raised: the last lines of ours that led there."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return ", ".join(f"{Path(each.filename).name}:{each.lineno}" for each in frames)
 
 
 def _words(error: Exception) -> str:
