@@ -157,7 +157,8 @@ def latency(report: Report) -> str:
                     cells.append("-")
                     continue
                 mine = point_at("hotfill", report["figures"]["hotfill"].get("quality", {}), share)
-                better = tool != "hotfill" and mine is not None and point[at] < mine[at]
+                same_engine = tool not in ("hotfill", "vectormigrate")
+                better = same_engine and mine is not None and point[at] < mine[at]
                 cells.append(f"**{point[at]:.1f}x**" if better else f"{point[at]:.1f}x")
         failed = sum(point["failed_searches"] for point in points)
         short = max((point["short"] for point in points), default=0)
