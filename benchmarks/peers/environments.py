@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+from hotfill import __version__
 
 PACKAGES = {
     "isotrieve": "isotrieve[pgvector]==0.4.0",
@@ -48,12 +51,13 @@ def versions(name: str, folder: Path) -> dict[str, str]:
         "    except m.PackageNotFoundError: pass\n"
         "print(json.dumps(found))"
     )
-    import json
-
     done = subprocess.run(
         [str(python_of(name, folder)), "-c", code, name, "numpy", "psycopg", "scikit-learn"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return json.loads(done.stdout)
+    found: dict[str, str] = json.loads(done.stdout)
+    if name == "hotfill":  # what runs is this checkout, whatever was installed
+        found[name] = __version__
+    return found
