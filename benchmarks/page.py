@@ -18,10 +18,15 @@ def main(name: str, text: Callable[[], str], description: str) -> None:
     if page is None:
         print(text())
         return
+    put(page, name, text())
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Replace what stands between the two marks of a name."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, rest = page.read_text(encoding="utf-8").split(begin)
     _, after = rest.split(end)
-    page.write_text(f"{before}{begin}\n{text()}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def line(cells: Iterable[object]) -> str:
