@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from hotfill.binary import Binarisation, BinaryEmbedder
-from hotfill.config.codes import encoder_named, opened_with_codes
+from hotfill.binary import Binarisation, BinaryEmbedder, GridCodec, load_encoder
 from hotfill.config.settings import ModelSection, Settings, StoredSection
-from hotfill.config.shell_hooks import shell_hooks
 from hotfill.embedders.cache import CachedEmbedder, KeptEmbedder
 from hotfill.embedders.frameworks import FrameworkEmbedder, of_framework
 from hotfill.embedders.vector_cache import VectorCache
-from hotfill.errors import ConfigError, ModelMismatchError
+from hotfill.errors import ConfigError, HotfillError, ModelMismatchError
 from hotfill.factories import made_by
 from hotfill.integrations.collections import StoredContents
+from hotfill.stores.coded import CodedGallery
 from hotfill.types import Embedder, ModelId
-from hotfill.upgrade.parts import WHICH, NoContents, NoEmbedder, Parts, Which
+from hotfill.upgrade.parts import WHICH, Hooks, Moment, NoContents, NoEmbedder, Parts, Which
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from hotfill.binary import BinaryEncoder
     from hotfill.stores.base import Gallery
     from hotfill.types import Source
-    from hotfill.upgrade.hooks import Hooks
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.status import Status
 
 
 _KEPT = "embedded.sqlite"
@@ -253,3 +255,50 @@ def _an_embedder(
             f"contents; it gave {type(made).__name__}"
         )
     return made
+
+
+# Codes: the encoders that a file names, and the gallery around them -------------------------------
+
+
+def encoder_named(name: str, folder: Path) -> BinaryEncoder:
+    """Read an encoder's file. Raises InputError."""
+    return load_encoder(folder / name)
+
+
+def opened_with_codes(settings: Settings, folder: Path) -> Gallery:
+    """Open the store; vectors of models with an encoder are kept as codes. folder: of the file."""
+    names = [name for name in (settings.old.encoder, settings.new.encoder) if name is not None]
+    codecs = [GridCodec(encoder_named(name, folder)) for name in names]
+    gallery = settings.store.open(folder)
+    return CodedGallery(gallery, folder / settings.codes, codecs) if codecs else gallery
+
+
+# [hooks]: shell commands at named moments ---------------------------------------------------------
+
+
+def shell_hooks(commands: Mapping[str, str]) -> Hooks:
+    """Return what runs each command at its moment. Raises ConfigError on an unknown moment."""
+    return {_moment(name): _shell(command) for name, command in commands.items()}
+
+
+def _moment(name: str) -> Moment:
+    for moment in get_args(Moment):
+        if name == moment:
+            return moment  # type: ignore[no-any-return]
+    raise ConfigError(f"unknown hook {name!r}; known: {', '.join(get_args(Moment))}")
+
+
+def _shell(command: str) -> Callable[[Status], None]:
+    """Run a shell command with the status in its environment; a failure is an error."""
+
+    def hook(status: Status) -> None:
+        facts: Mapping[str, str] = {
+            "HOTFILL_PHASE": str(status.phase),
+            "HOTFILL_SHARE": f"{status.share:.4f}",
+        }
+        # What a hook says goes to stderr: stdout is for the result of the command.
+        done = subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **facts}, stdout=2)
+        if done.returncode:
+            raise HotfillError(f"the hook {command!r} failed with exit code {done.returncode}")
+
+    return hook

@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from hotfill.ranking import Fit
     from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
-    from hotfill.upgrade.hooks import Moment
     from hotfill.upgrade.order import Order
+    from hotfill.upgrade.parts import Moment
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
 

@@ -7,6 +7,7 @@ already has are another (`GivenParts`, which `hotfill.Upgrade(...)` makes).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +21,31 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan, with_finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from hotfill.stores.base import Gallery
     from hotfill.types import Source
-    from hotfill.upgrade.hooks import Hooks
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.status import Status
 
 Which: TypeAlias = Literal["old", "new"]
 
 WHICH: tuple[Literal["old"], Literal["new"]] = ("old", "new")
+
+Moment: TypeAlias = Literal[
+    "on_start",
+    "on_prepared",
+    "on_backfilled",
+    "before_cutover",
+    "after_cutover",
+    "on_completed",
+    "on_failed",
+]
+"""When outside code is called. `before_cutover` is the last thing before the switch, after every
+check."""
+
+Hooks: TypeAlias = Mapping[Moment, Callable[["Status"], None]]
+"""Outside code at named moments. A hook that fails stops the move it guards."""
 
 
 class NoContents:
