@@ -8,7 +8,8 @@ Random order, eleven shares. Full rankings: raw is the inner product alone; cali
 origins on the query's scale. Served: ten hits, chosen among c x 10 raw ones, with c as the fit
 found it; `kept` is the share of the full calibrated ten that they hold. Residuals are refreshed at
 every share from 1,000 moved items on. Gain is measured against the plain new model; against its own
-end too where the end is another.
+end too where the end is another. Where rho by the real queries does not say that the new model's
+own are enough, the plain end is measured with the queries of both models, too (`queries = "both"`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ from hotfill.metrics import (  # noqa: E402
     rank_scores,
 )
 from hotfill.ranking import OneSpace, fit_one_space  # noqa: E402
-from hotfill.ranking.one_space import RESIDUALS_FROM  # noqa: E402
+from hotfill.ranking.one_space import (  # noqa: E402
+    RESIDUALS_FROM,
+    RHO_UNSURE,
+    old_query_weight,
+)
 from hotfill.types import ModelId  # noqa: E402
 
 SHARES = tuple(step / 10 for step in range(11))
@@ -96,8 +101,11 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
     plain, new_ap = figures(pair.new["queries"] @ pair.new["gallery"].T, pair)
     previous, _ = figures(pair.old["queries"] @ pair.old["gallery"].T, pair)
     cells = []
+    weight = None
+    if finish == "plain" and by_queries < RHO_UNSURE[1]:
+        weight = old_query_weight(by_queries)
     for residuals in (False, True):
-        points = stages(pair, space, residuals, seed)
+        points = stages(pair, space, residuals, seed, weight)
         cell = {
             "pair": pair.name,
             "finish": finish,
@@ -113,7 +121,7 @@ def measure(pair: Pair, finish: str, map_name: str, seed: int) -> list[dict]:
             "fit_seconds": seconds,
             "points": points,
         }
-        for way in ("raw", "calibrated"):
+        for way in ("raw", "calibrated") if weight is None else ("raw", "calibrated", "both"):
             values = tuple(point[way]["map"] for point in points)
             curve = BackfillCurve(SHARES, values, previous["map"], plain["map"])
             cell[way] = {
@@ -141,8 +149,10 @@ def fit_rho(pair: Pair, space: OneSpace) -> float:
     ).rho
 
 
-def stages(pair: Pair, space: OneSpace, residuals: bool, seed: int) -> list[dict]:
-    """Measure each share of one backfill."""
+def stages(
+    pair: Pair, space: OneSpace, residuals: bool, seed: int, weight: float | None
+) -> list[dict]:
+    """Measure each share of one backfill. weight: of the old model's queries; None without them."""
     count = len(pair.new["gallery"])
     order = np.random.default_rng(seed).permutation(count)
     queries = space.searching(pair.new["queries"])
@@ -150,6 +160,7 @@ def stages(pair: Pair, space: OneSpace, residuals: bool, seed: int) -> list[dict
     points = []
     current, refreshed = space, 0
     imputed = queries @ space.impute(pair.old["gallery"]).T
+    by_old = pair.old["queries"] @ pair.old["gallery"].T
     for share in SHARES:
         moved = order[: int(share * count)]
         if residuals and RESIDUALS_FROM <= len(moved) < count and len(moved) > refreshed:
@@ -164,8 +175,17 @@ def stages(pair: Pair, space: OneSpace, residuals: bool, seed: int) -> list[dict
         scores = np.stack(
             [background.scores(row, line, origins.tolist()) for row, line in enumerate(raw)]
         )
+        both = scores
+        if weight is not None:
+            said = current.old_query_scores(
+                pair.new["queries"], pair.old["queries"], moved=share, weight=weight
+            )
+            both = np.stack(
+                [said.blend(row, line, by_old[row], new) for row, line in enumerate(scores)]
+            )
         if pair.exclude is not None:
             here = np.arange(len(raw)), pair.exclude
+            both[here] = -np.inf
             raw[here] = scores[here] = -np.inf
         best = np.argsort(-scores, axis=1)[:, :K]
         found = np.argsort(-raw, axis=1)[:, : space.overfetch * K]
@@ -188,6 +208,8 @@ def stages(pair: Pair, space: OneSpace, residuals: bool, seed: int) -> list[dict
                 "lambda": current.imputation.facts.get("lambda", 0.0),
             }
         )
+        if weight is not None:
+            points[-1]["both"], points[-1]["both_ap"] = figures(both, pair)
     return points
 
 
@@ -211,13 +233,14 @@ def figures(scores: np.ndarray, pair: Pair) -> tuple[dict[str, float], np.ndarra
 def line(cell: dict) -> str:
     """One row of the table."""
     page = PAGE.get(cell["pair"], (float("nan"),) * 2)
-    ends = cell["points"][-1]["raw"]
+    ends, both = cell["points"][-1]["raw"], cell.get("both")
+    with_both = f"both {both['gain']:.3f} ({both['floor']:+.3f}) " if both else ""
     return (
         f"{cell['pair']:28} {cell['finish']:9} {'residuals' if cell['residuals'] else '':9} "
         f"rho {cell['rho_queries']:.2f}/{cell['rho_items']:.2f} "
         f"raw {cell['raw']['gain']:.3f} ({cell['raw']['floor']:+.3f}) "
         f"calibrated {cell['calibrated']['gain']:.3f} ({cell['calibrated']['floor']:+.3f}) "
-        f"to its own end {cell['calibrated']['gain_to_end']:.3f} "
+        f"{with_both}to its own end {cell['calibrated']['gain_to_end']:.3f} "
         f"harm {cell['raw']['harm']}/{cell['calibrated']['harm']} "
         f"dips {cell['raw']['dips']}/{cell['calibrated']['dips']} "
         f"page: two sides {page[0]:.3f}, raw {page[1]:.3f}; "

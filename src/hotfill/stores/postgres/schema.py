@@ -31,7 +31,7 @@ from hotfill.stores.postgres.stamp import (
 from hotfill.stores.postgres.triggers import functions, triggers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import LiteralString
 
     from hotfill.stores.postgres.connections import Connection, Connections
@@ -385,7 +385,7 @@ def hand_over(
             _copy(connection, stamp, heir, _THESE, {"ids": ids})
             after = ids[-1]
         later = replace(later, column=str(stamp.vector_column))
-    optimise(connection, replace(stamp, spaces=(later,)), {heir.model: size}, exact=exact)
+    optimise(connection, stamp, {heir.model: size}, exact=exact, spaces=(later,))
     return since
 
 
@@ -636,10 +636,16 @@ AND a.state LIKE 'idle%%' AND clock_timestamp() - a.state_change > make_interval
 
 
 def optimise(
-    connection: Connection, stamp: PostgresStamp, sizes: Mapping[ModelId, int], *, exact: bool
+    connection: Connection,
+    stamp: PostgresStamp,
+    sizes: Mapping[ModelId, int],
+    *,
+    exact: bool,
+    spaces: Sequence[SpaceColumns] | None = None,
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
 
+    spaces: to look after; by default all of the stamp.
     Waits while another process is at it, or the server is for one that was killed. Raises
     StoreBusyError when that process stands still.
     """
@@ -651,7 +657,7 @@ def optimise(
         _check_building(connection, stamp, key)
         time.sleep(_BUILT_BY_OTHERS_SECONDS)
     try:
-        for space in stamp.spaces:
+        for space in stamp.spaces if spaces is None else spaces:
             size = sizes.get(space.model, 0)
             built = _is_built(connection, stamp, space)
             wanted = not exact and _needs_index(connection, stamp, space, size)
@@ -695,7 +701,7 @@ def indexed(
 
 
 _OTHERS_INDEX = """
-SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am m ON m.oid = c.relam
+SELECT 1 FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am m ON m.oid = c.relam
 JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
 WHERE x.indrelid = to_regclass(%s) AND a.attname = %s AND x.indisvalid AND x.indpred IS NULL
 AND m.amname IN ('hnsw', 'ivfflat')
@@ -709,7 +715,14 @@ def _place(stamp: PostgresStamp, space: SpaceColumns) -> tuple[str, str]:
 def _needs_index(
     connection: Connection, stamp: PostgresStamp, space: SpaceColumns, size: int
 ) -> bool:
-    return size >= INDEXED_FROM and space.can_be_indexed and not _is_partitioned(connection, stamp)
+    """Tell whether a side is large, or stands beside a column that people have indexed."""
+    if not size or not space.can_be_indexed or _is_partitioned(connection, stamp):
+        return False
+    return size >= INDEXED_FROM or any(
+        connection.execute(_OTHERS_INDEX, _place(stamp, other)).fetchone()
+        for other in stamp.spaces
+        if other.adopted and other.number != space.number
+    )
 
 
 def _is_partitioned(connection: Connection, stamp: PostgresStamp) -> bool:

@@ -429,6 +429,32 @@ def test_a_filter_of_many_values_means_what_one_of_few_means(place):
         assert gallery.search({OLD: ones(1, OLD)}, 9, where={"v": many})[OLD].item_ids == few
 
 
+@pytest.mark.parametrize("method", ["hnsw", "ivfflat"])
+def test_a_column_that_people_have_indexed_is_indexed_when_new_vectors_stand_in_it(
+    place, method, monkeypatch
+):
+    table(place)
+    place.sql(f"CREATE INDEX theirs ON docs USING {method} (embedding vector_cosine_ops)")
+    gallery = place.adopt(OLD, table="docs")
+    gallery.add_space(NEW)
+    assert gallery.indexed(OLD) is None  # so few would need none
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "INDEXED_FROM", 6)
+        assert gallery.indexed(OLD) == 1
+    page = gallery.scan(OLD)
+    gallery.move(page.item_ids, ones(6, NEW), space=NEW, expected_versions=page.versions)
+    assert gallery.indexed(NEW) == 0
+    gallery.optimise()
+    assert gallery.indexed(NEW) == 1
+    gallery.drop_space(OLD)
+    gallery.optimise()
+    (made,) = place.sql(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND indexdef LIKE '%%hnsw%%'",
+        place.schema,
+    )[0]
+    assert "(embedding vector_cosine_ops)" in made
+
+
 # Counts -------------------------------------------------------------------------------------------
 
 
