@@ -715,7 +715,7 @@ def _place(stamp: PostgresStamp, space: SpaceColumns) -> tuple[str, str]:
 def _needs_index(
     connection: Connection, stamp: PostgresStamp, space: SpaceColumns, size: int
 ) -> bool:
-    """Tell whether a side is large, or stands beside a column that people have indexed."""
+    """Tell whether a side is large, or another side has an index that people made."""
     if not size or not space.can_be_indexed or _is_partitioned(connection, stamp):
         return False
     return size >= INDEXED_FROM or any(
