@@ -26,7 +26,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from operator import index
 from threading import Lock
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -695,6 +695,23 @@ def check_space(spaces: Sequence[ModelId], model: ModelId) -> None:
         raise StoreError(f"the store is not stamped with any model: call add_space({model}) first")
     if model not in spaces:
         raise ModelMismatchError("unknown space", spaces[-1], model)
+
+
+class HasModel(Protocol):
+    """What a store keeps of a space."""
+
+    @property
+    def model(self) -> ModelId:
+        """The space's model."""
+
+
+S = TypeVar("S", bound=HasModel)
+
+
+def space_of(spaces: Sequence[S], model: ModelId) -> S:
+    """Find the space of a model. Raises as `check_space`: another process may have dropped it."""
+    check_space([space.model for space in spaces], model)
+    return next(space for space in spaces if space.model == model)
 
 
 def check_unsearched(model: ModelId, searched: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import check_space
+from hotfill.stores.base import space_of
 from hotfill.types import ModelId
 
 _FORMAT = 1
@@ -79,8 +79,7 @@ class ChromaStamp:
 
     def space(self, model: ModelId) -> ChromaSpace:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
-        check_space(self.models, model)
-        return next(space for space in self.spaces if space.model == model)
+        return space_of(self.spaces, model)
 
     def with_space(
         self, model: ModelId, collection: str, metric: str, *, adopted: bool = False

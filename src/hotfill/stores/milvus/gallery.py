@@ -330,7 +330,6 @@ class MilvusGallery(Gallery):
     ) -> NDArray[np.bool_]:
         """Let items be searched in `space`: write the new row, later remove the earlier one."""
         with self._items.writing(item_ids):
-            check_space(self.spaces, space)
             target, now = self._stamp.space(space), time.time_ns()
             if target.bare and origin != space.fingerprint:
                 raise StoreError(
@@ -376,7 +375,6 @@ class MilvusGallery(Gallery):
     def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
         """Read searched or kept vectors: both are in the item's row."""
         with self._items.reading(item_ids):
-            check_space(self.spaces, space)
             where = self._stamp.space(space)
             there = self._items.find(item_ids, vectors=True)
         return items.vectors(item_ids, there, where)
@@ -407,7 +405,6 @@ class MilvusGallery(Gallery):
     def _count(self, space: ModelId, origin: str | None) -> int:
         """Count the items searched in `space`."""
         with self._items.reading(None):
-            check_space(self.spaces, space)
             return items.count(self._server, self._stamp.space(space), origin)
 
     def _optimise(self) -> None:

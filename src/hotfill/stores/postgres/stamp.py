@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from psycopg import sql
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import check_space
+from hotfill.stores.base import space_of
 from hotfill.types import Metric, ModelId
 
 Kind: TypeAlias = Literal["vector", "halfvec"]
@@ -142,8 +142,7 @@ class PostgresStamp:
 
     def space(self, model: ModelId) -> SpaceColumns:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
-        check_space(self.models, model)
-        return next(space for space in self.spaces if space.model == model)
+        return space_of(self.spaces, model)
 
     def numbered(self, number: int) -> SpaceColumns | None:
         """Find a space by its number."""

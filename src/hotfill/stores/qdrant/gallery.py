@@ -19,7 +19,6 @@ from hotfill.stores.base import (
     Hits,
     ItemState,
     Page,
-    check_space,
     check_unsearched,
 )
 from hotfill.stores.layouts import payload_layout
@@ -205,9 +204,7 @@ class QdrantGallery(Gallery):
             return self._stamp
 
     def _known(self, model: ModelId) -> NamedVector:
-        stamp = self._stamp_with([model])
-        check_space(stamp.models, model)
-        return stamp.space(model)
+        return self._stamp_with([model]).space(model)
 
     def _add_space(self, model: ModelId) -> None:
         with self._collection.alone:

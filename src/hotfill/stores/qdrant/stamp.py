@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qdrant_client import models
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import check_space
+from hotfill.stores.base import space_of
 from hotfill.types import ModelId
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class QdrantStamp:
 
     def space(self, model: ModelId) -> NamedVector:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
-        check_space(self.models, model)
-        return next(space for space in self.spaces if space.model == model)
+        return space_of(self.spaces, model)
 
     def without(self, model: ModelId) -> tuple[NamedVector, ...]:
         """Return the spaces but one."""

@@ -387,7 +387,6 @@ class RedisGallery(Gallery):
         """Let items be searched in `space`; the script keeps their earlier vectors."""
 
         def move(stamp: RedisStamp) -> NDArray[np.bool_]:
-            check_space(stamp.models, space)
             target = stamp.space(space)
             there = self._rows(stamp, item_ids, target) if stamp.stays(target) else {}
             items = []
@@ -529,7 +528,6 @@ class RedisGallery(Gallery):
         """Read searched or kept vectors."""
 
         def read(stamp: RedisStamp) -> Found:
-            check_space(stamp.models, space)
             where = stamp.space(space)
             there = self._rows(stamp, item_ids, where)
             found = Found.of(
@@ -556,7 +554,6 @@ class RedisGallery(Gallery):
         """List items searched in `space`, in the order of their ids' bytes."""
 
         def scan(stamp: RedisStamp) -> Page:
-            check_space(stamp.models, space)
             where = stamp.space(space)
             item_ids = self._next_ids(where, after, limit)
             rows = self._server.read(stamp, item_ids, "heads")
@@ -578,7 +575,6 @@ class RedisGallery(Gallery):
         """Count the items searched in `space`: the server knows how long its lists are."""
 
         def count(stamp: RedisStamp) -> int:
-            check_space(stamp.models, space)
             lists = self._server.listed(stamp.space(space).side)
             return self._server.sizes(
                 list(lists.values())
@@ -592,7 +588,6 @@ class RedisGallery(Gallery):
         """Count what the side's index holds, whatever the lists say."""
 
         def count(stamp: RedisStamp) -> int:
-            check_space(stamp.models, space)
             return self._server.size_of(stamp.space(space).index)
 
         return self._with_stamp((space,), count)

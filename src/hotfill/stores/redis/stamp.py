@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import check_space
+from hotfill.stores.base import space_of
 from hotfill.types import ModelId
 
 _FORMAT = 1
@@ -103,8 +103,7 @@ class RedisStamp:
 
     def space(self, model: ModelId) -> SpaceIndex:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
-        check_space(self.models, model)
-        return next(space for space in self.spaces if space.model == model)
+        return space_of(self.spaces, model)
 
     def on(self, side: str) -> SpaceIndex | None:
         """Find the space that a document names; None if there is none (any more)."""
