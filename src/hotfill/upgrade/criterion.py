@@ -27,7 +27,6 @@ from hotfill.metrics import (
 from hotfill.ranking.scorer import compare
 from hotfill.upgrade.canaries import embed_queries, read_queries
 from hotfill.upgrade.own_vectors import OwnItems
-from hotfill.upgrade.pairs import paired_vectors
 from hotfill.upgrade.parts import NoContents
 
 if TYPE_CHECKING:
@@ -142,21 +141,12 @@ def _by_judgements(state: State) -> MeasuredCriterion | None:
 
 def _by_items(state: State) -> MeasuredCriterion | None:
     plan, gallery = state.plan, state.gallery
-    source, embedder = state.backfilling
+    source, _ = state.backfilling
     if isinstance(source, NoContents):
         return None
     own = OwnItems(gallery, plan.old_model, state.origins_noted)
     drawn = own.draw(items_to_ask_by(plan, len(gallery)), plan.seed)
-    pairs = paired_vectors(
-        gallery,
-        drawn,
-        plan.old_model,
-        source,
-        embedder,
-        plan.batch_size,
-        stop=state.stop,
-        call_seconds=plan.embed_timeout_seconds,
-    )
+    pairs = state.paired(drawn)
     if len(pairs.item_ids) < _LEAST:
         return None
     own_scores = compare(pairs.new, pairs.new, plan.embedded_model)

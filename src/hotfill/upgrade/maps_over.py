@@ -17,7 +17,6 @@ from hotfill.ranking.fit import MIN_PAIRS
 from hotfill.ranking.one_space import IMPUTED_BY, fit_one_space
 from hotfill.ranking.pairs import neighbours_kept
 from hotfill.upgrade.order import sample_ids
-from hotfill.upgrade.pairs import paired_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +76,6 @@ def items_to_pair(plan: Plan, imputed: int) -> int:
 def pair_imputed(state: State) -> set[str]:
     """Embed some items that are found by imputed vectors, of each origin; name them all."""
     plan, gallery = state.plan, state.gallery
-    source, embedder = state.backfilling
     paired: set[str] = set()
     counts = {
         origin: gallery.count(plan.old_model, origin=origin)
@@ -92,17 +90,7 @@ def pair_imputed(state: State) -> set[str]:
         most = wanted if plan.backfill == "all" else MOST_DRAWN_OF_SOME * wanted
         drawn = sample_ids(gallery, [plan.old_model], most, plan.seed, made_by=origin)
         np.random.default_rng(plan.seed).shuffle(drawn)
-        found = paired_vectors(
-            gallery,
-            drawn,
-            plan.old_model,
-            source,
-            embedder,
-            plan.batch_size,
-            stop=state.stop,
-            call_seconds=plan.embed_timeout_seconds,
-            enough=wanted,
-        )
+        found = state.paired(drawn, enough=wanted)
         state.pairs_over[origin] = (found.old[:wanted], found.new[:wanted])
         paired.update(found.item_ids)
     return paired

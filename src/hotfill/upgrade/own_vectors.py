@@ -90,6 +90,11 @@ NotedOrigins: TypeAlias = "Callable[[Sequence[str]], Mapping[str, tuple[int, str
 """Reads what made old vectors that no model made: content version and origin, by item id."""
 
 
+def count_imputed(gallery: Gallery, model: ModelId) -> int:
+    """Count the items found in a model's space by a vector that the model did not make."""
+    return gallery.count(model) - gallery.count(model, origin=model.fingerprint)
+
+
 @dataclass(slots=True)
 class OwnItems:
     """The items of a gallery with a vector that a model made itself, searched or kept.

@@ -25,12 +25,12 @@ from hotfill.upgrade.maps_over import (
     with_maps_over,
 )
 from hotfill.upgrade.order import pages_of, sample_ids
+from hotfill.upgrade.own_vectors import count_imputed
 from hotfill.upgrade.pairs import (
     PairedVectors,
     chain_pairs,
     given_map,
     given_pairs,
-    paired_vectors,
     sample_of_all_sides,
     stored_as,
     why_not_imputed,
@@ -108,7 +108,7 @@ def make_plan(
     fits = _fits_on_items(draft) and not isinstance(source, NoContents)
     fitted = min(draft.fit_items, items) if fits else 0
     if fits and draft.strategy == "prefill":
-        imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
+        imputed = count_imputed(gallery, old)
         fitted += items_to_pair(draft, imputed)
     if not isinstance(source, NoContents):
         fitted += items_to_ask_by(draft, items)
@@ -175,7 +175,7 @@ def items_for_more(gallery: Gallery, draft: Plan, source: Source, embedder: Embe
         raise PlanError(
             ['backfill = "none" embeds nothing: write "all", or "budget" and how much, to go on']
         )
-    items = gallery.count(new) - gallery.count(new, origin=new.fingerprint)
+    items = count_imputed(gallery, new)
     sampled = _Sampled()
     if draft.is_measured:
         sampled = _time_sample(gallery, draft, source, embedder)
@@ -275,7 +275,7 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
 
 def _imputed_to_encode(gallery: Gallery, old: ModelId) -> list[str]:
     """Say which items have no vector of the old model to make codes of."""
-    imputed = gallery.count(old) - gallery.count(old, origin=old.fingerprint)
+    imputed = count_imputed(gallery, old)
     if not imputed:
         return []
     return [
@@ -541,7 +541,7 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     if (given := given_pairs(plan)) is not None:
         return [], len(given[0]), lambda: state.fitting.fit(*given)
     size = 0 if plan.strategy == "compatible" else plan.fit_items
-    source, embedder = state.backfilling
+    source, _ = state.backfilling
     if isinstance(source, NoContents) and size:
         return _pairs_of_given_map(state)
     most = (_MOST_DRAWN if plan.backfill == "all" else MOST_DRAWN_OF_SOME) * size
@@ -564,16 +564,9 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
             # The maps of imputed vectors are tried on these: others are better to fit on.
             np.random.default_rng(plan.seed).shuffle(drawn)
             drawn = sorted(drawn, key=paired.__contains__)[:wanted]
-        more = paired_vectors(
-            gallery,
+        more = state.paired(
             [item_id for item_id in drawn if item_id not in tried],
-            plan.old_model,
-            source,
-            embedder,
-            plan.batch_size,
             old_embedder=old_embedder,
-            stop=state.stop,
-            call_seconds=plan.embed_timeout_seconds,
             enough=None if not tried else size - pairs,
         )
         tried |= dict.fromkeys(drawn)

@@ -28,8 +28,8 @@ from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
 from hotfill.upgrade.origins import MadeOver, Origins
-from hotfill.upgrade.own_vectors import OwnVectors
-from hotfill.upgrade.pairs import fitting_for, stored_as
+from hotfill.upgrade.own_vectors import OwnVectors, count_imputed
+from hotfill.upgrade.pairs import fitting_for, paired_vectors, stored_as
 from hotfill.upgrade.parts import in_force
 from hotfill.upgrade.plan import with_finish
 from hotfill.upgrade.request_limits import share_limit
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.astray import Astray
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.one_index import OneIndex
-    from hotfill.upgrade.pairs import Fitting
+    from hotfill.upgrade.pairs import Fitting, PairedVectors
     from hotfill.upgrade.parts import Parts, Which
     from hotfill.upgrade.phases import Phase, Step
     from hotfill.upgrade.plan import Plan
@@ -215,6 +215,27 @@ class State:
     @staticmethod
     def _finished(embedder: Embedder, finish: Transform | None) -> Embedder:
         return embedder if finish is None else FinishedEmbedder(embedder, finish)
+
+    def paired(
+        self,
+        item_ids: Sequence[str],
+        *,
+        old_embedder: Embedder | None = None,
+        enough: int | None = None,
+    ) -> PairedVectors:
+        """Pair items' old vectors with new ones made now; see `paired_vectors`."""
+        plan = self.plan
+        return paired_vectors(
+            self.gallery,
+            item_ids,
+            plan.old_model,
+            *self.backfilling,
+            plan.batch_size,
+            old_embedder=old_embedder,
+            stop=self.stop,
+            call_seconds=plan.embed_timeout_seconds,
+            enough=enough,
+        )
 
     def embedder(self, which: Which) -> Embedder | None:
         """Return a model's embedder. Raises ModelMismatchError when it is not of that model."""
@@ -412,7 +433,7 @@ class State:
     def find_imputed_before(self) -> None:
         """Look what had imputed vectors of the old side, before anything moves, and note it."""
         old = self.plan.old_model
-        found, left = {}, self.gallery.count(old) - self.gallery.count(old, origin=old.fingerprint)
+        found, left = {}, count_imputed(self.gallery, old)
         for each in self.origins.of(old) if left else ():
             if count := self.gallery.count(old, origin=each.origin):
                 found[each.origin] = str(each)
