@@ -52,6 +52,21 @@ def serving(path, **settings):
         yield client
 
 
+@contextmanager
+def half_done(project, **upgrade):
+    """A service whose backfill rests between its first batch and its last."""
+    write_config(project.parent, seconds_per_call=0.2, upgrade=upgrade)
+    with serving(project) as client:
+        client.ok("POST", "/upgrade/start", 202)
+        while client.upgrade()["moved"] == 0:
+            assert client.upgrade()["run"]["running"]
+        client.ok("POST", "/upgrade/pause")
+        while client.upgrade()["workers"]:  # batches in hand are done before it rests
+            assert client.upgrade()["run"]["running"]
+        yield client
+        client.ok("POST", "/upgrade/resume")
+
+
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory):
     """A folder to copy: a gallery, all of it on the old side."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.cli.models import NEW, OLD
 from tests.unit.cli.project import ITEMS, write_config
-from tests.unit.service.conftest import serving
+from tests.unit.service.conftest import half_done, serving
 
 
 def samples(client):
@@ -64,22 +62,6 @@ def test_requests_are_counted_by_route_and_status(client):
     assert seen["hotfill_requests_total", route, ("status", "404")] == 2
 
 
-@contextmanager
-def half_done(project, **upgrade):
-    """A service whose backfill rests between its first batch and its last."""
-    write_config(project.parent, seconds_per_call=0.2, upgrade=upgrade)
-    with serving(project) as client:
-        client.ok("POST", "/upgrade/start", 202)
-        while client.upgrade()["moved"] == 0:
-            assert client.upgrade()["run"]["running"]
-        client.ok("POST", "/upgrade/pause")
-        while client.upgrade()["workers"]:  # batches in hand are done before it rests
-            assert client.upgrade()["run"]["running"]
-        client.app.state.service.watch.close()  # it looks when it is told to
-        yield client
-        client.ok("POST", "/upgrade/resume")
-
-
 def hits_of(client, phase="backfilling"):
     return {
         dict(labels)["side"]: value
@@ -96,6 +78,7 @@ def embedded_among(client, answer):
 
 def test_hits_of_a_mixed_index_are_told_apart_where_the_search_read_it(project):
     with half_done(project, ranking="calibrated") as client:
+        client.app.state.service.watch.close()  # it looks when it is told to
         answers = [client.search(content=[float(row)] * 8, k=9) for row in (1, 5)]
         own = sum(embedded_among(client, answer) for answer in answers)
         expected = {"imputed": 18 - own, "new": own}
@@ -104,6 +87,7 @@ def test_hits_of_a_mixed_index_are_told_apart_where_the_search_read_it(project):
 
 def test_hits_of_a_mixed_index_are_looked_up_now_and_then_where_it_did_not(project):
     with half_done(project, ranking="raw") as client:
+        client.app.state.service.watch.close()  # it looks when it is told to
         first = client.search(content="1 2 3 4 5 6 7 8", k=ITEMS)
         assert hits_of(client) == {}  # the next look tells
         client.app.state.service.watch.refresh()

@@ -15,7 +15,7 @@ from hotfill.service.web.search_panel import _shown
 from hotfill.upgrade.side_by_side import some_contents
 from tests.unit.cli.models import NEW, OLD
 from tests.unit.cli.project import ITEMS, write_config
-from tests.unit.service.conftest import serving
+from tests.unit.service.conftest import half_done, serving
 from tests.unit.service.test_access import bearing
 from tests.unit.service.test_dashboard import Outline, text_of
 
@@ -62,14 +62,7 @@ def test_in_between_hits_are_marked_with_their_side(project):
 
 
 def test_imputed_hits_are_marked_and_the_new_side_is_of_what_the_model_embedded(project):
-    write_config(project.parent, seconds_per_call=0.2)
-    with serving(project) as client:
-        client.ok("POST", "/upgrade/start", 202)
-        while client.upgrade()["moved"] == 0:
-            assert client.upgrade()["run"]["running"]
-        client.ok("POST", "/upgrade/pause")
-        while client.upgrade()["workers"]:  # batches in hand are done before it rests
-            assert client.upgrade()["run"]["running"]
+    with half_done(project) as client:
         own = client.upgrade()["moved"]
         html = found(client, like="item-00003")
         assert columns(html) == ["Now", "New side"]
@@ -90,7 +83,6 @@ def test_imputed_hits_are_marked_and_the_new_side_is_of_what_the_model_embedded(
         assert seen.traffic_share == len(hits & embedded) / len(hits)
         (made_up,) = seen.compositions
         assert (made_up.hits, made_up.new_share) == (len(hits), seen.traffic_share)
-        client.ok("POST", "/upgrade/resume")
 
 
 def test_a_text_is_searched_as_the_embedder_reads_it(untouched):
