@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 OLD, NEW, INK, SOFT, EDGE, GOOD, BAD = (
-    "#8b96a3", "#2470c8", "#1a2129", "#5a6673", "#dfe3e8", "#16876a", "#b3312c",
+    "#8b96a3", "#2470c8", "#1a2129", "#5a6673", "#dfe3e8", "#127a5f", "#b3312c",
 )  # fmt: skip
 
 

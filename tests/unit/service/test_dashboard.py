@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
+import numpy as np
 import pytest
 
 from hotfill.service.measures import Composition, Latency, RecentLatency
@@ -483,3 +485,35 @@ def test_charts_place_their_points_by_value():
             charts.coverage_bar(seen(Phase.BACKFILLING, old_items=300, new_items=100))
         ).all("rect")
     ] == ["100", "25.00", "25.00"]
+
+
+# Every colour that letters have, and what they stand on.
+LETTERS = {
+    "ink": ("ground", "card", "press"),
+    "soft": ("ground", "card"),
+    "good": ("card",),
+    "held": ("card", "held-ground"),
+    "bad": ("card", "bad-ground"),
+    "main": ("ground", "card"),
+    "main-ink": ("main",),
+}
+
+
+def lightness(colour):
+    """WCAG's relative luminance of #rgb or #rrggbb."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    shares = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return float(np.dot(shares, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_letters_of_every_colour_are_readable_on_what_they_stand_on(scheme):
+    style = files("hotfill.service").joinpath("web/static/dashboard.css").read_text("utf-8")
+    palettes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    palette = dict(re.findall(r"--([\w-]+): (#\w+)", palettes[scheme == "dark"]))
+    for letters, grounds in LETTERS.items():
+        for ground in grounds:
+            pair = sorted(lightness(palette[name]) for name in (letters, ground))
+            contrast = (pair[1] + 0.05) / (pair[0] + 0.05)
+            assert contrast >= 4.5, (letters, ground, round(contrast, 2))
