@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from hotfill.lab.architecture_search.search import (
     SearchPlan,
     agreeing_recipe,
     candidate_measure,
+    search,
     train_super_network,
 )
 from hotfill.lab.architecture_search.space import Architecture, Budget, small_space
@@ -75,12 +76,7 @@ class Experiment:
         gallery = embed(large, self.gallery, device=device)
         if "large" not in done:
             yield self._row("large", large, large_gallery=gallery)
-        classes = len(self.train.classes)
-        model = GalleryModel(
-            ModelId("large", str(self.seed), self.plan.dimension),
-            from_head(head.vectors.cpu(), rows=torch.arange(classes)),
-            SCORE,
-        )
+        model = self._gallery_model(head)
         validation = self._validation(large, model)
         found, seconds = self._searches(model, budget, validation)
         trained: dict[Architecture, nn.Module] = {}
@@ -116,6 +112,49 @@ class Experiment:
             yield self._row("hand-made", net, large_gallery=gallery)
         yield from self._trained(
             done, target, self._recipes(model, large), gallery, "of the r3 architecture"
+        )
+
+    def pairs(self, share: float, done: set[str]) -> Iterator[Row]:
+        """What `search` gives at its defaults for a share of the gallery model's FLOPs.
+
+        The large model, then the found architecture trained in every way, the kept one first.
+        """
+        large, head = self._large()
+        gallery = embed(large, self.gallery)
+        if "large" not in done:
+            yield self._row("large", large, large_gallery=gallery)
+        model = self._gallery_model(head)
+        cost = module_flops(large, channels=self.channels, side=self.side)
+        self.space = small_space(
+            side=self.side,
+            channels=self.channels,
+            dimension=self.plan.dimension,
+            stem=round(self.plan.stem * (share / self.plan.share) ** 0.5),
+        )
+        found = search(
+            self._search_plan(Budget(self.space, int(cost * share))),
+            model,
+            self.train,
+            self._validation(large, model),
+            folder=self.work / f"search-{round(1 / share)}",
+            vectors=GalleryVectors(model.model_id, self.train.item_ids, embed(large, self.train)),
+            augment=self.task.augment,
+        )
+        for each in found.trained:
+            yield self._row(
+                f"1/{round(1 / share)} {each.way}",
+                each.network,
+                large_gallery=gallery,
+                architecture=each.network.architecture.to_dict()["blocks"],
+                held_out=asdict(each.measured),
+                kept=each is found.trained[0],
+            )
+
+    def _gallery_model(self, head: Head) -> GalleryModel:
+        return GalleryModel(
+            ModelId("large", str(self.seed), self.plan.dimension),
+            from_head(head.vectors.cpu(), rows=torch.arange(len(self.train.classes))),
+            SCORE,
         )
 
     def _trained(
@@ -271,7 +310,7 @@ class Experiment:
         queries = embed(network, self.queries, device=device)
         own = embed(network, self.gallery, device=device)
         network.cpu()
-        path = self.work / f"{name.replace(' ', '-')}.onnx"
+        path = self.work / f"{name.replace(' ', '-').replace('/', '-')}.onnx"
         done = export(network, path, channels=self.channels, side=self.side)
         cost = module_flops(network, channels=self.channels, side=self.side)
         row: Row = {

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from benchmarks.heterogeneous.experiment import Experiment, Row
 from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT, QUICK, Plan, on_a_gpu
 from benchmarks.rows import read_rows, write_rows
 from hotfill.lab.architecture_search.evolution import search_picture
+from hotfill.lab.architecture_search.search import LONGER, WAYS
 
 HERE = Path(__file__).resolve().parent
 BENCHMARK = "heterogeneous"
 FULL = {plan.name: plan for plan in (OMNIGLOT, CIFAR100)}
+SHARES = [1 / 20, 1 / 40]
 FOUND = ("cmp-nas r1", "cmp-nas r2", "cmp-nas r3")
 
 
@@ -56,6 +59,46 @@ def run_plan(
         if results is not None and seed == seeds[0]:
             search_picture(experiment.history(), results.with_suffix(".svg"))
     return rows
+
+
+def run_pairs(
+    plan: Plan, task: Task, seeds: list[int], shares: list[float], results: Path | None, work: Path
+) -> list[Row]:
+    """The pair that pays: what `hotfill architecture-search` finds by default, share by share."""
+    identity = json.loads(json.dumps({**asdict(plan), "ways": list(WAYS), "longer": LONGER}))
+    rows: list[Row] = read_rows(results, identity)
+    for share, seed in product(shares, seeds):
+        done = {str(row["system"]) for row in rows if row["seed"] == seed}
+        if f"1/{round(1 / share)} finalist" in done:
+            continue
+        for row in list(Experiment(plan, task, seed, work).pairs(share, done)):
+            rows.append(row)
+            print(summary(row), file=sys.stderr, flush=True)
+        if results is not None:
+            write_rows(results, BENCHMARK, identity, rows, torch, onnxruntime, np)
+    return rows
+
+
+def aims_of_pairs(rows: list[Row], shares: list[float]) -> dict[str, dict[str, Any]]:
+    """Lost of the large model's map by the kept query model, over the seeds."""
+    found = {}
+    large = {row["seed"]: row for row in rows if row["system"] == "large"}
+    for share in shares:
+        title = f"1/{round(1 / share)}"
+        kept: list[Any] = [
+            row for row in rows if row.get("kept") and str(row["system"]).startswith(title)
+        ]
+        lost = [
+            1 - row["query/large"]["map"] / large[row["seed"]]["query/query"]["map"]  # type: ignore[index]
+            for row in kept
+        ]
+        value = float(np.mean(lost))
+        name = f"{title} of the FLOPs: lost against large/large, mean of {len(kept)} seeds"
+        found[name] = {
+            **_aim(value, 0.016, met=value <= 0.016),
+            "seeds": np.round(lost, 4).tolist(),
+        }
+    return found
 
 
 def summary(row: Row) -> str:
@@ -130,6 +173,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=3, help="how many, in the full run")
     parser.add_argument("--only", choices=["omniglot", "cifar100"], help="one data set only")
+    parser.add_argument(
+        "--pairs", action="store_true", help="what a search gives by default, at 1/20 and 1/40"
+    )
     parser.add_argument("--device", default="cpu", help="cuda: ResNet-18 on CIFAR-100")
     parser.add_argument(
         "--work",
@@ -156,6 +202,24 @@ def main(arguments: list[str] | None = None) -> None:
         plans = [plan for name, plan in wanted.items() if options.only in (None, name)]
         if not plans:
             parser.error("CIFAR-100 needs --data, its folder")
+
+    if options.pairs:
+        chosen = plans[-1]
+        results = None if options.quick else HERE / "results" / f"pairs-{chosen.name}.json"
+        shares = SHARES[:1] if options.quick else SHARES
+        with tempfile.TemporaryDirectory() as scratch:
+            work = Path(scratch) if options.quick else options.work
+            rows = run_pairs(chosen, task_of(chosen, folder), seeds, shares, results, work)
+        print(
+            json.dumps(
+                {
+                    "benchmark": BENCHMARK,
+                    "figures": table(rows),
+                    "aims": aims_of_pairs(rows, shares),
+                }
+            )
+        )
+        return
 
     figures, met = {}, {}
     for plan in plans:

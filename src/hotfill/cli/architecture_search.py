@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
-from hotfill.cli.output import reporting
+from hotfill.cli.output import Report, reporting
 from hotfill.cli.progress import counted
+from hotfill.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from hotfill.lab.architecture_search.evolution import Candidate, RewardName
@@ -49,13 +50,25 @@ def run(
     epochs: Annotated[int, typer.Option(help="Of the super-network, and of retraining.")] = 30,
     warm_up_epochs: Annotated[int, typer.Option(help="In which no path is drawn.")] = 3,
     finalists: Annotated[int, typer.Option(help="This many of the best are retrained.")] = 5,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(help="To train the best in, again and again: bct, csd ...; all by default."),
+    ] = None,
+    distil_epochs: Annotated[
+        int | None, typer.Option(help="Of each way; three times --epochs by default.")
+    ] = None,
+    onnx: Annotated[bool, typer.Option(help="Write query.onnx, too.")] = True,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Train the super-network, search, retrain the best. The same command again goes on."""
+    """Train the super-network, search, retrain the best. The same command again goes on.
+
+    The best of those is trained in several ways for longer; what searches best is kept.
+    """
     with reporting(DEFAULT_CONFIG, as_json) as report:
         from hotfill.lab.architecture_search.evolution import Evolution
+        from hotfill.lab.architecture_search.search import WAYS
         from hotfill.lab.architecture_search.search_files import search_files
 
         found = search_files(
@@ -70,30 +83,41 @@ def run(
             epochs=epochs,
             warm_up_epochs=warm_up_epochs,
             finalists=finalists,
+            ways=way or tuple(WAYS),
+            distil_epochs=distil_epochs,
             seed=seed,
             device=device,
             flops_at_least=flops_at_least,
             unseen_classes=unseen_classes,
             on_candidate=lambda candidate: report.note(_line(candidate)),
         )
-        best = found.finalists[0]
+        best, kept = found.finalists[0].candidate, found.trained[0]
         report.add(
             {
                 "query_model": str(found.path),
-                "flops": best.candidate.flops,
-                "query_to_query": best.measured.query_to_query,
-                "query_to_gallery": best.measured.query_to_gallery,
-                "keeps_the_rule": best.measured.keeps_the_rule,
+                "flops": best.flops,
+                "way": kept.way,
+                "query_to_query": kept.measured.query_to_query,
+                "query_to_gallery": kept.measured.query_to_gallery,
+                "keeps_the_rule": kept.measured.keeps_the_rule,
+                "ways": {each.way: each.measured.query_to_gallery for each in found.trained},
                 "candidates": len(found.history.candidates),
             },
             [
-                f"query model: {found.path}",
-                f"{best.candidate.flops / 1e6:.3f} MFLOPs, held-out mAP: small/large "
-                f"{best.measured.query_to_gallery:.4f}, small/small "
-                f"{best.measured.query_to_query:.4f}",
-                f"next: hotfill architecture-search export {out} --onnx query.onnx",
+                *(
+                    f"{each.way:<9} held-out mAP: small/large "
+                    f"{each.measured.query_to_gallery:.4f}, small/small "
+                    f"{each.measured.query_to_query:.4f}"
+                    for each in found.trained
+                ),
+                f"query model: {found.path}, trained by {kept.way}, {best.flops / 1e6:.3f} MFLOPs",
             ],
         )
+        if onnx:
+            try:
+                _export(report, found.path, out / "query.onnx")
+            except MissingExtraError as error:
+                report.add({"onnx": None}, [f"not written as ONNX: {error}"])
 
 
 @architecture_search.command()
@@ -136,29 +160,30 @@ def export(
 ) -> None:
     """Write the found query model as ONNX, and compare onnxruntime with torch."""
     with reporting(DEFAULT_CONFIG, as_json) as report:
-        from hotfill.lab.architecture_search import query_embedder
-        from hotfill.lab.architecture_search.search import QueryModelFile
+        _export(report, folder / "query_model.safetensors", onnx)
 
-        file = QueryModelFile.read(folder / "query_model.safetensors")
-        space = file.network.space
-        with counted("exporting"):
-            done = query_embedder.export(
-                file.network, onnx, channels=space.channels, side=space.side
-            )
-        facts: dict[str, Any] = {
+
+def _export(report: Report, query_model: Path, onnx: Path) -> None:
+    from hotfill.lab.architecture_search import query_embedder
+    from hotfill.lab.architecture_search.search import QueryModelFile
+
+    file = QueryModelFile.read(query_model)
+    space = file.network.space
+    with counted("exporting"):
+        done = query_embedder.export(file.network, onnx, channels=space.channels, side=space.side)
+    report.add(
+        {
             "onnx": str(done.path),
             "bytes": done.bytes,
             "largest_difference": done.difference,
             "gallery_model": file.gallery_model.to_dict(),
-        }
-        report.add(
-            facts,
-            [
-                f"{done.path}: {done.bytes:,} bytes; onnxruntime differs from torch by at most "
-                f"{done.difference:.1e}",
-                f"its embeddings search the gallery of {file.gallery_model}",
-            ],
-        )
+        },
+        [
+            f"{done.path}: {done.bytes:,} bytes; onnxruntime differs from torch by at most "
+            f"{done.difference:.1e}",
+            f"its embeddings search the gallery of {file.gallery_model}",
+        ],
+    )
 
 
 def _line(candidate: Candidate) -> str:

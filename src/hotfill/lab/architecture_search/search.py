@@ -1,11 +1,11 @@
-"""The whole method: train the super-network, search, retrain the best, keep the best of those."""
+"""The whole method: train the super-network, search, retrain the best, distil the best of those."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,11 @@ from hotfill.lab.architecture_search.evolution import (
     evolve,
     reward,
 )
-from hotfill.lab.architecture_search.gallery_model import GalleryModel, Validation
+from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
 from hotfill.lab.architecture_search.network import Network, SuperNetwork, recalibrate
 from hotfill.lab.architecture_search.space import Architecture, Budget, SearchSpace
-from hotfill.lab.losses import Head, Recipe, recipes
-from hotfill.lab.training import Outcome, TrainingItems, TrainingSettings, fit
+from hotfill.lab.losses import Head, Part, Recipe, asymmetric, recipes
+from hotfill.lab.training import OldVectors, Outcome, TrainingItems, TrainingSettings, fit
 from hotfill.lab.training.checkpoint import Checkpoint, under
 from hotfill.lab.training.fit import Augment
 from hotfill.types import ModelId
@@ -34,9 +34,33 @@ from hotfill.types import ModelId
 
 def agreeing_recipe(gallery_model: GalleryModel) -> Recipe:
     """BCT with both weights 1 (the paper's choice): own head, and the frozen gallery head."""
+    return recipes.bct(
+        _own_head(gallery_model), gallery_model.head, score=gallery_model.score, weight=1.0
+    )
+
+
+def _own_head(gallery_model: GalleryModel) -> Head:
     classes, dimension = gallery_model.head.labels, gallery_model.model_id.dimension
-    head = Head.random(classes, dimension, gallery_model.score)
-    return recipes.bct(head, gallery_model.head, score=gallery_model.score, weight=1.0)
+    return Head.random(classes, dimension, gallery_model.score)
+
+
+def _together(gallery_model: GalleryModel) -> Recipe:
+    """The sum of the three: one own head, the frozen gallery head, both distillations."""
+    agree = agreeing_recipe(gallery_model)
+    parts: list[Part] = [
+        replace(recipe.parts[0], name=recipe.name)
+        for recipe in (asymmetric.csd(), asymmetric.d3still())
+    ]
+    return Recipe("together", [*agree.parts, *parts], head=agree.head, anchors=gallery_model.head)
+
+
+WAYS: dict[str, Callable[[GalleryModel], Recipe]] = {
+    "bct": agreeing_recipe,
+    "csd": lambda model: asymmetric.csd(_own_head(model)),
+    "d3still": lambda model: asymmetric.d3still(_own_head(model)),
+    "together": _together,
+}
+"""How the found architecture can be trained to search the gallery."""
 
 
 def train_agreeing(
@@ -111,6 +135,7 @@ class QueryModelFile:
 HISTORY, QUERY_MODEL = "history.json", "query_model.safetensors"
 
 SPENT = 0.8  # SPOS searches 290 to 360 of 330 M
+LONGER = 3  # times the epochs of a finalist's training
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +149,9 @@ class SearchPlan:
         drawn; the paper's 10.
     retraining: of the best, from scratch. finalists: how many are retrained; 5 in the paper. Of
         those the one with the highest reward on the validation split is kept.
+    ways: of WAYS, in which the best finalist is trained from scratch once more, for longer; what
+        searches the held-out gallery best is kept. distillation: of those trainings; by default
+        as `retraining`, with LONGER times its epochs.
     calibration_batches, calibration_batch: for each candidate's batch statistics; 200 of 128 in
         the reference search code.
     Raises ConfigError.
@@ -137,12 +165,18 @@ class SearchPlan:
     warm_up_epochs: int = 10
     retraining: TrainingSettings = field(default_factory=TrainingSettings)
     finalists: int = 5
+    ways: tuple[str, ...] = tuple(WAYS)
+    distillation: TrainingSettings | None = None
     calibration_batches: int = 200
     calibration_batch: int = 128
     flops_at_least: int | None = None
 
     def __post_init__(self) -> None:
         reward(self.reward, Measured(0.0, 0.0))  # is the name known?
+        if unknown := [way for way in self.ways if way not in WAYS]:
+            raise ConfigError(
+                f"ways of training: expected some of {', '.join(WAYS)}, got {', '.join(unknown)}"
+            )
         counts = (self.finalists, self.calibration_batches, self.calibration_batch)
         if min(counts) < 1 or not 0 <= self.warm_up_epochs < self.super_training.epochs:
             raise ConfigError(
@@ -170,11 +204,25 @@ class Finalist:
 
 
 @dataclass(frozen=True, eq=False)
+class TrainedQueryModel:
+    """One network and what it is worth on the validation split. way: one of WAYS, or "finalist"."""
+
+    way: str
+    network: Network
+    measured: Measured
+
+
+@dataclass(frozen=True, eq=False)
 class FoundQueryModel:
-    """finalists: highest reward first. path: the file of the first."""
+    """What a search found.
+
+    finalists: highest reward first. trained: the architecture of the first, as a finalist and in
+    every way of the plan, the best M(q, g) first. path: the file of the first of them.
+    """
 
     history: History
     finalists: tuple[Finalist, ...]
+    trained: tuple[TrainedQueryModel, ...]
     path: Path
 
 
@@ -185,12 +233,15 @@ def search(
     validation: Validation,
     *,
     folder: Path,
+    vectors: GalleryVectors | None = None,
     augment: Augment | None = None,
     on_candidate: Callable[[Candidate], None] | None = None,
 ) -> FoundQueryModel:
     """Find a query model for a gallery. The same call again goes on where the last one stopped.
 
     items: the training set, numbered as gallery_model.head answers. validation: other items.
+    vectors: of the training set, by the gallery model; without them only the ways are tried that
+        need none ("bct").
     folder: for the super-network, the history and the query model; made when missing.
     Raises ConfigError for an impossible budget or dimensions that differ, InputError when the
     folder is of another search, DivergedError.
@@ -218,22 +269,79 @@ def search(
     )
     finalists = []
     for candidate in history.best(plan.finalists):
-        choice = json.dumps(candidate.architecture.to_dict()).encode()
         network = retrain(
             plan.space,
             candidate.architecture,
             gallery_model,
             items,
             plan.retraining,
-            folder=folder / f"finalist-{mark}-{hashlib.sha256(choice).hexdigest()[:12]}",
+            folder=folder / f"finalist-{mark}-{_mark(candidate.architecture)}",
             augment=augment,
         )
         measured = validation.measure(network, device=plan.retraining.device)
         finalists.append(Finalist(candidate, network, measured))
     finalists.sort(key=lambda each: -reward(plan.reward, each.measured))
+    best = finalists[0]
+    trained = [
+        TrainedQueryModel("finalist", best.network, best.measured),
+        *_in_every_way(
+            plan,
+            best.network.architecture,
+            gallery_model,
+            items,
+            validation,
+            vectors,
+            folder=folder / f"way-{mark}-{_mark(best.network.architecture)}",
+            augment=augment,
+        ),
+    ]
+    trained.sort(key=lambda each: -each.measured.query_to_gallery)
     path = folder / QUERY_MODEL
-    QueryModelFile(finalists[0].network, gallery_model.model_id).save(path)
-    return FoundQueryModel(history, tuple(finalists), path)
+    QueryModelFile(trained[0].network, gallery_model.model_id).save(path)
+    return FoundQueryModel(history, tuple(finalists), tuple(trained), path)
+
+
+def _mark(architecture: Architecture) -> str:
+    choice = json.dumps(architecture.to_dict()).encode()
+    return hashlib.sha256(choice).hexdigest()[:12]
+
+
+def _in_every_way(
+    plan: SearchPlan,
+    architecture: Architecture,
+    gallery_model: GalleryModel,
+    items: TrainingItems,
+    validation: Validation,
+    vectors: GalleryVectors | None,
+    *,
+    folder: Path,
+    augment: Augment | None,
+) -> Iterator[TrainedQueryModel]:
+    """Train one architecture from the same first weights in every way that can be had."""
+    settings = plan.distillation or replace(plan.retraining, epochs=LONGER * plan.retraining.epochs)
+    for way in plan.ways:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = Network(plan.space, architecture)
+            recipe = WAYS[way](gallery_model)
+        old = None
+        if "old" in recipe.needs:
+            if vectors is None:
+                continue
+            rows = vectors.of(items.item_ids, model=gallery_model.model_id)
+            old = OldVectors(items.item_ids, rows)
+        fit(
+            network,
+            recipe,
+            items,
+            settings,
+            folder=folder.with_name(f"{folder.name}-{way}"),
+            old_vectors=old,
+            augment=augment,
+        )
+        network.eval()
+        measured = validation.measure(network, device=settings.device)
+        yield TrainedQueryModel(way, network, measured)
 
 
 def train_super_network(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from hotfill.errors import ConfigError, InputError
 from hotfill.lab.architecture_search.evolution import Candidate, Evolution, RewardName
 from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
-from hotfill.lab.architecture_search.search import FoundQueryModel, SearchPlan, search
+from hotfill.lab.architecture_search.search import WAYS, FoundQueryModel, SearchPlan, search
 from hotfill.lab.architecture_search.space import SearchSpace, paper_space, small_space
 from hotfill.lab.losses import Cosine
 from hotfill.lab.losses.references import from_head
@@ -44,6 +45,8 @@ def search_files(
     epochs: int = 30,
     warm_up_epochs: int = 3,
     finalists: int = 5,
+    ways: Sequence[str] = tuple(WAYS),
+    distil_epochs: int | None = None,
     score: Cosine | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -63,7 +66,8 @@ def search_files(
     space: "small" (6 blocks, for 28 to 64 pixels) or "paper" (20 blocks). side: pictures of a
         folder are read at this size.
     score: of the gallery model's head; Cosine(20, 0.1), as `train_compatible` has it.
-    epochs: of the super-network and of the retraining. The rest: see SearchPlan.
+    epochs: of the super-network and of the retraining. ways, distil_epochs: how, and for how long,
+        the best is trained again (three times `epochs`). The rest: see SearchPlan.
     Raises InputError, ConfigError, DivergedError.
     """
     file = ModelFile.read(gallery_model)
@@ -89,10 +93,12 @@ def search_files(
     split = _split_classes if unseen_classes else _split
     train, queries, gallery = split(items, seed)
     model = GalleryModel(model_id, from_head(file.head, rows=rows), score or Cosine(20.0, 0.1))
-    vectors = embed(file.model.to(device), gallery, device=device)
-    validation = Validation(
-        queries, gallery, GalleryVectors(model_id, gallery.item_ids, vectors), model_id
-    )
+    large = file.model.to(device)
+
+    def by_large(some: TrainingItems) -> GalleryVectors:
+        return GalleryVectors(model_id, some.item_ids, embed(large, some, device=device))
+
+    validation = Validation(queries, gallery, by_large(gallery), model_id)
     settings = TrainingSettings(epochs=epochs, seed=seed, device=device)
     plan = SearchPlan(
         _space(space, pictures.shape, model_id.dimension),
@@ -103,9 +109,19 @@ def search_files(
         warm_up_epochs=warm_up_epochs,
         retraining=settings,
         finalists=finalists,
+        ways=tuple(ways),
+        distillation=None if distil_epochs is None else replace(settings, epochs=distil_epochs),
         flops_at_least=flops_at_least,
     )
-    return search(plan, model, train, validation, folder=output, on_candidate=on_candidate)
+    return search(
+        plan,
+        model,
+        train,
+        validation,
+        folder=output,
+        vectors=by_large(train),
+        on_candidate=on_candidate,
+    )
 
 
 @final

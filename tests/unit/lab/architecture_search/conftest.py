@@ -24,10 +24,11 @@ CLASSES, DIMENSION = 8, 16
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Everything that a search needs. plan: one of seconds."""
+    """Everything that a search needs. plan: one of seconds. trained_on: vectors of `train`."""
 
     gallery_model: GalleryModel
     vectors: GalleryVectors
+    trained_on: GalleryVectors
     train: ArrayItems
     queries: ArrayItems
     gallery: ArrayItems
@@ -65,6 +66,7 @@ def world(tmp_path_factory) -> World:
     return World(
         GalleryModel(model_id, from_head(head.vectors, rows=torch.arange(CLASSES)), score),
         GalleryVectors(model_id, gallery.item_ids, embed(large, gallery)),
+        GalleryVectors(model_id, train.item_ids, embed(large, train)),
         train,
         queries,
         gallery,
@@ -82,6 +84,7 @@ def world(tmp_path_factory) -> World:
             warm_up_epochs=2,
             retraining=TrainingSettings(epochs=25, batch=32),
             finalists=1,
+            distillation=TrainingSettings(epochs=4, batch=32),
             calibration_batches=2,
             calibration_batch=32,
         ),

@@ -68,6 +68,10 @@ def test_a_search_is_run_shown_and_exported(files) -> None:
     assert found["flops"] <= 200_000
     assert found["candidates"] == 2
     assert found["keeps_the_rule"] == (found["query_to_gallery"] > found["query_to_query"])
+    assert found["ways"][found["way"]] == max(found["ways"].values())
+    assert set(found["ways"]) == {"finalist", "bct", "csd", "d3still", "together"}
+    assert found["query_to_gallery"] == found["ways"][found["way"]]
+    assert found["bytes"] == (folder / "search" / "query.onnx").stat().st_size
     assert run(files) == found  # the same command again: everything is there
 
     shown = command("show", folder / "search", "--best", 1, "--picture", folder / "search.svg")
@@ -87,6 +91,7 @@ def test_what_cannot_be_searched_is_refused_with_exit_code_2(files, tmp_path) ->
     for words, message in (
         (("--space", "huge"), "expected 'small', or 'paper'"),
         (("--reward", "r9"), "reward: expected one of"),
+        (("--way", "kd"), "ways of training: expected some of bct"),
     ):
         assert message in run(files, *words, "--out", tmp_path, code=2)["error"]["message"]
     assert "expected the history" in command("show", tmp_path, code=2)["error"]["message"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hotfill.lab.architecture_search.evolution import History
 from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
 from hotfill.lab.architecture_search.search import (
     HISTORY,
+    WAYS,
     QueryModelFile,
     SearchPlan,
     retrain,
@@ -26,7 +29,12 @@ from hotfill.lab.training import ArrayItems, TrainingSettings, build_backbone
 def found(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     return folder, search(
-        world.plan, world.gallery_model, world.train, world.validation(), folder=folder
+        world.plan,
+        world.gallery_model,
+        world.train,
+        world.validation(),
+        folder=folder,
+        vectors=world.trained_on,
     )
 
 
@@ -47,7 +55,35 @@ def test_the_saved_query_model_embeds_as_the_found_one_and_knows_its_gallery(wor
     assert file.gallery_model == world.gallery_model.model_id
     images = world.queries(np.arange(5))
     with torch.inference_mode():
-        assert torch.equal(file.network(images), result.finalists[0].network.eval()(images))
+        assert torch.equal(file.network(images), result.trained[0].network.eval()(images))
+
+
+def test_the_best_is_trained_in_every_way_and_what_searches_best_is_kept(world, found) -> None:
+    _, result = found
+    assert {each.way for each in result.trained} == {"finalist", *WAYS}
+    measured = [world.validation().measure(each.network) for each in result.trained]
+    assert measured == [each.measured for each in result.trained]
+    quality = [each.query_to_gallery for each in measured]
+    assert quality == sorted(quality, reverse=True)
+    architecture = result.finalists[0].network.architecture
+    assert all(each.network.architecture == architecture for each in result.trained)
+    outputs = [each.network(world.queries(np.arange(3))) for each in result.trained]
+    assert not any(torch.equal(one, two) for one, two in combinations(outputs, 2))
+
+
+def test_without_the_large_models_vectors_nothing_is_distilled(world, found, tmp_path) -> None:
+    folder, _ = found
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    for made in copied.glob("way-*"):
+        shutil.rmtree(made)
+    plan = replace(world.plan, distillation=replace(world.plan.retraining, epochs=1))
+    again = search(plan, world.gallery_model, world.train, world.validation(), folder=copied)
+    assert {each.way for each in again.trained} == {"finalist", "bct"}
+
+
+def test_an_unknown_way_of_training_is_refused(world) -> None:
+    with pytest.raises(ConfigError, match="expected some of bct, csd, d3still, together, got kd"):
+        replace(world.plan, ways=("bct", "kd"))
 
 
 def test_the_same_call_again_trains_and_measures_nothing_anew(world, found) -> None:
@@ -59,6 +95,7 @@ def test_the_same_call_again_trains_and_measures_nothing_anew(world, found) -> N
         world.train,
         world.validation(),
         folder=folder,
+        vectors=world.trained_on,
         on_candidate=measured.append,
     )
     assert not measured
