@@ -17,9 +17,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.heterogeneous.plans import CIFAR100, DISTILLATIONS, OMNIGLOT
-from benchmarks.heterogeneous.run import FOUND, aims, table
+from benchmarks.heterogeneous.run import FOUND, SHARES, aims, aims_of_pairs, table
 from benchmarks.page import main
 from benchmarks.page import table as as_table
+from hotfill.lab.architecture_search.search import WAYS
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "measured"
@@ -39,6 +40,12 @@ def text() -> str:
             rows = json.loads(path.read_text())["rows"]
             parts += [of_data_set(TITLES[plan.name], rows), picture(plan.name)]
             met |= aims(plan.name, table(rows))
+        pairs = RESULTS / f"pairs-{plan.name}.json"
+        if pairs.exists():
+            rows = json.loads(pairs.read_text())["rows"]
+            shares = [share for share in SHARES if any(_of(row, share) for row in rows)]
+            parts.append(of_pairs(f"{TITLES[plan.name]}, by default", rows, shares))
+            met |= aims_of_pairs(rows, shares)
     verdicts = [
         [name, aim["value"], aim["aim"], "yes" if aim["met"] else "**no**"]
         for name, aim in met.items()
@@ -65,6 +72,33 @@ def of_data_set(title: str, rows: Rows) -> str:
             ]
         )
     return as_table([title, *HEADS], lines)
+
+
+def of_pairs(title: str, rows: Rows, shares: list[float]) -> str:
+    """One row per share and way: what it keeps of the large model's map, seed by seed."""
+    large = {row["seed"]: row["query/query"]["map"] for row in rows if row["system"] == "large"}
+    lines = [["large", "", _spread(list(large.values())), "", "", len(large)]]
+    for share in shares:
+        for way in ("finalist", *WAYS):
+            name = f"1/{round(1 / share)} {way}"
+            some = [row for row in rows if row["system"] == name]
+            kept = [row["query/large"]["map"] / large[row["seed"]] for row in some]
+            lines.append(
+                [
+                    name,
+                    f"{np.mean([row['flops'] for row in some]) / 1e6:.2f}",
+                    _spread([row["query/large"]["map"] for row in some]),
+                    " ".join(f"{100 * (1 - each):+.1f}" for each in kept),
+                    sum(row["kept"] for row in some),
+                    len(some),
+                ]
+            )
+    heads = ["MFLOPs", "query/large", "% lost, each seed", "kept", "seeds"]
+    return as_table([title, *heads], lines)
+
+
+def _of(row: dict[str, Any], share: float) -> bool:
+    return str(row["system"]).startswith(f"1/{round(1 / share)} ")
 
 
 def picture(name: str) -> str:

@@ -62,7 +62,7 @@ def _gain(rows: list[Row], title: str) -> str:
     gains = [row["cells"][title]["gain"] for row in rows]
     floor = min(row["cells"][title]["floor"] for row in rows)
     apart = f" ± {np.std(gains):.2f}" if len(gains) > 1 else " (1)"
-    return f"{np.mean(gains):.2f}{apart}" + (f", {floor:+.3f}" if floor < 0 else "")
+    return f"{np.mean(gains):.2f}{apart}" + (f", {floor:+.3f}" if floor <= -0.0005 else "")
 
 
 def _names(rows: list[Row], place: int) -> list[str]:
