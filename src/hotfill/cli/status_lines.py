@@ -100,7 +100,7 @@ def counts(status: Status) -> str:
 
 
 def batches(items: int) -> str:
-    """Say which size of batches was found."""
+    """Say how many items a batch takes."""
     return f"batches of {items:,}"
 
 
@@ -146,8 +146,8 @@ def verification_lines(found: Verification) -> list[str]:
     return [*lines, *index_lines({"the new side": found.indexed})]
 
 
-def _batch(made: Plan) -> str:
-    return "a size that is found" if made.batch_size == "auto" else f"{made.batch_size:,}"
+def _batch_size(made: Plan) -> str:
+    return 'batch size "auto"' if made.batch_size == "auto" else batches(made.batch_size)
 
 
 def plan_lines(made: Plan) -> list[str]:
@@ -156,8 +156,7 @@ def plan_lines(made: Plan) -> list[str]:
     lines = [
         f"from      {made.old_model}",
         f"to        {made.new_model}",
-        f"strategy  {made.strategy}, order {order}, batches of {_batch(made)}, "
-        f"cutover {made.cutover}",
+        f"strategy  {made.strategy}, order {order}, {_batch_size(made)}, cutover {made.cutover}",
         f"items     {made.items:,}, {made.old_model.dimension} to {made.new_model.dimension} "
         f"dimensions, {size(made.bytes_to_write)} to write",
     ]

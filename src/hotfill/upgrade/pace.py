@@ -122,8 +122,9 @@ MOST_BATCH = 4096
 
 _BATCH_BYTES = 32 * 2**20  # of contents and vectors; about seven batches are in memory at a time
 _BATCH_SECONDS = 30.0  # longer ones hear late of a pause, and a kill throws away more
-_BATCHES, _JUDGED_SECONDS = 3, 1.0  # of work, at least, before a size is judged by the middle one
 _PAYS = 1.05  # times the items a second of the best size so far
+_BATCHES, _JUDGED_SECONDS = 5, 1.0  # of work, at least, before a size is judged by the middle one,
+_CLEARLY = 1.5  # but for the seconds where it is better by as much
 _CALM_SECONDS = 120.0  # of work without a throttle before it tries to grow again
 _AGAIN_SECONDS = 600.0  # of work after which it looks again: contents and machines change
 
@@ -193,7 +194,7 @@ class BatchSize:
             elif self._settled_for is None:
                 self._rates.append(items / max(seconds, 1e-9))
                 self._worked += seconds
-                if len(self._rates) >= _BATCHES and self._worked >= _JUDGED_SECONDS:
+                if len(self._rates) >= _BATCHES:
                     self._judge(median(self._rates))
             else:
                 self._settled_for -= seconds
@@ -214,6 +215,8 @@ class BatchSize:
 
     def _judge(self, rate: float) -> None:
         best, best_rate = self._best
+        if self._worked < _JUDGED_SECONDS and rate < _CLEARLY * best_rate:
+            return  # not before it has worked for longer
         if rate > _PAYS * best_rate:
             best, _ = self._best = (self._size, rate)
         grown = 2 * self._size
