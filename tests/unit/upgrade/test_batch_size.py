@@ -488,6 +488,33 @@ def test_an_upgrade_says_what_it_found_and_goes_all_the_way_back(tmp_path, strat
     assert up.gallery.count(OLD) == 3000
 
 
+def test_a_budget_is_kept_to_the_item_and_spent_on_the_first_of_the_order(tmp_path):
+    up = upgrade(
+        tmp_path,
+        2000,
+        batch_size="auto",
+        backfill="budget",
+        budget_items=1003,
+        order="priority",
+        priority_key="number",
+        transform="bridge",
+        fitting=None,
+        fit_items=200,
+    )
+    assert up.start().phase is Phase.BACKFILLED
+    own = NEW.fingerprint
+    assert up.gallery.count(NEW, origin=own) == 1003
+    numbers = [int(item.removeprefix("item-")) for item in embedded(up.gallery, own)]
+    assert min(numbers) == 2000 - 1003
+
+
+def embedded(gallery, origin):
+    page = gallery.scan(NEW, limit=10**4)
+    return [
+        item for item, made_by in zip(page.item_ids, page.origins, strict=True) if made_by == origin
+    ]
+
+
 def test_nothing_grows_while_searches_are_slow_and_the_backfill_ends_all_the_same(tmp_path):
     asked = [0]
     sizes = []
