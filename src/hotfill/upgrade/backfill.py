@@ -259,7 +259,7 @@ class Backfill:
                     self._finish(work, loaded)
                 else:
                     if self.batch_size is not None and is_out_of_memory(loaded.failure):
-                        self.batch_size.too_large(loaded.asked)
+                        self.batch_size.too_large(len(loaded.batch.item_ids))
                     self._put_back(loaded.batch, loaded.failure)
                     put_back = True
                 end(loaded.traced, failed=loaded.failure is not None)

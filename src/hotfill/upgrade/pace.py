@@ -207,10 +207,10 @@ class BatchSize:
             halves, self._halves = self._halves, False
             self._settle(self._size // 2 if halves else self._size, _CALM_SECONDS)
 
-    def too_large(self, asked: int) -> None:
+    def too_large(self, items: int) -> None:
         """Never again take as many: there was no memory for them."""
         with self._lock:
-            self._most = max(self._least, min(self._most, asked // 2))
+            self._most = max(self._least, min(self._most, items // 2))
             self._settle(min(self._size, self._most), _AGAIN_SECONDS)
 
     def _judge(self, rate: float) -> None:

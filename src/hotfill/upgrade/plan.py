@@ -202,8 +202,8 @@ class Decisions:
         line, `popularity_uncertainty` the product of both.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches. Imputing,
         for which no model runs, takes four times as many. With `"auto"` each kind of work finds its
-        own, from 16 to 4096: it doubles while items a second rise, and is halved while a limit
-        throttles.
+        own, from 16 (imputing: 64) to 4096: it doubles while items a second rise, and is halved
+        while a limit throttles.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     optimise: whether the store tidies up now and then while a long backfill runs.
     refit: for `merge`, whether to fit again from moved items while the backfill goes on; the better
