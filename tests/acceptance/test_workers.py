@@ -7,6 +7,7 @@ import signal
 from contextlib import ExitStack, closing
 
 import numpy as np
+import pytest
 
 from hotfill import config
 from hotfill.upgrade.journal.postgres import PostgresJournal
@@ -45,9 +46,10 @@ def taken_from(project, process, number, leading):
     return left
 
 
-def test_workers_that_are_killed_or_hang_lose_nothing_and_do_nothing_twice(tmp_path):
+@pytest.mark.parametrize("batch_size", [BATCH, "auto"])
+def test_workers_that_are_killed_or_hang_lose_nothing_and_do_nothing_twice(tmp_path, batch_size):
     path = make_project(
-        tmp_path, ITEMS, seconds_per_call=0.15, upgrade={"batch_size": BATCH, "fit_items": 110}
+        tmp_path, ITEMS, seconds_per_call=0.15, upgrade={"batch_size": batch_size, "fit_items": 110}
     )
     project = config.read(path)
     journal = project.settings.journal.name

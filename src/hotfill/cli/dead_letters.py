@@ -65,7 +65,7 @@ def dead_letters(
                     done = control.accept_dead_letters(journal, by or user(), item)
                     report.add({"accepted": done}, [f"accepted {done:,} items"])
                 else:
-                    size = project.plan_to_look_at(journal).batch_size
+                    size = project.plan_to_look_at(journal).work_cut
                     done = control.retry_dead_letters(journal, size, item)
                     report.add({"retried": done}, [f"{done:,} items will be tried again"])
         with closing(project.look()) as journal:

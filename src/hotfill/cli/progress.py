@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from hotfill.cli.arguments import user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import verbosity
-from hotfill.cli.status_lines import counts, status_lines
+from hotfill.cli.status_lines import batches, counts, status_lines
 from hotfill.formatting import duration, rate
 from hotfill.tracing import exporting
 
@@ -196,6 +196,8 @@ class Bar:
         pace = [counts(status)]
         if status.rate_per_second:
             pace.append(f"{rate(status.rate_per_second)}/s")
+        if status.batch_size:
+            pace.append(batches(status.batch_size))
         if status.eta_seconds is not None:
             pace.append(f"eta {duration(status.eta_seconds)}")
         pace += [f"held: {hold}" for hold in status.holds]

@@ -39,6 +39,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         first.append(f"accepted {status.accepted:,}")
     if status.rate_per_second:
         first.append(f"{rate(status.rate_per_second)}/s")
+    if status.batch_size:
+        first.append(batches(status.batch_size))
     second = []
     if status.holds:
         second.append("held: " + "; ".join(str(hold) for hold in status.holds))
@@ -97,6 +99,11 @@ def counts(status: Status) -> str:
     return f"embedded {status.embedded:,}  written {status.written:,}  visible {status.visible:,}"
 
 
+def batches(items: int) -> str:
+    """Say how many items a batch takes."""
+    return f"batches of {items:,}"
+
+
 def coverage_lines(now: Current) -> list[str]:
     """Say to people which models cover how much of a gallery."""
     lines = []
@@ -139,14 +146,17 @@ def verification_lines(found: Verification) -> list[str]:
     return [*lines, *index_lines({"the new side": found.indexed})]
 
 
+def _batch_size(made: Plan) -> str:
+    return 'batch size "auto"' if made.batch_size == "auto" else batches(made.batch_size)
+
+
 def plan_lines(made: Plan) -> list[str]:
     """Say a plan to people."""
     order = made.order + (f" by {made.priority_key}" if made.order == "priority" else "")
     lines = [
         f"from      {made.old_model}",
         f"to        {made.new_model}",
-        f"strategy  {made.strategy}, order {order}, batches of {made.batch_size:,}, "
-        f"cutover {made.cutover}",
+        f"strategy  {made.strategy}, order {order}, {_batch_size(made)}, cutover {made.cutover}",
         f"items     {made.items:,}, {made.old_model.dimension} to {made.new_model.dimension} "
         f"dimensions, {size(made.bytes_to_write)} to write",
     ]

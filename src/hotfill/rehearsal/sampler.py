@@ -115,7 +115,7 @@ class Sampler:
             plan.old_model,
             self.source,
             timed,
-            plan.batch_size,
+            plan.at_once,
             old_embedder=self.old_embedder if made_anew else None,
             on_batch=on_batch,
         )
@@ -219,8 +219,8 @@ class Sampler:
         """By the old model, by the new one, and the items that they were made of, if any."""
         plan, asks_old = self.plan, self._asks_old()
         if given and asks_old is not None:
-            by_old = embed_queries(asks_old, given, plan.batch_size)
-            return by_old, embed_queries(self._asks_new(), given, plan.batch_size), ()
+            by_old = embed_queries(asks_old, given, plan.at_once)
+            return by_old, embed_queries(self._asks_new(), given, plan.at_once), ()
         if not asking:
             return None, None, ()
         found = paired_vectors(
@@ -229,7 +229,7 @@ class Sampler:
             plan.old_model,
             self.source,
             self._asks_new(),
-            plan.batch_size,
+            plan.at_once,
             old_embedder=self.query_embedders.get(plan.old_model)
             or (self.old_embedder if made_anew else None),
         )

@@ -23,11 +23,13 @@ from hotfill.upgrade.caller import (
     CALL_SECONDS,
     GivenUpError,
     PatientCaller,
+    is_out_of_memory,
     make_vectors,
     narrow,
     no_item_at_fault,
     read_contents,
 )
+from hotfill.upgrade.pace import Progress, content_bytes
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
     from hotfill.upgrade.journal.base import Batch, Journal, Stage
     from hotfill.upgrade.own_vectors import NotedOrigins, OwnVectors
+    from hotfill.upgrade.pace import BatchSize
 
 
 T = TypeVar("T")
@@ -170,28 +173,6 @@ class Work:
 
 
 @dataclass(slots=True)
-class Progress:
-    """What this process has done, in items. working_seconds: time not spent waiting for holds.
-
-    doing: what it does now that moves no item, such as "indexing"; empty otherwise.
-    """
-
-    embedded: int = 0
-    written: int = 0
-    working_seconds: float = 0.0
-    doing: str = ""
-
-    @contextmanager
-    def at(self, doing: str) -> Iterator[None]:
-        """Say what is done while the block runs."""
-        before, self.doing = self.doing, doing
-        try:
-            yield
-        finally:
-            self.doing = before
-
-
-@dataclass(slots=True)
 class _Loaded:
     """A batch with what its vectors are made of, then with its vectors."""
 
@@ -204,6 +185,9 @@ class _Loaded:
     vectors: Vectors | None = None
     failure: Exception | None = None
     traced: Any = None
+    asked: int = 0  # items that a batch takes, where that is found
+    seconds: float = 0.0  # of what worked on it longest so far
+    content_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -218,6 +202,8 @@ class Backfill:
     lease_seconds: after so long without a sign of life others may take a batch.
     call_seconds: how long the source or the embedder may take for one batch.
     stop: set it to end after the batches in hand, or some seconds later without them.
+    batch_size: finds how many items a batch takes; None for batches as they were cut.
+    clock: seconds, for what `batch_size` learns.
     """
 
     gallery: Gallery
@@ -232,6 +218,8 @@ class Backfill:
     call_seconds: float = CALL_SECONDS
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)
+    batch_size: BatchSize | None = None
+    clock: Callable[[], float] = time.monotonic
     _got_on: float = 0.0  # when one of the hands did something last
 
     def run(self, work: Work) -> None:
@@ -270,6 +258,8 @@ class Backfill:
                 if loaded.failure is None:
                     self._finish(work, loaded)
                 else:
+                    if self.batch_size is not None and is_out_of_memory(loaded.failure):
+                        self.batch_size.too_large(len(loaded.batch.item_ids))
                     self._put_back(loaded.batch, loaded.failure)
                     put_back = True
                 end(loaded.traced, failed=loaded.failure is not None)
@@ -287,19 +277,27 @@ class Backfill:
     def _loaded(
         self, work: Work, closing: threading.Event, call: PatientCaller
     ) -> Generator[_Loaded]:
+        began = self.clock()
         while (seconds := self.pace()) is not None and not closing.is_set():
             self._gets_on()
             if seconds:
                 closing.wait(seconds)
+                began = self.clock()
                 continue
-            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds, work.most)
+            asked = None if self.batch_size is None else self.batch_size.next()
+            batch = self.journal.lease(work.stage, self.owner, self.lease_seconds, work.most, asked)
             if batch is None:
                 return
             traced = begin("batch", stage=work.stage, items=len(batch.item_ids))
             with span("read", below=traced):
                 loaded = self._load(work, batch, call)
             loaded.traced = traced
+            if asked is not None:
+                self.progress.batch_size = loaded.asked = asked
+                loaded.seconds = self.clock() - began
+                loaded.content_bytes = sum(map(content_bytes, loaded.contents))
             yield loaded
+            began = self.clock()
 
     def _load(self, work: Work, batch: Batch, call: PatientCaller) -> _Loaded:
         states = retry(self.gallery.get, batch.item_ids)
@@ -339,6 +337,7 @@ class Backfill:
     ) -> Generator[_Loaded]:
         name = f"what makes vectors of {work.target}"
         for loaded in batches:
+            began = self.clock()
             if loaded.item_ids:
                 try:
                     model, items = str(work.target), len(loaded.item_ids)
@@ -363,10 +362,12 @@ class Backfill:
                 for content in loaded.contents
             ]
             loaded.contents = []  # images are large, and no longer needed
+            loaded.seconds = max(loaded.seconds, self.clock() - began)
             yield loaded
 
     def _finish(self, work: Work, loaded: _Loaded) -> None:
         batch = loaded.batch
+        began = self.clock()
         if self.is_over():
             return  # this process may have hung for hours, and others decided otherwise
         if loaded.without_content and work.absent is not None:
@@ -389,6 +390,9 @@ class Backfill:
         left_out = len(loaded.without_content) if work.absent is not None else 0
         done = len(batch.item_ids) - left_out
         self.journal.finish(batch, moved=moved, skipped=done - moved)
+        if self.batch_size is not None and len(loaded.item_ids) == len(batch.item_ids):
+            seconds = max(loaded.seconds, self.clock() - began)
+            self.batch_size.note(loaded.asked, done, seconds, loaded.content_bytes)
         self.after_batch(done)
 
     # What failed -----------------------------------------------------------------------------

@@ -157,14 +157,15 @@ def no_item_at_fault(error: Exception, items: int) -> bool:
         return True
     if isinstance(error, GivenUpError):
         return True
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return items == 1
     if isinstance(error, EmbedError | SourceError):
         return error.retryable and not error.item_ids
     return False
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether fewer items at a time may help."""
     # By its name: torch is not imported here.
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 

@@ -176,7 +176,7 @@ def without(ranked: Sequence[str], item_id: str, k: int) -> tuple[str, ...]:
 
 def given_queries(plan: Plan, embedder: Embedder) -> Vectors:
     """Embed the queries of the plan's file by the new model: float32 (q, dimension)."""
-    return embed_queries(embedder, read_queries(Path(plan.canary_queries)), plan.batch_size)
+    return embed_queries(embedder, read_queries(Path(plan.canary_queries)), plan.at_once)
 
 
 def _given_ones(
@@ -189,8 +189,8 @@ def _given_ones(
         raise ConfigError(
             "a gate on flips or old_overlap compares with the old model: [old] needs an embedder"
         )
-    new = embed_queries(new_embedder, given, plan.batch_size)
-    old = None if old_embedder is None else embed_queries(old_embedder, given, plan.batch_size)
+    new = embed_queries(new_embedder, given, plan.at_once)
+    old = None if old_embedder is None else embed_queries(old_embedder, given, plan.at_once)
     return new, old, [""] * len(given), [each.relevant for each in given]
 
 
@@ -218,7 +218,7 @@ def _of_items(
         old,
         source,
         asks_new,
-        plan.batch_size,
+        plan.at_once,
         old_embedder=asks_old,
         call_seconds=plan.embed_timeout_seconds,
     )

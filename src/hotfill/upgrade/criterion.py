@@ -133,7 +133,7 @@ def _by_judgements(state: State) -> MeasuredCriterion | None:
 
     contents = [each for each, _ in asked]
     new, old = (
-        embed_queries(embedder, contents, plan.batch_size)
+        embed_queries(embedder, contents, plan.at_once)
         for embedder in (state.embedder_of_queries(), asks_old)
     )
     return _measured(ranked(new), ranked(old), "their judgements")

@@ -27,7 +27,7 @@ from hotfill.upgrade.leftover import (
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, order_without_vectors, pages_of
-from hotfill.upgrade.pace import Pace, give_notice
+from hotfill.upgrade.pace import BatchSize, Pace, give_notice
 from hotfill.upgrade.phases import (
     ENDED,
     HoldKind,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from hotfill.ranking import Fit
     from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
+    from hotfill.upgrade.journal.base import Stage
     from hotfill.upgrade.order import Order
     from hotfill.upgrade.parts import Moment
     from hotfill.upgrade.plan import Plan
@@ -84,6 +85,7 @@ class Engine:
         self.state = state
         self.gallery = state.gallery
         self.journal = state.journal
+        self._batch_sizes: dict[Stage, BatchSize] = {}
 
     def status(self) -> Status:
         """Read where the upgrade is. Writes nothing."""
@@ -118,7 +120,7 @@ class Engine:
             self.gallery.recount()  # rows may have come in behind the store's back
             agree_on_plan(self.gallery, self.journal, self.state.asked, self.state.by)
             if retry_dead_letters:
-                self.journal.retry(self.plan.batch_size)
+                self.journal.retry(self.plan.work_cut)
             self.journal.release("error")
             self._fire("on_start")
             if self.journal.phase is Phase.PLANNED and self._prepare():
@@ -245,7 +247,7 @@ class Engine:
             assert begun is not None
             journal.drop_work("embed")  # of a run that was killed
             order = order_without_vectors(draft)
-            journal.add_work("embed", self._ranked_imputed(order), plan.batch_size)
+            journal.add_work("embed", self._ranked_imputed(order), plan.work_cut)
             work = backfill.embed_work(
                 plan.new_model, source, embedder, may_stay=True, most=int(begun.body["until"])
             )
@@ -268,8 +270,8 @@ class Engine:
             return self._delete(control.dead_letter_ids(self.journal, item_ids))
 
     def _delete(self, item_ids: Sequence[str]) -> int:
-        for begin in range(0, len(item_ids), self.plan.batch_size):
-            some = item_ids[begin : begin + self.plan.batch_size]
+        for begin in range(0, len(item_ids), self.plan.at_once):
+            some = item_ids[begin : begin + self.plan.at_once]
             # First the journal, so that `verify` never misses what was meant to go.
             self.journal.mark_deleted(some)
             self.gallery.delete(some)
@@ -320,7 +322,7 @@ class Engine:
             self.journal.note_origins(self._imputed_on(self.plan.old_model))
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
-        size = self.plan.batch_size
+        size = self.plan.work_cut
         if self.plan.imputes:
             self.journal.record("began", version=latest_version(self.gallery))
             ranked = self._ranked(self._others(), RandomOrder(0))
@@ -432,7 +434,7 @@ class Engine:
         """Impute what waits for it, and anew what another fit has imputed."""
         made = self.state.origins_in_force
         others = imputed_by_others(self.gallery, self.plan.new_model, made)
-        self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.batch_size)
+        self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.work_cut)
         self._run_out(self._impute_work(fit), Phase.BACKFILLING)
 
     def _impute_work(self, fit: Fit) -> Work:
@@ -536,6 +538,7 @@ class Engine:
         after_batch: Callable[[int], None] = lambda items: None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
+        batch_size = self._batch_size(work)
         pace = Pace(
             journal=self.journal,
             probes=self.state.probes,
@@ -544,6 +547,7 @@ class Engine:
             phase=phase,
             progress=self.state.progress,
             stop=self.state.stop,
+            batch_size=batch_size,
         )
         with self._failing():
             Backfill(
@@ -558,7 +562,20 @@ class Engine:
                 call_seconds=self.plan.embed_timeout_seconds,
                 stop=self.state.stop,
                 progress=self.state.progress,
+                batch_size=batch_size,
             ).run(work)
+
+    def _batch_size(self, work: Work) -> BatchSize | None:
+        if self.plan.batch_size != "auto":
+            return None
+        if work.stage not in self._batch_sizes:
+            self._batch_sizes[work.stage] = BatchSize(
+                self.journal,
+                work.stage,
+                work.target.dimension,
+                self.plan.embed_timeout_seconds,
+            )
+        return self._batch_sizes[work.stage]
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -630,7 +647,7 @@ class Engine:
         if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
             give_notice(self.gallery, self.state.stop)
             self._end_holds()
-            self.journal.retry(self.plan.batch_size)
+            self.journal.retry(self.plan.work_cut)
             for target in self.plan.old_models:
                 self._revert_to(target)
             self._index(phase, *self.plan.old_models)

@@ -19,8 +19,9 @@ import numpy as np
 
 from hotfill.metrics.figures import ann_recall, negative_flips
 from hotfill.stores.memory import MemoryGallery
-from hotfill.upgrade.backfill import Progress, is_reembedded
+from hotfill.upgrade.backfill import is_reembedded
 from hotfill.upgrade.canaries import without
+from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.plan import judged_again, violations
 
 if TYPE_CHECKING:

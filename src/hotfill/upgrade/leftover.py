@@ -121,7 +121,7 @@ def sweep(gallery: Gallery, journal: Journal, plan: Plan, stage: Stage = "embed"
     if first is None:
         return 0
     pages = ((ids, [0.0] * len(ids)) for ids in chain([first], found))
-    return journal.add_work(stage, pages, plan.batch_size)
+    return journal.add_work(stage, pages, plan.work_cut)
 
 
 def imputed_by_others(
@@ -166,7 +166,7 @@ def items_to_revert(own: OwnVectors, journal: Journal, plan: Plan, target: Model
                 left = _newest_in(own, plan, left, target)
             yield left, [0.0] * len(left)
 
-    return journal.add_work("revert", pages(), plan.batch_size)
+    return journal.add_work("revert", pages(), plan.work_cut)
 
 
 def _newest_in(own: OwnVectors, plan: Plan, item_ids: Sequence[str], target: ModelId) -> list[str]:

@@ -305,10 +305,10 @@ def chain_pairs(
         return embed_what_can_be(embedder, contents, call, [])
 
     with suppress(GivenUpError):
-        for begin in range(0, len(item_ids), plan.batch_size):
+        for begin in range(0, len(item_ids), plan.at_once):
             if stop.is_set():
                 break
-            made |= embedded(new_embedder, item_ids[begin : begin + plan.batch_size])
+            made |= embedded(new_embedder, item_ids[begin : begin + plan.at_once])
     row_of = {item_id: row for row, item_id in enumerate(made)}
     new = np.array(list(made.values()), np.float32).reshape(-1, plan.new_model.dimension)
     old: dict[ModelId, tuple[Any, Vectors]] = {}
@@ -317,9 +317,9 @@ def chain_pairs(
         vectors = dict(zip(found.item_ids, found.vectors, strict=True))
         if (old_embedder := old_embedders.get(model)) is not None:
             lacking = [item_id for item_id in made if item_id not in vectors]
-            for begin in range(0, min(len(lacking), ENOUGH - len(vectors)), plan.batch_size):
+            for begin in range(0, min(len(lacking), ENOUGH - len(vectors)), plan.at_once):
                 with suppress(GivenUpError):
-                    some = lacking[begin : begin + plan.batch_size]
+                    some = lacking[begin : begin + plan.at_once]
                     vectors |= embedded(old_embedder, some)
         rows = np.array([row_of[item_id] for item_id in vectors], dtype=np.int64)
         table = np.array(list(vectors.values()), np.float32).reshape(-1, model.dimension)

@@ -15,6 +15,7 @@ from pydantic import (
     Strict,
     TypeAdapter,
     ValidationError,
+    WrapValidator,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -103,6 +104,26 @@ Limits: TypeAlias = Mapping[str, Annotated[float, Strict(), Field(allow_inf_nan=
 
 _Count: TypeAlias = Annotated[int, Strict(), Field(ge=0)]
 _Many: TypeAlias = Annotated[int, Strict(), Field(ge=1)]
+
+
+_BATCH = 256
+
+LEAST_BATCH = 16
+"""Items of the smallest batch where the size is found; work is cut into these."""
+
+
+def _batch_items(value: Any, handler: Callable[[Any], Any]) -> Any:
+    # Not by a union of both, which would say of a wrong number that it is not "auto" either.
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError('expected a whole number >= 1 or "auto"')
+        return value
+    return _MANY.validate_python(value)
+
+
+BatchItems: TypeAlias = Annotated[int | Literal["auto"], WrapValidator(_batch_items)]
+"""Items of a batch, >= 1, or "auto": as many as pay (see `hotfill.upgrade.pace.BatchSize`)."""
+
 _Seconds: TypeAlias = Annotated[float, Strict(), Field(ge=0)]
 _Budget: TypeAlias = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
@@ -180,7 +201,9 @@ class Decisions:
         `popularity` how often an item stands in `query_log`, a file with one returned item id per
         line, `popularity_uncertainty` the product of both.
     batch_size: items embedded and moved at a time; memory is bounded by a few batches. Imputing,
-        for which no model runs, takes four times as many.
+        for which no model runs, takes four times as many. With `"auto"` each kind of work finds its
+        own, from 16 (imputing: 64) to 4096: it doubles while items a second rise, and is halved
+        while a limit throttles.
     fit_items: items embedded in advance to fit what maps queries and vectors between the models.
     optimise: whether the store tidies up now and then while a long backfill runs.
     refit: for `merge`, whether to fit again from moved items while the backfill goes on; the better
@@ -217,7 +240,7 @@ class Decisions:
     seed: Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)] = 0
     priority_key: str = ""
     query_log: str = ""
-    batch_size: _Many = 256
+    batch_size: BatchItems = _BATCH
     fit_items: _Count = 2000
     refit: Annotated[bool, Strict()] = False
     refresh: Annotated[bool, Strict()] = True
@@ -451,6 +474,16 @@ class Plan(Decisions, GuardDecisions):
         return self.finished_model or self.new_model
 
     @property
+    def work_cut(self) -> int:
+        """Items of the batches that work is cut into; with "auto" several are taken as one."""
+        return LEAST_BATCH if self.batch_size == "auto" else self.batch_size
+
+    @property
+    def at_once(self) -> int:
+        """Items taken at a time where no batch of the journal says how many: 256 with "auto"."""
+        return _BATCH if self.batch_size == "auto" else self.batch_size
+
+    @property
     def imputes(self) -> bool:
         """Whether old vectors are carried into the new space before anything is embedded."""
         return self.strategy == "prefill" or self.backfill != "all"
@@ -514,6 +547,7 @@ class Plan(Decisions, GuardDecisions):
 
 
 _ADAPTER = TypeAdapter(Plan)
+_MANY = TypeAdapter(_Many)
 
 
 def with_finish(plan: Plan, space: ModelId) -> Plan:

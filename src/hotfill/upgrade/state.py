@@ -25,10 +25,10 @@ from hotfill.ranking.calibration import MIN_REFERENCE
 from hotfill.ranking.common_scale import ReferenceItems
 from hotfill.ranking.kept_origin import origin_over
 from hotfill.upgrade.astray import find_astray, note_astray
-from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.one_index import one_index
 from hotfill.upgrade.origins import MadeOver, Origins
 from hotfill.upgrade.own_vectors import OwnVectors, count_imputed
+from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.pairs import fitting_for, paired_vectors, stored_as
 from hotfill.upgrade.parts import in_force
 from hotfill.upgrade.plan import with_finish
@@ -230,7 +230,7 @@ class State:
             item_ids,
             plan.old_model,
             *self.backfilling,
-            plan.batch_size,
+            plan.at_once,
             old_embedder=old_embedder,
             stop=self.stop,
             call_seconds=plan.embed_timeout_seconds,

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
-    from hotfill.upgrade.backfill import Progress
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.origins import Origins
+    from hotfill.upgrade.pace import Progress
     from hotfill.upgrade.plan import Plan
 
 
@@ -78,6 +78,8 @@ class Status:
         for a side that needs none.
     doing: what the running process does now that moves no item ("preparing", "measuring",
         "indexing"), empty otherwise.
+    batch_size: with `batch_size = "auto"`, items of a batch of the process that leads, or of who
+        found it last; None before that, and where the plan says a number.
     """
 
     phase: Phase
@@ -114,6 +116,7 @@ class Status:
     warnings: tuple[str, ...] = ()
     indexed: Mapping[str, float | None] = field(default_factory=dict)
     doing: str = ""
+    batch_size: int | None = None
 
     @property
     def share(self) -> float:
@@ -195,10 +198,16 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         to_impute=imputing.total,
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
+        batch_size=_batch_size(journal, beat) if plan.batch_size == "auto" else None,
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
         warnings=(*limits_noted(journal), *_warnings(journal, plan, fit)),
     )
+
+
+def _batch_size(journal: Journal, beat: Mapping[str, Any]) -> int | None:
+    found = journal.last("batch_size")
+    return beat.get("batch_size") or (None if found is None else int(found.body["items"]))
 
 
 def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str, ...]:
@@ -435,6 +444,7 @@ class Heartbeat:
             rate_per_second=rate,
             working_seconds=self._progress.working_seconds,
             doing=self._progress.doing,
+            batch_size=self._progress.batch_size,
         )
         self._on_status(take_status(self._journal, self._plan))
 

@@ -204,8 +204,8 @@ def _remapped(
         return found
     for origin in sorted(ending_origins(journal, plan) - {space.fingerprint}):
         drawn = sample_ids(gallery, [space], plan.verify_items, plan.seed, made_by=origin)
-        for begin in range(0, len(drawn), plan.batch_size):
-            old = gallery.vectors(drawn[begin : begin + plan.batch_size], old_model)
+        for begin in range(0, len(drawn), plan.at_once):
+            old = gallery.vectors(drawn[begin : begin + plan.at_once], old_model)
             usable = np.flatnonzero(np.isfinite(old.vectors).all(axis=1) & old.vectors.any(axis=1))
             if not len(usable):
                 continue
@@ -228,8 +228,8 @@ def _similarities(
     found: dict[str, float] = {}
     space = plan.new_model
     with closing(PatientCaller(plan.embed_timeout_seconds)) as call:
-        for begin in range(0, len(item_ids), plan.batch_size):
-            some = item_ids[begin : begin + plan.batch_size]
+        for begin in range(0, len(item_ids), plan.at_once):
+            some = item_ids[begin : begin + plan.at_once]
             before = {
                 state.item_id: state.version
                 for state in gallery.get(some)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hotfill.errors import ModelMismatchError, StoreError, StoreFullError
-from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, Progress, embed_work
+from hotfill.upgrade.backfill import LEASE_SECONDS, Backfill, embed_work
 from hotfill.upgrade.leftover import budget_of
-from hotfill.upgrade.pace import Pace
+from hotfill.upgrade.pace import BatchSize, Pace, Progress
 from hotfill.upgrade.phases import Phase, hold_of_error
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Worker:
     lease_seconds: float = LEASE_SECONDS
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=Progress)
+    _batch_size: BatchSize | None = None
 
     def run(self) -> Phase:
         """Wait for the backfill, help with it, and return the phase that the upgrade has then.
@@ -81,6 +82,13 @@ class Worker:
             may_stay=self.plan.backfill != "all",
         )
         try:
+            if self.plan.batch_size == "auto":
+                self._batch_size = BatchSize(
+                    self.journal,
+                    "embed",
+                    self.plan.new_model.dimension,
+                    self.plan.embed_timeout_seconds,
+                )
             while not self.stop.is_set():
                 phase = self.journal.phase
                 if phase is Phase.BACKFILLING:
@@ -110,6 +118,7 @@ class Worker:
             progress=self.progress,
             measures=False,  # the leading process does, and all obey its holds
             stop=self.stop,
+            batch_size=self._batch_size,
         )
         return Backfill(
             self.gallery,
@@ -123,4 +132,5 @@ class Worker:
             call_seconds=self.plan.embed_timeout_seconds,
             stop=self.stop,
             progress=self.progress,
+            batch_size=self._batch_size,
         )

@@ -42,6 +42,11 @@ def refused(shell, *words, code, kind):
             "must be one of merge, prefill, compatible, got 'merg'",
         ),
         ({"upgrade": {"batch_size": 0}}, "batch_size must be >= 1, got 0"),
+        ({"upgrade": {"batch_size": -1}}, "batch_size must be >= 1, got -1"),
+        (
+            {"upgrade": {"batch_size": "auto "}},
+            "batch_size: expected a whole number >= 1 or \"auto\", got 'auto '",
+        ),
         ({"new": {"embedder": "tests.unit.cli.models"}}, 'must look like "module:name"'),
         ({"new": {"embedder": "tests.unit.cli.models:nothing"}}, "cannot be imported"),
         ({"new": {"embedder": "nowhere:any"}}, "No module named 'nowhere'"),

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotfill.upgrade import control, pace
-from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.journal.sqlite import SqliteJournal
-from hotfill.upgrade.pace import Pace
+from hotfill.upgrade.pace import Pace, Progress
 from hotfill.upgrade.phases import Hold, Phase
 
 POLL = pace._POLL_SECONDS

@@ -12,8 +12,8 @@ import pytest
 
 from hotfill.errors import StoreFullError
 from hotfill.upgrade import control
-from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Heartbeat, take_status

@@ -150,13 +150,21 @@ class Journal(ABC):
 
     @abstractmethod
     def lease(
-        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+        self,
+        stage: Stage,
+        owner: str,
+        seconds: float,
+        most: int | None = None,
+        items: int | None = None,
     ) -> Batch | None:
         """Take the next batch, for a while. None when there is none to take now.
 
         A lease that ran out, because its owner died or hangs, is given to the next who asks.
         most: how many items of the stage may have moved in all. Those in hand count until they are
             done, whoever has them; a batch that would pass it is cut there. None for no end.
+        items: take the batches that follow with it as one, up to this many items. Only those that
+            nobody ever had: whoever had one may still finish it or put it back, and must mean the
+            items that he was given. None takes a batch as it was cut.
         """
 
     @abstractmethod

@@ -97,6 +97,38 @@ UPDATE {schema}.batches b SET state = 'leased', owner = %(owner)s,
 FROM next WHERE b.number = next.number RETURNING b.number, b.item_ids, b.attempts
 """
 
+_LEASE_SEVERAL = """
+WITH first AS (
+    SELECT number, item_ids, items, owner IS NULL AND attempts = 0 AS untouched
+    FROM {schema}.batches WHERE stage = %(stage)s
+    AND (state = 'to do' OR (state = 'leased' AND leased_until < clock_timestamp()))
+    ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+), after AS (
+    SELECT number, item_ids, items FROM {schema}.batches WHERE stage = %(stage)s
+    AND state = 'to do' AND owner IS NULL AND attempts = 0
+    AND number > (SELECT number FROM first WHERE untouched)
+    ORDER BY number
+    LIMIT COALESCE((SELECT greatest(%(items)s::int / greatest(items, 1) - 1, 0) FROM first), 0)
+    FOR UPDATE SKIP LOCKED
+), joined AS (
+    SELECT number, item_ids FROM (
+        SELECT *, sum(items) OVER (ORDER BY number) + (SELECT items FROM first) AS upto FROM after
+    ) summed WHERE upto <= %(items)s::int
+), gone AS (
+    DELETE FROM {schema}.batches b USING joined WHERE b.number = joined.number
+), whole AS (
+    SELECT first.number, first.item_ids || COALESCE((
+        SELECT array_agg(u.item_id ORDER BY joined.number, u.place)
+        FROM joined, unnest(joined.item_ids) WITH ORDINALITY u(item_id, place)
+    ), '{{}}') AS item_ids
+    FROM first
+)
+UPDATE {schema}.batches b SET state = 'leased', owner = %(owner)s, item_ids = whole.item_ids,
+    items = cardinality(whole.item_ids), leased_at = clock_timestamp(),
+    leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM whole WHERE b.number = whole.number RETURNING b.number, b.item_ids, b.attempts
+"""
+
 _LOCK_BATCHES = "LOCK TABLE {schema}.batches IN SHARE ROW EXCLUSIVE MODE"
 
 _ROOM = """
@@ -413,10 +445,16 @@ class PostgresJournal(Journal):
             return self._schema.connections.run("add work", work)
 
     def lease(
-        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+        self,
+        stage: Stage,
+        owner: str,
+        seconds: float,
+        most: int | None = None,
+        items: int | None = None,
     ) -> Batch | None:
         """Take the next batch, for a while."""
-        values = {"stage": stage, "owner": owner, "seconds": seconds, "most": most}
+        values = {"stage": stage, "owner": owner, "seconds": seconds, "most": most, "items": items}
+        take = _LEASE if items is None else _LEASE_SEVERAL
 
         def work(connection: Connection) -> list[Any]:
             with connection.transaction():
@@ -427,9 +465,10 @@ class PostgresJournal(Journal):
                 if room[0] <= 0:
                     return []
                 connection.execute(self._schema.sql(_CUT), {**values, "room": room[0]})
-                return connection.execute(self._schema.sql(_LEASE), values).fetchall()
+                values["items"] = min(items or 0, room[0])
+                return connection.execute(self._schema.sql(take), values).fetchall()
 
-        rows = self._schema.read(_LEASE, values) if most is None else self._schema.run(work)
+        rows = self._schema.read(take, values) if most is None else self._schema.run(work)
         for number, item_ids, attempts in rows:
             return Batch(number, stage, _texts(item_ids), attempts)
         return None

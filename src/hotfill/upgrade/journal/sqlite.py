@@ -204,13 +204,18 @@ class SqliteJournal(Journal):
         return added
 
     def lease(
-        self, stage: Stage, owner: str, seconds: float, most: int | None = None
+        self,
+        stage: Stage,
+        owner: str,
+        seconds: float,
+        most: int | None = None,
+        items: int | None = None,
     ) -> Batch | None:
         """Take the next batch, for a while."""
         now = time.time()
         with self._file.transaction() as db:
             row = db.execute(
-                "SELECT number, item_ids, attempts FROM batches WHERE stage = ? AND "
+                f"SELECT number, item_ids, attempts, {_UNTOUCHED} FROM batches WHERE stage = ? AND "
                 "state != 'done' AND (state = 'to do' OR leased_until < ?) "
                 "ORDER BY number LIMIT 1",
                 (stage, now),
@@ -218,6 +223,7 @@ class SqliteJournal(Journal):
             if row is None:
                 return None
             number, item_ids, attempts = row[0], json.loads(row[1]), row[2]
+            room = items or 0
             if most is not None:
                 (taken,) = db.execute(
                     "SELECT COALESCE(SUM(CASE WHEN state = 'done' THEN moved WHEN state = 'leased' "
@@ -226,6 +232,7 @@ class SqliteJournal(Journal):
                 ).fetchone()
                 if taken >= most:
                     return None
+                room = min(room, most - taken)
                 item_ids, rest = item_ids[: most - taken], item_ids[most - taken :]
                 if rest:
                     db.execute(
@@ -233,6 +240,12 @@ class SqliteJournal(Journal):
                         (json.dumps(item_ids), len(item_ids), number),
                     )
                     _insert_batch(db, stage, rest, attempts)
+            if row[3] and room > len(item_ids):
+                item_ids += _joined(db, stage, number, len(item_ids), room)
+                db.execute(
+                    "UPDATE batches SET item_ids = ?, items = ? WHERE number = ?",
+                    (json.dumps(item_ids), len(item_ids), number),
+                )
             db.execute(
                 "UPDATE batches SET state = 'leased', owner = ?, leased_at = ?, leased_until = ? "
                 "WHERE number = ?",
@@ -486,6 +499,28 @@ class SqliteJournal(Journal):
     def close(self) -> None:
         """Release the journal."""
         self._file.close()
+
+
+_UNTOUCHED = "(state = 'to do' AND owner IS NULL AND attempts = 0)"
+"""Of a batch that nobody ever had."""
+
+
+def _joined(db: sqlite3.Connection, stage: Stage, number: int, items: int, room: int) -> list[str]:
+    """Take out the untouched batches after one of `items` that there is room for; their items."""
+    rows = db.execute(
+        "SELECT number, item_ids, items FROM batches WHERE stage = ? AND state != 'done' "
+        f"AND {_UNTOUCHED} AND number > ? ORDER BY number LIMIT ?",
+        (stage, number, max(0, room // max(items, 1) - 1)),
+    )
+    joined: list[str] = []
+    taken = []
+    for after, item_ids, more in rows:
+        if items + len(joined) + more > room:
+            break
+        joined += json.loads(item_ids)
+        taken.append((after,))
+    db.executemany("DELETE FROM batches WHERE number = ?", taken)
+    return joined
 
 
 def _insert_batch(

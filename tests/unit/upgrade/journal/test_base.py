@@ -244,6 +244,81 @@ def test_a_lease_that_ran_out_is_given_to_the_next_who_asks(opened):
     assert other.lease("embed", "lives", 60.0) is None
 
 
+def test_batches_that_follow_are_taken_as_one_in_their_order(opened):
+    journal, other = opened(), opened()
+    work(journal, list("abcdefghi"))
+    work(journal, ["other"], stage="revert")
+    assert journal.lease("embed", "one", 60.0, None, 5).item_ids == ("a", "b", "c", "d")
+    assert other.lease("embed", "two", 60.0, None, 1).item_ids == ("e", "f")
+    assert other.lease("embed", "two", 60.0, None, 99).item_ids == ("g", "h", "i")
+    assert other.lease("embed", "two", 60.0, None, 99) is None
+    assert [each.items for each in journal.workers()] == [4, 5]
+    assert journal.tally("embed") == Tally(9, 0, 0)
+
+
+def test_whoever_had_a_batch_means_the_items_that_he_was_given(opened):
+    journal, other = opened(), opened()
+    work(journal, list("abcdef"))
+    slow = journal.lease("embed", "slow", 0.0)
+    freed = journal.lease("embed", "freed", 0.0)  # the first again: nobody else could have it
+    assert freed == slow
+    next_one = other.lease("embed", "quick", 60.0, None, 99)
+    assert next_one == slow  # it is not made larger under the hands of the others
+    assert other.lease("embed", "quick", 60.0, None, 99).item_ids == tuple("cdef")
+    journal.finish(slow, moved=2, skipped=0)
+    other.finish(next_one, moved=0, skipped=2)
+    assert journal.tally("embed") == Tally(6, 2, 0)
+
+
+def test_what_was_put_back_or_given_back_is_not_joined_to_others(opened):
+    journal = opened()
+    work(journal, list("abcdefgh"))
+    first, second = (journal.lease("embed", "one", 60.0) for _ in range(2))
+    journal.release_leases("one")
+    assert journal.lease("embed", "one", 60.0, None, 99) == first
+    journal.put_back(first, [["a"], ["b"]])
+    taken = list(iter(lambda: journal.lease("embed", "two", 60.0, None, 99), None))
+    assert [each.item_ids for each in taken] == [second.item_ids, tuple("efgh"), ("a",), ("b",)]
+
+
+def test_several_batches_taken_as_one_end_with_the_budget(opened):
+    journal = opened()
+    work(journal, list("abcdefghi"))
+    first = journal.lease("embed", "one", 60.0, 7, 4)
+    second = journal.lease("embed", "one", 60.0, 7, 4)
+    third = journal.lease("embed", "one", 60.0, 7, 4)
+    assert [each.item_ids for each in (first, second, third)] == [
+        tuple("abcd"),
+        tuple("ef"),
+        ("g",),
+    ]
+    assert journal.lease("embed", "one", 60.0, 7, 4) is None
+    assert journal.tally("embed").total == 9
+
+
+def test_many_who_take_several_batches_at_once_get_every_item_once(opened):
+    journal = opened()
+    names = [f"item-{i:03}" for i in range(300)]
+    work(journal, names, batch_size=3)
+    taken = [[] for _ in range(4)]
+
+    def take(place):
+        mine = opened()
+        while (batch := mine.lease("embed", str(place), 60.0, None, 4 + 5 * place)) is not None:
+            taken[place].append(batch)
+
+    threads = [threading.Thread(target=take, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    had = [name for each in taken for batch in each for name in batch.item_ids]
+    assert sorted(had) == names
+    assert all(
+        len(batch.item_ids) <= 4 + 5 * place for place, each in enumerate(taken) for batch in each
+    )
+
+
 def test_a_budget_cuts_the_batch_in_which_it_ends(opened):
     journal, other = opened(), opened()
     work(journal, ["a", "b", "c", "d", "e"])
@@ -569,7 +644,8 @@ class JournalMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.journal = JOURNALS[self.kind](Path(self.folder.name))
-        self.todo = {stage: [] for stage in STAGES}  # (item ids, attempts), next first
+        # (item ids, attempts, whether somebody had it), next first
+        self.todo = {stage: [] for stage in STAGES}
         self.leased: list[Batch] = []
         self.total = dict.fromkeys(STAGES, 0)
         self.done = {stage: [0, 0] for stage in STAGES}
@@ -593,17 +669,29 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal.add_work(stage, [(names, ranks)], batch_size)
         ordered = [name for _, name in sorted(zip(ranks, names, strict=True))]
         for begin in range(0, len(ordered), batch_size):
-            self.todo[stage].append((tuple(ordered[begin : begin + batch_size]), 0))
+            self.todo[stage].append((tuple(ordered[begin : begin + batch_size]), 0, False))
         self.total[stage] += len(ranks)
 
-    @rule(stage=st.sampled_from(STAGES))
-    def lease(self, stage):
-        batch = self.journal.lease(stage, "machine", 1000.0)
+    @rule(stage=st.sampled_from(STAGES), items=st.none() | st.integers(1, 12))
+    def lease(self, stage, items):
+        batch = self.journal.lease(stage, "machine", 1000.0, None, items)
         if not self.todo[stage]:
             assert batch is None
             return
-        assert (batch.item_ids, batch.attempts) == self.todo[stage].pop(0)
+        names, attempts, touched = self.todo[stage].pop(0)
+        if items is not None and not touched and attempts == 0:
+            names = self.joined(stage, names, items)
+        assert (batch.item_ids, batch.attempts) == (names, attempts)
         self.leased.append(batch)
+
+    def joined(self, stage, names, items):
+        untouched = [each for each in self.todo[stage] if each[1:] == (0, False)]
+        for each in untouched[: max(0, items // len(names) - 1)]:
+            if len(names) + len(each[0]) > items:
+                break
+            names += each[0]
+            self.todo[stage].remove(each)
+        return names
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
@@ -625,7 +713,7 @@ class JournalMachine(RuleBasedStateMachine):
         cut = data.draw(st.integers(0, len(batch.item_ids)))
         parts = [part for part in (batch.item_ids[:cut], batch.item_ids[cut:]) if part]
         self.journal.put_back(batch, parts)
-        self.todo[batch.stage] += [(part, batch.attempts + 1) for part in parts]
+        self.todo[batch.stage] += [(part, batch.attempts + 1, False) for part in parts]
 
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
@@ -646,7 +734,7 @@ class JournalMachine(RuleBasedStateMachine):
         for stage in STAGES:
             names = sorted(name for name, where in self.dead.items() if where == stage)
             for begin in range(0, len(names), batch_size):
-                self.todo[stage].append((tuple(names[begin : begin + batch_size]), 0))
+                self.todo[stage].append((tuple(names[begin : begin + batch_size]), 0, False))
             self.total[stage] += len(names)
         self.dead = {}
 
@@ -656,7 +744,7 @@ class JournalMachine(RuleBasedStateMachine):
         gone = [batch for batch in self.leased if batch.stage == stage]
         self.leased = [batch for batch in self.leased if batch.stage != stage]
         self.total[stage] -= sum(len(batch.item_ids) for batch in gone)
-        self.total[stage] -= sum(len(names) for names, _ in self.todo[stage])
+        self.total[stage] -= sum(len(names) for names, *_ in self.todo[stage])
         self.todo[stage] = []
 
     @rule(
@@ -689,7 +777,7 @@ class JournalMachine(RuleBasedStateMachine):
             for stage in STAGES:
                 back = [each for each in self.leased if each.stage == stage]
                 # They were made before everything that still waits, unless by a later retry.
-                self.todo[stage] += [(each.item_ids, each.attempts) for each in back]
+                self.todo[stage] += [(each.item_ids, each.attempts, True) for each in back]
                 self.reorder(stage)
             self.leased = []
 

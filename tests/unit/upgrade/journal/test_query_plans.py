@@ -8,6 +8,7 @@ from hotfill.upgrade.journal.sqlite import SqliteJournal
 
 OFTEN = {
     "lease": lambda journal: journal.lease("embed", "me", 60.0),
+    "lease several": lambda journal: journal.lease("embed", "me", 60.0, None, 40),
     "prolong": lambda journal: journal.prolong("me", 60.0),
     "release_leases": lambda journal: journal.release_leases("me"),
     "tally": lambda journal: journal.tally("embed"),
