@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hotfill.upgrade.phases import Hold
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.verify import Verification
-    from hotfill.upgrade.view import SearchResult, View
+    from hotfill.upgrade.view import Hit, MadeBy, SearchResult, View
 
 _POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
 
@@ -269,6 +269,14 @@ class Upgrade:
         return self._serve().search_vectors(
             queries, query_model, k, where=where, other_queries=other_queries
         )
+
+    def made_by(self, hits: Sequence[Hit]) -> tuple[MadeBy, ...]:
+        """Tell what made the vector of each hit of one query: "old", "imputed" or "new".
+
+        Where a search did not read it (`Hit.imputed` is None), the store is asked now.
+        Raises InputError (an item twice), StoreError.
+        """
+        return self._serve().made_by(hits)
 
     def upsert(
         self,

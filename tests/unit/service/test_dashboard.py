@@ -191,6 +191,9 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLED, dead=1), "1 item failed for good: fix and try it"),
         (seen(Phase.BACKFILLED, run=running("verify")), "Verify is running"),
         (seen(Phase.CUT_OVER), "roll back if you are not"),
+        (seen(Phase.COMPLETED, imputed_items=7, embeds_more=True), "7 items stayed imputed: embed"),
+        (seen(Phase.COMPLETED, imputed_items=1, embeds_more=True), "1 item stayed imputed: embed"),
+        (seen(Phase.COMPLETED, imputed_items=7), 'To embed some: write "all" or "budget"'),
         (seen(Phase.ABORTED), "hotfill serve --new"),
         (seen(Phase.ROLLED_BACK), "hotfill serve --new"),
     ],
@@ -392,7 +395,7 @@ def test_what_is_said_of_the_end_is_what_came_of_it():
     done = text_of(rendered(seen(Phase.BACKFILLED, old_items=4, new_items=996))["now"])
     assert "All but 4 items are on the new side" in done
     mixed = seen(Phase.COMPLETED, old_items=0, imputed_items=588)
-    assert "588 imputed vectors stay; hotfill start --more" in text_of(rendered(mixed)["now"])
+    assert "588 items stayed imputed, as" in text_of(rendered(mixed)["now"])
     doubt = {"warnings": ("rho is low",)}
     for phase in (Phase.ABORTED, Phase.ROLLED_BACK):
         back = seen(phase, old_items=1000, new_items=0, traffic_share=0.3, of_status=doubt)

@@ -176,17 +176,23 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Paused. Resume when you like; nothing is lost by waiting."
         case Phase.COMPLETED if working:
             return "Items that stayed imputed are embedded; searches and writes go on throughout."
-        case Phase.COMPLETED if seen.imputed_items and seen.embeds_more:
-            return f"{count(seen.imputed_items)} items stayed imputed: embed more when you like."
+        case Phase.COMPLETED if seen.imputed_items:
+            return _stayed_imputed(seen.imputed_items, embeds_more=seen.embeds_more)
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return "To upgrade again: `hotfill serve --new`. The record of this upgrade is kept."
-        case Phase.COMPLETED if seen.imputed_items:
-            left = f"{count(seen.imputed_items)} imputed vector"
-            return (
-                f"{left}{'s' * (seen.imputed_items > 1)} stay; `hotfill start --more` embeds them."
-            )
         case _:
             return ""
+
+
+def _stayed_imputed(items: int, *, embeds_more: bool) -> str:
+    """Say how items that stayed imputed can be embedded. embeds_more: as the file decides now."""
+    stayed = "1 item" if items == 1 else f"{count(items)} items"
+    if embeds_more:
+        return f"{stayed} stayed imputed: embed more when you like."
+    return (
+        f'{stayed} stayed imputed, as `backfill = "none"` says. To embed some: write "all" or '
+        '"budget" there, start the service again, then "Embed more".'
+    )
 
 
 def time_left(seen: UpgradeSnapshot) -> str:
