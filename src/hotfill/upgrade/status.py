@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
 from hotfill.locks import process_exists
 from hotfill.ranking.one_space import doubts_of_rho
+from hotfill.stores.records import Building
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
@@ -77,7 +78,8 @@ class Status:
     indexed: by model, what share of its side an index covers, when that was last looked at; None
         for a side that needs none.
     doing: what the running process does now that moves no item ("preparing", "measuring",
-        "indexing"), empty otherwise.
+        "indexing", "refreshing"), empty otherwise. building: the index that it has the store
+        build, items moving or not; None while it builds none, and where only the store knows.
     """
 
     phase: Phase
@@ -114,6 +116,7 @@ class Status:
     warnings: tuple[str, ...] = ()
     indexed: Mapping[str, float | None] = field(default_factory=dict)
     doing: str = ""
+    building: Building | None = None
 
     @property
     def share(self) -> float:
@@ -195,6 +198,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         to_impute=imputing.total,
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
+        building=Building(**beat["building"]) if running and beat.get("building") else None,
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
         warnings=(*limits_noted(journal), *_warnings(journal, plan, fit)),
@@ -435,6 +439,7 @@ class Heartbeat:
             rate_per_second=rate,
             working_seconds=self._progress.working_seconds,
             doing=self._progress.doing,
+            building=None if (now := self._gallery.building) is None else asdict(now),
         )
         self._on_status(take_status(self._journal, self._plan))
 

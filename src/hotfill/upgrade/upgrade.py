@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hotfill.stores.base import Gallery, Metadata, Where
+    from hotfill.stores.base import Building, Gallery, Metadata, Where
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import DeadLetter, Journal
     from hotfill.upgrade.phases import Hold
@@ -147,6 +147,11 @@ class Upgrade:
             if self._open_journal is None:
                 self._open_journal = self._parts.journal()
             return self._open_journal
+
+    @property
+    def building(self) -> Building | None:
+        """The index that the store builds in this process now; None where it builds none."""
+        return None if self._open_gallery is None else self._open_gallery.building
 
     @property
     def folder(self) -> Path:

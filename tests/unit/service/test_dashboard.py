@@ -17,6 +17,7 @@ from hotfill.service.web import charts, phase_text
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
 from hotfill.service.web.quality import Rehearsed
+from hotfill.stores.records import Building
 from hotfill.upgrade.journal.base import DeadLetter, Fact, WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
@@ -251,6 +252,27 @@ def test_imputing_is_told_and_then_that_one_index_is_searched():
     shown = text_of(rendered(later)["now"])
     assert "Backfilling at work" in shown
     assert "the new index, which alone is searched" in shown
+
+
+def test_refreshing_is_told_with_what_is_left_and_not_as_the_first_imputing():
+    counts = {"strategy": "prefill", "to_impute": 1900, "imputed": 1250}
+    anew = seen(Phase.BACKFILLING, run=running("start"), doing="refreshing", of_status=counts)
+    shown = text_of(rendered(anew)["now"])
+    assert "made anew, by what the moved items show: 650 to go" in shown
+    assert "both sides" not in shown
+
+
+@pytest.mark.parametrize(
+    ("doing", "said"),
+    [
+        ("indexing", "builds an index (12,000/50,000, 500/s, eta 1 min 16 s); no item moves"),
+        ("", "An index is built, too: 12,000/50,000, 500/s, eta 1 min 16 s."),
+    ],
+)
+def test_an_index_that_is_built_is_counted(doing, said):
+    status = {"building": Building(12_000, 50_000, 24.0)}
+    building = seen(Phase.BACKFILLING, run=running("start"), doing=doing, of_status=status)
+    assert said in text_of(rendered(building)["now"])
 
 
 def test_a_side_without_its_index_a_doubtful_fit_and_a_slow_worker_are_told():

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from hotfill.errors import StoreFullError
+from hotfill.stores.records import Building
 from hotfill.upgrade import control
 from hotfill.upgrade.backfill import Progress
 from hotfill.upgrade.journal.sqlite import SqliteJournal
@@ -152,6 +153,8 @@ def test_looking_writes_nothing(journal, tmp_path):
 class Counting:
     """A gallery of which only the count is asked."""
 
+    building = None
+
     def count(self, space, origin=None):
         return 5
 
@@ -182,6 +185,16 @@ def test_afterwards_nobody_is_at_work_whether_it_went_well_or_not(journal, fails
     assert seen[0].running
     assert seen[0].visible == 5
     assert not take_status(journal, PLAN).running
+
+
+def test_an_index_that_is_built_is_told_by_the_process_at_work_only(journal):
+    gallery, seen = Counting(), []
+    gallery.building = Building(12_000, 50_000, 24.0)
+    with Heartbeat(journal, PLAN, gallery, Progress(), seen.append):
+        assert take_status(journal, PLAN).building == gallery.building
+    assert str(seen[0].building) == "12,000/50,000, 500/s, eta 1 min 16 s"
+    assert seen[0].to_dict()["building"] == {"done": 12_000, "total": 50_000, "seconds": 24.0}
+    assert take_status(journal, PLAN).building is None
 
 
 def test_a_beat_that_fails_does_not_end_the_beating(journal, monkeypatch):

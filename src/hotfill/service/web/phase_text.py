@@ -101,6 +101,12 @@ def sentence(seen: UpgradeSnapshot) -> str:
         return f"All but {left} are on the new side. The old vectors are kept."
     if status.strategy != "prefill" or status.phase not in (Phase.PREPARED, Phase.BACKFILLING):
         return _SENTENCES[status.phase]
+    if status.doing == "refreshing":
+        to_go = max(status.to_impute - status.imputed, 0)
+        return (
+            "Imputed vectors are made anew, by what the moved items show: "
+            f"{count(to_go)} to go. Then items move again; the new index alone is searched."
+        )
     if status.imputed < status.to_impute or not status.to_impute:
         return (
             f"Old vectors are imputed into the new index: {count(status.imputed)} of "
@@ -155,7 +161,13 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
             return "The canaries are measured; no batch begins meanwhile. Nothing to do but wait."
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "indexing":
-            return "The store builds an index; no item moves meanwhile. Nothing to do but wait."
+            far = f" ({status.building})" if status.building is not None else ""
+            return (
+                f"The store builds an index{far}; no item moves until it is done. Nothing to do "
+                "but wait."
+            )
+        case Phase.PREPARED | Phase.BACKFILLING if status.building is not None:
+            return f"Nothing to do but wait. An index is built, too: {status.building}."
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
