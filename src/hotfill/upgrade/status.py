@@ -23,7 +23,7 @@ from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
-from hotfill.upgrade.phases import Hold, Phase, next_steps
+from hotfill.upgrade.phases import ENDED, Hold, Phase, next_steps
 from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ _ENDS_A_HOLD_OF_THE_CUTOVER = {
 _HELD_BY_DEAD_LETTERS = frozenset(
     {Phase.BACKFILLED, Phase.CUT_OVER, Phase.ABORTING, Phase.ROLLING_BACK}
 )
+_OVER = ENDED | {Phase.SUPERSEDED}
+"""Nobody works on the upgrade in these."""
 _SILENT_SECONDS = 10.0  # a running process beats every second
 _BUSY_SECONDS = 120.0  # unless one long call of a library keeps all its threads waiting
 
@@ -165,7 +167,11 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     fit = {} if fitted is None else fitted.body
     rho = fit.get("rho")
     gate = gate_in_force(journal) if journal.last("plan") else dict(plan.gate)
-    until = ended.at if ended and phase is not Phase.BACKFILLING else now
+    until = now
+    if ended and phase is not Phase.BACKFILLING:
+        until = ended.at
+    elif phase in _OVER and (last := journal.last("phase")) is not None:
+        until = last.at
     return Status(
         phase=phase,
         holds=holds,

@@ -186,6 +186,8 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), "Paused. Resume"),
         (seen(Phase.BACKFILLING, holds=[PAUSED]), "Resume, then continue"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]), "canaries got worse"),
+        (seen(Phase.BACKFILLING, run=running("start"), holds=[THROTTLED]), "A limit is passed: no"),
+        (seen(Phase.SUPERSEDED), "If the other upgrade is aborted"),
         (seen(Phase.BACKFILLED), "Verify next"),
         (seen(Phase.BACKFILLED, verified=verified()), "Cut over when you are ready"),
         (seen(Phase.BACKFILLED, dead=3), "3 items failed for good: fix and try them"),
@@ -411,6 +413,17 @@ def test_latency_rates_letters_and_journal_are_shown():
     assert "Embedded 412 Written 3.2 Visible 0" in shown["rates"]
     assert "item-3 no &lt;content&gt; 3 attempts" in shown["letters"]
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
+
+
+def test_a_superseded_upgrade_offers_no_best_step_and_tells_who_has_the_items():
+    facts = (Fact(1, NOW, "superseded", {"by": "/etc/hotfill/to-v3.toml"}),)
+    doubt = {"warnings": ("rho is low",)}
+    superseded = seen(Phase.SUPERSEDED, old_items=1000, new_items=0, facts=facts, of_status=doubt)
+    assert not any(each.main for each in actions(superseded, NOW, LASTS))
+    shown = {name: text_of(html) for name, html in rendered(superseded).items()}
+    assert "Other models 1,000" in shown["coverage"]
+    assert "Taken over by to-v3.toml" in shown["journal"]
+    assert "ho is low" not in shown["now"]
 
 
 def test_what_is_said_of_the_end_is_what_came_of_it():

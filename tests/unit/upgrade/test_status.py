@@ -121,6 +121,22 @@ def test_the_clock_stops_when_the_backfill_ends_and_runs_again_when_more_is_foun
     assert take_status(journal, PLAN).elapsed_seconds == 110.0
 
 
+@pytest.mark.parametrize("way", [(Phase.ABORTING, Phase.ABORTED), (Phase.SUPERSEDED,)])
+def test_the_time_of_an_upgrade_that_nobody_works_on_any_more_stands_still(
+    journal, monkeypatch, way
+):
+    clock = [1000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    journal.record("started")
+    journal.enter(Phase.BACKFILLING)
+    clock[0] = 1010.0
+    assert take_status(journal, PLAN).elapsed_seconds == 10.0
+    for phase in way:
+        journal.enter(phase)
+    clock[0] = 5000.0
+    assert take_status(journal, PLAN).elapsed_seconds == 10.0
+
+
 def test_a_pause_is_ended_before_anything_else(journal):
     journal.enter(Phase.BACKFILLING)
     control.pause(journal, by="anna")

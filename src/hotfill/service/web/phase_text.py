@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hotfill.formatting import count, duration, percent
@@ -121,7 +122,7 @@ def sentence(seen: UpgradeSnapshot) -> str:
 def warnings(seen: UpgradeSnapshot) -> list[str]:
     """Say what to know of the fit, of sides without their index, and of workers that may hang."""
     status = seen.status
-    over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK}
+    over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK, Phase.SUPERSEDED}
     mixed = seen.imputed_items or status.phase not in over
     found = [each[:1].upper() + each[1:] for each in status.warnings if mixed]
     found += [
@@ -145,6 +146,7 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
     paused = any(hold.kind == "paused" for hold in status.holds)
     working = run is not None and run.running
     gated = any(hold.kind == "gate" for hold in status.holds)
+    throttled = any(hold.kind == "throttled" for hold in status.holds)
     match status.phase:
         case Phase.PLANNED if working:
             return "Preparing: a sample is embedded, and the map between the models is fitted."
@@ -158,6 +160,11 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Paused. Resume when you like; nothing is lost by waiting."
         case Phase.PREPARED | Phase.BACKFILLING if not working:
             return "Nobody is at work. Continue: it goes on where it ended."
+        case Phase.PREPARED | Phase.BACKFILLING if throttled:
+            return (
+                "A limit is passed: no batch begins until it is met again, then it goes on by "
+                "itself. Pause or abort at any time."
+            )
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
             return "The canaries are measured; no batch begins meanwhile. Nothing to do but wait."
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "indexing":
@@ -179,7 +186,7 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
         case Phase.BACKFILLED:
             return "Verify next: every id, every stamp, and a sample embedded again."
         case Phase.SUPERSEDED:
-            return "It only goes on when the other upgrade was aborted."
+            return "Nothing to do here. If the other upgrade is aborted, continue this one."
         case Phase.CUT_OVER:
             return "Complete when you are sure of the new model; roll back if you are not."
         case Phase.ABORTING | Phase.ROLLING_BACK if not working:
@@ -260,6 +267,8 @@ def fact_text(fact: Fact) -> str:
         case "gate_accepted":
             metrics = ", ".join(name.replace("_", " ") for name in body["metrics"])
             return f"Gate accepted by {body['by']}: {metrics}"
+        case "superseded":
+            return f"Taken over by {PurePath(body['by']).name}"
         case "paused":
             return f"Paused by {body['by']}"
         case "plan":
