@@ -22,6 +22,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.lifetime import end_with_parent
+
 _ROOT = Path(__file__).parents[1]
 _PATIENCE_SECONDS = 120.0
 _numbers = itertools.count()
@@ -46,7 +48,7 @@ class Server:
             self._process = subprocess.Popen(
                 [program, "run", "--path", self.folder / "data", "--host", "127.0.0.1",
                  "--port", str(self.port)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent,
             )  # fmt: skip
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._answers():

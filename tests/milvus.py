@@ -18,8 +18,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
+
+from tests.lifetime import end_with_parent
 
 MISSING = find_spec("milvus") is None
 """Whether there is no server to be had: the package exists for Linux on x86-64 only."""
@@ -80,7 +84,9 @@ def main(folder: str) -> None:
         _initialize_data_files(folder)
     started = MilvusServer(settings)
     started.webservice_port = _free_port()
-    with started:
+    # The package starts the server itself.
+    ending = partial(subprocess.Popen, preexec_fn=end_with_parent)
+    with mock.patch.object(subprocess, "Popen", ending), started:
         print(started.listen_port, flush=True)
         sys.stdin.read()
     shutil.rmtree(folder, ignore_errors=True)

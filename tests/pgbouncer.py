@@ -18,6 +18,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.lifetime import end_with_parent
+
 _USER = "nobody"
 _PATIENCE_SECONDS = 60.0
 
@@ -60,6 +62,7 @@ class PgBouncer:
             stderr=subprocess.DEVNULL,
             cwd=self._folder,
             user=_USER if os.geteuid() == 0 else None,
+            preexec_fn=end_with_parent,
         )
         atexit.register(self.close)
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 
 from hotfill import config
+from tests.lifetime import end_with_parent
 from tests.unit.cli.project import command, environment
 
 PATIENCE_SECONDS = 120.0  # a shared machine may be slow; nothing waits this long on its own
@@ -21,6 +22,7 @@ def started(path, *words):
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        preexec_fn=end_with_parent,
     ) as process:
         try:
             yield process
@@ -37,6 +39,7 @@ def worker(stack, path, lease_seconds, *words):
             stderr=subprocess.PIPE,
             text=True,
             env=environment(),
+            preexec_fn=end_with_parent,
         )
     )
     stack.callback(process.kill)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.docs.pages import DOCS, ROOT, blocks
 from tests.examples.howto import put_command
+from tests.lifetime import end_with_parent
 
 PATIENCE_SECONDS = 120.0
 
@@ -79,7 +80,10 @@ def serving(line):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     words = [*line.partition("#")[0].split(), "--port", str(port)]
-    with open("serve.log", "wb") as log, subprocess.Popen(words, stderr=log) as process:
+    with (
+        open("serve.log", "wb") as log,
+        subprocess.Popen(words, stderr=log, preexec_fn=end_with_parent) as process,
+    ):
         try:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while True:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lifetime import end_with_parent
+
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +79,12 @@ def test_a_query_can_be_tried_on_the_gallery_as_the_kill_left_it(report):
     command = [sys.executable, "-c", "from demo.page import main; main(port=0)"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=report["folder"], env=environment, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=report["folder"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_parent,
     ) as page:
         try:
             said = page.stdout.readline()

@@ -19,6 +19,7 @@ import httpx
 import psycopg
 
 from hotfill.service.tokens import hash_of
+from tests.lifetime import end_with_parent
 from tests.postgres import server
 from tests.unit.cli.project import call, command, environment
 from tests.unit.embedders.server import DIMENSION, Endpoint, serving, vectors_of
@@ -114,7 +115,13 @@ def test_what_compose_runs_does_its_work_on_postgresql(tmp_path, monkeypatch):
         assert adopted.returncode == 0, adopted.stderr
         with (
             (tmp_path / "log").open("w") as log,
-            subprocess.Popen(command(*serve), stdout=log, stderr=log, env=environment()) as process,
+            subprocess.Popen(
+                command(*serve),
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                preexec_fn=end_with_parent,
+            ) as process,
             httpx.Client(
                 base_url=f"http://127.0.0.1:{port}",
                 headers={"authorization": "Bearer operator"},

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.service.models import contents
 from benchmarks.service.project import make, served
+from tests.lifetime import end_with_parent
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"
@@ -67,7 +68,7 @@ def prometheus(folder, target):
     ]
     with (
         (folder / "prometheus.log").open("w") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=end_with_parent) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30) as client,
     ):
         try:

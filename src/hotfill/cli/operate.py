@@ -298,7 +298,7 @@ def complete(
             up.check(Step.COMPLETE)
             if not yes:
                 report.confirm("Remove the old vectors? There is no way back afterwards.")
-            with counted("completing"):
+            with counted("completing", building=lambda: up.building):
                 done = up.complete(delete_accepted=delete_accepted)
             report.status(done)
 
@@ -314,7 +314,7 @@ def optimise(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
         with open_upgrade(config) as up:
             before = {str(space): up.gallery.indexed(space) for space in up.gallery.spaces}
-            with counted("optimising"):
+            with counted("optimising", building=lambda: up.building):
                 up.optimise()
             after = {str(space): up.gallery.indexed(space) for space in up.gallery.spaces}
             report.add({"indexed_before": before, "indexed": after}, _indexed(before, after))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,10 @@ def take_over_gallery(project: Project, existing: Existing, report: Report) -> N
     with counted("loading the old model"):
         model = project.model("old")
     store, folder = project.settings.store, project.path.parent
-    with counted("adopting"), store.adopt(folder, model, existing) as gallery:
+    with (
+        counted("adopting") as told,
+        store.adopt(folder, model, replace(existing, told=told)) as gallery,
+    ):
         items, remarks, layout = len(gallery), gallery.remarks(), gallery.layout
     framework = None if layout is None else layout.framework
     report.add(

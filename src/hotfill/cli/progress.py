@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from hotfill.cli.output import Report
+    from hotfill.stores.base import Building
     from hotfill.upgrade.status import Status
     from hotfill.upgrade.upgrade import Upgrade
 
@@ -76,41 +77,59 @@ _SILENT_SECONDS = 2.0
 """What takes no longer is done before anybody wonders."""
 
 
+class Told(Protocol):
+    """Takes how far a piece of work is."""
+
+    def __call__(self, items: int, total: int | None = None, doing: str = "", /) -> None:
+        """Take how many things are done. total, doing: where they are others from now on."""
+        ...
+
+
 @contextmanager
 def counted(
-    doing: str, total: int | None = None, *, count: Callable[[], int] | None = None
-) -> Iterator[Callable[[int], None]]:
+    doing: str,
+    total: int | None = None,
+    *,
+    count: Callable[[], int] | None = None,
+    building: Callable[[], Building | None] = lambda: None,
+) -> Iterator[Told]:
     """Show on stderr how far a piece of work is, once it has taken two seconds.
 
     doing: what is done, such as "adopting". total: how many things there are; None: not known.
-    count: tells how many are done, where nobody else does.
+    count: tells how many are done, where nobody else does. building: the index that is built in
+    the course of it; while there is one, that is shown.
     Yields what to tell how many are done so far; work that cannot be counted never calls it, and
     shows how long it has taken. A bar on a terminal, lines elsewhere, nothing with --quiet.
     """
     done, over = 0, threading.Event()
     began = time.monotonic()
 
-    def told(items: int) -> None:
-        nonlocal done
-        done = items
+    def told(items: int, of: int | None = None, what: str = "", /) -> None:
+        nonlocal done, total, doing, began
+        if what and what != doing:
+            doing, began = what, time.monotonic()
+        done, total = items, of or total
 
-    def so_far() -> int:
-        return done if count is None else count()
+    def so_far() -> tuple[str, int, int | None, float]:
+        if (now := building()) is not None:
+            return "building an index", now.done, now.total, now.seconds
+        return doing, done if count is None else count(), total, time.monotonic() - began
 
     def show() -> None:
         if over.wait(_SILENT_SECONDS):
             return
         if not sys.stderr.isatty():
             while True:
-                _say(doing, so_far(), total, time.monotonic() - began)
+                _say(*so_far())
                 if over.wait(_LINE_SECONDS):
                     return
         with _bar() as bar:
             task = bar.add_task(doing, total=total, far="", pace="")
             while not over.wait(_BAR_SECONDS):
-                items = so_far()
-                pace = _pace(items, total, time.monotonic() - began)
-                bar.update(task, completed=items, far=_far(items, total), pace=pace)
+                what, items, of, seconds = so_far()
+                pace = _pace(items, of, seconds)
+                far = _far(items, of)
+                bar.update(task, description=what, total=of, completed=items, far=far, pace=pace)
 
     if verbosity() < 0:
         yield told
@@ -200,6 +219,8 @@ class Bar:
             pace.append(batches(status.batch_size))
         if status.eta_seconds is not None:
             pace.append(f"eta {duration(status.eta_seconds)}")
+        if status.building is not None:
+            pace.append(f"building an index {status.building}")
         pace += [f"held: {hold}" for hold in status.holds]
         self._progress.update(
             self._task,

@@ -57,8 +57,9 @@ def search(
 ) -> None:
     """Search the gallery as the phase of the upgrade wants.
 
-    Searches one side, or both in one ranking. Opens the store, so it is for an upgrade that no
-    process runs just now. Give one of --vector, --like and --content.
+    Searches one side, or both in one ranking, and says of each hit whether its vector is old,
+    imputed or new. Opens the store, so it is for an upgrade that no process runs just now. Give
+    one of --vector, --like and --content.
     """
     with reporting(config, as_json) as report:
         asked, filters = _query(vector, like, content), _conditions(where or [])
@@ -73,11 +74,17 @@ def search(
                 report.next(status.next_steps)
                 return
             found = asked(up, k, filters)
+            made_by = up.made_by(found.hits)
+        plain = found.to_dict()
+        plain["hits"] = [
+            {**hit, "made_by": each} for hit, each in zip(plain["hits"], made_by, strict=True)
+        ]
         report.add(
-            found.to_dict(),
+            plain,
             [
-                f"{rank:3}  {hit.score:8.4f}  {hit.item_id}   raw {hit.raw_score:.4f}, {hit.model}"
-                for rank, hit in enumerate(found.hits, 1)
+                f"{rank:3}  {hit.score:8.4f}  {each:7}  {hit.item_id}   "
+                f"raw {hit.raw_score:.4f}, {hit.model}"
+                for rank, (hit, each) in enumerate(zip(found.hits, made_by, strict=True), 1)
             ]
             or ["nothing found"],
         )

@@ -33,6 +33,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         first.append(f"imputed {status.imputed:,}/{status.to_impute:,}")
     if status.running or status.embedded:
         first.append(counts(status))
+    if status.building is not None:
+        first.append(f"building an index {status.building}")
     if status.dead_letters:
         first.append(f"dead letters {status.dead_letters:,}")
     if status.accepted:

@@ -236,6 +236,7 @@ def rehearse(
         queries=len(shown.old.right),
         skipped=len(sample.queries) - len(shown.old.right),
         queries_given=sample.queries_given,
+        queries_from_items=sample.queries_from_items,
         fit_pairs=len(sample.fit),
         old_dimension=sample.old.model.dimension,
         new_dimension=sample.new.model.dimension,

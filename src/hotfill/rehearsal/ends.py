@@ -71,6 +71,7 @@ def measure_ends(
     return Ends(
         rho=one.rho,
         by_items=one.by_items,
+        by_contents=sample.queries_from_items,
         doubts=doubts_of_rho(one.rho, by_items=one.by_items),
         plain=plain.mean,
         agreement=agreement.mean,

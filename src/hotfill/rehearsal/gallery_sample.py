@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,8 @@ class GallerySample:
     take items. labels, query_labels: texts, (n,) and (q,). qrels: judgements {query: {item: 1}},
     both named by their row number as text; empty without any. cost: of embedding the whole gallery,
     as measured on the sample. imputed_items: of the gallery, found by vectors that were imputed
-    into the old model's space; none of those vectors is in the sample.
+    into the old model's space; none of those vectors is in the sample. queries_from_items: whether
+    the queries are contents of other items, embedded as queries are.
     """
 
     old_model: ModelId
@@ -51,13 +52,14 @@ class GallerySample:
     qrels: Judgements = field(default_factory=dict)
     cost: Cost | None = None
     imputed_items: int = 0
+    queries_from_items: bool = False
 
     def given(self) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgements | None]:
         """Return what `rehearse` takes as old, new and relevant."""
         labels = None if self.labels is None else Labels(self.labels, self.query_labels)
         return (
-            EmbeddedBy(self.old, self.queries_old),
-            EmbeddedBy(self.new, self.queries_new),
+            EmbeddedBy(self.old, self.queries_old, self.queries_from_items),
+            EmbeddedBy(self.new, self.queries_new, self.queries_from_items),
             labels or self.qrels or None,
         )
 
@@ -83,6 +85,7 @@ class GallerySample:
             "item_ids": self.item_ids,
             "cost": None if self.cost is None else self.cost.to_dict(),
             "imputed_items": self.imputed_items,
+            "queries_from_items": self.queries_from_items,
         }
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
         draft.rename(folder)
@@ -101,18 +104,26 @@ def read_sample(folder: Path) -> tuple[EmbeddedBy, EmbeddedBy, Labels | Judgemen
     if not (folder / _ABOUT).is_file():
         raise InputError(f"{folder}: expected a folder that `hotfill sample` wrote")
     paths = {name: folder / file for name, file in _FILES.items()}
-    return read_files({name: path for name, path in paths.items() if path.exists()})
+    old, new, relevant = read_files({name: each for name, each in paths.items() if each.exists()})
+    from_items = bool(_about(folder).get("queries_from_items"))
+    old, new = (replace(each, queries_from_items=from_items) for each in (old, new))
+    return old, new, relevant
 
 
 def read_cost(folder: Path) -> Cost | None:
     """Read what embedding the gallery of a sample costs; None where it was not measured."""
-    about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    about = _about(folder)
     return Cost(**about["cost"]) if about.get("cost") else None
 
 
 def read_imputed_items(folder: Path) -> int:
     """Read how many items of the gallery of a sample had stayed imputed."""
-    return int(json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["imputed_items"])
+    return int(_about(folder)["imputed_items"])
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    return found
 
 
 def read_files(

@@ -292,6 +292,8 @@ def summary(rehearsal: Rehearsal) -> str:
         ),
     }[rehearsal.truth]
     asked = f"{rehearsal.queries} queries"
+    if rehearsal.queries_from_items:
+        asked = f"{rehearsal.queries} contents of items, asked as queries,"
     if rehearsal.queries_given > rehearsal.queries + rehearsal.skipped:
         asked += f", drawn from {rehearsal.queries_given},"
     if rehearsal.skipped:

@@ -162,12 +162,14 @@ class Ends:
     """Rho, and how good search is when all has moved, at either end.
 
     rho: see `ranking.one_space`. by_items: whether it is by items, without real queries.
+    by_contents: whether its queries are contents of items, embedded as queries are.
     doubts: what it makes doubtful, a sentence each. plain, agreement: by the truth of the curves.
     finish: the end recommended. why: in a sentence.
     """
 
     rho: float
     by_items: bool
+    by_contents: bool
     doubts: tuple[str, ...]
     plain: Figures
     agreement: Figures
@@ -190,6 +192,8 @@ class Ends:
     def text(self) -> str:
         """Say it to people."""
         asked = "items" if self.by_items else "your queries"
+        if self.by_contents:
+            asked = "contents of items, asked as queries"
         return " ".join(
             [
                 f"By {asked}, the scores of mapped vectors follow the true ones with rho "
@@ -209,8 +213,9 @@ class Rehearsal:
 
     old, new: the two systems before and after. truth: what counted as relevant. items: gallery
     items measured. queries: judged ones; skipped: those without a relevant item; queries_given: how
-    many there were to draw from, 0 where items became queries. fit_pairs: items used for fitting,
-    in neither. seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
+    many there were to draw from, 0 where items became queries; queries_from_items: whether those
+    are contents of items, embedded as queries are. fit_pairs: items used for fitting, in neither.
+    seconds: of the whole rehearsal. threshold: what becomes of a limit on the score.
     budget: how much has to be embedded again; None where nothing was imputed. criterion: BCT's;
     None where compatible was not measured.
     ends: rho and both ends of one index; None where nothing is imputed.
@@ -236,6 +241,7 @@ class Rehearsal:
     criterion: Criterion | None = None
     ends: Ends | None = None
     imputed_items: int = 0
+    queries_from_items: bool = False
 
     def recommended_curve(self) -> MeasuredCurve:
         """Find the curve of the recommended way."""
@@ -253,6 +259,7 @@ class Rehearsal:
             "queries": self.queries,
             "skipped_queries": self.skipped,
             "queries_given": self.queries_given,
+            "queries_from_items": self.queries_from_items,
             "fit_pairs": self.fit_pairs,
             "fit_pairs_in_gallery": False,
             "old_dimension": self.old_dimension,

@@ -70,10 +70,12 @@ class EmbeddedBy:
     """What one model made of a gallery, and of queries.
 
     gallery: (n, dimension). queries: (q, dimension), or None where there are none.
+    queries_from_items: whether those are contents of items, embedded as queries are.
     """
 
     gallery: Any
     queries: Any = None
+    queries_from_items: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +114,7 @@ class Sample:
     fit, gallery: rows among the items, int64, disjoint. queries: rows among the queries, or among
     the items where the queries were drawn from those.
     queries_given: how many there were to draw from; 0 where they were drawn from the items.
+    queries_from_items: whether those are contents of other items, embedded as queries are.
     """
 
     old: ModelSample
@@ -120,6 +123,7 @@ class Sample:
     gallery: NDArray[np.int64]
     queries: NDArray[np.int64]
     queries_given: int
+    queries_from_items: bool = False
 
     @property
     def has_queries(self) -> bool:
@@ -188,7 +192,8 @@ def draw_sample(
         )
         for vectors, queries, model in zip(both, asked_vectors, models, strict=True)
     ]
-    return Sample(sides[0], sides[1], shuffled[:pairs], gallery, asked, given)
+    from_items = new.queries_from_items
+    return Sample(sides[0], sides[1], shuffled[:pairs], gallery, asked, given, from_items)
 
 
 def _model(name: str, vectors: Any) -> ModelId:

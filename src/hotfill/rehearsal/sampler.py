@@ -133,6 +133,7 @@ class Sampler:
             _qrels(queries, found.item_ids),
             timed.cost(len(self.gallery)),
             own.imputed,
+            queries_from_items=bool(asked),
         )
 
     def _makes_old_anew(self, own: OwnItems, drawn: int, wanted: int) -> bool:

@@ -65,7 +65,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
                 {
                     "item_id": "b-17",
                     "score": 0.83,
-                    "why": {"side": "new", "model": _NEW, "raw_score": 0.83},
+                    "why": {"side": "imputed", "model": _NEW, "raw_score": 0.83},
                 }
             ],
             "phase": "backfilling",

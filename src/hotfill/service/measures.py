@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from hotfill.upgrade.view import MadeBy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Sides: TypeAlias = Literal["old", "both", "new"]
 """What a search looked at."""
 
-MadeBy: TypeAlias = Literal["old", "imputed", "new", "new_or_imputed"]
+HitsBy: TypeAlias = Literal[MadeBy, "new_or_imputed"]
 """What made the vector of a hit. The last: it stands on the new side, and nobody read whether the
 new model embedded it."""
 
@@ -107,7 +109,7 @@ class Measures:
         }
         self._searches: dict[Sides, int] = dict.fromkeys(get_args(Sides), 0)
         self._hits = np.zeros((BINS, 2), dtype=np.int64)  # by older vectors, and by new ones
-        self._made_by: dict[tuple[str, MadeBy], int] = {}  # hits of each phase
+        self._made_by: dict[tuple[str, HitsBy], int] = {}  # hits of each phase
         self._unread: Unread | None = None
         self._missed = 0  # hits of searches like it, since the last that was looked up
         self._told: deque[_Search] = deque(maxlen=_KEPT)
@@ -161,12 +163,12 @@ class Measures:
             self._told.append(_Search(self._clock(), 0.0, times * older, times * new))
             self._compose(search.sides, coverage, older, new)
 
-    def hits(self) -> dict[tuple[str, MadeBy], int]:
+    def hits(self) -> dict[tuple[str, HitsBy], int]:
         """Count the hits of this process, by phase and what made their vectors."""
         with self._lock:
             return dict(self._made_by)
 
-    def _count(self, phase: str, made_by: MadeBy, hits: int) -> None:
+    def _count(self, phase: str, made_by: HitsBy, hits: int) -> None:
         if hits:
             self._made_by[phase, made_by] = self._made_by.get((phase, made_by), 0) + hits
 

@@ -11,6 +11,7 @@ from hotfill.stores.base import Range
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.status import Status
+from hotfill.upgrade.view import MadeBy
 
 ScalarValue: TypeAlias = str | int | float | bool
 ItemName: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -79,9 +80,13 @@ class Models(BaseModel):
 
 
 class Why(BaseModel):
-    """Where a hit was found. raw_score: as that side's metric gives it."""
+    """Where a hit was found.
 
-    side: Literal["old", "new"]
+    side: imputed: on the new side, by a vector that a map made of an older one. raw_score: as that
+    side's metric gives it.
+    """
+
+    side: MadeBy
     model: str
     raw_score: float
 
@@ -153,10 +158,14 @@ class Counted(BaseModel):
 
 
 class Item(BaseModel):
-    """What is known of an item. made_by: fingerprint of what made the vector that is searched."""
+    """What is known of an item.
+
+    side: imputed: on the new side, by a vector that a map made of an older one. made_by:
+    fingerprint of what made the vector that is searched: a model's, or the map's.
+    """
 
     item_id: str
-    side: Literal["old", "new"]
+    side: MadeBy
     model: str
     made_by: str
     version: int

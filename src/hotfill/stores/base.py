@@ -41,7 +41,7 @@ from hotfill.stores.filters import (
     check_metadata,
     check_where,
 )
-from hotfill.stores.records import Capabilities, Found, Hits, ItemState, Page
+from hotfill.stores.records import Building, Capabilities, Found, Hits, ItemState, Page
 from hotfill.ties import tied, tolerance
 from hotfill.tracing import span
 from hotfill.vectors import Checked, as_compared, check_vectors, checked
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 __all__ = [
+    "Building",
     "Capabilities",
     "Found",
     "Gallery",
@@ -368,6 +369,14 @@ class Gallery(ABC):
         """Let the store tidy up (build indexes, compact). Searches and writes go on."""
         self._check_open()
         self._optimise()
+
+    @property
+    def building(self) -> Building | None:
+        """The index that `optimise` builds now; None where none is built or nobody counts."""
+        return None
+
+    def abandon_building(self) -> None:  # noqa: B027  # most cannot
+        """Have `optimise` return soon without the index that it builds now, where that can be."""
 
     @final
     def indexed(self, space: ModelId) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hotfill.formatting import duration, rate
 from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
@@ -38,6 +39,26 @@ class Capabilities:
     optimise_while_moving: bool = True
     free_length: bool = False
     most_hits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """An index that a store builds in this process. done, total: items in it so far, and in all.
+
+    seconds: since it began.
+    """
+
+    done: int
+    total: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say how far it is, how quick, and how long it takes yet: at this pace, at least."""
+        if not self.done or self.seconds <= 0:
+            return f"{self.done:,}/{self.total:,}"
+        pace = self.done / self.seconds
+        left = duration((self.total - self.done) / pace)
+        return f"{self.done:,}/{self.total:,}, {rate(pace)}/s, eta {left}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from hotfill.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 class Existing:
     """What is there before hotfill: names of a table's columns, or files.
 
-    None: the name that the store knows by itself, or there is none.
+    None: the name that the store knows by itself, or there is none. told: how far copying them is:
+    items done, of how many, and what is done with them.
     """
 
     id_column: str | None = None
@@ -34,6 +37,7 @@ class Existing:
     metadata_column: str | None = None
     index_file: Path | None = None
     ids_file: Path | None = None
+    told: Callable[[int, int, str], None] = lambda done, total, what: None
 
 
 class _StoreSection(BaseModel, ABC):
@@ -144,6 +148,7 @@ class IndexFilesSection(_StoreSection):
             index=self.index,
             exact=self.exact,
             ef=self.ef,
+            told=existing.told,
         )
 
 

@@ -378,12 +378,12 @@ class Engine:
         if guard is not None:
             # Before anything is written: a bad model is held with the gallery as it was.
             guard.begin()
+        tidying = Tidying(self.gallery, self.journal)
         if plan.imputes:
             self._impute(fit)
             # From here on it is all that is searched.
-            self._index(Phase.BACKFILLING, plan.new_model)
+            self._index_early(tidying)
         refit, refresh = Refit(self.state), Refreshing(self.state)
-        tidying = Tidying(self.gallery, self.journal)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
         one = fit.one_space
@@ -413,11 +413,13 @@ class Engine:
                         refresh.at_end()
                 if not refresh.is_due():
                     break
-                self._refresh(refresh)
+                with self.state.progress.at("refreshing"):
+                    self._refresh(refresh)
+                self._index_early(tidying)  # of what it was built over little is left
         finally:
             refit.finish()
             with self.state.progress.at("indexing"):
-                tidying.finish()
+                tidying.finish(wanted=self._may_work(backfilling))
         # Writers that had not yet heard of the upgrade may have written to the old side.
         self._embed_left_over(Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
@@ -466,6 +468,13 @@ class Engine:
             if self._may_work(phase) and lacks_index(self.gallery, self.journal, space):
                 with self.state.progress.at("indexing"), self._failing():
                     build_indexes(self.gallery, self.journal, space, lambda: self._may_work(phase))
+
+    def _index_early(self, tidying: Tidying) -> None:
+        """Have imputed vectors indexed while items move, where the store can do both; else now."""
+        plan, backfilling = self.plan, Phase.BACKFILLING
+        lacks = plan.optimise and lacks_index(self.gallery, self.journal, plan.new_model)
+        if lacks and self._may_work(backfilling) and not tidying.begin():
+            self._index(backfilling, plan.new_model)
 
     def _embed_work(self, most: int | None = None) -> Work:
         return backfill.embed_work(

@@ -120,6 +120,7 @@ class Tidying:
     journal: Journal
     _moved: int = 0
     _moved_in_all: int = 0
+    _moved_since_begun: int = 0
     _step: int = 0
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -129,6 +130,7 @@ class Tidying:
         with self._lock:
             self._moved += items
             self._moved_in_all += items
+            self._moved_since_begun += items
             if not self.gallery.capabilities.optimise_while_moving:
                 return
             if not self._step:
@@ -138,18 +140,38 @@ class Tidying:
             if self._thread is not None and self._thread.is_alive():
                 return
             self._moved = 0
-            self._thread = threading.Thread(target=self._run, name="hotfill-tidying", daemon=True)
-            self._thread.start()
+            self._run_apart()
+
+    def begin(self) -> bool:
+        """Begin now, whatever has moved. False where moves would suffer from it."""
+        with self._lock:
+            if not self.gallery.capabilities.optimise_while_moving:
+                return False
+            if self._thread is None or not self._thread.is_alive():
+                self._run_apart()
+            return True
 
     def at_end(self) -> None:
         """Tidy up what a long backfill has left."""
         if self._moved_in_all >= LEAST_ITEMS:
             self._run()
 
-    def finish(self) -> None:
-        """Wait for a call that is under way: the store must not be closed before."""
-        if self._thread is not None:
-            self._thread.join()
+    def finish(self, *, wanted: bool) -> None:
+        """Wait for a call that is under way: the store must not be closed before.
+
+        wanted: whether an index that is built is; where so much has moved since that another would
+        be built over it, it is not.
+        """
+        if self._thread is None:
+            return
+        if not wanted or self._moved_since_begun > (1 - ENOUGH) * len(self.gallery):
+            self.gallery.abandon_building()
+        self._thread.join()
+
+    def _run_apart(self) -> None:
+        self._moved_since_begun = 0
+        self._thread = threading.Thread(target=self._run, name="hotfill-tidying", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         try:

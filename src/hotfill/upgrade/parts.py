@@ -343,6 +343,17 @@ class GivenParts(Parts):
     def draft(self) -> Plan:
         """Return the plan that the settings decide. Raises ConfigError for an unknown one."""
         decided = {key: value for key, value in self.settings.items() if key not in self.OF_PARTS}
+        if "older_models" in decided:
+            raise ConfigError(
+                "older_models follow from the unfinished upgrade before this one: give that "
+                "`Upgrade` as previous="
+            )
+        for which in WHICH:
+            if f"{which}_model" in decided or f"{which}_query_model" in decided:
+                raise ConfigError(
+                    f"the {which} model is given as {which}=; what embeds its queries as "
+                    f"{which}=hotfill.Model(embedder, query_embedder=...)"
+                )
         unknown = sorted(decided.keys() - Plan.__dataclass_fields__.keys())
         if unknown:
             raise ConfigError(f"unknown setting {unknown[0]!r}; see `hotfill.Plan` for all")

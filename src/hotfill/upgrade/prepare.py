@@ -239,10 +239,11 @@ def _note_of_staying(gallery: Gallery, draft: Plan, items: int, to_embed: int) -
     """Say what the upgrade ends with, and what `complete` removes."""
     room = size(items * gallery.vector_bytes(draft.old_model))
     made = "as the old model made them" if draft.strategy == "compatible" else "as imputed"
+    change = ', with backfill = "all" or "budget",' if draft.backfill == "none" else ""
     return (
         f"{to_embed:,} of {items:,} items are embedded; the vectors of {items - to_embed:,} stay "
-        f"for good {made}, and `hotfill start --more` goes on after `complete`, which removes the "
-        f"old vectors ({room})"
+        f"for good {made}, and `hotfill start --more`{change} goes on after `complete`, which "
+        f"removes the old vectors ({room})"
     )
 
 

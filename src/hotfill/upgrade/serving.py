@@ -21,7 +21,7 @@ from hotfill.tracing import span
 from hotfill.upgrade.pace import NOTICE_SECONDS
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import LOOKING_SHARE, POLL_SECONDS, next_look
-from hotfill.upgrade.view import Hit, SearchResult
+from hotfill.upgrade.view import Hit, SearchResult, made_by
 from hotfill.vectors import checked
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Vectors
     from hotfill.upgrade.one_index import OneIndex
     from hotfill.upgrade.state import State
-    from hotfill.upgrade.view import View
+    from hotfill.upgrade.view import MadeBy, View
     from hotfill.vectors import Checked
 
 T = TypeVar("T")
@@ -125,6 +125,23 @@ class Serving:
             return self._search(view, queries, k, where, own)
 
         return self._timed(search, k)
+
+    def made_by(self, hits: Sequence[Hit]) -> tuple[MadeBy, ...]:
+        """Tell what made the vector of each hit; where its search did not read that, look now."""
+        new = self._state.plan.new_model
+        unread = [hit.item_id for hit in hits if hit.model == new and hit.imputed is None]
+        looked_up: dict[str, MadeBy] = {
+            state.item_id: made_by(state.space, state.origin, new)
+            for state in self._gallery.get(unread)
+            if state is not None
+        }
+
+        def told(hit: Hit) -> MadeBy:
+            if hit.model != new:
+                return "old"
+            return "imputed" if hit.imputed else looked_up.get(hit.item_id, "new")
+
+        return tuple(map(told, hits))
 
     def upsert(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import ConfigError, EmbedError, HotfillError, InputError, SourceError
 from hotfill.upgrade.parts import WHICH
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.parts import Which
     from hotfill.upgrade.upgrade import Upgrade
+    from hotfill.upgrade.view import MadeBy
 
 _LOOKED_AT = 1000  # items of each side that a choice is drawn from
 _DEEP = 20  # times as many hits, among which those that the model embedded are looked for
-
-MadeBy: TypeAlias = Literal["old", "imputed", "new"]
-"""What made the vector that was found: the old model, a map from its space, or the new model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +55,12 @@ def side_by_side(
     """
     sides = {which: _side(up, which, content, k, where) for which in WHICH}
     hits = up.search([content], k, where=where)[0].hits
-    states = up.gallery.get([hit.item_id for hit in hits])
     now = Column(
         "Now",
         "what a search gets",
         tuple(
-            FoundItem(
-                hit.item_id,
-                hit.score,
-                _made_by(up, hit.model, None if state is None else state.origin),
-            )
-            for hit, state in zip(hits, states, strict=True)
+            FoundItem(hit.item_id, hit.score, made_by)
+            for hit, made_by in zip(hits, up.made_by(hits), strict=True)
         ),
     )
     columns = [each for each in (sides["old"], now, sides["new"]) if each is not None]
@@ -150,12 +143,6 @@ def _side(up: Upgrade, which: Which, content: Any, k: int, where: Where | None) 
         else f"{model.name} alone, on the {own:,} items that it embedded",
         tuple(found[:k]),
     )
-
-
-def _made_by(up: Upgrade, space: ModelId, origin: str | None) -> MadeBy:
-    if space != up.plan_in_force.new_model:
-        return "old"
-    return "new" if origin in (None, space.fingerprint) else "imputed"
 
 
 def _query(embedder: Embedder, model: ModelId, content: Any) -> Vectors:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from hotfill.errors import HotfillError, ModelMismatchError, UpgradeBusyError
 from hotfill.locks import process_exists
 from hotfill.ranking.one_space import doubts_of_rho
+from hotfill.stores.records import Building
 from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
-from hotfill.upgrade.phases import Hold, Phase, next_steps
+from hotfill.upgrade.phases import ENDED, Hold, Phase, next_steps
 from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ _ENDS_A_HOLD_OF_THE_CUTOVER = {
 _HELD_BY_DEAD_LETTERS = frozenset(
     {Phase.BACKFILLED, Phase.CUT_OVER, Phase.ABORTING, Phase.ROLLING_BACK}
 )
+_OVER = ENDED | {Phase.SUPERSEDED}
+"""Nobody works on the upgrade in these."""
 _SILENT_SECONDS = 10.0  # a running process beats every second
 _BUSY_SECONDS = 120.0  # unless one long call of a library keeps all its threads waiting
 
@@ -77,7 +80,9 @@ class Status:
     indexed: by model, what share of its side an index covers, when that was last looked at; None
         for a side that needs none.
     doing: what the running process does now that moves no item ("preparing", "measuring",
-        "indexing"), empty otherwise.
+        "indexing", "refreshing"), empty otherwise.
+    building: the index that it has the store build, items moving or not; None while it builds
+        none, and where only the store knows.
     batch_size: with `batch_size = "auto"`, items of a batch of the process that leads, or of who
         found it last; None before that, and where the plan says a number.
     """
@@ -117,6 +122,7 @@ class Status:
     indexed: Mapping[str, float | None] = field(default_factory=dict)
     doing: str = ""
     batch_size: int | None = None
+    building: Building | None = None
 
     @property
     def share(self) -> float:
@@ -165,7 +171,11 @@ def take_status(journal: Journal, plan: Plan) -> Status:
     fit = {} if fitted is None else fitted.body
     rho = fit.get("rho")
     gate = gate_in_force(journal) if journal.last("plan") else dict(plan.gate)
-    until = ended.at if ended and phase is not Phase.BACKFILLING else now
+    until = now
+    if ended and phase is not Phase.BACKFILLING:
+        until = ended.at
+    elif phase in _OVER and (last := journal.last("phase")) is not None:
+        until = last.at
     return Status(
         phase=phase,
         holds=holds,
@@ -199,6 +209,7 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         indexed=_indexed(journal, plan),
         doing=str(beat.get("doing", "")) if running else "",
         batch_size=_batch_size(journal, beat) if plan.batch_size == "auto" else None,
+        building=Building(**beat["building"]) if running and beat.get("building") else None,
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
         warnings=(*limits_noted(journal), *_warnings(journal, plan, fit)),
@@ -445,6 +456,7 @@ class Heartbeat:
             working_seconds=self._progress.working_seconds,
             doing=self._progress.doing,
             batch_size=self._progress.batch_size,
+            building=None if (now := self._gallery.building) is None else asdict(now),
         )
         self._on_status(take_status(self._journal, self._plan))
 

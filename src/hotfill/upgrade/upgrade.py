@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hotfill.stores.base import Gallery, Metadata, Where
+    from hotfill.stores.base import Building, Gallery, Metadata, Where
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import DeadLetter, Journal
     from hotfill.upgrade.phases import Hold
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.verify import Verification
-    from hotfill.upgrade.view import SearchResult, View
+    from hotfill.upgrade.view import Hit, MadeBy, SearchResult, View
 
 _POLL_SECONDS = 0.1  # how soon a store that was let go is noticed
 
@@ -147,6 +147,11 @@ class Upgrade:
             if self._open_journal is None:
                 self._open_journal = self._parts.journal()
             return self._open_journal
+
+    @property
+    def building(self) -> Building | None:
+        """The index that the store builds in this process now; None where it builds none."""
+        return None if self._open_gallery is None else self._open_gallery.building
 
     @property
     def folder(self) -> Path:
@@ -269,6 +274,14 @@ class Upgrade:
         return self._serve().search_vectors(
             queries, query_model, k, where=where, other_queries=other_queries
         )
+
+    def made_by(self, hits: Sequence[Hit]) -> tuple[MadeBy, ...]:
+        """Tell what made the vector of each hit of one query: "old", "imputed" or "new".
+
+        Where a search did not read it (`Hit.imputed` is None), the store is asked now.
+        Raises InputError (an item twice), StoreError.
+        """
+        return self._serve().made_by(hits)
 
     def upsert(
         self,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from hotfill.errors import HotfillError
 from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, WAY_BACK_OPEN, Phase
@@ -152,6 +152,17 @@ class Switch(Generic[T]):
 
 
 # What a search returns ---------------------------------------------------------------------------
+
+
+MadeBy: TypeAlias = Literal["old", "imputed", "new"]
+"""What made a vector that is searched: an older model, a map from its space, or the new model."""
+
+
+def made_by(space: ModelId, origin: str, new_model: ModelId) -> MadeBy:
+    """Tell what made a vector, by the space it is searched in and its origin."""
+    if space != new_model:
+        return "old"
+    return "new" if origin == new_model.fingerprint else "imputed"
 
 
 class Hit(NamedTuple):

@@ -9,6 +9,7 @@ import time
 
 import httpx
 
+from tests.lifetime import end_with_parent
 from tests.unit.cli.project import command, environment
 
 PATIENCE_SECONDS = 180.0  # a shared machine may be slow; nothing waits this long on its own
@@ -23,7 +24,12 @@ class Child:
         self._log = folder / f"{words[0]}-{next(_numbers)}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                command(*words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
+                command(*words),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                preexec_fn=end_with_parent,
             )
 
     @property

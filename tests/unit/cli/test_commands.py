@@ -306,9 +306,17 @@ def test_search_filters_by_metadata(shell):
     assert "nothing found" in shell("search", *words).stdout
 
 
-def test_search_prints_rank_score_item_raw_score_and_model(shell):
+def test_search_prints_rank_score_side_item_raw_score_and_model(shell):
     said = shell("search", "--like", "item-00005", "-k", "1").stdout
-    assert re.search(r"^  1    1\.0000  item-00005   raw 1\.0000, old@1 \(6-d, ", said)
+    assert re.search(r"^  1    1\.0000  old +item-00005   raw 1\.0000, old@1 \(6-d, ", said)
+
+
+def test_search_tells_a_vector_that_stayed_imputed(shell):
+    write_config(shell.config.parent, upgrade={"backfill": "none"})
+    shell("start")
+    words = ["search", "--like", "item-00005", "-k", "3"]
+    assert [hit["made_by"] for hit in shell.json(*words)["hits"]] == ["imputed"] * 3
+    assert re.search(r"^  1 .* imputed  item-", shell(*words).stdout)
 
 
 def test_current_tells_embedded_from_mapped_vectors(shell):

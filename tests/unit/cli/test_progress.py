@@ -12,6 +12,7 @@ from typer.main import get_command
 from hotfill.cli import progress
 from hotfill.cli.app import app
 from hotfill.cli.progress import counted
+from hotfill.stores.records import Building
 
 
 def said_by(capsys, monkeypatch, *, tell=None, **options):
@@ -33,6 +34,24 @@ def test_work_says_how_much_is_done_and_how_much_there_is(capsys, monkeypatch):
     lines = said_by(capsys, monkeypatch, tell=1024, total=4000).splitlines()
     assert lines[-1].startswith("helping 1,024/4,000 ")
     assert "eta" in lines[-1]
+
+
+def test_a_next_part_of_the_work_is_named_and_counted_by_itself(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.03)
+    with counted("adopting") as told:
+        told(10, 10, "copying vectors")
+        time.sleep(0.1)
+        told(3, 10, "building the index")
+        time.sleep(0.1)
+    said = capsys.readouterr().err
+    assert "copying vectors 10/10" in said
+    assert said.splitlines()[-1].startswith("building the index 3/10 ")
+
+
+def test_an_index_that_is_built_is_counted_while_it_is(capsys, monkeypatch):
+    said = said_by(capsys, monkeypatch, building=lambda: Building(500, 2000, 5.0))
+    assert said.startswith("building an index 500/2,000 100/s  eta 15 s")
 
 
 def test_a_worker_says_what_it_has_done_although_it_calls_nobody(capsys, monkeypatch):

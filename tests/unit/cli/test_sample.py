@@ -98,6 +98,17 @@ def test_labels_and_queries_of_ones_own_make_it_a_judgement(project, tmp_path):
     assert found["queries_given"] == len(lines)
 
 
+def test_contents_of_items_that_ask_as_queries_do_are_called_so(fresh, tmp_path):
+    asks = {"query_embedder": "tests.unit.cli.models:new_model"}
+    write_config(fresh.config.parent, ITEMS, new=asks)
+    made = fresh.json("sample", "--out", tmp_path / "out", "--items", 500)
+    assert made["queries"] > 0
+    told = " ".join(rehearse("--sample", tmp_path / "out").stdout.split())
+    assert f"{made['queries']} contents of items, asked as queries, searched a gallery" in told
+    assert "By contents of items, asked as queries, the scores of mapped vectors" in told
+    assert "your queries" not in told
+
+
 def test_what_stayed_imputed_is_left_out_and_said(fresh, tmp_path):
     folder = fresh.config.parent
     names = list(contents(ITEMS))

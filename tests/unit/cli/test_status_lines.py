@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hotfill.cli.status_lines import plan_lines, status_lines
+from hotfill.stores.records import Building
 from hotfill.upgrade.phases import Hold, Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
@@ -55,6 +56,11 @@ def test_a_plan_says_how_large_batches_are():
     assert "order random, batches of 256, cutover manual" in plan_lines(made)[2]
     made = replace(made, batch_size="auto")
     assert 'order random, batch size "auto", cutover manual' in plan_lines(made)[2]
+
+
+def test_an_index_that_is_built_is_counted():
+    first, _ = status_lines(replace(STATUS, building=Building(12_000, 50_000, 24.0)))
+    assert "building an index 12,000/50,000, 500/s, eta 1 min 16 s" in first
 
 
 def test_an_estimate_that_means_nothing_yet_is_left_out():

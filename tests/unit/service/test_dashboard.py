@@ -17,6 +17,7 @@ from hotfill.service.web import charts, phase_text
 from hotfill.service.web.actions import actions
 from hotfill.service.web.page import TITLES, sections
 from hotfill.service.web.quality import Rehearsed
+from hotfill.stores.records import Building
 from hotfill.upgrade.journal.base import DeadLetter, Fact, WorkerLeases
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
@@ -185,12 +186,17 @@ def test_every_phase_has_one_place_on_the_line_and_its_words(phase):
         (seen(Phase.BACKFILLING, run=running("start"), holds=[PAUSED]), "Paused. Resume"),
         (seen(Phase.BACKFILLING, holds=[PAUSED]), "Resume, then continue"),
         (seen(Phase.BACKFILLING, run=running("start"), holds=[GATED]), "canaries got worse"),
+        (seen(Phase.BACKFILLING, run=running("start"), holds=[THROTTLED]), "A limit is passed: no"),
+        (seen(Phase.SUPERSEDED), "If the other upgrade is aborted"),
         (seen(Phase.BACKFILLED), "Verify next"),
         (seen(Phase.BACKFILLED, verified=verified()), "Cut over when you are ready"),
         (seen(Phase.BACKFILLED, dead=3), "3 items failed for good: fix and try them"),
         (seen(Phase.BACKFILLED, dead=1), "1 item failed for good: fix and try it"),
         (seen(Phase.BACKFILLED, run=running("verify")), "Verify is running"),
         (seen(Phase.CUT_OVER), "roll back if you are not"),
+        (seen(Phase.COMPLETED, imputed_items=7, embeds_more=True), "7 items stayed imputed: embed"),
+        (seen(Phase.COMPLETED, imputed_items=1, embeds_more=True), "1 item stayed imputed: embed"),
+        (seen(Phase.COMPLETED, imputed_items=7), 'To embed some: write "all" or "budget"'),
         (seen(Phase.ABORTED), "hotfill serve --new"),
         (seen(Phase.ROLLED_BACK), "hotfill serve --new"),
     ],
@@ -248,6 +254,27 @@ def test_imputing_is_told_and_then_that_one_index_is_searched():
     shown = text_of(rendered(later)["now"])
     assert "Backfilling at work" in shown
     assert "the new index, which alone is searched" in shown
+
+
+def test_refreshing_is_told_with_what_is_left_and_not_as_the_first_imputing():
+    counts = {"strategy": "prefill", "to_impute": 1900, "imputed": 1250}
+    anew = seen(Phase.BACKFILLING, run=running("start"), doing="refreshing", of_status=counts)
+    shown = text_of(rendered(anew)["now"])
+    assert "made anew, by what the moved items show: 650 to go" in shown
+    assert "both sides" not in shown
+
+
+@pytest.mark.parametrize(
+    ("doing", "said"),
+    [
+        ("indexing", "builds an index (12,000/50,000, 500/s, eta 1 min 16 s); no item moves"),
+        ("", "An index is built, too: 12,000/50,000, 500/s, eta 1 min 16 s."),
+    ],
+)
+def test_an_index_that_is_built_is_counted(doing, said):
+    status = {"building": Building(12_000, 50_000, 24.0)}
+    building = seen(Phase.BACKFILLING, run=running("start"), doing=doing, of_status=status)
+    assert said in text_of(rendered(building)["now"])
 
 
 def test_a_side_without_its_index_a_doubtful_fit_and_a_slow_worker_are_told():
@@ -388,11 +415,22 @@ def test_latency_rates_letters_and_journal_are_shown():
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
 
 
+def test_a_superseded_upgrade_offers_no_best_step_and_tells_who_has_the_items():
+    facts = (Fact(1, NOW, "superseded", {"by": "/etc/hotfill/to-v3.toml"}),)
+    doubt = {"warnings": ("rho is low",)}
+    superseded = seen(Phase.SUPERSEDED, old_items=1000, new_items=0, facts=facts, of_status=doubt)
+    assert not any(each.main for each in actions(superseded, NOW, LASTS))
+    shown = {name: text_of(html) for name, html in rendered(superseded).items()}
+    assert "Other models 1,000" in shown["coverage"]
+    assert "Taken over by to-v3.toml" in shown["journal"]
+    assert "ho is low" not in shown["now"]
+
+
 def test_what_is_said_of_the_end_is_what_came_of_it():
     done = text_of(rendered(seen(Phase.BACKFILLED, old_items=4, new_items=996))["now"])
     assert "All but 4 items are on the new side" in done
     mixed = seen(Phase.COMPLETED, old_items=0, imputed_items=588)
-    assert "588 imputed vectors stay; hotfill start --more" in text_of(rendered(mixed)["now"])
+    assert "588 items stayed imputed, as" in text_of(rendered(mixed)["now"])
     doubt = {"warnings": ("rho is low",)}
     for phase in (Phase.ABORTED, Phase.ROLLED_BACK):
         back = seen(phase, old_items=1000, new_items=0, traffic_share=0.3, of_status=doubt)

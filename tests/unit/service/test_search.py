@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.cli.models import NEW, OLD, contents, new_model, old_model
 from tests.unit.cli.project import ITEMS
+from tests.unit.service.conftest import half_done
 
 ITEM = "item-00007"
 CONTENT = contents(ITEMS)[ITEM].tolist()
@@ -90,6 +91,21 @@ def test_explaining_tells_side_model_raw_score_and_coverage(client):
         assert hit["why"]["side"] == "new"
         assert hit["why"]["model"] == NEW.fingerprint
         assert -1 <= hit["why"]["raw_score"] <= 1.001
+
+
+@pytest.mark.parametrize("ranking", ["raw", "calibrated"])
+def test_explaining_and_looking_tell_imputed_vectors_from_new_ones(project, ranking):
+    with half_done(project, ranking=ranking) as client:
+        up = client.app.state.service.up
+        hit = up.search([CONTENT], 1)[0].hits[0]
+        assert (hit.imputed is None) == (ranking == "raw")  # the store is only asked where needed
+        found = client.search(content=CONTENT, k=ITEMS, explain=True)["hits"]
+        states = up.gallery.get([hit["item_id"] for hit in found])
+        wanted = ["new" if each.origin == NEW.fingerprint else "imputed" for each in states]
+        assert [hit["why"]["side"] for hit in found] == wanted
+        assert set(wanted) == {"new", "imputed"}
+        looked = [client.ok("GET", f"/items/{hit['item_id']}")["side"] for hit in found]
+        assert looked == wanted
 
 
 def test_what_was_not_asked_for_is_left_out(untouched):

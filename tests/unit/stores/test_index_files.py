@@ -214,6 +214,7 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
         thread = threading.Thread(target=gallery.optimise)
         thread.start()
         assert building.wait(60)
+        assert (gallery.building.done, gallery.building.total) == (N, N)
         gallery.delete(NAMES[:500])
         gallery.upsert(["fresh", "700"], QUERIES[:2], space=OLD)
         assert gallery.search({OLD: QUERIES}, 1)[OLD].item_ids[0] == ("fresh",)
@@ -224,6 +225,25 @@ def test_writes_and_searches_go_on_while_an_index_is_built(tmp_path, monkeypatch
         assert hits.item_ids[1][0] == "700"
         assert not set(hits.item_ids[0]) & set(NAMES[:500])
         assert gallery.count(OLD) == N - 500 + 1
+
+
+def test_an_index_that_nobody_wants_any_more_is_given_up_and_built_by_the_next_call(
+    tmp_path, monkeypatch
+):
+    with filled(tmp_path / "store", "hnsw") as gallery:
+        gallery.abandon_building()  # there is none: nothing is given up later
+        build = store.build_index
+
+        def abandoned(*given):
+            gallery.abandon_building()
+            return build(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "build_index", abandoned)
+            gallery.optimise()
+        assert (gallery.indexed(OLD), gallery.building) == (0, None)
+        gallery.optimise()
+        assert gallery.indexed(OLD) == 1
 
 
 def test_sides_that_fell_behind_the_truth_are_loaded_again(tmp_path, monkeypatch):
@@ -306,6 +326,50 @@ def test_labels_of_the_index_are_the_ids_where_no_others_are_given(tmp_path, kin
     ) as gallery:
         best, _ = exactly(ROWS, [f"{7 * i}" for i in range(N)], 10)
         assert recall(gallery.search({OLD: QUERIES}, 10)[OLD], best) > 0.9
+
+
+@pytest.mark.parametrize("metric", [faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_graph_that_is_there_is_taken_over_and_not_built_anew(
+    tmp_path, monkeypatch, metric, labelled
+):
+    rows = ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
+    graph = faiss.IndexHNSWFlat(16, 8, metric)
+    theirs = faiss.IndexIDMap2(graph) if labelled else graph
+    theirs.add_with_ids(rows, np.arange(N)) if labelled else theirs.add(rows)
+    source = tmp_path / "theirs.faiss"
+    faiss.write_index(theirs, str(source))
+    before = source.read_bytes()
+    monkeypatch.setattr(store, "build_index", None)  # nobody calls it
+    best, scores = exactly(ROWS, NAMES, 10)
+    IndexFilesGallery.adopt(tmp_path / "store", OLD, index_file=source, index="hnsw").close()
+    with IndexFilesGallery.open(tmp_path / "store", index="hnsw", ef=200) as gallery:
+        assert gallery.indexed(OLD) == 1
+        hits = gallery.search({OLD: QUERIES}, 10)[OLD]
+        assert recall(hits, best) > 0.9
+        np.testing.assert_allclose(np.array(hits.scores)[:, 0], scores[:, 0], atol=1e-5)
+        gallery.delete(hits.item_ids[0][:1])
+        assert gallery.search({OLD: QUERIES}, 1)[OLD].item_ids[0] == hits.item_ids[0][1:2]
+    assert source.read_bytes() == before
+
+
+def test_a_graph_of_other_vectors_than_those_kept_is_built_anew_and_counted(tmp_path):
+    source, told = tmp_path / "theirs.faiss", []
+    faiss.write_index(their_index("hnsw"), str(source))  # of vectors of other lengths than one
+    with IndexFilesGallery.adopt(
+        tmp_path / "store",
+        OLD,
+        index_file=source,
+        index="hnsw",
+        told=lambda *so_far: told.append(so_far),
+    ) as gallery:
+        assert gallery.indexed(OLD) == 1
+        best, _ = exactly(ROWS, NAMES, 10)
+        assert recall(gallery.search({OLD: QUERIES}, 10)[OLD], best) > 0.9
+        assert gallery.building is None
+    assert told[0] == (N, N, "copying vectors")
+    assert [done for done, *_ in told[1:]] == [0, 1000, 2000, 3000]
+    assert {each[1:] for each in told[1:]} == {(N, "building the index")}
 
 
 def test_index_files_that_do_not_fit_are_named_and_leave_nothing(tmp_path):

@@ -5,6 +5,8 @@ Sides are small here, and so is what each store takes for a large one.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from hotfill.errors import HeldError
@@ -89,6 +91,57 @@ def test_however_many_processes_share_the_work_the_new_side_ends_indexed(tmp_pat
     assert status.indexed[str(NEW)] >= indexes.ENOUGH
     assert up.verify().indexed >= indexes.ENOUGH
     assert up.cutover().phase is Phase.CUT_OVER
+
+
+def test_items_move_while_the_index_of_imputed_vectors_is_built(tmp_path, monkeypatch):
+    gallery = index_files(tmp_path, monkeypatch)
+    filled(contents(ITEMS), gallery)
+    gallery.optimise()
+    from hotfill.stores.index_files import gallery as store
+
+    build, counts = store.build_index, []
+
+    def waiting(*given):
+        for _ in range(600):
+            if gallery.count(NEW, origin=NEW.fingerprint):
+                break
+            time.sleep(0.05)
+        counts.append(gallery.count(NEW, origin=NEW.fingerprint))
+        return build(*given)
+
+    monkeypatch.setattr(store, "build_index", waiting)
+    up = begun(tmp_path, gallery)
+    assert up.start().phase is Phase.BACKFILLED
+    assert counts[0] > 0
+    assert gallery.indexed(NEW) >= indexes.ENOUGH
+
+
+def test_an_index_of_vectors_that_have_all_been_replaced_is_not_waited_for(tmp_path, monkeypatch):
+    gallery = index_files(tmp_path, monkeypatch)
+    filled(contents(ITEMS), gallery)
+    gallery.optimise()
+    from hotfill.stores.index_files import gallery as store
+
+    build, ends = store.build_index, []
+
+    def endless(folder, space, kind, told):
+        if ends:
+            return build(folder, space, kind, told)
+        ends.append("early")
+        try:
+            for _ in range(1200):  # a minute, unless somebody gives it up
+                told(1)
+                time.sleep(0.05)
+        except Exception:
+            ends.append("given up")
+            raise
+        return build(folder, space, kind, told)
+
+    monkeypatch.setattr(store, "build_index", endless)
+    up = begun(tmp_path, gallery)
+    assert up.start().phase is Phase.BACKFILLED
+    assert ends == ["early", "given up"]
+    assert gallery.indexed(NEW) >= indexes.ENOUGH
 
 
 def test_the_way_back_ends_with_the_old_side_indexed(tmp_path, gallery):

@@ -111,3 +111,17 @@ def test_the_file_names_the_query_models(tmp_path):
     with Upgrade.of(project) as up:  # the canaries ask as searches do
         state = State(project, MemoryGallery(project.model("old")), up.journal, project.draft())
         assert state.query_embedders() == {project.model("new"): small}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"older_models": (OLD,)}, "give that `Upgrade` as previous="),
+        ({"old_model": OLD}, "the old model is given as old="),
+        ({"new_model": NEW}, "the new model is given as new="),
+        ({"new_query_model": NEW}, r"new=hotfill\.Model\(embedder, query_embedder="),
+    ],
+)
+def test_a_model_among_the_settings_is_refused_with_where_it_belongs(tmp_path, setting, said):
+    with pytest.raises(ConfigError, match=said):
+        Upgrade(MemoryGallery(OLD), old=OLD, new=Projection(NEW), folder=tmp_path, **setting)

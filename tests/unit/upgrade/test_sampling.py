@@ -94,6 +94,7 @@ def test_a_small_model_asks_by_items_that_leave_the_gallery(gallery, source):
     small = {OLD: Rough(OLD, "small-old"), NEW: Rough(NEW, "small-new")}
     taken = sampler(gallery, source, query_embedders=small).take(350, label_key="colour")
     assert len(taken.queries_new) == len(taken.queries_old) == len(taken.query_labels) > 30
+    assert taken.queries_from_items
     plain = sampler(gallery, source, query_embedders=small).take(400)
     assert (len(plain.item_ids), len(plain.queries_new), plain.query_labels) == (400, 40, None)
     every = {tuple(np.round(small[NEW]([row])[0], 4)): name for name, row in source.items()}

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from hotfill.errors import StoreFullError
+from hotfill.stores.records import Building
 from hotfill.upgrade import control
 from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.pace import Progress
@@ -120,6 +121,22 @@ def test_the_clock_stops_when_the_backfill_ends_and_runs_again_when_more_is_foun
     assert take_status(journal, PLAN).elapsed_seconds == 110.0
 
 
+@pytest.mark.parametrize("way", [(Phase.ABORTING, Phase.ABORTED), (Phase.SUPERSEDED,)])
+def test_the_time_of_an_upgrade_that_nobody_works_on_any_more_stands_still(
+    journal, monkeypatch, way
+):
+    clock = [1000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    journal.record("started")
+    journal.enter(Phase.BACKFILLING)
+    clock[0] = 1010.0
+    assert take_status(journal, PLAN).elapsed_seconds == 10.0
+    for phase in way:
+        journal.enter(phase)
+    clock[0] = 5000.0
+    assert take_status(journal, PLAN).elapsed_seconds == 10.0
+
+
 def test_a_pause_is_ended_before_anything_else(journal):
     journal.enter(Phase.BACKFILLING)
     control.pause(journal, by="anna")
@@ -152,6 +169,8 @@ def test_looking_writes_nothing(journal, tmp_path):
 class Counting:
     """A gallery of which only the count is asked."""
 
+    building = None
+
     def count(self, space, origin=None):
         return 5
 
@@ -182,6 +201,16 @@ def test_afterwards_nobody_is_at_work_whether_it_went_well_or_not(journal, fails
     assert seen[0].running
     assert seen[0].visible == 5
     assert not take_status(journal, PLAN).running
+
+
+def test_an_index_that_is_built_is_told_by_the_process_at_work_only(journal):
+    gallery, seen = Counting(), []
+    gallery.building = Building(12_000, 50_000, 24.0)
+    with Heartbeat(journal, PLAN, gallery, Progress(), seen.append):
+        assert take_status(journal, PLAN).building == gallery.building
+    assert str(seen[0].building) == "12,000/50,000, 500/s, eta 1 min 16 s"
+    assert seen[0].to_dict()["building"] == {"done": 12_000, "total": 50_000, "seconds": 24.0}
+    assert take_status(journal, PLAN).building is None
 
 
 def test_a_beat_that_fails_does_not_end_the_beating(journal, monkeypatch):

@@ -11,6 +11,7 @@ from hotfill.service.access import may_read, may_write
 from hotfill.service.models import Counted, Item, ItemsIn, ItemsOut, MetadataIn
 from hotfill.service.openapi import problems
 from hotfill.service.routes import Served, StrictJson
+from hotfill.upgrade.view import made_by
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=StrictJson)
 
@@ -82,7 +83,7 @@ def look(item_id: str, service: Served) -> Item:
         raise HTTPException(404, "there is no item of this id")
     return Item(
         item_id=item_id,
-        side="new" if state.space == service.plan.new_model else "old",
+        side=made_by(state.space, state.origin, service.plan.new_model),
         model=state.space.fingerprint,
         made_by=state.origin,
         version=state.version,

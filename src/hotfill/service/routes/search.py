@@ -98,10 +98,10 @@ def _plain(found: SearchResult, service: GalleryService, explain: bool) -> dict[
         "query_model": found.query_model.fingerprint,
     }
     if explain:
-        new = service.plan.new_model
-        for each, hit in zip(hits, found.hits, strict=True):
+        made_by = service.up.made_by(found.hits)
+        for each, hit, side in zip(hits, found.hits, made_by, strict=True):
             each["why"] = {
-                "side": "new" if hit.model == new else "old",
+                "side": side,
                 "model": hit.model.fingerprint,
                 "raw_score": hit.raw_score,
             }

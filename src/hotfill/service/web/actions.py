@@ -109,6 +109,8 @@ def _best(seen: UpgradeSnapshot, steps: list[str], now: float, lasts_seconds: fl
         return "cutover" if is_verified(seen, now, lasts_seconds) else "verify"
     if seen.status.phase in (Phase.ABORTING, Phase.ROLLING_BACK):
         return steps[0] if steps else None
+    if seen.status.phase is Phase.SUPERSEDED:
+        return None  # it is refused unless the upgrade that took over was aborted
     # Whether to complete, and so to give up the way back, is for people to weigh.
     return next((step for step in ("resume", "start") if step in steps), None)
 

@@ -34,6 +34,7 @@ _DOING = {
     "preparing": "preparing",
     "measuring": "measuring the canaries",
     "indexing": "building the index",
+    "refreshing": "imputing anew",
 }
 """What a running process does that moves no item."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hotfill.formatting import count, duration, percent
@@ -101,6 +102,12 @@ def sentence(seen: UpgradeSnapshot) -> str:
         return f"All but {left} are on the new side. The old vectors are kept."
     if status.strategy != "prefill" or status.phase not in (Phase.PREPARED, Phase.BACKFILLING):
         return _SENTENCES[status.phase]
+    if status.doing == "refreshing":
+        to_go = max(status.to_impute - status.imputed, 0)
+        return (
+            "Imputed vectors are made anew, by what the moved items show: "
+            f"{count(to_go)} to go. Then items move again; the new index alone is searched."
+        )
     if status.imputed < status.to_impute or not status.to_impute:
         return (
             f"Old vectors are imputed into the new index: {count(status.imputed)} of "
@@ -115,7 +122,7 @@ def sentence(seen: UpgradeSnapshot) -> str:
 def warnings(seen: UpgradeSnapshot) -> list[str]:
     """Say what to know of the fit, of sides without their index, and of workers that may hang."""
     status = seen.status
-    over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK}
+    over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK, Phase.SUPERSEDED}
     mixed = seen.imputed_items or status.phase not in over
     found = [each[:1].upper() + each[1:] for each in status.warnings if mixed]
     found += [
@@ -139,6 +146,7 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
     paused = any(hold.kind == "paused" for hold in status.holds)
     working = run is not None and run.running
     gated = any(hold.kind == "gate" for hold in status.holds)
+    throttled = any(hold.kind == "throttled" for hold in status.holds)
     match status.phase:
         case Phase.PLANNED if working:
             return "Preparing: a sample is embedded, and the map between the models is fitted."
@@ -152,10 +160,21 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Paused. Resume when you like; nothing is lost by waiting."
         case Phase.PREPARED | Phase.BACKFILLING if not working:
             return "Nobody is at work. Continue: it goes on where it ended."
+        case Phase.PREPARED | Phase.BACKFILLING if throttled:
+            return (
+                "A limit is passed: no batch begins until it is met again, then it goes on by "
+                "itself. Pause or abort at any time."
+            )
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
             return "The canaries are measured; no batch begins meanwhile. Nothing to do but wait."
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "indexing":
-            return "The store builds an index; no item moves meanwhile. Nothing to do but wait."
+            far = f" ({status.building})" if status.building is not None else ""
+            return (
+                f"The store builds an index{far}; no item moves until it is done. Nothing to do "
+                "but wait."
+            )
+        case Phase.PREPARED | Phase.BACKFILLING if status.building is not None:
+            return f"Nothing to do but wait. An index is built, too: {status.building}."
         case Phase.PREPARED | Phase.BACKFILLING:
             return "Nothing to do but wait. Pause or abort at any time."
         case Phase.BACKFILLED if status.dead_letters:
@@ -167,7 +186,7 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
         case Phase.BACKFILLED:
             return "Verify next: every id, every stamp, and a sample embedded again."
         case Phase.SUPERSEDED:
-            return "It only goes on when the other upgrade was aborted."
+            return "Nothing to do here. If the other upgrade is aborted, continue this one."
         case Phase.CUT_OVER:
             return "Complete when you are sure of the new model; roll back if you are not."
         case Phase.ABORTING | Phase.ROLLING_BACK if not working:
@@ -176,17 +195,23 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
             return "Paused. Resume when you like; nothing is lost by waiting."
         case Phase.COMPLETED if working:
             return "Items that stayed imputed are embedded; searches and writes go on throughout."
-        case Phase.COMPLETED if seen.imputed_items and seen.embeds_more:
-            return f"{count(seen.imputed_items)} items stayed imputed: embed more when you like."
+        case Phase.COMPLETED if seen.imputed_items:
+            return _stayed_imputed(seen.imputed_items, embeds_more=seen.embeds_more)
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return "To upgrade again: `hotfill serve --new`. The record of this upgrade is kept."
-        case Phase.COMPLETED if seen.imputed_items:
-            left = f"{count(seen.imputed_items)} imputed vector"
-            return (
-                f"{left}{'s' * (seen.imputed_items > 1)} stay; `hotfill start --more` embeds them."
-            )
         case _:
             return ""
+
+
+def _stayed_imputed(items: int, *, embeds_more: bool) -> str:
+    """Say how items that stayed imputed can be embedded. embeds_more: as the file decides now."""
+    stayed = "1 item" if items == 1 else f"{count(items)} items"
+    if embeds_more:
+        return f"{stayed} stayed imputed: embed more when you like."
+    return (
+        f'{stayed} stayed imputed, as `backfill = "none"` says. To embed some: write "all" or '
+        '"budget" there, start the service again, then "Embed more".'
+    )
 
 
 def time_left(seen: UpgradeSnapshot) -> str:
@@ -242,6 +267,8 @@ def fact_text(fact: Fact) -> str:
         case "gate_accepted":
             metrics = ", ".join(name.replace("_", " ") for name in body["metrics"])
             return f"Gate accepted by {body['by']}: {metrics}"
+        case "superseded":
+            return f"Taken over by {PurePath(body['by']).name}"
         case "paused":
             return f"Paused by {body['by']}"
         case "plan":

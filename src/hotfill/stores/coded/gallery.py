@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hotfill.stores.base import Capabilities, ItemState, Page
+    from hotfill.stores.base import Building, Capabilities, ItemState, Page
     from hotfill.stores.coded.codec import Codec
     from hotfill.stores.filters import Metadata, Where
     from hotfill.stores.layouts import Layout
@@ -247,6 +247,15 @@ class CodedGallery(Gallery):
 
     def _count_rows(self, space: ModelId) -> int:
         return self._inner.count_rows(self._inner_space(space))
+
+    @property
+    def building(self) -> Building | None:
+        """That of the inner store."""
+        return self._inner.building
+
+    def abandon_building(self) -> None:
+        """That of the inner store."""
+        self._inner.abandon_building()
 
     def _optimise(self) -> None:
         self._inner.optimise()

@@ -33,10 +33,12 @@ def fill_from_index(
     ids_file: Path | None,
     model: ModelId,
     create: Callable[[Path], Gallery],
+    told: Callable[[int, int, str], None],
 ) -> None:
     """Make a gallery of what an index file holds.
 
     It is made next to its place and put there when it is whole, so that a crash leaves none.
+    told: items done, of how many, and what is done with them.
     """
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty: name a folder that is")
@@ -61,6 +63,7 @@ def fill_from_index(
                 space=model,
                 metadata=None if metadata is None else metadata[part],
             )
+            told(min(part.stop, len(item_ids)), len(item_ids), "copying vectors")
     if folder.exists():
         folder.rmdir()
     unfinished.rename(folder)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import time
+from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Event, Lock, RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from hotfill.errors import InputError, StoreError
 from hotfill.locks import locked
 from hotfill.stores.base import (
+    Building,
     Capabilities,
     Found,
     Gallery,
@@ -26,6 +28,7 @@ from hotfill.stores.index_files.adoption import fill_from_index
 from hotfill.stores.index_files.sides import (
     TRUTH,
     Sides,
+    adopt_graph,
     build_index,
     needs_index,
     remove_other_files,
@@ -36,7 +39,7 @@ from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from hotfill.stores.filters import Metadata, Where
     from hotfill.stores.index_files.index import Kind
     from hotfill.types import ModelId, Vectors
+
+
+class _AbandonedError(Exception):
+    """Nobody wants the index that is built any more."""
 
 
 class IndexFilesGallery(Gallery):
@@ -62,6 +69,8 @@ class IndexFilesGallery(Gallery):
         self._kind, self._ef = kind, ef
         self._lock = RLock()  # held by everything but searches: the truth is theirs
         self._optimising = Lock()
+        self._building: Building | None = None
+        self._abandoned = Event()
         self._truth = Truth(folder / TRUTH)
         try:
             if not self._truth.spaces:
@@ -131,12 +140,15 @@ class IndexFilesGallery(Gallery):
         index: Kind = "flat",
         exact: bool = False,
         ef: int | None = None,
+        told: Callable[[int, int, str], None] = lambda done, total, what: None,
     ) -> Self:
         """Make a gallery in a new folder from an index file of FAISS, whose vectors `model` made.
 
         index_file: read, and neither altered nor needed afterwards; see `adoption` for the kinds.
         ids_file: the items' ids in the order in which they were added, as `adoption.read_ids`
             says. Without it the index's own labels are the ids, or else its row numbers.
+        told: how far it is: items done, of how many, and what is done with them.
+        With index = "hnsw" the graph of an HNSW index is taken over; else one is built.
         Idempotent, also after a crash half-way. Other options: as for `create`.
         Raises StoreError and InputError when the files do not fit the model or each other.
         """
@@ -148,13 +160,15 @@ class IndexFilesGallery(Gallery):
                 None if ids_file is None else Path(ids_file),
                 model,
                 lambda place: cls.create(place, model),
+                told,
             )
         gallery = cls.open(folder, index=index, exact=exact, ef=ef)
         if model not in gallery.spaces:
             gallery.close()
             held = ", ".join(map(str, gallery.spaces))
             raise StoreError(f"{folder} is a gallery of {held} already: start an upgrade of it")
-        gallery.optimise()
+        gallery._take_graph(model, Path(index_file))
+        gallery._build_indexes(lambda now: told(now.done, now.total, "building the index"))
         return gallery
 
     @cached_property
@@ -300,11 +314,36 @@ class IndexFilesGallery(Gallery):
             self._sides.catch_up()
             return self._sides.size(space) if origin is None else self._truth.count(space, origin)
 
+    @property
+    def building(self) -> Building | None:
+        """The index that is built now."""
+        return self._building
+
+    def abandon_building(self) -> None:
+        """Give up the index that is built now, after the thousand of vectors in hand."""
+        if self._building is not None:
+            self._abandoned.set()
+
     def _optimise(self) -> None:
         """Build indexes over large sides, and give unused pages of the truth back to the disk.
 
         Building takes memory for the side's vectors twice more until it is done.
         """
+        self._build_indexes(lambda now: None)
+
+    def _take_graph(self, space: ModelId, index_file: Path) -> None:
+        """Use the graph of an index file whose vectors are those of a side, if there is one."""
+        with self._optimising, self._lock:
+            side = self._sides.get(space)
+            if self._kind != "hnsw" or side is None or not wants_index(side, self._kind):
+                return
+            check_room(self._folder, 4 * len(side) * space.dimension)
+            taken = adopt_graph(self._folder, space, index_file)
+            if taken is not None:
+                self._truth.note_built(space, *taken)
+                self._sides.renew(space)
+
+    def _build_indexes(self, told: Callable[[Building], None]) -> None:
         with self._optimising:
             for space in self.spaces:
                 with self._lock:
@@ -313,7 +352,15 @@ class IndexFilesGallery(Gallery):
                     if side is None or not wants_index(side, self._kind):
                         continue
                     check_room(self._folder, 4 * len(side) * space.dimension)
-                name, at = build_index(self._folder, space, self._kind)
+                self._abandoned.clear()
+                try:
+                    tell = partial(self._built_so_far, len(side), time.monotonic(), told)
+                    tell(0)
+                    name, at = build_index(self._folder, space, self._kind, tell)
+                except _AbandonedError:
+                    return
+                finally:
+                    self._building = None
                 with self._lock:
                     self._check_open()
                     if space in self.spaces:
@@ -323,6 +370,15 @@ class IndexFilesGallery(Gallery):
                 self._check_open()
                 remove_other_files(self._folder, self._truth)
                 self._truth.tidy()
+
+    def _built_so_far(
+        self, total: int, began: float, told: Callable[[Building], None], done: int
+    ) -> None:
+        # Writes go on until the building begins to read, so that there may be some more by then.
+        self._building = Building(done, max(total, done), time.monotonic() - began)
+        told(self._building)
+        if self._abandoned.is_set():
+            raise _AbandonedError
 
     def _indexed(self, space: ModelId) -> float | None:
         with self._lock:

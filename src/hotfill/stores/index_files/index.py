@@ -9,7 +9,7 @@ import numpy as np
 from hotfill.extras import faiss_search, need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,6 +26,7 @@ _LEAST_SHARE_LIVE = 0.1
 _NEIGHBOURS, _CANDIDATES_BUILDING, _CANDIDATES = 32, 200, 64  # of a graph
 _PARTS_LOOKED_AT = 16  # one in 16, at least 8
 _MOST_WIDENING = 16.0
+_ADDED_AT_ONCE = 1_000  # between two words of how far it is
 
 
 class Built:
@@ -112,9 +113,14 @@ class Built:
         return faiss.SearchParametersHNSW(sel=selector, efSearch=n)
 
 
-def make_index(kind: Kind, space: ModelId, vectors: Vectors) -> Any:
-    """Let FAISS build an index over vectors: a graph, or parts around centres."""
-    metric = faiss.METRIC_L2 if space.metric == "l2" else faiss.METRIC_INNER_PRODUCT
+def make_index(
+    kind: Kind, space: ModelId, vectors: Vectors, told: Callable[[int], None] = lambda done: None
+) -> Any:
+    """Let FAISS build an index over vectors: a graph, or parts around centres.
+
+    told: how many of them are in it, now and then.
+    """
+    metric = _metric(space)
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(space.dimension, _NEIGHBOURS, metric)
         index.hnsw.efConstruction = _CANDIDATES_BUILDING
@@ -125,8 +131,34 @@ def make_index(kind: Kind, space: ModelId, vectors: Vectors) -> Any:
         index.cp.min_points_per_centroid = 1  # a warning to the screen helps nobody
         index.train(vectors)
         index.set_direct_map_type(faiss.DirectMap.Array)
-    index.add(vectors)
+    for start in range(0, len(vectors), _ADDED_AT_ONCE):
+        index.add(vectors[start : start + _ADDED_AT_ONCE])
+        told(min(start + _ADDED_AT_ONCE, len(vectors)))
     return index
+
+
+def graph_in(path: Path, space: ModelId) -> tuple[Any, Vectors] | None:
+    """Read the graph of an index file, and the vectors it leads along; None for other indexes.
+
+    For vectors of unit length the nearest by the distance are those by the inner product, so that
+    a graph of either metric serves. The vectors live as long as the graph.
+    """
+    try:
+        index = whole = faiss.read_index(str(path))
+    except RuntimeError:  # it is gone: nothing needs it once its vectors are copied
+        return None
+    if isinstance(whole, faiss.IndexIDMap):
+        index = faiss.downcast_index(whole.index)
+        index.referenced_objects = [whole]  # which owns it
+    if not isinstance(index, faiss.IndexHNSWFlat):
+        return None
+    storage = faiss.downcast_index(index.storage)
+    index.metric_type = storage.metric_type = _metric(space)
+    return index, faiss.rev_swig_ptr(storage.get_xb(), index.ntotal * index.d).reshape(-1, index.d)
+
+
+def _metric(space: ModelId) -> int:
+    return int(faiss.METRIC_L2 if space.metric == "l2" else faiss.METRIC_INNER_PRODUCT)
 
 
 def save_index(index: Any, path: Path) -> None:

@@ -15,6 +15,7 @@ from hotfill.locks import ReadWriteLock
 from hotfill.stores.base import Hits, check_space
 from hotfill.stores.index_files.index import (
     Built,
+    graph_in,
     load_index,
     make_index,
     nearest,
@@ -262,21 +263,54 @@ def wants_index(side: IndexedSide, kind: Kind) -> bool:
     return needs_index(side, kind) and side.share_built < _GOOD_ENOUGH
 
 
-def build_index(folder: Path, space: ModelId, kind: Kind) -> tuple[str, int]:
+def adopt_graph(folder: Path, space: ModelId, index_file: Path) -> tuple[str, int] | None:
+    """Take the graph of an index file for a side whose vectors it has, row by row; else None.
+
+    Returns what `build_index` does.
+    """
+    found = graph_in(index_file, space)
+    if found is None:
+        return None
+    index, rows = found
+    truth = Truth(folder / TRUTH)
+    numbers: list[int] = []
+    try:
+        at = truth.changes
+        for _, part, _, vectors in truth.searched_vectors(space):
+            theirs = rows[len(numbers) : len(numbers) + len(part)]
+            if theirs.shape != vectors.shape or not np.allclose(theirs, vectors, rtol=0, atol=1e-6):
+                return None
+            numbers += part
+        if len(numbers) != len(rows):
+            return None
+        return _saved(folder, truth, space, at, index, numbers)
+    finally:
+        truth.close()
+
+
+def build_index(
+    folder: Path, space: ModelId, kind: Kind, told: Callable[[int], None] = lambda done: None
+) -> tuple[str, int]:
     """Build an index over a side as the truth has it now: its file's name, and the count it is of.
 
-    Reads through a connection of its own, so that writes go on.
+    Reads through a connection of its own, so that writes go on. told: how many items are in it.
     """
     truth = Truth(folder / TRUTH)
     try:
         with truth.reading():
             at = truth.changes
             parts = list(truth.searched_vectors(space))
-        name = f"index-{truth.spaces[space]}-{at}.faiss"
+        numbers = [number for _, part, _, _ in parts for number in part]
+        index = make_index(kind, space, np.concatenate([rows for *_, rows in parts]), told)
+        return _saved(folder, truth, space, at, index, numbers)
     finally:
         truth.close()
-    numbers = [number for _, part, _, _ in parts for number in part]
-    index = make_index(kind, space, np.concatenate([rows for *_, rows in parts]))
+
+
+def _saved(
+    folder: Path, truth: Truth, space: ModelId, at: int, index: Any, numbers: Sequence[int]
+) -> tuple[str, int]:
+    name = f"index-{truth.spaces[space]}-{at}.faiss"
     try:
         np.save(folder / f"{name}.npy", np.array(numbers, dtype=np.int64))
         save_index(index, folder / name)
