@@ -502,6 +502,7 @@ class Engine:
             canaries,
             state.load_fit,
             state.load_index,
+            self._impute_work if self.plan.imputes else None,
             state.progress,
         )
 

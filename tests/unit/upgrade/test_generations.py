@@ -13,12 +13,15 @@ from hotfill.ranking.kept_origin import origin_over
 from hotfill.ranking.one_space import OneSpace, fit_one_space
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
+from hotfill.upgrade.canaries import kept_canaries
+from hotfill.upgrade.guard import moved_vectors, quality_curve
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.upgrade import Upgrade
 from tests.unit.upgrade.small import OLD, Contents, Projection, contents
 
 SECOND, THIRD = ModelId("second", "1", 6), ModelId("third", "1", 7)
 N, OWN = 300, 130
+GATE = {"agreement": 0.01}  # so that the end is measured
 
 
 def generation(gallery: Any, folder: Any, old: Any, new: ModelId, **settings: Any) -> Upgrade:
@@ -113,6 +116,42 @@ def test_each_origin_is_calibrated_by_items_of_its_own(mixed, tmp_path):
             assert sorted(result.item_ids) == sorted(scores)
             expected = [scores[item_id] for item_id in result.item_ids]
             np.testing.assert_allclose(expected, sorted(expected, reverse=True), atol=1e-5)
+
+
+def test_the_guard_sees_old_vectors_by_the_map_of_what_made_them(mixed, tmp_path):
+    before = origins(mixed, SECOND)
+    (record,) = mixed.origins
+    stored = mixed.vectors(sorted(before), SECOND)
+    old = dict(zip(stored.item_ids, stored.vectors, strict=True))
+    with generation(
+        mixed, tmp_path / "second", SECOND, THIRD, ranking="raw", canary_items=30, gate=GATE
+    ) as up:
+        up.start()
+        fit = up._state().load_fit()
+        canaries = kept_canaries(tmp_path / "second", up._state().journal)
+        measured = quality_curve(up._state().journal)[-1]
+    made = mixed.vectors(list(canaries.watched), THIRD)
+    new = dict(zip(made.item_ids, made.vectors, strict=True))
+    seen = {"right": dict(new), "by the main map": dict(new)}
+    for name in list(moved_vectors(mixed, canaries.watched, THIRD))[1::2]:
+        by_origin = fit.over[record] if before[name] == record else fit
+        up_of = {"right": by_origin, "by the main map": fit}
+        for how, each in up_of.items():
+            carry = each.up if each is fit else each.imputation
+            seen[how][name] = carry(old[name][None])[0]
+    agreement = {}
+    for how, rows in seen.items():
+        shares = []
+        for query, own in zip(canaries.queries, canaries.item_ids, strict=True):
+            best = [
+                set(sorted(some.keys() - {own}, key=lambda n, s=some: -float(s[n] @ query))[:10])
+                for some in (rows, new)
+            ]
+            shares.append(len(best[0] & best[1]) / 10)
+        agreement[how] = np.mean(shares)
+    assert measured["watched"] == len(new)
+    assert measured["agreement"] == pytest.approx(agreement["right"])
+    assert agreement["right"] != pytest.approx(agreement["by the main map"])
 
 
 @pytest.mark.parametrize("strategy", ["prefill", "merge"])
