@@ -91,7 +91,7 @@ def measure(
     """Search the canaries as everybody does, and compare. Reads the gallery only.
 
     index: how one index is ranked, where its plain order is not the ranking. imputing: how old
-    vectors are carried into it; None where they stay as they are.
+    vectors are carried into it; None where they are not.
     """
     new_model, k = plan.new_model, plan.canary_k
     asked = _Asked(fit, plan, canaries, index) if len(canaries) else None
@@ -345,7 +345,7 @@ class Guard:
     """Measures one upgrade.
 
     load_fit, load_index: read the fit in force, which may change, and how one index is ranked.
-    imputing: how a fit carries old vectors into it; None where they stay as they are.
+    imputing: how a fit carries old vectors into it; None where it does not.
     progress: of the process; says whether it measures just now.
     """
 

@@ -176,6 +176,41 @@ def test_on_the_way_back_an_imputed_vector_does_not_pass_for_the_models_own(
     assert len(mixed.origins) == 1
 
 
+@pytest.mark.parametrize("strategy", ["prefill", "merge"])
+def test_an_imputed_item_of_a_restored_store_is_known_though_it_was_written_before_the_start(
+    mixed, tmp_path, strategy
+):
+    before, (record,) = origins(mixed, SECOND), mixed.origins
+    item = next(name for name, origin in before.items() if origin == record)
+    vector = mixed.vectors([item], SECOND).vectors
+    settings = {"strategy": strategy, "ranking": "auto"}
+    if strategy == "prefill":
+        settings |= {"backfill": "budget", "budget_items": 20}
+    second = Projection(SECOND)
+    with generation(mixed, tmp_path / "second", second, THIRD, **settings) as up:
+        up.upsert([item], [contents(1, seed=9)["item-00000"]])
+        up.start()
+        moved = up.gallery.count(THIRD)
+        put_back(mixed, item, vector, record)
+        up.start()
+        assert up.gallery.count(THIRD) == moved == N
+        if strategy == "prefill":
+            carried, over = up._state().map_over(up._state().load_fit(), record)
+            assert origins(mixed, THIRD)[item] == over
+            now = mixed.vectors([item], THIRD).vectors
+            np.testing.assert_allclose(now, carried(vector), atol=1e-5)
+        up.abort()
+    assert origins(mixed, SECOND)[item] == record
+
+
+def put_back(gallery: Any, item: str, vector: Any, origin: str) -> None:
+    """Let an item be as it was: on the side of SECOND, by an imputed vector."""
+    gallery.add_space(OLD)
+    (version,) = gallery.upsert([item], np.ones((1, OLD.dimension), np.float32), space=OLD)
+    gallery.move([item], vector, space=SECOND, expected_versions=[version], origin=origin)
+    gallery.drop_space(OLD)
+
+
 def test_an_item_written_in_between_goes_back_by_its_own_vector(mixed, tmp_path):
     before = origins(mixed, SECOND)
     written = next(name for name, origin in before.items() if origin != SECOND.fingerprint)
