@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.mixed_quality.texts import READERS
 from hotfill.metrics import Relevance, same_label
 from hotfill.vectors import unit
 
@@ -24,12 +24,9 @@ MOBILENETS = {
 }
 """By width, and the side of the pictures they read."""
 
-LEXICAL = {
-    "words, 32-d": ("word", (1, 1), 32),
-    "letters, 64-d": ("char_wb", (2, 4), 64),
-    "letters, 256-d": ("char_wb", (2, 4), 256),
-}
-"""TF-IDF of words or of letters in a row, and the dimensions its singular vectors are cut to."""
+WORDS = 32
+TEXT_MODELS = (f"words, {WORDS}-d", "letters, 256-d", "MiniLM, 384-d")
+"""TF-IDF of single words and of letters in a row, cut to singular vectors; a small transformer."""
 
 QUERIES, GALLERY = 10, 30  # of each class
 
@@ -96,42 +93,44 @@ def features(folder: Path, seed: int, items: int, classes: int = 100) -> Chain:
     return _chain("cifar100", tuple(models), rest, asked, seed)
 
 
-def texts(folder: Path, seed: int, classes: int = 150) -> Chain:
-    """Three lexical models of growing dimension on the questions of CLINC150."""
-    vectors, labels = _lexical(folder / "clinc150.tsv.gz", classes)
+def texts(folder: Path, embedded: Path, seed: int, classes: int = 150) -> Chain:
+    """Three models on a set of questions; embedded: what `mixed_quality/texts.py` made of it.
+
+    Its old and its new model are the chain's second and third. The first is fitted here, on the
+    same texts as the second: the file's gallery.
+    """
+    with np.load(embedded, allow_pickle=False) as arrays:
+        labels = np.concatenate([arrays["gallery_labels"], arrays["query_labels"]])
+        vectors = {TEXT_MODELS[0]: _words(folder)} | {
+            model: unit(np.concatenate([arrays[f"{side}_gallery"], arrays[f"{side}_queries"]]))
+            for model, side in zip(TEXT_MODELS[1:], ("old", "new"), strict=True)
+        }
     rng = np.random.default_rng([seed, 5])
     test, rest = [], []
-    for label in range(classes):
+    for label in np.unique(labels)[:classes]:
         rows = rng.permutation(np.flatnonzero(labels == label))
         test.append(rows[: QUERIES + GALLERY])
         rest.append(rows[QUERIES + GALLERY :])
     whole = Part(vectors, labels)
-    parts = [whole.take(np.concatenate(rows)) for rows in (rest, test)]
-    return _chain("clinc150", tuple(LEXICAL), *parts, seed)
+    others, asked = (whole.take(np.concatenate(rows)) for rows in (rest, test))
+    return _chain(folder.name, TEXT_MODELS, others, asked, seed)
 
 
 @cache
-def _lexical(path: Path, classes: int) -> tuple[dict[str, Rows], NDArray[np.int64]]:
+def _words(folder: Path) -> Rows:
+    """Vectors of the gallery's texts, then of the queries', in the order of `texts.py`."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
 
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        _, *lines = [line.rstrip("\n").split("\t") for line in file]
-    rows = [row for row in lines if row[1] != "oos"]
-    kinds = sorted({row[1] for row in rows})[:classes]
-    rows = [row for row in rows if row[1] in kinds]
-    labels = np.array([kinds.index(row[1]) for row in rows])
-    vectors = {}
-    for model, (analyser, span, dimension) in LEXICAL.items():
-        words = TfidfVectorizer(
-            analyzer=analyser, ngram_range=span, sublinear_tf=True, min_df=2, dtype=np.float32
-        )
-        counts = words.fit_transform([row[3] for row in rows])
-        cut = TruncatedSVD(dimension, random_state=0).fit_transform(counts).astype(np.float32)
-        # A text of none but rare words has no vector; it gets one that is near nothing.
-        cut[~cut.any(axis=1), 0] = 1e-3
-        vectors[model] = unit(cut)
-    return vectors, labels
+    gallery, queries, _ = READERS[folder.name](folder)
+    counts = TfidfVectorizer(sublinear_tf=True, min_df=2)
+    model = make_pipeline(counts, TruncatedSVD(WORDS, random_state=0))
+    cut = np.concatenate([model.fit_transform(gallery), model.transform(queries)])
+    cut = cut.astype(np.float32)
+    # A text of none but rare words has no vector; it gets one that is near nothing.
+    cut[~cut.any(axis=1), 0] = 1e-3
+    return unit(cut)
 
 
 def _scaled(values: NDArray[np.uint8], scale: Rows) -> Rows:

@@ -1,6 +1,6 @@
 """How good does search stay when models follow one another and nothing is embedded again?
 
-    python benchmarks/generations/run.py --data DIR [--only PART] [--quick] [--seed N]
+    python benchmarks/generations/run.py --data DIR [--texts TEXTS] [--only PART] [--quick]
 
 Independent models joined by label-free maps, heads trained to be compatible with the one before,
 codes of three versions in one index; budgets between nothing and everything. See README.md. What
@@ -32,48 +32,61 @@ BENCHMARK = "generations"
 RESULTS = Path(__file__).parent / "results"
 ENOUGH, ENOUGH_LATER, ENOUGH_AT_20 = 0.8, 0.7, 0.9
 """Shares of the way from old to new: after one upgrade, after three, with a fifth embedded."""
+TEXTS = ("clinc150", "banking77")
+"""Sets of questions, of 150 intents and 77."""
 
 Batches = Iterator[list[Row]]
 """Rows that belong together: none of them is in the results before all of them are."""
 
 
+@dataclass(frozen=True)
+class Folders:
+    """data: all data sets. texts: what `mixed_quality/texts.py` made; without, no text chains."""
+
+    data: Path
+    texts: Path | None = None
+
+    def chain(self, unit: str, seed: int, classes: int) -> data.Chain:
+        """Read the models of one set."""
+        if unit not in TEXTS:
+            return data.pictures(self.data / unit, seed, classes)
+        if self.texts is None:
+            raise SystemExit(f"{unit} needs --texts: what mixed_quality/texts.py made")
+        return data.texts(self.data / unit, self.texts / f"{unit}.npz", seed, classes)
+
+
 def measure_label_free(
-    folder: Path, unit: str, seed: int, done: list[Row], classes: int
+    folders: Folders, unit: str, seed: int, done: list[Row], classes: int
 ) -> Batches:
     """Measure one chain, part by part: its rows share the maps."""
     there = {row["part"] for row in done}
     missing = [part for part in label_free.PARTS if part not in there]
     if not missing:
         return
-    if unit == "cifar100":
-        chain = data.pictures(folder / unit, seed, classes)
-    else:
-        chain = data.texts(folder / unit, seed, classes)
-    bench = label_free.Bench(chain, seed)
+    bench = label_free.Bench(folders.chain(unit, seed, classes), seed)
     for part in missing:
         rows = label_free.PARTS[part](bench)
         yield [{"chain": unit, "seed": seed, "part": part, **row} for row in rows]
 
 
-def measure_heads(folder: Path, unit: str, seed: int, done: list[Row], classes: int) -> Batches:
+def measure_heads(folders: Folders, unit: str, seed: int, done: list[Row], classes: int) -> Batches:
     """Measure one kind of growth, one recipe after the other."""
     there = {(row["recipe"], row["weight"]) for row in done}
     missing = [each for each in heads.planned(unit) if each not in there]
     if missing:
-        chain = data.features(folder / "cifar100", seed, 2 * heads.TRAIN, classes)
+        chain = data.features(folders.data / "cifar100", seed, 2 * heads.TRAIN, classes)
         experiment = heads.Experiment(chain, unit, seed)
         for recipe, weight in missing:
             yield [experiment.row(recipe, weight)]
 
 
-def measure_codes(folder: Path, unit: str, seed: int, done: list[Row], classes: int) -> Batches:
+def measure_codes(folders: Folders, unit: str, seed: int, done: list[Row], classes: int) -> Batches:
     """Measure one chain: one row."""
     if not done:
-        chain = data.pictures(folder / unit, seed, classes)
-        yield [{"seed": seed, **codes.row(chain, seed)}]
+        yield [{"seed": seed, **codes.row(folders.chain(unit, seed, classes), seed)}]
 
 
-def measure_cost(folder: Path, unit: str, seed: int, done: list[Row], classes: int) -> Batches:
+def measure_cost(folders: Folders, unit: str, seed: int, done: list[Row], classes: int) -> Batches:
     """Measure the search over three origins: one row, of made-up vectors."""
     if not done:
         yield [{"seed": seed, **cost.row(seed, cost.ITEMS if classes > QUICK_CLASSES else 30_000)}]
@@ -83,7 +96,7 @@ def measure_cost(folder: Path, unit: str, seed: int, done: list[Row], classes: i
 class Part:
     """units: what is measured, and kept in a file of its own, by seed. plan: of every file."""
 
-    measure: Callable[[Path, str, int, list[Row], int], Batches]
+    measure: Callable[[Folders, str, int, list[Row], int], Batches]
     units: tuple[str, ...]
     plan: dict[str, Any]
 
@@ -95,7 +108,7 @@ class Part:
 PARTS = {
     "label_free": Part(
         measure_label_free,
-        ("cifar100", "clinc150"),
+        ("cifar100", *TEXTS),
         {"pairs": label_free.PAIRS, "budgets": list(label_free.BUDGETS), "classes": 100},
     ),
     "heads": Part(
@@ -327,26 +340,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="twenty classes, one seed, some rows")
     parser.add_argument("--data", type=Path, required=True, help="the folder of all data sets")
+    parser.add_argument("--texts", type=Path, help="what mixed_quality/texts.py made")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=list(PARTS), help="one part only")
     parser.add_argument("--unit", help="of that part, one chain or kind only")
     options = parser.parse_args(arguments)
+    folders = Folders(options.data, options.texts)
     torch.set_num_threads(1)
     seeds = range(options.seed, options.seed + (1 if options.quick else options.seeds))
     found: dict[str, list[Row]] = {}
     for name in [options.only] if options.only else list(PARTS):
         part = PARTS[name]
-        units = [options.unit] if options.unit else list(part.units)
+        measured = [unit for unit in part.units if options.texts or unit not in TEXTS]
+        units = [options.unit] if options.unit else measured
         if options.quick:
-            made = part.measure(options.data, units[0], options.seed, [], QUICK_CLASSES)
+            made = part.measure(folders, units[0], options.seed, [], QUICK_CLASSES)
             found[name] = [row for batch in islice(made, QUICK_BATCHES) for row in batch]
             continue
         for unit, seed in product(units, seeds):
             results = part.results(name, unit, seed)
             rows = read_rows(results, part.plan)
-            classes = 150 if unit == "clinc150" else part.plan["classes"]
-            for batch in part.measure(options.data, unit, seed, rows, classes):
+            classes = 150 if unit in TEXTS else part.plan["classes"]
+            for batch in part.measure(folders, unit, seed, rows, classes):
                 rows.extend(batch)
                 print(name, unit, "seed", seed, len(rows), "rows", file=sys.stderr)
                 write_rows(results, BENCHMARK, part.plan, rows, torch, np)

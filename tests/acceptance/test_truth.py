@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from hotfill.stores.memory import MemoryGallery
+from tests.acceptance.truth import shop
 from tests.acceptance.truth.oracle import Oracle
 from tests.acceptance.truth.run import STORES, campaign
 from tests.pgbouncer import program
@@ -110,3 +113,24 @@ def test_after_a_power_cut_what_was_acknowledged_lately_may_be_gone():
     oracle.doubt_since(2)
     for found in ([], ["a"], ["b"], ["a", "b"]):
         assert judged(oracle, found) == (0, 0, 0)
+
+
+def test_an_imputed_vector_is_judged_by_the_map_that_its_origin_names():
+    old, new = shop.old_model(), shop.new_model()
+    turn = np.random.default_rng(0).normal(size=(shop.OLD.dimension, shop.NEW.dimension))
+    oracle = Oracle((old, new))
+    for item_id in "abc":
+        oracle.begin(item_id, 1, 0.0)
+        oracle.acknowledge(item_id, 1, 0.0)
+    rows = [shop.content(item_id, 1) for item_id in "abc"]
+    gallery = MemoryGallery(shop.OLD)
+    gallery.add_space(shop.NEW)
+    versions = gallery.upsert(["a", "b", "c"], old(rows), space=shop.OLD)
+    made = (old(rows) @ turn).astype(np.float32)
+    made[1] = made[0]  # of another item
+    gallery.move(
+        ["a", "b"], made[:2], space=shop.NEW, expected_versions=versions[:2], origin="a map"
+    )
+    assert oracle.judge_gallery(gallery, 1.0, {"a map": lambda some: old(some) @ turn}).stale == 1
+    assert oracle.judge_gallery(gallery, 1.0, {"a map": lambda some: old(some) @ -turn}).stale == 2
+    assert oracle.judge_gallery(gallery, 1.0).faultless  # by a map of which nothing is known

@@ -1,7 +1,8 @@
 """Everything an operator and an application may do to an upgrade, in any order, with crashes.
 
 The oracle is a dictionary: item to content. After every step a search must list exactly its items,
-each once, by vectors of the content that it has now.
+each once, by vectors of the content that it has now. Some items may be imputed from the beginning,
+as an earlier upgrade left them: they are carried on, or go back, with what made them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 
 from hotfill.errors import HeldError
 from hotfill.ranking import fit_models
+from hotfill.ranking.kept_origin import origin_over
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.upgrade import control, pace
@@ -35,11 +37,22 @@ from hotfill.upgrade.journal.sqlite import SqliteJournal
 from hotfill.upgrade.pairs import Fitting
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance
 from tests.postgres import fresh_schema, server
-from tests.unit.upgrade.small import NEW, OLD, LeastSquares, Projection, Small, contents, filled
+from tests.unit.upgrade.small import (
+    NEW,
+    OLD,
+    LeastSquares,
+    Projection,
+    Small,
+    contents,
+    filled,
+    stay_imputed,
+)
 
 QUERY = contents(1, seed=99)["item-00000"]
 ROWS = np.random.default_rng(7).normal(size=(400, 8)).astype(np.float32)
 UP = LeastSquares(np.random.default_rng(8).normal(size=(4, 6)))
+BEFORE = "a map"  # the origin of what `stay_imputed` leaves
+OVER = origin_over(UP.fingerprint, "")  # the store has no record of BEFORE
 
 
 def _scorer():
@@ -267,8 +280,9 @@ class UpgradeMachine(RuleBasedStateMachine):
         order=st.sampled_from(["random", "uncertainty"]),
         batch_size=st.integers(1, 5),
         broken=st.sets(st.integers(0, 13), max_size=2),
+        imputed=st.sets(st.integers(0, 13), max_size=6),
     )
-    def begin(self, items, way, budget, more_dies, order, batch_size, broken):
+    def begin(self, items, way, budget, more_dies, order, batch_size, broken, imputed):
         self.temporary = TemporaryDirectory()
         self.folder = Path(self.temporary.name)
         self.all, self.budget = way in ("merge", "prefill"), budget if way == "budget" else None
@@ -287,6 +301,10 @@ class UpgradeMachine(RuleBasedStateMachine):
         store = self.store(self.folder)
         self.disk = store
         self.gallery = filled(self.source, store.gallery) if items else store.gallery
+        before = [names[i] for i in sorted(imputed) if i < items]
+        stay_imputed(self.gallery, before)
+        found = self.gallery.vectors(before, OLD)
+        self.imputed = dict(zip(found.item_ids, found.vectors, strict=True))
         self.journal = journal_of(store, self.folder)
         self.rows = iter(ROWS)
         self.serve()
@@ -475,7 +493,11 @@ class UpgradeMachine(RuleBasedStateMachine):
         assert self.journal.phase in ENDED
         kept = NEW if self.journal.phase is Phase.COMPLETED else OLD
         assert self.gallery.spaces == (kept,)
-        origins = {kept.fingerprint} | ({UP.fingerprint} if kept == NEW and not self.all else set())
+        origins = [kept.fingerprint]
+        if kept == OLD:
+            origins.append(BEFORE)
+        elif not self.all:
+            origins += [UP.fingerprint, OVER]
         counts = [self.gallery.count(kept, origin=origin) for origin in origins]
         assert sum(counts) == len(self.source)
         self.search_lists_every_item_once_by_its_content()
@@ -509,14 +531,19 @@ class UpgradeMachine(RuleBasedStateMachine):
                     assert abs(hit.raw_score - exact) < 1e-4
 
     def embedded(self):
-        """Vectors of the current contents, directly: by each model, and by the up map."""
+        """Vectors of the current contents, directly: by each model, and by the up map.
+
+        And those that were imputed before, whose items have been edited since or not.
+        """
         if not self.source:
             return {}
         names, rows = list(self.source), list(self.source.values())
         old = Projection(OLD)(rows)
         made = {OLD.fingerprint: old, NEW.fingerprint: Projection(NEW)(rows)}
         made[UP.fingerprint] = UP(old)
-        return {origin: dict(zip(names, some, strict=True)) for origin, some in made.items()}
+        found = {origin: dict(zip(names, some, strict=True)) for origin, some in made.items()}
+        over = {item_id: UP(vector[None])[0] for item_id, vector in self.imputed.items()}
+        return {**found, BEFORE: self.imputed, OVER: over}
 
     @invariant()
     def nothing_is_left_in_the_store_that_is_not_in_the_oracle(self):

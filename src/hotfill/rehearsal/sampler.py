@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from hotfill.upgrade.stored_vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -42,7 +44,7 @@ class Sampler:
     plan: both models, the batch size and the seed. new_embedder, source: make the new vectors.
     old_embedder: only needed for given queries, and where most items stayed imputed.
     query_embedders: by the model of the gallery, another one that embeds its queries (see
-    `Serving`); then some items become queries. noted: the origins of kept old vectors.
+    `Serving`); then some items become queries. noting: opens the origins of kept old vectors.
     """
 
     gallery: Gallery
@@ -51,7 +53,7 @@ class Sampler:
     new_embedder: Embedder
     old_embedder: Embedder | None = None
     query_embedders: Mapping[ModelId, Embedder] = field(default_factory=dict)
-    noted: NotedOrigins = lambda item_ids: {}
+    noting: Callable[[], AbstractContextManager[NotedOrigins]] = lambda: nullcontext(lambda _: {})
 
     @classmethod
     def of(cls, upgrade: Upgrade) -> Sampler:
@@ -64,7 +66,7 @@ class Sampler:
             *parts.backfilling(upgrade.gallery),
             parts.embedder("old"),
             {model: embedder for model, embedder in asking.items() if embedder is not None},
-            upgrade.origins_noted,
+            upgrade.noting_origins,
         )
 
     def take(
@@ -90,12 +92,15 @@ class Sampler:
         self._check(queries, label_key)
         asked_by_items = not queries and self._asked_by_others()
         more = min(MAX_QUERIES, items // QUERY_SHARE) if asked_by_items else 0
-        own = OwnItems(self.gallery, self.plan.old_model, self.noted)
-        random = own.draw(items + more, self.plan.seed)
-        made_anew = self._makes_old_anew(own, len(random), items + more)
-        if made_anew:
-            random = sample_ids(self.gallery, self.gallery.spaces, items + more, self.plan.seed)
-        label_of = self._drawn(items + more, random, None if made_anew else own, queries, label_key)
+        wanted, seed = items + more, self.plan.seed
+        with self.noting() as noted:
+            own = OwnItems(self.gallery, self.plan.old_model, noted)
+            random = own.draw(wanted, seed)
+            made_anew = self._makes_old_anew(own, len(random), wanted)
+            if made_anew:
+                random = sample_ids(self.gallery, self.gallery.spaces, wanted, seed)
+            drawn_from = None if made_anew else own
+            label_of = self._drawn(wanted, random, drawn_from, queries, label_key)
         # Of a small gallery, or few items with labels, no more than their share.
         count = min(more, len(label_of) // QUERY_SHARE)
         drawn, asking = list(label_of)[count:], list(label_of)[:count]

@@ -171,6 +171,10 @@ class Work:
     may_stay: Callable[[ItemState], bool] = lambda state: False
     most: int | None = None
 
+    def origin_for(self, content: Any) -> str:
+        """Tell the origin of what is made of one content."""
+        return self.origin if self.origin_of is None else self.origin_of(content)
+
 
 @dataclass(slots=True)
 class _Loaded:
@@ -357,10 +361,7 @@ class Backfill:
                     loaded.failure = error
                 else:
                     self.progress.embedded += len(loaded.item_ids) * (work.stage != "prefill")
-            loaded.origins = [
-                work.origin if work.origin_of is None else work.origin_of(content)
-                for content in loaded.contents
-            ]
+            loaded.origins = [work.origin_for(content) for content in loaded.contents]
             loaded.contents = []  # images are large, and no longer needed
             loaded.seconds = max(loaded.seconds, self.clock() - began)
             yield loaded

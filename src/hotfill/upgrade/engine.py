@@ -27,6 +27,7 @@ from hotfill.upgrade.leftover import (
     sweep,
 )
 from hotfill.upgrade.order import RandomOrder, order_of, order_without_vectors, pages_of
+from hotfill.upgrade.own_vectors import count_imputed
 from hotfill.upgrade.pace import BatchSize, Pace, give_notice
 from hotfill.upgrade.phases import (
     ENDED,
@@ -126,6 +127,7 @@ class Engine:
             if self.journal.phase is Phase.PLANNED and self._prepare():
                 self.state.enter(Step.START)
                 self._fire("on_prepared")
+            self._note_imputed()
             if self.journal.phase is Phase.PREPARED:
                 self._make_room(self.plan.new_model)
                 self._begin_backfill()
@@ -318,8 +320,6 @@ class Engine:
 
     def _begin_backfill(self) -> None:
         fit = self.state.load_fit()
-        if self.state.imputed_before:
-            self.journal.note_origins(self._imputed_on(self.plan.old_model))
         for stage in ("prefill", "embed"):
             self.journal.drop_work(stage)
         size = self.plan.work_cut
@@ -340,6 +340,19 @@ class Engine:
         for space in spaces:
             for page in pages_of(self.gallery, space):
                 yield page.item_ids, order(self.gallery, page)
+
+    def _note_imputed(self) -> None:
+        """Note what is found by an imputed old vector, before it leaves its side.
+
+        A store from a backup may hold such items that had been written anew by then.
+        """
+        old = self.plan.old_model
+        if (
+            self.state.imputed_before
+            and old in self.gallery.spaces
+            and count_imputed(self.gallery, old)
+        ):
+            self.journal.note_origins(self._imputed_on(old))
 
     def _imputed_on(self, space: ModelId) -> Iterator[tuple[list[str], list[int], str]]:
         """Read the items of a side that are found by imputed vectors: ids, versions, origin."""
@@ -491,6 +504,7 @@ class Engine:
         """
         check_no_unknown_items(self.gallery, self.plan)  # of an upgrade that came after
         self._make_room(self.plan.new_model)
+        self._note_imputed()
         if (
             self.plan.backfill != "all"
             and self.plan.old_model in self.gallery.spaces
@@ -513,6 +527,7 @@ class Engine:
             canaries,
             state.load_fit,
             state.load_index,
+            self._impute_work if self.plan.imputes else None,
             state.progress,
         )
 

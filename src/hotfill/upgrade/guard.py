@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hotfill.ranking import Fit
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId, Vectors
+    from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.canaries import Canaries
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.one_index import OneIndex
@@ -81,11 +82,17 @@ class Quality:
 
 
 def measure(
-    gallery: Gallery, fit: Fit, canaries: Canaries, plan: Plan, index: OneIndex | None = None
+    gallery: Gallery,
+    fit: Fit,
+    canaries: Canaries,
+    plan: Plan,
+    index: OneIndex | None = None,
+    imputing: Work | None = None,
 ) -> Quality:
     """Search the canaries as everybody does, and compare. Reads the gallery only.
 
-    index: how one index is ranked, where its plain order is not the ranking.
+    index: how one index is ranked, where its plain order is not the ranking. imputing: how old
+    vectors are carried into it; None where they are not.
     """
     new_model, k = plan.new_model, plan.canary_k
     asked = _Asked(fit, plan, canaries, index) if len(canaries) else None
@@ -94,7 +101,7 @@ def measure(
     relevant = _still_there(gallery, canaries.relevant)
     judged = [row for row, items in enumerate(relevant) if items and canaries.before[row]]
     compared = [row for row, items in enumerate(before) if items]
-    agrees, watched = _agreement(gallery, asked, canaries, new_model, k)
+    agrees, watched = _agreement(gallery, asked, canaries, new_model, k, imputing)
     total = len(gallery)
     hits = sum(len(row) for row in found)
     return Quality(
@@ -195,7 +202,12 @@ def _still_there(gallery: Gallery, lists: Sequence[Sequence[str]]) -> list[tuple
 
 
 def _agreement(
-    gallery: Gallery, asked: _Asked | None, canaries: Canaries, new_model: ModelId, k: int
+    gallery: Gallery,
+    asked: _Asked | None,
+    canaries: Canaries,
+    new_model: ModelId,
+    k: int,
+    imputing: Work | None,
 ) -> tuple[float | None, int]:
     """Rank watched items that have moved as if half of them had not, and compare."""
     moved = moved_vectors(gallery, canaries.watched, new_model)
@@ -203,25 +215,16 @@ def _agreement(
         return None, len(moved)
     mixed, truth = MemoryGallery(), MemoryGallery(new_model)
     truth.upsert(list(moved), np.stack([new for _, _, new in moved.values()]), space=new_model)
-    sides: dict[ModelId, dict[str, Vectors]] = {space: {} for space in gallery.spaces}
+    for space in gallery.spaces:
+        mixed.add_space(space)
+    sides: dict[ModelId, dict[str, Vectors]] = {}
     for number, (item_id, (old_model, old, new)) in enumerate(moved.items()):
         model, vector = (old_model, old) if number % 2 else (new_model, new)
-        sides[model][item_id] = vector
-    for space in sides:
-        mixed.add_space(space)
+        sides.setdefault(model, {})[item_id] = vector
     for space, rows in sides.items():
-        if rows:
-            vectors = np.stack(list(rows.values()))
-            versions = mixed.upsert(list(rows), vectors, space=space)
-            if asked.plan.strategy == "prefill" and space == asked.plan.old_model:
-                up = asked.fit.up
-                mixed.move(
-                    list(rows),
-                    gallery.kept_as(up(vectors), new_model),
-                    space=new_model,
-                    expected_versions=versions,
-                    origin=up.fingerprint,
-                )
+        mixed.upsert(list(rows), np.stack(list(rows.values())), space=space)
+    if imputing is not None:
+        _impute(mixed, imputing, gallery, list(moved)[1::2])
     own = canaries.item_ids
     exact = truth.search({new_model: canaries.queries}, k + 1)[new_model].item_ids
     ranked = asked.search(mixed, k + 1)
@@ -233,6 +236,22 @@ def _agreement(
         ),
         len(moved),
     )
+
+
+def _impute(mixed: MemoryGallery, imputing: Work, gallery: Gallery, item_ids: list[str]) -> None:
+    """Let items be found by what their old vectors become, as before they moved."""
+    read = imputing.load(item_ids)
+    by_origin: dict[str, list[str]] = {}
+    for item_id, content in read.items():
+        by_origin.setdefault(imputing.origin_for(content), []).append(item_id)
+    for origin, names in by_origin.items():
+        mixed.move(
+            names,
+            gallery.kept_as(imputing.make([read[name] for name in names]), imputing.target),
+            space=imputing.target,
+            expected_versions=np.array([each.version for each in mixed.get(names) if each]),
+            origin=origin,
+        )
 
 
 def moved_vectors(
@@ -327,6 +346,7 @@ class Guard:
     """Measures one upgrade.
 
     load_fit, load_index: read the fit in force, which may change, and how one index is ranked.
+    imputing: how a fit carries old vectors into it; None where it does not.
     progress: of the process; says whether it measures just now.
     """
 
@@ -336,6 +356,7 @@ class Guard:
     canaries: Canaries
     load_fit: Callable[[], Fit]
     load_index: Callable[[], OneIndex | None] = lambda: None
+    imputing: Callable[[Fit], Work] | None = None
     progress: Progress = field(default_factory=Progress)
     _done: int = 0
     _step: int = 0
@@ -378,9 +399,11 @@ class Guard:
 
     def _measure(self) -> None:
         began = time.monotonic()
-        plan = self.plan
         with self.progress.at("measuring"):
-            found = measure(self.gallery, self.load_fit(), self.canaries, plan, self.load_index())
+            fit = self.load_fit()
+            imputing = None if self.imputing is None else self.imputing(fit)
+            index = self.load_index()
+            found = measure(self.gallery, fit, self.canaries, self.plan, index, imputing)
         self._done, self._measured_at = 0, time.monotonic()
         self._took = self._measured_at - began
         measured = replace(found, seconds=self._took).to_dict()

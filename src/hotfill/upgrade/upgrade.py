@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Building, Gallery, Metadata, Where
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import DeadLetter, Journal
+    from hotfill.upgrade.own_vectors import NotedOrigins
     from hotfill.upgrade.phases import Hold
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.verify import Verification
@@ -208,10 +209,11 @@ class Upgrade:
         with self._looking() as journal:
             return journal.dead_letters()
 
-    def origins_noted(self, item_ids: Sequence[str]) -> Mapping[str, tuple[int, str]]:
-        """Tell which items have an old vector that no model made: content version and origin."""
+    @contextmanager
+    def noting_origins(self) -> Iterator[NotedOrigins]:
+        """Open what tells which items have an old vector that no model made."""
         with self._looking() as journal:
-            return journal.origins_noted(item_ids)
+            yield journal.origins_noted
 
     def check(self, step: Step, *, more: bool = False) -> None:
         """Raise PhaseError unless the phase allows a step. Writes nothing. more: see `start`."""

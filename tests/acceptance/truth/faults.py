@@ -201,4 +201,4 @@ def kinds(world: World) -> dict[str, Callable[..., None]]:
     not_here = {"power cut"} if recorder() is None else set()
     if world.small is None:
         not_here.add("disk full")
-    return {k: v for k, v in KINDS.items() if k not in not_here}
+    return {k: v for k, v in KINDS.items() if k not in not_here | world.spared}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tests.acceptance.truth.shop import content
+
+Imputer = Callable[[list[np.ndarray]], np.ndarray]
+"""Gives the imputed vectors of contents."""
 
 
 @dataclass(slots=True)
@@ -131,8 +134,13 @@ class Oracle:
         judged.add("resurrected", counted.keys() - self._writes.keys())
         return judged
 
-    def judge_gallery(self, gallery, now: float) -> Judged:
-        """Look at every item: where it is, and whether its vectors are of a version it may have."""
+    def judge_gallery(
+        self, gallery, now: float, imputers: Mapping[str, Imputer] | None = None
+    ) -> Judged:
+        """Look at every item: where it is, and whether its vectors are of a version it may have.
+
+        imputers: by origin. Of other imputed vectors nothing is known.
+        """
         judged = Judged()
         ids = list(self._writes)
         states = dict(zip(ids, gallery.get(ids), strict=True))
@@ -155,16 +163,25 @@ class Oracle:
                 ]
                 for i in vectors
             }
-            rows = [(i, v) for i, versions in asked.items() for v in versions]
-            if not rows:
-                continue
-            made = np.asarray(model([content(i, v) for i, v in rows]))
-            made /= np.linalg.norm(made, axis=1, keepdims=True)  # codes have any length
-            right: dict[str, bool] = {}
-            for (i, _), direct in zip(rows, made, strict=True):
-                close = bool(np.allclose(vectors[i], direct, atol=1e-3))
-                right[i] = right.get(i, False) or close
-            imputed = {i for i in here if states[i].origin != space.fingerprint}
-            stale = [i for i, ok in right.items() if not ok and i not in imputed]
-            judged.add("stale", stale, self._history(stale, now))
+            for origin, make in {**(imputers or {}), space.fingerprint: model}.items():
+                rows = [
+                    (i, v)
+                    for i, versions in asked.items()
+                    for v in versions
+                    if states[i].origin == origin
+                ]
+                if not rows:
+                    continue
+                made = _unit(np.asarray(make([content(i, v) for i, v in rows])))
+                right: dict[str, bool] = {}
+                for (i, _), direct in zip(rows, made, strict=True):
+                    close = bool(np.allclose(_unit(vectors[i]), direct, atol=1e-3))
+                    right[i] = right.get(i, False) or close
+                stale = [i for i, ok in right.items() if not ok]
+                judged.add("stale", stale, self._history(stale, now))
         return judged
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Codes and imputed vectors have any length."""
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)

@@ -10,7 +10,16 @@ import numpy as np
 from tests.acceptance.campaign.small_disk import small_disk
 from tests.acceptance.truth.faults import kinds
 from tests.acceptance.truth.on_postgres import PooledWorld, PostgresWorld
-from tests.acceptance.truth.world import ChainWorld, CodesWorld, Outcome, World
+from tests.acceptance.truth.world import (
+    GENERATIONS,
+    ChainWorld,
+    CodesWorld,
+    GenerationsWorld,
+    Outcome,
+    World,
+)
+
+_EMBEDDED = ("index-files", "qdrant-edge", "lancedb", "chroma")
 
 WORLDS = {
     "index-files": World,
@@ -21,6 +30,7 @@ WORLDS = {
     "qdrant-edge, chain": ChainWorld,
     "qdrant-edge, codes": CodesWorld,
     "postgres, pgbouncer": PooledWorld,
+    **{store + GENERATIONS: GenerationsWorld for store in _EMBEDDED},
 }
 STORES = tuple(WORLDS)
 _DISK_MEGABYTES = 2000

@@ -26,7 +26,7 @@ from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.status import take_status
 from tests.acceptance.campaign.small_disk import SmallDisk
 from tests.acceptance.truth import application
-from tests.acceptance.truth.oracle import Judged, Oracle, Write
+from tests.acceptance.truth.oracle import Imputer, Judged, Oracle, Write
 from tests.acceptance.truth.power import Disk, copy_tree, recorder
 from tests.acceptance.truth.shop import (
     NEW,
@@ -40,6 +40,7 @@ from tests.acceptance.truth.shop import (
 )
 
 ITEMS = 200
+GENERATIONS = ", generations"  # after the kind of a store
 PATIENCE_SECONDS = 240.0  # Chroma on two busy cores was seen to take 119
 _LATE_SECONDS = 5.0  # how long after a process has ended a server may still do what it asked for
 _STEPS = {
@@ -234,13 +235,24 @@ class World:
         """The store's kind in a configuration."""
         return self.store
 
+    @property
+    def spared(self) -> set[str]:
+        """Kinds of faults that do not strike here."""
+        return set()
+
+    def imputers(self, up) -> dict[str, Imputer]:
+        """How items are imputed that are not looked at by their models alone, by origin."""
+        return {}
+
     def _models(self):
         return (old_model(), new_model())
 
-    def _configure(self) -> Path:
+    def _section(self) -> dict[str, Any]:
         place = "location" if self.kind == "chroma" else "path"
-        store = {"kind": self.kind, place: "gallery", "exact": True}
-        return write_config(self.site / "upgrade.toml", self.folder, store)
+        return {"kind": self.kind, place: "gallery", "exact": True}
+
+    def _configure(self) -> Path:
+        return write_config(self.site / "upgrade.toml", self.folder, self._section())
 
     def _create(self):
         if self.kind == "index-files":
@@ -251,7 +263,7 @@ class World:
             from hotfill.stores.lancedb import LanceDBGallery
 
             return LanceDBGallery.create(self.site / "gallery", OLD, exact=True)
-        if self.store == "chroma":
+        if self.kind == "chroma":
             from hotfill.stores.chroma import ChromaGallery
 
             return ChromaGallery.create(str(self.site / "gallery"), OLD, exact=True)
@@ -355,7 +367,9 @@ class World:
         with redirect_stdout(StringIO()):
             try:
                 with opened(self.path) as up:
-                    judged = self.oracle.judge_gallery(up.gallery, time.monotonic())
+                    judged = self.oracle.judge_gallery(
+                        up.gallery, time.monotonic(), self.imputers(up)
+                    )
             except HotfillError as error:
                 self.outcome.refused += 1
                 self.outcome.said.append(repr(error))
@@ -375,11 +389,10 @@ class ChainWorld(World):
 
     def _configure(self) -> Path:
         self._first = super()._configure()
-        store = {"kind": self.kind, "path": "gallery", "exact": True}
         return write_config(
             self.site / "third.toml",
             self.folder,
-            store,
+            self._section(),
             models=("new_model", "third_model"),
             supersedes=self._first.name,
         )
@@ -392,6 +405,62 @@ class ChainWorld(World):
                 time.sleep(0.01)
             up.stop()
             up.wait()
+
+
+class GenerationsWorld(World):
+    """A third model over a gallery half of which stayed imputed; half of that stays so again."""
+
+    @property
+    def kind(self) -> str:
+        return self.store.removesuffix(GENERATIONS)
+
+    @property
+    def spared(self) -> set[str]:
+        # Without its notes an imputed vector goes back as the model's own: decision 12 says so.
+        return {"journal deleted", "journal restored"}
+
+    def _models(self):
+        return (*super()._models(), third_model())
+
+    def _configure(self) -> Path:
+        budget = {"backfill": "budget", "budget_share": 0.5}
+        self._first = write_config(
+            self.site / "upgrade.toml", self.folder, self._section(), upgrade=budget
+        )
+        return write_config(
+            self.site / "third.toml",
+            self.folder,
+            self._section(),
+            models=("new_model", "third_model"),
+            upgrade=budget,
+        )
+
+    def _fill(self) -> None:
+        super()._fill()
+        with redirect_stdout(StringIO()), opened(self._first) as up:
+            up.start()
+            first = up._state().load_fit().up
+            assert up.verify().passed
+            up.cutover()
+            up.complete()
+            imputed = up.gallery.count(NEW, origin=first.fingerprint)
+            assert (imputed, len(up.gallery)) == (ITEMS // 2, ITEMS)
+        self._imputed = {first.fingerprint: lambda rows: first(old_model()(rows))}
+
+    def imputers(self, up) -> dict[str, Imputer]:
+        state, made = up._state(), dict(self._imputed)
+        if state.journal.last("fit") is None:
+            return made
+        fit = state.load_fit()
+
+        def over(carry, before: Imputer) -> Imputer:
+            return lambda rows: carry(before(rows))
+
+        made[fit.up.fingerprint] = over(fit.up, new_model())
+        for before in state.imputed_before.keys() & self._imputed.keys():
+            carry, origin = state.map_over(fit, before)
+            made[origin] = over(carry, self._imputed[before])
+        return made
 
 
 class CodesWorld(World):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 
 from benchmarks.generations import heads
-from benchmarks.generations.data import Chain, Part
+from benchmarks.generations.data import TEXT_MODELS, Chain, Part, texts
 from benchmarks.generations.label_free import Bench
 from benchmarks.generations.measure import measure, way
-from benchmarks.generations.run import aims, kept, second_claim
+from benchmarks.generations.run import Folders, aims, kept, second_claim
 from hotfill.vectors import unit
 
 MODELS = ("first", "second", "third")
@@ -123,3 +125,39 @@ def test_heads_grow_by_kind_and_their_pairs_are_never_trained_on() -> None:
         known = [len(np.unique(labels[seen])) for seen in growth.seen]
         assert known == ([10, 10, 10] if kind == "extended-data" else [3, 6, 10])
         assert growth.models == (MODELS if kind == "extended-backbone" else ("second",) * 3)
+
+
+def test_all_models_of_a_text_chain_have_the_same_text_in_a_row(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    words = [[f"{letter}{number}" for number in range(12)] for letter in "xyz"]
+    lines = [
+        (split, f"intent-{kind}", " ".join(rng.choice(words[kind], 4)))
+        for _ in range(60)
+        for kind in range(3)
+        for split in ("train", "test")[: 1 + (rng.random() < 0.5)]
+    ]
+    folder = tmp_path / "banking77"
+    folder.mkdir()
+    with gzip.open(folder / "banking77.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join("\t".join(line) for line in [("split", "intent", "text"), *lines]))
+    arrays = {}
+    for side, split in (("gallery", "train"), ("queries", "test")):
+        kinds = np.array([int(line[1][-1]) for line in lines if line[0] == split])
+        arrays[f"{side}_labels" if side == "gallery" else "query_labels"] = kinds
+        near = np.eye(3, dtype=np.float32)[kinds] + 0.01
+        arrays |= {f"old_{side}": near[:, :2] + near[:, 2:], f"new_{side}": near}
+    np.savez(tmp_path / "made.npz", **arrays)
+    chain = texts(folder, tmp_path / "made.npz", seed=0)
+    assert chain.models == TEXT_MODELS
+    for part in (chain.rest, chain.queries, chain.gallery):
+        np.testing.assert_array_equal(part.vectors[TEXT_MODELS[2]].argmax(axis=1), part.labels)
+        # Texts of one intent share words, and texts of two share none.
+        by_words = part.vectors[TEXT_MODELS[0]]
+        alike = part.labels[:, None] == part.labels
+        assert (by_words @ by_words.T)[~alike].max() < 0.01
+    assert [len(part.labels) for part in (chain.queries, chain.gallery)] == [30, 90]
+
+
+def test_a_text_chain_without_its_embeddings_says_what_makes_them(tmp_path) -> None:
+    with pytest.raises(SystemExit, match=r"clinc150 needs --texts: what mixed_quality/texts.py"):
+        Folders(tmp_path).chain("clinc150", 0, 150)

@@ -13,12 +13,15 @@ from hotfill.ranking.kept_origin import origin_over
 from hotfill.ranking.one_space import OneSpace, fit_one_space
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
+from hotfill.upgrade.canaries import kept_canaries
+from hotfill.upgrade.guard import moved_vectors, quality_curve
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.upgrade import Upgrade
 from tests.unit.upgrade.small import OLD, Contents, Projection, contents
 
 SECOND, THIRD = ModelId("second", "1", 6), ModelId("third", "1", 7)
 N, OWN = 300, 130
+GATE = {"agreement": 0.01}  # so that the end is measured
 
 
 def generation(gallery: Any, folder: Any, old: Any, new: ModelId, **settings: Any) -> Upgrade:
@@ -115,6 +118,42 @@ def test_each_origin_is_calibrated_by_items_of_its_own(mixed, tmp_path):
             np.testing.assert_allclose(expected, sorted(expected, reverse=True), atol=1e-5)
 
 
+def test_the_guard_sees_old_vectors_by_the_map_of_what_made_them(mixed, tmp_path):
+    before = origins(mixed, SECOND)
+    (record,) = mixed.origins
+    stored = mixed.vectors(sorted(before), SECOND)
+    old = dict(zip(stored.item_ids, stored.vectors, strict=True))
+    with generation(
+        mixed, tmp_path / "second", SECOND, THIRD, ranking="raw", canary_items=30, gate=GATE
+    ) as up:
+        up.start()
+        fit = up._state().load_fit()
+        canaries = kept_canaries(tmp_path / "second", up._state().journal)
+        measured = quality_curve(up._state().journal)[-1]
+    made = mixed.vectors(list(canaries.watched), THIRD)
+    new = dict(zip(made.item_ids, made.vectors, strict=True))
+    seen = {"right": dict(new), "by the main map": dict(new)}
+    for name in list(moved_vectors(mixed, canaries.watched, THIRD))[1::2]:
+        by_origin = fit.over[record] if before[name] == record else fit
+        up_of = {"right": by_origin, "by the main map": fit}
+        for how, each in up_of.items():
+            carry = each.up if each is fit else each.imputation
+            seen[how][name] = carry(old[name][None])[0]
+    agreement = {}
+    for how, rows in seen.items():
+        shares = []
+        for query, own in zip(canaries.queries, canaries.item_ids, strict=True):
+            best = [
+                set(sorted(some.keys() - {own}, key=lambda n, s=some: -float(s[n] @ query))[:10])
+                for some in (rows, new)
+            ]
+            shares.append(len(best[0] & best[1]) / 10)
+        agreement[how] = np.mean(shares)
+    assert measured["watched"] == len(new)
+    assert measured["agreement"] == pytest.approx(agreement["right"])
+    assert agreement["right"] != pytest.approx(agreement["by the main map"])
+
+
 @pytest.mark.parametrize("strategy", ["prefill", "merge"])
 @pytest.mark.parametrize("step", ["abort", "rollback"])
 def test_on_the_way_back_an_imputed_vector_does_not_pass_for_the_models_own(
@@ -135,6 +174,41 @@ def test_on_the_way_back_an_imputed_vector_does_not_pass_for_the_models_own(
     np.testing.assert_allclose(mixed.vectors(sorted(before), SECOND).vectors, vectors, atol=1e-6)
     assert written in before
     assert len(mixed.origins) == 1
+
+
+@pytest.mark.parametrize("strategy", ["prefill", "merge"])
+def test_an_imputed_item_of_a_restored_store_is_known_though_it_was_written_before_the_start(
+    mixed, tmp_path, strategy
+):
+    before, (record,) = origins(mixed, SECOND), mixed.origins
+    item = next(name for name, origin in before.items() if origin == record)
+    vector = mixed.vectors([item], SECOND).vectors
+    settings = {"strategy": strategy, "ranking": "auto"}
+    if strategy == "prefill":
+        settings |= {"backfill": "budget", "budget_items": 20}
+    second = Projection(SECOND)
+    with generation(mixed, tmp_path / "second", second, THIRD, **settings) as up:
+        up.upsert([item], [contents(1, seed=9)["item-00000"]])
+        up.start()
+        moved = up.gallery.count(THIRD)
+        put_back(mixed, item, vector, record)
+        up.start()
+        assert up.gallery.count(THIRD) == moved == N
+        if strategy == "prefill":
+            carried, over = up._state().map_over(up._state().load_fit(), record)
+            assert origins(mixed, THIRD)[item] == over
+            now = mixed.vectors([item], THIRD).vectors
+            np.testing.assert_allclose(now, carried(vector), atol=1e-5)
+        up.abort()
+    assert origins(mixed, SECOND)[item] == record
+
+
+def put_back(gallery: Any, item: str, vector: Any, origin: str) -> None:
+    """Let an item be as it was: on the side of SECOND, by an imputed vector."""
+    gallery.add_space(OLD)
+    (version,) = gallery.upsert([item], np.ones((1, OLD.dimension), np.float32), space=OLD)
+    gallery.move([item], vector, space=SECOND, expected_versions=[version], origin=origin)
+    gallery.drop_space(OLD)
 
 
 def test_an_item_written_in_between_goes_back_by_its_own_vector(mixed, tmp_path):

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from hotfill.ranking import fit_models
 from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade.backfill import prefill_work
 from hotfill.upgrade.canaries import Canaries
 from hotfill.upgrade.guard import LEAST_WATCHED, flip_rate, measure, moved_vectors, overlap
+from hotfill.upgrade.own_vectors import OwnVectors
 from hotfill.upgrade.plan import Plan
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents
 
@@ -124,7 +126,16 @@ def test_agreement_compares_moved_items_half_seen_by_old_vectors_with_the_new_mo
 
 def test_with_prefill_the_other_half_is_seen_by_imputed_vectors(world):
     gallery, fit, canaries, old, new = world
-    found = measure(gallery, fit, canaries, replace(PLAN, strategy="prefill"))
+    imputing = prefill_work(
+        OwnVectors(gallery, (OLD,)),
+        NEW,
+        fit.ups,
+        (),
+        lambda origin: pytest.fail(f"nothing was imputed before, by {origin}"),
+        lambda item_ids: {},
+    )
+    prefill = replace(PLAN, strategy="prefill")
+    found = measure(gallery, fit, canaries, prefill, imputing=imputing)
     moved = [name for name in canaries.watched if gallery.get([name])[0].space == NEW]
     seen = {
         name: fit.up(old[name][None])[0] if number % 2 else new[name]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError, InputError
 from hotfill.rehearsal.sampler import Sampler
 from hotfill.stores.memory import MemoryGallery
+from hotfill.upgrade import own_vectors
 from hotfill.upgrade.canaries import GivenQuery
+from hotfill.upgrade.parts import GivenParts
 from hotfill.upgrade.plan import Plan
 from tests.unit.upgrade.small import (
     NEW,
@@ -164,6 +168,18 @@ def test_imputed_items_that_have_moved_are_known_by_the_journal(tmp_path):
     taken = Sampler.of(up).take(375)
     assert (taken.imputed_items, len(taken.item_ids)) == (125, 375)
     assert_own(taken, up.source)
+
+
+def test_the_journal_is_opened_once_for_all_pages_of_a_sample(tmp_path, monkeypatch):
+    up = upgrade(tmp_path, n=500, strategy="merge", batch_size=50)
+    stay_imputed(up.gallery, sorted(up.source)[::4])
+    half_done(up)
+    monkeypatch.setattr(own_vectors, "pages_of", partial(own_vectors.pages_of, limit=20))
+    looks, look = [], GivenParts.look
+    monkeypatch.setattr(GivenParts, "look", lambda self: looks.append(self) or look(self))
+    with upgrade(tmp_path, source=up.source, gallery=up.gallery) as looking:
+        assert Sampler.of(looking).take(375).imputed_items == 125
+    assert len(looks) == 1
 
 
 def test_bad_requests_are_refused_before_anything_is_embedded(gallery, source):
