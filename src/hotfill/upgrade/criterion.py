@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _ITEMS = 1000  # that are asked by, at most
 _LEAST = 20  # queries; fewer tell nothing
 _NEIGHBOURS = 10
+_ALL_THE_SAME = (
+    "begin all the same: `hotfill start --yes-below-old`, or allow_below_old = true under [upgrade]"
+)
 _DEPTH = 100  # hits that are looked through for what was judged
 
 
@@ -93,22 +96,28 @@ def items_to_ask_by(plan: Plan, items: int) -> int:
 
 
 def check_criterion(state: State) -> None:
-    """Measure the criterion where it matters and can be measured, and note it.
+    """Measure the criterion where it matters, and note it.
 
-    Raises PlanError where it is missed, unless somebody takes that.
+    Raises PlanError where it is missed or cannot be measured, unless somebody takes that.
     """
     plan = state.plan
     if not is_asked(plan) or plan.allow_below_old:
         return
     found = _by_judgements(state) or _by_items(state)
     if found is None:
-        return
+        raise PlanError(
+            [
+                f"whether {plan.new_model} is compatible with {plan.old_model} cannot be measured: "
+                f"it takes the contents of {_LEAST} items, or canary_queries with {_LEAST} "
+                "judgements and an embedder of the old model's queries; nothing was written to "
+                f"the store; give one of the two, or {_ALL_THE_SAME}"
+            ]
+        )
     if found.met is False:
         raise PlanError(
             [
                 f"{plan.new_model} is not compatible: {found}; nothing was written to the store; "
-                'map the old vectors by strategy = "prefill", or begin all the same: '
-                "`hotfill start --yes-below-old`, or allow_below_old = true under [upgrade]"
+                f'map the old vectors by strategy = "prefill", or {_ALL_THE_SAME}'
             ]
         )
     state.journal.record("criterion", **found.to_dict())

@@ -212,7 +212,7 @@ class Decisions:
         has moved, corrected by what the moved items showed. Turn it off where a rewrite is dear.
     allow_below_old: whether to begin where rho says that searches may begin below the old model
         (see `queries`), or where a compatible model whose old vectors stay finds them worse than
-        the old model does; without it `start` refuses.
+        the old model does, or nobody can tell; without it `start` refuses.
     max_attempts: tries per item before it becomes a dead letter.
     embed_timeout_seconds: how long the embedder or the source may take for one batch; then the run
         stops, and its batches are free.

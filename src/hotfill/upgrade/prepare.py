@@ -125,7 +125,8 @@ def make_plan(
     if is_asked(draft) and isinstance(source, NoContents):
         notes.append(
             "without contents nobody can tell whether new queries find old vectors at least as "
-            "well as old ones do: measure that on other contents, by `hotfill rehearse`"
+            "well as old ones do: measure that on other contents, by `hotfill rehearse`; `start` "
+            "wants judged canary queries, or --yes-below-old"
         )
     if note := note_of_limit(embedder):
         notes.append(note)

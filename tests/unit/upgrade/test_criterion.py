@@ -128,9 +128,13 @@ def test_judged_canaries_decide_where_there_are_some(tmp_path):
         assert wanted[1].min() == 1.0
 
 
-def test_without_contents_nothing_is_measured_and_the_plan_says_so(tmp_path):
+def test_what_cannot_be_measured_without_contents_begins_only_where_somebody_takes_that(tmp_path):
     with compatible(tmp_path, BAD, source=None) as up:
         assert any("without contents nobody can tell" in note for note in up.plan().notes)
+        with pytest.raises(PlanError, match="cannot be measured: it takes the contents of 20"):
+            up.start()
+        assert up.phase.value == "planned"
+    with compatible(tmp_path / "taken", BAD, source=None, allow_below_old=True) as up:
         up.start()
         assert up.journal.last("criterion") is None
 
