@@ -83,7 +83,8 @@ def test_the_pairs_of_a_refit_are_old_and_new_vectors_of_the_same_items(tmp_path
     imputed = sorted(up.source)[:60]
     stay_imputed(up.gallery, imputed)
     up.start()
-    old, new = refit.moved_pairs(up.gallery, up.plan_in_force, 300, up.origins_noted)
+    with up.noting_origins() as noted:
+        old, new = refit.moved_pairs(up.gallery, up.plan_in_force, 300, noted)
     assert len(old) == len(new) == 240
     rows = {tuple(row): i for i, row in enumerate(old.tolist())}
     for item_id in sorted(up.source)[60:]:
