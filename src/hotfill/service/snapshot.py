@@ -13,7 +13,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from hotfill.errors import HotfillError, ModelMismatchError
 from hotfill.service.measures import RecentLatency
@@ -165,6 +165,7 @@ class Watch:
         self._recent_latencies: Trail[RecentLatency] = Trail(EVERY_SECONDS / 2)
         self._noted: Trail[_Noted] = Trail(_NOTED_SECONDS)
         self._noted_searches = measures.summary()
+        self._unnoted: dict[str, Any] | None = None  # what the charts show since the last note
         self._news: deque[Fact] = deque(maxlen=_FACTS)
         self._quality: list[Fact] = []
         self._read = 0
@@ -260,20 +261,22 @@ class Watch:
             return
         rates = [round(each, 3) for each in seen.rates[-1][1:]]
         searches = self._measures.summary()
-        if searches == self._noted_searches and not any(rates):
+        if searches != self._noted_searches or any(rates):
+            latency = self._measures.recent_latency(seen.at)
+            self._unnoted = {
+                "at": seen.at,
+                "rates": rates,
+                "latency": None if latency is None else [round(each, 6) for each in latency[1:]],
+                "searches": searches,
+            }
+        elif self._unnoted is not None:
+            last = True  # of what has come to rest: a backfill may be over before the next note
+        if self._unnoted is None or not (self._noted.note(_Noted(self._unnoted["at"])) or last):
             return
-        if not self._noted.note(_Noted(seen.at)) and not last:
-            return
-        self._noted_searches = searches
-        latency = self._measures.recent_latency(seen.at)
+        self._noted_searches = self._unnoted["searches"]
         with suppress(HotfillError):  # a full disk, say: the next look tells
-            self._journal.record(
-                "served",
-                at=seen.at,
-                rates=rates,
-                latency=None if latency is None else [round(each, 6) for each in latency[1:]],
-                searches=searches,
-            )
+            self._journal.record("served", **self._unnoted)
+        self._unnoted = None
 
     def _counts(self, model: ModelId) -> tuple[int, int]:
         """Count the items of a side, and those of them with the model's own vector."""

@@ -115,6 +115,32 @@ def test_what_the_charts_show_outlives_the_process(client, watch, clock):
     assert bin_.hits == 510
 
 
+def test_a_backfill_that_is_over_before_the_next_note_is_noted_when_it_rests(client, watch, clock):
+    parts = client.app.state.service
+    parts.watch.close()
+
+    def look():
+        watch.refresh()
+        watch._tell(watch.latest)  # as every second
+        return [each.body for each in parts.journal.facts("served")]
+
+    parts.measures.searched("planned", "old", 0.01, 0.4, HitsOfSearch(10, 0, 0))
+    (first,) = look()
+    assert not any(first["rates"])
+    client.do("start")
+    clock[0] += 2.0
+    assert look() == [first]  # too soon for another
+    moved = watch.latest.rates[-1]
+    clock[0] += 60.0
+    look()
+    clock[0] += 1.0
+    _, second = look()
+    assert second["at"] == moved.at
+    assert second["rates"] == pytest.approx(list(moved[1:]), abs=0.001)
+    watch.close()
+    assert len(list(parts.journal.facts("served"))) == 2
+
+
 def test_a_refresh_is_one_line_of_the_journal(client, watch):
     journal = client.app.state.service.journal
     journal.record("fit", number=1, pairs=110)
