@@ -73,9 +73,10 @@ class Trail(Generic[Point]):
         self._step_seconds = step_seconds
         self.points: list[Point] = []
 
-    def note(self, point: Point) -> bool:
+    def note(self, point: Point, *, anyway: bool = False) -> bool:
         """Take a point, unless the one before is too young. Tells whether it was taken."""
-        if self.points and 0 <= point.at - self.points[-1].at < self._step_seconds:
+        young = self.points and 0 <= point.at - self.points[-1].at < self._step_seconds
+        if young and not anyway:
             return False
         self.points.append(point)
         if len(self.points) > _MOST_POINTS:
@@ -251,9 +252,11 @@ class Watch:
         for fact in self._journal.facts("served"):
             body = fact.body
             self._noted.note(_Noted(body["at"]))
-            self._rates.note(Rates(body["at"], *body["rates"]))
+            # The last note of a life may be young, and the only one that a short backfill has.
+            self._rates.note(Rates(body["at"], *body["rates"]), anyway=True)
             if body["latency"] is not None:
-                self._recent_latencies.note(RecentLatency(body["at"], *body["latency"]))
+                latency = RecentLatency(body["at"], *body["latency"])
+                self._recent_latencies.note(latency, anyway=True)
 
     def _tell(self, seen: UpgradeSnapshot, *, last: bool = False) -> None:
         """Note in the journal what the charts show, where there is something new to show."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -139,6 +140,28 @@ def test_a_backfill_that_is_over_before_the_next_note_is_noted_when_it_rests(cli
     assert second["rates"] == pytest.approx(list(moved[1:]), abs=0.001)
     watch.close()
     assert len(list(parts.journal.facts("served"))) == 2
+
+
+def test_a_backfill_of_a_moment_just_before_the_end_of_a_process_is_remembered(
+    client, watch, clock
+):
+    parts = client.app.state.service
+    parts.watch.close()
+    parts.measures.searched("planned", "old", 0.01, 0.4, HitsOfSearch(10, 0, 0))
+    clock[0] += 1.0
+    watch.refresh()
+    watch._tell(watch.latest)
+    client.do("start")
+    clock[0] += 0.6
+    moved = watch.refresh().rates[-1]
+    clock[0] -= 0.3  # as if it had been seen sooner
+    watch.latest = replace(watch.latest, at=clock[0])
+    watch.close()
+    after = Watch(
+        parts.gallery, parts.journal, parts.plan, parts.steps, Measures(), lambda: clock[0]
+    ).latest
+    assert moved.written > 0
+    assert after.rates[1].written == pytest.approx(moved.written, abs=0.001)
 
 
 def test_a_refresh_is_one_line_of_the_journal(client, watch):
