@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.compatible_training.data import Pictures, Task
 from benchmarks.heterogeneous.nets import HandMade
-from benchmarks.heterogeneous.plans import Plan
+from benchmarks.heterogeneous.plans import Plan, share_name
 from hotfill.lab.architecture_search.evolution import History, RewardName, evolve, reward
 from hotfill.lab.architecture_search.gallery_model import GalleryModel, GalleryVectors, Validation
 from hotfill.lab.architecture_search.network import Network, module_flops
@@ -142,7 +142,7 @@ class Experiment:
         )
         for each in found.trained:
             yield self._row(
-                f"1/{round(1 / share)} {each.way}",
+                f"{share_name(share)} {each.way}",
                 each.network,
                 large_gallery=gallery,
                 architecture=each.network.architecture.to_dict()["blocks"],

@@ -44,6 +44,11 @@ class Plan:
     distillations: tuple[str, ...] = DISTILLATIONS
 
 
+def share_name(share: float) -> str:
+    """Write a share of the gallery model's FLOPs as the rows do: 1/20."""
+    return f"1/{round(1 / share)}"
+
+
 QUICK = Plan(
     "quick",
     classes=24,

@@ -22,7 +22,14 @@ import torch
 
 from benchmarks.compatible_training.data import Task, cifar100, omniglot
 from benchmarks.heterogeneous.experiment import Experiment, Row
-from benchmarks.heterogeneous.plans import CIFAR100, OMNIGLOT, QUICK, Plan, on_a_gpu
+from benchmarks.heterogeneous.plans import (
+    CIFAR100,
+    OMNIGLOT,
+    QUICK,
+    Plan,
+    on_a_gpu,
+    share_name,
+)
 from benchmarks.rows import read_rows, write_rows
 from hotfill.lab.architecture_search.evolution import search_picture
 from hotfill.lab.architecture_search.search import LONGER, WAYS
@@ -69,7 +76,7 @@ def run_pairs(
     rows: list[Row] = read_rows(results, identity)
     for share, seed in product(shares, seeds):
         done = {str(row["system"]) for row in rows if row["seed"] == seed}
-        if f"1/{round(1 / share)} finalist" in done:
+        if f"{share_name(share)} finalist" in done:
             continue
         for row in list(Experiment(plan, task, seed, work).pairs(share, done)):
             rows.append(row)
@@ -84,7 +91,7 @@ def aims_of_pairs(rows: list[Row], shares: list[float]) -> dict[str, dict[str, A
     found = {}
     large = {row["seed"]: row for row in rows if row["system"] == "large"}
     for share in shares:
-        title = f"1/{round(1 / share)}"
+        title = share_name(share)
         kept: list[Any] = [
             row for row in rows if row.get("kept") and str(row["system"]).startswith(title)
         ]

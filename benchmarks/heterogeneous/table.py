@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.heterogeneous.plans import CIFAR100, DISTILLATIONS, OMNIGLOT
+from benchmarks.heterogeneous.plans import CIFAR100, DISTILLATIONS, OMNIGLOT, share_name
 from benchmarks.heterogeneous.run import FOUND, SHARES, aims, aims_of_pairs, table
 from benchmarks.page import main
 from benchmarks.page import table as as_table
@@ -80,7 +80,7 @@ def of_pairs(title: str, rows: Rows, shares: list[float]) -> str:
     lines = [["large", "", _spread(list(large.values())), "", "", len(large)]]
     for share in shares:
         for way in ("finalist", *WAYS):
-            name = f"1/{round(1 / share)} {way}"
+            name = f"{share_name(share)} {way}"
             some = [row for row in rows if row["system"] == name]
             kept = [row["query/large"]["map"] / large[row["seed"]] for row in some]
             lines.append(
@@ -98,7 +98,7 @@ def of_pairs(title: str, rows: Rows, shares: list[float]) -> str:
 
 
 def _of(row: dict[str, Any], share: float) -> bool:
-    return str(row["system"]).startswith(f"1/{round(1 / share)} ")
+    return str(row["system"]).startswith(f"{share_name(share)} ")
 
 
 def picture(name: str) -> str:

@@ -149,8 +149,7 @@ def test_every_query_of_board_and_rules_finds_what_a_service_says(tmp_path):
                 "imputed",
                 "new",
             }
-            groups = client.get("/rules").json()["data"]["groups"]
-            rules = [rule for group in groups for rule in group["rules"]]
+            rules = rules_of(client)
             assert len(rules) == RULES.read_text(encoding="utf-8").count("- alert:")
             assert {rule["health"] for rule in until(lambda: evaluated(client, rules))} == {"ok"}
             # The states that the kit's alerts wait for come; a hold may go and come in between.
@@ -158,15 +157,18 @@ def test_every_query_of_board_and_rules_finds_what_a_service_says(tmp_path):
                 until(lambda: state_of(client, name) == state)  # noqa: B023
 
 
-def state_of(client, alert):
+def rules_of(client):
     groups = client.get("/rules").json()["data"]["groups"]
-    return {rule["name"]: rule["state"] for group in groups for rule in group["rules"]}[alert]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def state_of(client, alert):
+    return {rule["name"]: rule["state"] for rule in rules_of(client)}[alert]
 
 
 def evaluated(client, rules):
     """The rules, once Prometheus has evaluated all of them."""
-    groups = client.get("/rules").json()["data"]["groups"]
-    now = [rule for group in groups for rule in group["rules"]]
+    now = rules_of(client)
     return now if all(rule["health"] != "unknown" for rule in now) and rules else []
 
 

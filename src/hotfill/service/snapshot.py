@@ -265,7 +265,9 @@ class Watch:
         rates = [round(each, 3) for each in seen.rates[-1][1:]]
         searches = self._measures.summary()
         if searches != self._noted_searches or any(rates):
-            latency = self._measures.recent_latency(seen.at)
+            latency = next(
+                (each for each in seen.recent_latencies[-1:] if each.at == seen.at), None
+            )
             self._unnoted = {
                 "at": seen.at,
                 "rates": rates,

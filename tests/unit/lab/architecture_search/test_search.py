@@ -25,17 +25,23 @@ from hotfill.lab.architecture_search.space import flops
 from hotfill.lab.training import ArrayItems, TrainingSettings, build_backbone
 
 
-@pytest.fixture(scope="module")
-def found(world, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("search")
-    return folder, search(
+def searched(world, folder, **more):
+    """The search of the world, with the large model's vectors of what is trained on."""
+    return search(
         world.plan,
         world.gallery_model,
         world.train,
         world.validation(),
         folder=folder,
         vectors=world.trained_on,
+        **more,
     )
+
+
+@pytest.fixture(scope="module")
+def found(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    return folder, searched(world, folder)
 
 
 def test_a_tiny_search_finds_a_query_model_within_the_budget(world, found) -> None:
@@ -89,15 +95,7 @@ def test_an_unknown_way_of_training_is_refused(world) -> None:
 def test_the_same_call_again_trains_and_measures_nothing_anew(world, found) -> None:
     folder, result = found
     measured = []
-    again = search(
-        world.plan,
-        world.gallery_model,
-        world.train,
-        world.validation(),
-        folder=folder,
-        vectors=world.trained_on,
-        on_candidate=measured.append,
-    )
+    again = searched(world, folder, on_candidate=measured.append)
     assert not measured
     assert again.history == result.history
     assert again.finalists[0].measured == result.finalists[0].measured
