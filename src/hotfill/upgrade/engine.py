@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.journal.base import Stage
-    from hotfill.upgrade.order import Order
+    from hotfill.upgrade.order import Order, Told
     from hotfill.upgrade.parts import Moment
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
@@ -118,7 +118,8 @@ class Engine:
                 control.take_over(self.state.parts, self.journal)
                 self._claim_fresh()
                 note_indexes(self.gallery, self.journal)  # what the new side is measured by
-            self.gallery.recount()  # rows may have come in behind the store's back
+            with self.state.progress.counting("counting the items"):
+                self.gallery.recount()  # rows may have come in behind the store's back
             agree_on_plan(self.gallery, self.journal, self.state.asked, self.state.by)
             if retry_dead_letters:
                 self.journal.retry(self.plan.work_cut)
@@ -130,7 +131,8 @@ class Engine:
             self._note_imputed()
             if self.journal.phase is Phase.PREPARED:
                 self._make_room(self.plan.new_model)
-                self._begin_backfill()
+                with self.state.progress.at("preparing"):
+                    self._begin_backfill()
             if self.journal.phase is Phase.BACKFILLED and (
                 left_over(self.gallery, self.journal, self.plan) > 0
                 or (
@@ -337,9 +339,11 @@ class Engine:
     def _ranked(
         self, spaces: Sequence[ModelId], order: Order
     ) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
-        for space in spaces:
-            for page in pages_of(self.gallery, space):
-                yield page.item_ids, order(self.gallery, page)
+        with self._counting("listing the work", *spaces) as told:
+            for space in spaces:
+                for page in pages_of(self.gallery, space):
+                    yield page.item_ids, order(self.gallery, page)
+                    told(len(page.item_ids))
 
     def _note_imputed(self) -> None:
         """Note what is found by an imputed old vector, before it leaves its side.
@@ -356,20 +360,41 @@ class Engine:
 
     def _imputed_on(self, space: ModelId) -> Iterator[tuple[list[str], list[int], str]]:
         """Read the items of a side that are found by imputed vectors: ids, versions, origin."""
-        for page in pages_of(self.gallery, space):
-            for origin in dict.fromkeys(page.origins):
-                if origin != space.fingerprint:
-                    rows = [row for row, each in enumerate(page.origins) if each == origin]
-                    ids = [page.item_ids[row] for row in rows]
-                    yield ids, page.versions[rows].tolist(), origin
+        with self._counting("noting what is imputed", space) as told:
+            for page in pages_of(self.gallery, space):
+                for origin in dict.fromkeys(page.origins):
+                    if origin != space.fingerprint:
+                        rows = [row for row, each in enumerate(page.origins) if each == origin]
+                        ids = [page.item_ids[row] for row in rows]
+                        yield ids, page.versions[rows].tolist(), origin
+                told(len(page.item_ids))
 
     def _ranked_imputed(self, order: Order) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
         own = self.plan.new_model.fingerprint
-        for page in pages_of(self.gallery, self.plan.new_model):
-            rows = [row for row, origin in enumerate(page.origins) if origin != own]
-            if rows:
-                ranks = order(self.gallery, page)
-                yield [page.item_ids[row] for row in rows], [float(ranks[row]) for row in rows]
+        with self._counting("listing the work", self.plan.new_model) as told:
+            for page in pages_of(self.gallery, self.plan.new_model):
+                rows = [row for row, origin in enumerate(page.origins) if origin != own]
+                if rows:
+                    ranks = order(self.gallery, page)
+                    yield [page.item_ids[row] for row in rows], [float(ranks[row]) for row in rows]
+                told(len(page.item_ids))
+
+    @contextmanager
+    def _counting(self, what: str, *spaces: ModelId, total: int = 0) -> Iterator[Told]:
+        """As `Progress.counting`, but told how many items came to those before.
+
+        total: by default, all that stand in `spaces`.
+        """
+        total = total or sum(self.gallery.count(space) for space in spaces)
+        with self.state.progress.counting(what, total) as told:
+            done = 0
+
+            def more(items: int) -> None:
+                nonlocal done
+                done += items
+                told(done)
+
+            yield more
 
     # Backfill --------------------------------------------------------------------------------
 
@@ -450,7 +475,7 @@ class Engine:
         made = self.state.origins_in_force
         others = imputed_by_others(self.gallery, self.plan.new_model, made)
         self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.work_cut)
-        self._run_out(self._impute_work(fit), Phase.BACKFILLING)
+        self._run_counted("imputing", self._impute_work(fit), Phase.BACKFILLING)
 
     def _impute_work(self, fit: Fit) -> Work:
         return backfill.prefill_work(
@@ -511,9 +536,9 @@ class Engine:
             and self._may_work(phase)
             and sweep(self.gallery, self.journal, self.plan, "prefill")
         ):
-            self._run_out(self._impute_work(self.state.load_fit()), phase)
+            self._run_counted("imputing", self._impute_work(self.state.load_fit()), phase)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
-            self._run_out(self._embed_work(), phase)
+            self._run_counted("embedding what was left over", self._embed_work(), phase)
 
     def _guard(self) -> Guard | None:
         canaries = kept_canaries(self.state.folder, self.journal)
@@ -550,6 +575,10 @@ class Engine:
                 # A batch of a worker that died comes back in a while.
                 self.state.stop.wait(_POLL_SECONDS)
             self._run(work, phase, after_batch, interrupted)
+
+    def _run_counted(self, what: str, work: Work, phase: Phase) -> None:
+        with self._counting(what, total=self._left(work)) as told:
+            self._run_out(work, phase, told)
 
     def _left(self, work: Work) -> int:
         tally = self.journal.tally(work.stage)
@@ -633,6 +662,7 @@ class Engine:
             self.plan,
             *self.state.backfilling,
             lambda: self.state.maps_of(self.state.load_fit()),
+            self.state.progress,
         )
         self.journal.record("verified", **report.to_dict())
         return report
@@ -710,10 +740,11 @@ class Engine:
         )
         if plan.older_models:
             self.journal.drop_work("revert")  # what a kill left may have been for another side
-        while not self.state.stop.is_set() and items_to_revert(
-            self.state.own_vectors, self.journal, plan, target
+        while not self.state.stop.is_set() and (
+            left := items_to_revert(self.state.own_vectors, self.journal, plan, target)
         ):
-            self._run(work, self.journal.phase)
+            with self._counting("going back", total=left) as told:
+                self._run(work, self.journal.phase, told)
 
     # ------------------------------------------------------------------------------------------
 

@@ -162,7 +162,10 @@ class Refreshing:
 
     def make(self) -> bool:
         """Fit, and put the fit in force; tell whether vectors are to be rewritten by it."""
-        state, tenths = self._state, self._due
+        with self._state.progress.counting("fitting by what has moved"):
+            return self._make(self._state, self._due)
+
+    def _make(self, state: State, tenths: int) -> bool:
         old, new = moved_pairs(state.gallery, state.plan, KNOWN_MOST)
         fit = state.load_fit()
         if len(old) < RESIDUALS_FROM or fit.one_space is None:

@@ -19,6 +19,7 @@ from hotfill.service.web.page import TITLES, sections
 from hotfill.service.web.quality import Rehearsed
 from hotfill.stores.records import Building
 from hotfill.upgrade.journal.base import DeadLetter, Fact, WorkerLeases
+from hotfill.upgrade.pace import StepPart
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
@@ -275,6 +276,21 @@ def test_an_index_that_is_built_is_counted(doing, said):
     status = {"building": Building(12_000, 50_000, 24.0)}
     building = seen(Phase.BACKFILLING, run=running("start"), doing=doing, of_status=status)
     assert said in text_of(rendered(building)["now"])
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            StepPart("embedding a sample", 800, 2000, 8.0),
+            "Now: embedding a sample 800/2,000, 100/s",
+        ),
+        (StepPart("fitting the map", 0, 0, 8.0), "Now: fitting the map for 8.0 s."),
+    ],
+)
+def test_a_part_of_preparing_is_told_with_how_far_it_is(part, said):
+    preparing = seen(Phase.PLANNED, run=running("start"), of_status={"part": part})
+    assert said in text_of(rendered(preparing)["now"])
 
 
 def test_a_side_without_its_index_a_doubtful_fit_and_a_slow_worker_are_told():

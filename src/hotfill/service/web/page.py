@@ -79,6 +79,7 @@ def sections(
             "actions": actions(seen, seen.at, lasts),
             "may_operate": may_operate,
             "working": _working(seen),
+            "part": seen.status.part,
             "warnings": phase_text.warnings(seen),
             "error": {"step": run.step, **run.error} if run and run.error else None,
         },
