@@ -63,9 +63,10 @@ def start(
     """Run the upgrade, from wherever it is.
 
     Runs in this process until every item is embedded by the new model. Ctrl-C or SIGTERM: finish
-    the batches in hand and stop; a second time: stop at once. Either way, and after any crash, the
-    same command goes on. Asks before a fresh upgrade when on a terminal. With --new the journal and
-    the folder of an upgrade that has ended are renamed, and the next one begins.
+    the batches in hand, give up an index that is built, and stop; a second time: stop at once.
+    Either way, and after any crash, the same command goes on. Asks before a fresh upgrade when on
+    a terminal. With --new the journal and the folder of an upgrade that has ended are renamed, and
+    the next one begins.
     """
     with reporting(config, as_json) as report:
         from hotfill.config import open_upgrade

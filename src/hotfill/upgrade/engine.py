@@ -16,7 +16,13 @@ from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.drift import latest_version
 from hotfill.upgrade.guard import Guard
-from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
+from hotfill.upgrade.indexes import (
+    Tidying,
+    build_indexes,
+    lacks_index,
+    note_indexes,
+    optimise,
+)
 from hotfill.upgrade.leftover import (
     budget_of,
     dead_items,
@@ -213,7 +219,7 @@ class Engine:
                 if not again or space in self.plan.old_models:
                     self.gallery.drop_space(space)
             self.state.tidy_origins()
-            self.gallery.optimise()
+            optimise(self.gallery, self._goes_on)
             self._fire("on_completed")
         return self.status()
 
@@ -259,7 +265,8 @@ class Engine:
             if self._may_work(Phase.COMPLETED):
                 journal.drop_work("embed")
                 self.state.tidy_origins()
-                self.gallery.optimise()
+                optimise(self.gallery, self._goes_on)
+            if self._may_work(Phase.COMPLETED):
                 resolve_letters(self.gallery, journal, plan)
                 journal.record("more_done")
         return self.status()
@@ -457,13 +464,13 @@ class Engine:
         finally:
             refit.finish()
             with self.state.progress.at("indexing"):
-                tidying.finish(wanted=self._may_work(backfilling))
+                tidying.finish(lambda: self._may_work(backfilling))
         # Writers that had not yet heard of the upgrade may have written to the old side.
         self._embed_left_over(Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             with self.state.progress.at("indexing"):
-                tidying.at_end()
+                tidying.at_end(lambda: self._may_work(backfilling))
         self._index(Phase.BACKFILLING, plan.new_model)
         if self._may_work(Phase.BACKFILLING):
             self.state.enter(Step.FINISH_BACKFILL)
@@ -643,6 +650,9 @@ class Engine:
                 self.journal.hold(hold_of_error(error, time.time()))
             self._fire("on_failed")
             raise
+
+    def _goes_on(self) -> bool:
+        return not self.state.stop.is_set()
 
     def _may_work(self, phase: Phase) -> bool:
         return not self.state.stop.is_set() and self.journal.phase is phase

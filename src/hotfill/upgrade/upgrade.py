@@ -18,7 +18,7 @@ from hotfill.errors import PhaseError, StoreBusyError, UpgradeBusyError
 from hotfill.locks import holder
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
-from hotfill.upgrade.indexes import note_indexes
+from hotfill.upgrade.indexes import note_indexes, optimise
 from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.origins import Origins
 from hotfill.upgrade.pace import StepPart
@@ -469,9 +469,10 @@ class Upgrade:
     def optimise(self) -> None:
         """Let the store build its indexes and tidy up; searches and writes go on.
 
-        Needs no upgrade, nor ends one: a store may need it at any time. Raises StoreError.
+        Needs no upgrade, nor ends one: a store may need it at any time. Ctrl-C gives it up.
+        Raises StoreError.
         """
-        self.gallery.optimise()
+        optimise(self.gallery)
         with self._looking() as journal:
             if journal.last("plan") is not None:
                 note_indexes(self.gallery, journal)
