@@ -425,9 +425,8 @@ class Engine:
             guard.begin()
         tidying = Tidying(self.gallery, self.journal)
         if plan.imputes:
-            self._impute(fit)
             # From here on it is all that is searched.
-            self._index_early(tidying)
+            self._impute(fit, tidying)
         refit, refresh = Refit(self.state), Refreshing(self.state)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
@@ -459,8 +458,7 @@ class Engine:
                 if not refresh.is_due():
                     break
                 with self.state.progress.at("refreshing"):
-                    self._refresh(refresh)
-                self._index_early(tidying)  # of what it was built over little is left
+                    self._refresh(refresh, tidying)
         finally:
             refit.finish()
             with self.state.progress.at("indexing"):
@@ -477,12 +475,23 @@ class Engine:
             self.journal.record("backfilled")
             self._fire("on_backfilled")
 
-    def _impute(self, fit: Fit) -> None:
-        """Impute what waits for it, and anew what another fit has imputed."""
+    def _impute(self, fit: Fit, tidying: Tidying) -> None:
+        """Impute what waits for it, and anew what another fit has imputed; note what it took.
+
+        An index is built over it where that is lacking: of what was indexed little is left.
+        """
         made = self.state.origins_in_force
         others = imputed_by_others(self.gallery, self.plan.new_model, made)
         self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.work_cut)
-        self._run_counted("imputing", self._impute_work(fit), Phase.BACKFILLING)
+        work = self._impute_work(fit)
+        left, worked = self._left(work), self.state.progress.working_seconds
+        self._run_counted("imputing", work, Phase.BACKFILLING)
+        items, began = left - self._left(work), time.monotonic()
+        seconds = self.state.progress.working_seconds - worked
+        self._index_early(tidying)
+        if items > 0:
+            seconds += time.monotonic() - began
+            self.journal.record("imputed", items=items, seconds=seconds)
 
     def _impute_work(self, fit: Fit) -> Work:
         return backfill.prefill_work(
@@ -494,14 +503,14 @@ class Engine:
             self.state.origins_noted,
         )
 
-    def _refresh(self, refresh: Refreshing) -> None:
+    def _refresh(self, refresh: Refreshing, tidying: Tidying) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
         if not refresh.make():
             return
         # Who searches elsewhere must know the fit before its vectors come.
         give_notice(self.gallery, self.state.stop)
         self.journal.drop_work("prefill")
-        self._impute(self.state.load_fit())
+        self._impute(self.state.load_fit(), tidying)
         if self._may_work(Phase.BACKFILLING):
             refresh.finish(kept=True)
 
@@ -624,6 +633,7 @@ class Engine:
                 progress=self.state.progress,
                 batch_size=batch_size,
             ).run(work)
+        pace.end()
 
     def _batch_size(self, work: Work) -> BatchSize | None:
         if self.plan.batch_size != "auto":

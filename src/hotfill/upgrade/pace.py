@@ -135,6 +135,10 @@ class Pace:
         self._opened = time.monotonic()
         return 0.0
 
+    def end(self) -> None:
+        """Account for the batches that were in hand when there was no next one."""
+        self._rest()
+
     def is_over(self) -> bool:
         """Tell whether the upgrade has left the phase of the work, so that nothing may be moved.
 

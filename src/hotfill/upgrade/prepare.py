@@ -265,7 +265,9 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
     if draft.refresh and not draft.up and rewritten and draft.backfill == "all":
         notes.append(
             f"as items move, imputed vectors that wait are made anew at each tenth: up to "
-            f"{rewritten:,} vectors more are written; refresh = false leaves that out"
+            f"{rewritten:,} vectors more are written, fewer where that takes over "
+            f"{draft.refresh_share:.0%} of the embedding still ahead (refresh_share); refresh = "
+            "false leaves it out"
         )
     if not draft.up and stored_as(gallery, draft.new_model) is not None:
         notes.append(

@@ -25,6 +25,7 @@ from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
 from hotfill.upgrade.pace import Progress, StepPart
 from hotfill.upgrade.phases import ENDED, Hold, Phase, next_steps
+from hotfill.upgrade.refit import left_out
 from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
@@ -216,7 +217,11 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         part=StepPart(**beat["part"]) if running and beat.get("part") else None,
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
-        warnings=(*limits_noted(journal), *_warnings(journal, plan, fit)),
+        warnings=(
+            *limits_noted(journal),
+            *_warnings(journal, plan, fit),
+            *_left_out(journal, phase),
+        ),
     )
 
 
@@ -232,6 +237,11 @@ def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str
     if "rho" not in fit or plan.queries == "both":
         return ()
     return doubts_of_rho(fit["rho"], by_items=bool(fit["rho_by_items"]))
+
+
+def _left_out(journal: Journal, phase: Phase) -> tuple[str, ...]:
+    dear = left_out(journal) if phase is Phase.BACKFILLING else None
+    return () if dear is None else (str(dear),)
 
 
 def _shown(model: ModelId) -> str:

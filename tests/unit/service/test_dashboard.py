@@ -427,6 +427,9 @@ def test_latency_rates_letters_and_journal_are_shown():
     shown = {name: text_of(html) for name, html in rendered(snapshot).items()}
     assert "While mixed 0.50 20.0 400 1,234" in shown["latency"]
     assert "Embedded 412 Written 3.2 Visible 0" in shown["rates"]
+    assert "A batch takes" not in shown["rates"]
+    found = rendered(replace(snapshot, status=replace(snapshot.status, batch_size=1024)))
+    assert "A batch takes 1,024 items." in text_of(found["rates"])
     assert "item-3 no &lt;content&gt; 3 attempts" in shown["letters"]
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
 
@@ -453,11 +456,17 @@ def test_what_is_said_of_the_end_is_what_came_of_it():
         shown = rendered(back)
         assert "Rho is low" not in shown["now"]
         assert "By traffic" not in shown["coverage"]
-    facts = [Fact(1, NOW, "budget", {"items": 100}), Fact(2, NOW, "backfilled", {})]
+    dear = {"tenths": 3, "seconds": 40.0, "ahead_seconds": 60.0}
+    facts = [
+        Fact(1, NOW, "budget", {"items": 100}),
+        Fact(2, NOW, "backfilled", {}),
+        Fact(3, NOW, "refresh", {"tenths": 3, "kept": False, "too_dear": dear}),
+    ]
     said = [phase_text.fact_text(fact) for fact in facts]
     assert said == [
         "Budget: 100 items are embedded, the rest stays imputed",
         "The backfill is done",
+        "Imputed vectors stay: making them anew would take too long",
     ]
 
 

@@ -108,6 +108,7 @@ def sections(
                 (what, charts.rate_line(seen.rates, what, most_rate)) for what in charts.WHAT
             ],
             "most": most_rate,
+            "batch_size": status.batch_size,
             "span": _span(seen),
         },
         "holds": {"holds": status.holds},
