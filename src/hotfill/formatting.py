@@ -43,6 +43,17 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def far(done: int, total: int, seconds: float) -> str:
+    """Say how far counted work is, how quick, and how long it takes yet: 12/50, 4.0/s, eta 9.5 s.
+
+    seconds: since it began. The pace is that of all of it, so that it takes as long at least.
+    """
+    if not done or seconds <= 0:
+        return f"{done:,}/{total:,}"
+    pace = done / seconds
+    return f"{done:,}/{total:,}, {rate(pace)}/s, eta {duration(max(total - done, 0) / pace)}"
+
+
 def size(n_bytes: float) -> str:
     """Return bytes in decimal units: 512 B, 4.1 kB, 31 MB or 1.2 GB."""
     value = float(n_bytes)

@@ -2,6 +2,7 @@
 
 Run as: python -m tests.acceptance.index_child CONFIG STORE STEP. Steps are counted from 1, once
 nine tenths of the items have moved: before and after whatever changes the store or the journal.
+At step 0 it does not kill itself: the index that is built when all have moved takes for ever.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ import functools
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from hotfill.cli.app import app
 from hotfill.stores import Gallery
@@ -85,7 +90,7 @@ def builders(store: str) -> list[tuple[object, str]]:
     if store == "lancedb":
         from hotfill.stores.lancedb import table
 
-        return [(table, "compact"), (table, "build_indexes")]
+        return [(table, "compact"), (table, "build_apart")]
     if store == "qdrant-edge":
         from hotfill.stores.qdrant_edge import live_shard
 
@@ -103,10 +108,82 @@ def _journals(store: str) -> list[type]:
     return [PostgresJournal]
 
 
+def endless(*given: str) -> None:
+    """Never end: what builds an index in a process of its own, until that is ended."""
+    while True:
+        time.sleep(1)
+
+
+def build_for_ever(store: str, begun: Path) -> None:
+    """Have the engine take for ever once all items have moved. begun: made when it builds."""
+    last = False
+    tidy_up = Gallery.optimise
+    # In PostgreSQL vectors stay in the index when they move, so that the first one is the last.
+    made_by = None if store == "postgres" else NEW.fingerprint
+
+    def optimise(gallery: Gallery) -> None:
+        nonlocal last
+        last = NEW in gallery.spaces and gallery.count(NEW, origin=made_by) == ITEMS
+        tidy_up(gallery)
+
+    Gallery.optimise = optimise
+
+    def held(owner: object, name: str, instead: Callable[..., object]) -> None:
+        whole = getattr(owner, name)
+
+        def call(*given, **named):
+            if not last:
+                return whole(*given, **named)
+            begun.touch()
+            return instead(whole, *given, **named)
+
+        setattr(owner, name, call)
+
+    if store == "index-files":
+        from hotfill.stores.index_files import index
+
+        index._ADDED_AT_ONCE = 1
+        held(index.faiss, "IndexHNSWFlat", lambda whole, *given: _Slow(whole(*given)))
+    elif store in ("lancedb", "qdrant-edge"):
+        module = import_module(
+            {
+                "lancedb": "hotfill.stores.lancedb.table",
+                "qdrant-edge": "hotfill.stores.qdrant_edge.live_shard",
+            }[store]
+        )
+        work = f"{__spec__.name}:endless"
+        held(module, "run_apart", lambda whole, *given, **named: whole(work, **named))
+    else:
+        from hotfill.stores.postgres import schema
+
+        def asleep(whole, connection, *given):
+            connection.execute("SELECT pg_sleep(3600)")
+
+        held(schema, "_build", asleep)
+
+
+class _Slow:
+    """An index of FAISS that takes a second for each vector."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def add(self, vectors: Any) -> None:
+        self._index.add(vectors)
+        time.sleep(1)
+
+
 def main(config: Path, store: str, last: int) -> None:
     """Start, and be killed."""
     for owner, name, value in thresholds(store):
         setattr(owner, name, value)
+    if not last:
+        build_for_ever(store, config.parent / "building")
+        app(["start", str(config), "--yes"])
+        return
     steps = Steps(last)
     for owner, name in [
         *builders(store),

@@ -70,6 +70,14 @@ def made(store, folder):
     return sections
 
 
+def write_project(folder, sections):
+    """Write a configuration file with the sections that `made` returned; return its path."""
+    path = write_config(folder, items=ITEMS, upgrade={"batch_size": 8})
+    values = {**tomllib.loads(path.read_text(encoding="utf-8")), **sections}
+    path.write_text(tomli_w.dumps(values), encoding="utf-8")
+    return path
+
+
 def killed(path, store, step):
     """Run the child; tell whether it came to the step at which it is killed."""
     done = subprocess.run(
@@ -101,10 +109,7 @@ def kill_at(store, folder, steps):
     for step in steps:
         here = folder / f"step-{step}"
         here.mkdir()
-        sections = made(store, here)
-        path = write_config(here, items=ITEMS, upgrade={"batch_size": 8})
-        values = {**tomllib.loads(path.read_text(encoding="utf-8")), **sections}
-        path.write_text(tomli_w.dumps(values), encoding="utf-8")
+        path = write_project(here, made(store, here))
         count += killed(path, store, step)
         check_the_end(path)
     return count

@@ -63,9 +63,10 @@ def start(
     """Run the upgrade, from wherever it is.
 
     Runs in this process until every item is embedded by the new model. Ctrl-C or SIGTERM: finish
-    the batches in hand and stop; a second time: stop at once. Either way, and after any crash, the
-    same command goes on. Asks before a fresh upgrade when on a terminal. With --new the journal and
-    the folder of an upgrade that has ended are renamed, and the next one begins.
+    the batches in hand, give up an index that is built, and stop; a second time: stop at once.
+    Either way, and after any crash, the same command goes on. Asks before a fresh upgrade when on
+    a terminal. With --new the journal and the folder of an upgrade that has ended are renamed, and
+    the next one begins.
     """
     with reporting(config, as_json) as report:
         from hotfill.config import open_upgrade
@@ -193,7 +194,7 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         from hotfill.config import open_upgrade
 
         with open_upgrade(config) as up:
-            with counted("verifying"):
+            with counted("verifying", part=lambda: up.part):
                 found = up.verify()
             report.add(found.to_dict(), verification_lines(found))
             report.next(up.status().next_steps)
@@ -234,7 +235,7 @@ def cutover(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
         with open_upgrade(config) as up:
             if up.needs_verification:
-                with counted("verifying"):
+                with counted("verifying", part=lambda: up.part):
                     found = up.verify()
                 report.add({"verified": found.to_dict()}, verification_lines(found))
                 if not found.passed:
@@ -298,7 +299,7 @@ def complete(
             up.check(Step.COMPLETE)
             if not yes:
                 report.confirm("Remove the old vectors? There is no way back afterwards.")
-            with counted("completing", building=lambda: up.building):
+            with counted("completing", part=lambda: up.part):
                 done = up.complete(delete_accepted=delete_accepted)
             report.status(done)
 
@@ -314,7 +315,7 @@ def optimise(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
         with open_upgrade(config) as up:
             before = {str(space): up.gallery.indexed(space) for space in up.gallery.spaces}
-            with counted("optimising", building=lambda: up.building):
+            with counted("optimising", part=lambda: up.part):
                 up.optimise()
             after = {str(space): up.gallery.indexed(space) for space in up.gallery.spaces}
             report.add({"indexed_before": before, "indexed": after}, _indexed(before, after))

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from hotfill.cli.arguments import user
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from hotfill.cli.output import Report
-    from hotfill.stores.base import Building
+    from hotfill.upgrade.pace import StepPart
     from hotfill.upgrade.status import Status
     from hotfill.upgrade.upgrade import Upgrade
 
@@ -37,13 +37,19 @@ _STOPPING = b"\nstopping after the batches in hand; once more to stop at once (n
 @contextmanager
 def running(upgrade: Upgrade, report: Report) -> Iterator[None]:
     """Show progress on stderr while an upgrade works in this process, and let it be stopped."""
-    with (
-        exporting(),
-        progress_shown(sys.stderr) as show,
-        stopping(upgrade.stop),
-        upgrade.session(by=user(), on_status=show),
-    ):
-        yield
+    show: Shown | None = None
+    with exporting(), ExitStack() as shown, stopping(upgrade.stop):
+        shown.enter_context(counted("getting ready"))  # opens the store, loads models, plans
+
+        def on_status(status: Status) -> None:
+            nonlocal show
+            if show is None:
+                shown.close()
+                show = shown.enter_context(progress_shown(sys.stderr))
+            show(status)
+
+        with upgrade.session(by=user(), on_status=on_status):
+            yield
     if upgrade.stopped:
         report.code = ExitCode.STOPPED
         report.note("stopped cleanly; run the same command to go on")
@@ -91,13 +97,13 @@ def counted(
     total: int | None = None,
     *,
     count: Callable[[], int] | None = None,
-    building: Callable[[], Building | None] = lambda: None,
+    part: Callable[[], StepPart | None] = lambda: None,
 ) -> Iterator[Told]:
     """Show on stderr how far a piece of work is, once it has taken two seconds.
 
     doing: what is done, such as "adopting". total: how many things there are; None: not known.
-    count: tells how many are done, where nobody else does. building: the index that is built in
-    the course of it; while there is one, that is shown.
+    count: tells how many are done, where nobody else does. part: what of it is done now; while
+    there is such a part, that is shown.
     Yields what to tell how many are done so far; work that cannot be counted never calls it, and
     shows how long it has taken. A bar on a terminal, lines elsewhere, nothing with --quiet.
     """
@@ -111,8 +117,8 @@ def counted(
         done, total = items, of or total
 
     def so_far() -> tuple[str, int, int | None, float]:
-        if (now := building()) is not None:
-            return "building an index", now.done, now.total, now.seconds
+        if (now := part()) is not None:
+            return now.what, now.done, now.total or None, now.seconds
         return doing, done if count is None else count(), total, time.monotonic() - began
 
     def show() -> None:
@@ -212,7 +218,13 @@ class Bar:
 
     def __call__(self, status: Status) -> None:
         """Show the status."""
-        pace = [counts(status)]
+        part, done, total = status.part, status.moved + status.skipped, status.items or None
+        pace = []
+        if part is not None:
+            done, total = part.done, part.total or None
+            pace.append(_pace(done, total, part.seconds))
+        if status.running or status.embedded:
+            pace.append(counts(status))
         if status.rate_per_second:
             pace.append(f"{rate(status.rate_per_second)}/s")
         if status.batch_size:
@@ -224,10 +236,10 @@ class Bar:
         pace += [f"held: {hold}" for hold in status.holds]
         self._progress.update(
             self._task,
-            description=status.doing or str(status.phase),
-            completed=status.moved + status.skipped,
-            total=status.items,
-            far=_far(status.moved + status.skipped, status.items),
+            description=status.doing or str(status.phase) if part is None else part.what,
+            completed=done,
+            total=total,
+            far=_far(done, total),
             pace="  ".join(pace),
         )
 

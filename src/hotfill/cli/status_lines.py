@@ -27,7 +27,9 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     first = [str(status.phase) + (f", {status.doing}" if status.doing else "")]
     if status.items:
         first[0] += f" {done:,}/{status.items:,} ({percent(status.share)})"
-    if status.to_impute and (
+    if status.part is not None:
+        first.append(str(status.part))
+    elif status.to_impute and (
         status.imputed < status.to_impute if status.phase == "backfilling" else status.share < 1
     ):
         first.append(f"imputed {status.imputed:,}/{status.to_impute:,}")

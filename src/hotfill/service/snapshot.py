@@ -54,8 +54,8 @@ Point = TypeVar("Point", bound=Dated)
 
 
 def _is_noise(fact: Fact) -> bool:
-    """Tell what is no news: what the charts show, and the fit of a refresh, which tells itself."""
-    return fact.kind == "served" or (fact.kind == "fit" and "tenths" in fact.body)
+    """Tell what is no news: what charts and counts show, and the fit of a refresh that says so."""
+    return fact.kind in ("served", "imputed") or (fact.kind == "fit" and "tenths" in fact.body)
 
 
 class _Noted(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hotfill.formatting import duration, rate
+from hotfill.formatting import far
 from hotfill.vectors import as_stored
 
 if TYPE_CHECKING:
@@ -53,12 +53,8 @@ class Building:
     seconds: float
 
     def __str__(self) -> str:
-        """Say how far it is, how quick, and how long it takes yet: at this pace, at least."""
-        if not self.done or self.seconds <= 0:
-            return f"{self.done:,}/{self.total:,}"
-        pace = self.done / self.seconds
-        left = duration((self.total - self.done) / pace)
-        return f"{self.done:,}/{self.total:,}, {rate(pace)}/s, eta {left}"
+        """Say how far it is, how quick, and how long it takes yet."""
+        return far(self.done, self.total, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.order import Told
+    from hotfill.upgrade.pace import Progress
     from hotfill.upgrade.plan import Plan
 
     SearchBefore = Callable[[Vectors, int], Sequence[Sequence[str]]]
@@ -59,24 +61,25 @@ def read_queries(path: Path) -> list[GivenQuery]:
     return found
 
 
-def embed_queries(embedder: Embedder, queries: Sequence[GivenQuery], batch_size: int) -> Vectors:
+def embed_queries(
+    embedder: Embedder,
+    queries: Sequence[GivenQuery],
+    batch_size: int,
+    told: Told = lambda done: None,
+) -> Vectors:
     """Embed given queries, one at least: float32 (q, dimension).
 
+    told: how many queries are embedded so far.
     Raises what the embedder raises, with the numbers of the queries at fault.
     """
     contents = [each.content for each in queries]
     names = [f"query {number}" for number in range(1, len(contents) + 1)]
-    return np.concatenate(
-        [
-            make_vectors(
-                embedder,
-                embedder.model_id,
-                names[begin : begin + batch_size],
-                contents[begin : begin + batch_size],
-            )
-            for begin in range(0, len(contents), batch_size)
-        ]
-    )
+    made = []
+    for begin in range(0, len(contents), batch_size):
+        some = slice(begin, begin + batch_size)
+        made.append(make_vectors(embedder, embedder.model_id, names[some], contents[some]))
+        told(begin + len(contents[some]))
+    return np.concatenate(made)
 
 
 def _given(path: Path, number: int, line: str) -> GivenQuery:
@@ -138,12 +141,13 @@ def draw_canaries(
     search_before: SearchBefore,
     fitted_on: Sequence[str],
     query_embedders: Mapping[ModelId, Embedder],
+    progress: Progress,
 ) -> Canaries:
     """Choose the canaries that a plan asks for, and search them as everybody still searches.
 
     search_before: see there. fitted_on: items that the maps were fitted on; they are not watched,
     as far as there are others. query_embedders: what embeds the queries of a model, where that is
-    not the model itself.
+    not the model itself. progress: told what is done, part by part.
     Without an old embedder queries that are given have nothing to be compared with.
     Raises ConfigError (the file, or what is judged by it), and what embedders and source raise.
     """
@@ -152,16 +156,20 @@ def draw_canaries(
     asking = query_embedders if given or not isinstance(source, StoredVectors) else {}
     asks_new, asks_old = asking.get(plan.new_model, new_embedder), asking.get(plan.old_model)
     if given:
-        found = _given_ones(plan, asks_new, asks_old or old_embedder)
+        found = _given_ones(plan, asks_new, asks_old or old_embedder, progress)
     else:
-        found = _of_items(gallery, plan, source, asks_new, asks_old, old_embedder)
+        found = _of_items(gallery, plan, source, asks_new, asks_old, old_embedder, progress)
     queries, old_queries, names, relevant = found
     before: list[tuple[str, ...]] = [()] * len(names)
     if old_queries is not None and len(names):
-        lists = search_before(old_queries, plan.canary_k + 1)
+        with progress.counting("searching by the canaries"):
+            lists = search_before(old_queries, plan.canary_k + 1)
         before = [without(row, name, plan.canary_k) for row, name in zip(lists, names, strict=True)]
     used = {*fitted_on, *names}
-    drawn = sample_ids(gallery, gallery.spaces, WATCHED + len(used), plan.seed + _SEED)
+    with progress.counting("drawing items to watch", len(gallery)) as told:
+        drawn = sample_ids(
+            gallery, gallery.spaces, WATCHED + len(used), plan.seed + _SEED, told=told
+        )
     fresh = [item_id for item_id in drawn if item_id not in used]
     watched = [*fresh, *(item_id for item_id in drawn if item_id in used)][:WATCHED]
     return Canaries(
@@ -174,13 +182,24 @@ def without(ranked: Sequence[str], item_id: str, k: int) -> tuple[str, ...]:
     return tuple(each for each in ranked if each != item_id)[:k]
 
 
-def given_queries(plan: Plan, embedder: Embedder) -> Vectors:
-    """Embed the queries of the plan's file by the new model: float32 (q, dimension)."""
-    return embed_queries(embedder, read_queries(Path(plan.canary_queries)), plan.at_once)
+def given_queries(plan: Plan, embedder: Embedder, progress: Progress) -> Vectors:
+    """Embed the queries of the plan's file by the new model: float32 (q, dimension).
+
+    progress: told how many are embedded.
+    """
+    return embedded(embedder, read_queries(Path(plan.canary_queries)), plan, progress)
+
+
+def embedded(
+    embedder: Embedder, queries: Sequence[GivenQuery], plan: Plan, progress: Progress
+) -> Vectors:
+    """Embed queries as `embed_queries` does. progress: told how many are embedded."""
+    with progress.counting("embedding queries", len(queries)) as told:
+        return embed_queries(embedder, queries, plan.at_once, told)
 
 
 def _given_ones(
-    plan: Plan, new_embedder: Embedder, old_embedder: Embedder | None
+    plan: Plan, new_embedder: Embedder, old_embedder: Embedder | None, progress: Progress
 ) -> tuple[Vectors, Vectors | None, list[str], list[tuple[str, ...]]]:
     given = read_queries(Path(plan.canary_queries))
     if "flips" in plan.gate and not any(each.relevant for each in given):
@@ -189,8 +208,8 @@ def _given_ones(
         raise ConfigError(
             "a gate on flips or old_overlap compares with the old model: [old] needs an embedder"
         )
-    new = embed_queries(new_embedder, given, plan.at_once)
-    old = None if old_embedder is None else embed_queries(old_embedder, given, plan.at_once)
+    new = embedded(new_embedder, given, plan, progress)
+    old = None if old_embedder is None else embedded(old_embedder, given, plan, progress)
     return new, old, [""] * len(given), [each.relevant for each in given]
 
 
@@ -201,6 +220,7 @@ def _of_items(
     asks_new: Embedder,
     asks_old: Embedder | None,
     old_embedder: Embedder | None,
+    progress: Progress,
 ) -> tuple[Vectors, Vectors, list[str], list[tuple[str, ...]]]:
     """Items as queries; to the old model by their stored vectors, unless another model asks it.
 
@@ -211,17 +231,21 @@ def _of_items(
     if own < min(plan.canary_items, gallery.count(old)) and not isinstance(source, StoredVectors):
         asks_old = asks_old or old_embedder
     made_by = old.fingerprint if asks_old is None else None
-    ids = sample_ids(gallery, [old], plan.canary_items, plan.seed + _SEED, made_by=made_by)
-    found = paired_vectors(
-        gallery,
-        ids,
-        old,
-        source,
-        asks_new,
-        plan.at_once,
-        old_embedder=asks_old,
-        call_seconds=plan.embed_timeout_seconds,
-    )
+    seed = plan.seed + _SEED
+    with progress.counting("drawing the canaries", gallery.count(old)) as told:
+        ids = sample_ids(gallery, [old], plan.canary_items, seed, made_by=made_by, told=told)
+    with progress.counting("embedding the canaries", len(ids)) as told:
+        found = paired_vectors(
+            gallery,
+            ids,
+            old,
+            source,
+            asks_new,
+            plan.at_once,
+            old_embedder=asks_old,
+            on_batch=told,
+            call_seconds=plan.embed_timeout_seconds,
+        )
     return found.new, found.old, list(found.item_ids), [()] * len(found.item_ids)
 
 

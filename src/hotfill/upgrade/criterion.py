@@ -25,7 +25,7 @@ from hotfill.metrics import (
     rank_scores,
 )
 from hotfill.ranking.scorer import compare
-from hotfill.upgrade.canaries import embed_queries, read_queries
+from hotfill.upgrade.canaries import embedded, read_queries
 from hotfill.upgrade.own_vectors import OwnItems
 from hotfill.upgrade.parts import NoContents
 
@@ -142,7 +142,7 @@ def _by_judgements(state: State) -> MeasuredCriterion | None:
 
     contents = [each for each, _ in asked]
     new, old = (
-        embed_queries(embedder, contents, plan.at_once)
+        embedded(embedder, contents, plan, state.progress)
         for embedder in (state.embedder_of_queries(), asks_old)
     )
     return _measured(ranked(new), ranked(old), "their judgements")
@@ -154,7 +154,8 @@ def _by_items(state: State) -> MeasuredCriterion | None:
     if isinstance(source, NoContents):
         return None
     own = OwnItems(gallery, plan.old_model, state.origins_noted)
-    drawn = own.draw(items_to_ask_by(plan, len(gallery)), plan.seed)
+    with state.progress.counting("drawing a sample", len(gallery)) as told:
+        drawn = own.draw(items_to_ask_by(plan, len(gallery)), plan.seed, told)
     pairs = state.paired(drawn)
     if len(pairs.item_ids) < _LEAST:
         return None

@@ -16,7 +16,13 @@ from hotfill.upgrade.backfill import Backfill
 from hotfill.upgrade.canaries import kept_canaries
 from hotfill.upgrade.drift import latest_version
 from hotfill.upgrade.guard import Guard
-from hotfill.upgrade.indexes import Tidying, build_indexes, lacks_index, note_indexes
+from hotfill.upgrade.indexes import (
+    Tidying,
+    build_indexes,
+    lacks_index,
+    note_indexes,
+    optimise,
+)
 from hotfill.upgrade.leftover import (
     budget_of,
     dead_items,
@@ -61,7 +67,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId
     from hotfill.upgrade.backfill import Work
     from hotfill.upgrade.journal.base import Stage
-    from hotfill.upgrade.order import Order
+    from hotfill.upgrade.order import Order, Told
     from hotfill.upgrade.parts import Moment
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
@@ -118,7 +124,8 @@ class Engine:
                 control.take_over(self.state.parts, self.journal)
                 self._claim_fresh()
                 note_indexes(self.gallery, self.journal)  # what the new side is measured by
-            self.gallery.recount()  # rows may have come in behind the store's back
+            with self.state.progress.counting("counting the items"):
+                self.gallery.recount()  # rows may have come in behind the store's back
             agree_on_plan(self.gallery, self.journal, self.state.asked, self.state.by)
             if retry_dead_letters:
                 self.journal.retry(self.plan.work_cut)
@@ -130,7 +137,8 @@ class Engine:
             self._note_imputed()
             if self.journal.phase is Phase.PREPARED:
                 self._make_room(self.plan.new_model)
-                self._begin_backfill()
+                with self.state.progress.at("preparing"):
+                    self._begin_backfill()
             if self.journal.phase is Phase.BACKFILLED and (
                 left_over(self.gallery, self.journal, self.plan) > 0
                 or (
@@ -211,7 +219,7 @@ class Engine:
                 if not again or space in self.plan.old_models:
                     self.gallery.drop_space(space)
             self.state.tidy_origins()
-            self.gallery.optimise()
+            optimise(self.gallery, self._goes_on)
             self._fire("on_completed")
         return self.status()
 
@@ -257,7 +265,8 @@ class Engine:
             if self._may_work(Phase.COMPLETED):
                 journal.drop_work("embed")
                 self.state.tidy_origins()
-                self.gallery.optimise()
+                optimise(self.gallery, self._goes_on)
+            if self._may_work(Phase.COMPLETED):
                 resolve_letters(self.gallery, journal, plan)
                 journal.record("more_done")
         return self.status()
@@ -337,9 +346,11 @@ class Engine:
     def _ranked(
         self, spaces: Sequence[ModelId], order: Order
     ) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
-        for space in spaces:
-            for page in pages_of(self.gallery, space):
-                yield page.item_ids, order(self.gallery, page)
+        with self._counting("listing the work", *spaces) as told:
+            for space in spaces:
+                for page in pages_of(self.gallery, space):
+                    yield page.item_ids, order(self.gallery, page)
+                    told(len(page.item_ids))
 
     def _note_imputed(self) -> None:
         """Note what is found by an imputed old vector, before it leaves its side.
@@ -356,20 +367,41 @@ class Engine:
 
     def _imputed_on(self, space: ModelId) -> Iterator[tuple[list[str], list[int], str]]:
         """Read the items of a side that are found by imputed vectors: ids, versions, origin."""
-        for page in pages_of(self.gallery, space):
-            for origin in dict.fromkeys(page.origins):
-                if origin != space.fingerprint:
-                    rows = [row for row, each in enumerate(page.origins) if each == origin]
-                    ids = [page.item_ids[row] for row in rows]
-                    yield ids, page.versions[rows].tolist(), origin
+        with self._counting("noting what is imputed", space) as told:
+            for page in pages_of(self.gallery, space):
+                for origin in dict.fromkeys(page.origins):
+                    if origin != space.fingerprint:
+                        rows = [row for row, each in enumerate(page.origins) if each == origin]
+                        ids = [page.item_ids[row] for row in rows]
+                        yield ids, page.versions[rows].tolist(), origin
+                told(len(page.item_ids))
 
     def _ranked_imputed(self, order: Order) -> Iterator[tuple[Sequence[str], Iterable[float]]]:
         own = self.plan.new_model.fingerprint
-        for page in pages_of(self.gallery, self.plan.new_model):
-            rows = [row for row, origin in enumerate(page.origins) if origin != own]
-            if rows:
-                ranks = order(self.gallery, page)
-                yield [page.item_ids[row] for row in rows], [float(ranks[row]) for row in rows]
+        with self._counting("listing the work", self.plan.new_model) as told:
+            for page in pages_of(self.gallery, self.plan.new_model):
+                rows = [row for row, origin in enumerate(page.origins) if origin != own]
+                if rows:
+                    ranks = order(self.gallery, page)
+                    yield [page.item_ids[row] for row in rows], [float(ranks[row]) for row in rows]
+                told(len(page.item_ids))
+
+    @contextmanager
+    def _counting(self, what: str, *spaces: ModelId, total: int = 0) -> Iterator[Told]:
+        """As `Progress.counting`, but told how many items came to those before.
+
+        total: by default, all that stand in `spaces`.
+        """
+        total = total or sum(self.gallery.count(space) for space in spaces)
+        with self.state.progress.counting(what, total) as told:
+            done = 0
+
+            def more(items: int) -> None:
+                nonlocal done
+                done += items
+                told(done)
+
+            yield more
 
     # Backfill --------------------------------------------------------------------------------
 
@@ -393,9 +425,8 @@ class Engine:
             guard.begin()
         tidying = Tidying(self.gallery, self.journal)
         if plan.imputes:
-            self._impute(fit)
             # From here on it is all that is searched.
-            self._index_early(tidying)
+            self._impute(fit, tidying)
         refit, refresh = Refit(self.state), Refreshing(self.state)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
@@ -427,30 +458,40 @@ class Engine:
                 if not refresh.is_due():
                     break
                 with self.state.progress.at("refreshing"):
-                    self._refresh(refresh)
-                self._index_early(tidying)  # of what it was built over little is left
+                    self._refresh(refresh, tidying)
         finally:
             refit.finish()
             with self.state.progress.at("indexing"):
-                tidying.finish(wanted=self._may_work(backfilling))
+                tidying.finish(lambda: self._may_work(backfilling))
         # Writers that had not yet heard of the upgrade may have written to the old side.
         self._embed_left_over(Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
         if plan.optimise and self._may_work(Phase.BACKFILLING):
             with self.state.progress.at("indexing"):
-                tidying.at_end()
+                tidying.at_end(lambda: self._may_work(backfilling))
         self._index(Phase.BACKFILLING, plan.new_model)
         if self._may_work(Phase.BACKFILLING):
             self.state.enter(Step.FINISH_BACKFILL)
             self.journal.record("backfilled")
             self._fire("on_backfilled")
 
-    def _impute(self, fit: Fit) -> None:
-        """Impute what waits for it, and anew what another fit has imputed."""
+    def _impute(self, fit: Fit, tidying: Tidying) -> None:
+        """Impute what waits for it, and anew what another fit has imputed; note what it took.
+
+        An index is built over it where that is lacking: of what was indexed little is left.
+        """
         made = self.state.origins_in_force
         others = imputed_by_others(self.gallery, self.plan.new_model, made)
         self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.work_cut)
-        self._run_out(self._impute_work(fit), Phase.BACKFILLING)
+        work = self._impute_work(fit)
+        left, worked = self._left(work), self.state.progress.working_seconds
+        self._run_counted("imputing", work, Phase.BACKFILLING)
+        items, began = left - self._left(work), time.monotonic()
+        seconds = self.state.progress.working_seconds - worked
+        self._index_early(tidying)
+        if items > 0:
+            seconds += time.monotonic() - began
+            self.journal.record("imputed", items=items, seconds=seconds)
 
     def _impute_work(self, fit: Fit) -> Work:
         return backfill.prefill_work(
@@ -462,14 +503,14 @@ class Engine:
             self.state.origins_noted,
         )
 
-    def _refresh(self, refresh: Refreshing) -> None:
+    def _refresh(self, refresh: Refreshing, tidying: Tidying) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
         if not refresh.make():
             return
         # Who searches elsewhere must know the fit before its vectors come.
         give_notice(self.gallery, self.state.stop)
         self.journal.drop_work("prefill")
-        self._impute(self.state.load_fit())
+        self._impute(self.state.load_fit(), tidying)
         if self._may_work(Phase.BACKFILLING):
             refresh.finish(kept=True)
 
@@ -511,9 +552,9 @@ class Engine:
             and self._may_work(phase)
             and sweep(self.gallery, self.journal, self.plan, "prefill")
         ):
-            self._run_out(self._impute_work(self.state.load_fit()), phase)
+            self._run_counted("imputing", self._impute_work(self.state.load_fit()), phase)
         while self._may_work(phase) and sweep(self.gallery, self.journal, self.plan):
-            self._run_out(self._embed_work(), phase)
+            self._run_counted("embedding what was left over", self._embed_work(), phase)
 
     def _guard(self) -> Guard | None:
         canaries = kept_canaries(self.state.folder, self.journal)
@@ -550,6 +591,10 @@ class Engine:
                 # A batch of a worker that died comes back in a while.
                 self.state.stop.wait(_POLL_SECONDS)
             self._run(work, phase, after_batch, interrupted)
+
+    def _run_counted(self, what: str, work: Work, phase: Phase) -> None:
+        with self._counting(what, total=self._left(work)) as told:
+            self._run_out(work, phase, told)
 
     def _left(self, work: Work) -> int:
         tally = self.journal.tally(work.stage)
@@ -588,6 +633,7 @@ class Engine:
                 progress=self.state.progress,
                 batch_size=batch_size,
             ).run(work)
+        pace.end()
 
     def _batch_size(self, work: Work) -> BatchSize | None:
         if self.plan.batch_size != "auto":
@@ -615,6 +661,9 @@ class Engine:
             self._fire("on_failed")
             raise
 
+    def _goes_on(self) -> bool:
+        return not self.state.stop.is_set()
+
     def _may_work(self, phase: Phase) -> bool:
         return not self.state.stop.is_set() and self.journal.phase is phase
 
@@ -633,6 +682,7 @@ class Engine:
             self.plan,
             *self.state.backfilling,
             lambda: self.state.maps_of(self.state.load_fit()),
+            self.state.progress,
         )
         self.journal.record("verified", **report.to_dict())
         return report
@@ -710,10 +760,11 @@ class Engine:
         )
         if plan.older_models:
             self.journal.drop_work("revert")  # what a kill left may have been for another side
-        while not self.state.stop.is_set() and items_to_revert(
-            self.state.own_vectors, self.journal, plan, target
+        while not self.state.stop.is_set() and (
+            left := items_to_revert(self.state.own_vectors, self.journal, plan, target)
         ):
-            self._run(work, self.journal.phase)
+            with self._counting("going back", total=left) as told:
+                self._run(work, self.journal.phase, told)
 
     # ------------------------------------------------------------------------------------------
 

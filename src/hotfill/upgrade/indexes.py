@@ -82,17 +82,50 @@ def lacks_index(gallery: Gallery, journal: Journal, space: ModelId) -> bool:
     return was_indexed or len(gallery) >= LEAST_ITEMS
 
 
+def optimise(gallery: Gallery, may_go_on: Callable[[], bool] = lambda: True) -> None:
+    """Let the store tidy up; give that up once `may_go_on` says no, or at Ctrl-C.
+
+    An engine's call keeps whoever makes it, so a thread of its own does. Where it cannot be given
+    up it is waited for: the store must not be closed before. Raises what `Gallery.optimise` raises.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            gallery.optimise()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="hotfill-optimise", daemon=True)
+    thread.start()
+    try:
+        _end_of(thread, gallery, may_go_on)
+    except BaseException:
+        _end_of(thread, gallery, lambda: False)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def _end_of(thread: threading.Thread, gallery: Gallery, may_go_on: Callable[[], bool]) -> None:
+    """Wait for a thread that lets the store tidy up, in which signals are heard."""
+    while thread.is_alive():
+        if not may_go_on():
+            gallery.abandon_building()
+        thread.join(_POLL_SECONDS)
+
+
 def build_indexes(
     gallery: Gallery, journal: Journal, space: ModelId, may_go_on: Callable[[], bool]
 ) -> None:
     """Let the store index a side, where that is lacking, and wait until it has.
 
-    may_go_on: asked while a server builds by itself; False ends the waiting.
+    may_go_on: asked all the time; False ends the building.
     Raises StoreError when it does not, and what `Gallery.optimise` raises; the next call goes on.
     """
     if not lacks_index(gallery, journal, space):
         return
-    gallery.optimise()
+    optimise(gallery, may_go_on)
     best, since = gallery.indexed(space) or 0.0, time.monotonic()
     while lacks_index(gallery, journal, space) and may_go_on():
         now = gallery.indexed(space) or 0.0
@@ -151,31 +184,31 @@ class Tidying:
                 self._run_apart()
             return True
 
-    def at_end(self) -> None:
-        """Tidy up what a long backfill has left."""
+    def at_end(self, may_go_on: Callable[[], bool]) -> None:
+        """Tidy up what a long backfill has left. may_go_on: as for `optimise`."""
         if self._moved_in_all >= LEAST_ITEMS:
-            self._run()
+            self._run(lambda: optimise(self.gallery, may_go_on))
 
-    def finish(self, *, wanted: bool) -> None:
+    def finish(self, may_go_on: Callable[[], bool]) -> None:
         """Wait for a call that is under way: the store must not be closed before.
 
-        wanted: whether an index that is built is; where so much has moved since that another would
-        be built over it, it is not.
+        may_go_on: whether an index that is built is wanted; where so much has moved since that
+        another would be built over it, it is not.
         """
-        if self._thread is None:
-            return
-        if not wanted or self._moved_since_begun > (1 - ENOUGH) * len(self.gallery):
-            self.gallery.abandon_building()
-        self._thread.join()
+        if self._thread is not None:
+            outdated = self._moved_since_begun > (1 - ENOUGH) * len(self.gallery)
+            _end_of(self._thread, self.gallery, lambda: not outdated and may_go_on())
 
     def _run_apart(self) -> None:
         self._moved_since_begun = 0
-        self._thread = threading.Thread(target=self._run, name="hotfill-tidying", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self.gallery.optimise,), name="hotfill-tidying", daemon=True
+        )
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, tidy_up: Callable[[], None]) -> None:
         try:
-            self.gallery.optimise()
+            tidy_up()
             note_indexes(self.gallery, self.journal)
         except HotfillError as error:
             # It is only slower without, and the end of the backfill asks again.

@@ -16,7 +16,6 @@ import numpy as np
 from hotfill.ranking.fit import MIN_PAIRS
 from hotfill.ranking.one_space import IMPUTED_BY, fit_one_space
 from hotfill.ranking.pairs import neighbours_kept
-from hotfill.upgrade.order import sample_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +87,7 @@ def pair_imputed(state: State) -> set[str]:
         wanted = max(_CALIBRATED_BY, share)
         # A source that need not know all is asked for more; what it knows is embedded.
         most = wanted if plan.backfill == "all" else MOST_DRAWN_OF_SOME * wanted
-        drawn = sample_ids(gallery, [plan.old_model], most, plan.seed, made_by=origin)
+        drawn = state.drawn([plan.old_model], most, made_by=origin)
         np.random.default_rng(plan.seed).shuffle(drawn)
         found = state.paired(drawn, enough=wanted)
         state.pairs_over[origin] = (found.old[:wanted], found.new[:wanted])
@@ -112,17 +111,18 @@ def with_maps_over(state: State, fit: Fit) -> tuple[Fit, Mapping[str, Mapping[st
         chosen[origin] = ChosenMap()
         if len(old) < MIN_PAIRS:
             continue
-        anew = fit_one_space(
-            old,
-            new,
-            plan.old_model,
-            plan.embedded_model,
-            map=IMPUTED_BY[plan.transform],
-            queries=state.real_queries,
-            stored_as=state.stored_as,
-            seed=plan.seed,
-        )
-        chosen[origin] = _choice(one, anew)
+        with state.progress.counting("fitting a map of imputed vectors"):
+            anew = fit_one_space(
+                old,
+                new,
+                plan.old_model,
+                plan.embedded_model,
+                map=IMPUTED_BY[plan.transform],
+                queries=state.real_queries,
+                stored_as=state.stored_as,
+                seed=plan.seed,
+            )
+            chosen[origin] = _choice(one, anew)
         if chosen[origin].map == "anew":
             over[origin] = anew
     return replace(fit, over=over), {origin: each.to_dict() for origin, each in chosen.items()}

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +150,10 @@ def read_query_log(path: Path) -> Counter[str]:
 # A walk over one side of a gallery, page by page -------------------------------------------------
 
 
+Told: TypeAlias = "Callable[[int], None]"
+"""Takes how many items are done so far."""
+
+
 def pages_of(gallery: Gallery, space: ModelId, limit: int = 1000) -> Iterator[Page]:
     """Walk one side of a gallery, page by page."""
     cursor: str | None = None
@@ -172,22 +176,24 @@ def sample_ids(
     seed: int,
     *,
     made_by: str | None = None,
+    told: Told = lambda done: None,
 ) -> list[str]:
     """Draw up to `size` items evenly from some sides, in one walk (reservoir sampling).
 
-    made_by: only items whose vector has this origin.
+    made_by: only items whose vector has this origin. told: how many items are looked at so far.
     """
-    return reservoir(
-        (
-            item_id
-            for space in spaces
-            for page in pages_of(gallery, space)
-            for item_id, origin in zip(page.item_ids, page.origins, strict=True)
-            if made_by in (None, origin)
-        ),
-        size,
-        seed,
-    )
+
+    def walk() -> Iterator[str]:
+        looked_at = 0
+        for space in spaces:
+            for page in pages_of(gallery, space):
+                for item_id, origin in zip(page.item_ids, page.origins, strict=True):
+                    if made_by in (None, origin):
+                        yield item_id
+                looked_at += len(page.item_ids)
+                told(looked_at)
+
+    return reservoir(walk(), size, seed)
 
 
 def reservoir(item_ids: Iterable[str], size: int, seed: int) -> list[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Gallery, ItemState
     from hotfill.types import ModelId, Transform, Vectors
+    from hotfill.upgrade.order import Told
 
 _SAME_FROM = 0.999  # cosine; half precision stays above it
 
@@ -110,10 +111,10 @@ class OwnItems:
     noted: NotedOrigins = lambda item_ids: {}
     imputed: int = 0
 
-    def draw(self, size: int, seed: int) -> list[str]:
-        """Draw up to `size` evenly, in one walk over all sides."""
+    def draw(self, size: int, seed: int, told: Told = lambda done: None) -> list[str]:
+        """Draw up to `size` evenly, in one walk over all sides. told: see `sample_ids`."""
         self.imputed = 0
-        return reservoir(self._walk(), size, seed)
+        return reservoir(self._walk(told), size, seed)
 
     def of(self, states: Iterable[ItemState]) -> set[str]:
         """Tell which of some items have one."""
@@ -129,7 +130,8 @@ class OwnItems:
             )
         }
 
-    def _walk(self) -> Iterator[str]:
+    def _walk(self, told: Told) -> Iterator[str]:
+        looked_at = 0
         for space in self.gallery.spaces:
             for page in pages_of(self.gallery, space):
                 if space == self.model:
@@ -144,6 +146,8 @@ class OwnItems:
                     ]
                 self.imputed += own.count(False)
                 yield from compress(page.item_ids, own)
+                looked_at += len(page.item_ids)
+                told(looked_at)
 
     def _noted(self, item_ids: Sequence[str]) -> dict[str, int]:
         """Read the content versions whose kept vector is no model's own."""

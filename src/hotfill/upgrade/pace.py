@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from hotfill.formatting import duration, far
 from hotfill.upgrade.phases import throttles
 from hotfill.upgrade.plan import LEAST_BATCH
 
@@ -21,6 +22,26 @@ if TYPE_CHECKING:
     from hotfill.upgrade.phases import Phase
 
 _POLL_SECONDS = 0.2  # how soon a resume or a lower measurement is noticed
+
+
+@dataclass(frozen=True, slots=True)
+class StepPart:
+    """A part of what a process does now. what: in words, such as "embedding a sample".
+
+    done, total: how much of it, in whatever it counts; 0 of 0 where nobody can count.
+    seconds: since it began.
+    """
+
+    what: str
+    done: int
+    total: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Say how far it is; of what nobody counts, for how long it has been going on."""
+        if not self.total:
+            return f"{self.what} for {duration(self.seconds)}"
+        return f"{self.what} {far(self.done, self.total, self.seconds)}"
 
 
 @dataclass(slots=True)
@@ -36,6 +57,7 @@ class Progress:
     working_seconds: float = 0.0
     doing: str = ""
     batch_size: int | None = None
+    _part: tuple[str, int, int, float] | None = None  # as `StepPart`, with when it began
 
     @contextmanager
     def at(self, doing: str) -> Iterator[None]:
@@ -45,6 +67,31 @@ class Progress:
             yield
         finally:
             self.doing = before
+
+    @contextmanager
+    def counting(self, what: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+        """Say that this part is done while the block runs; yields what to tell how much is done.
+
+        what, total: see `StepPart`.
+        """
+        before, began = self._part, time.monotonic()
+
+        def told(done: int) -> None:
+            self._part = (what, done, max(total, done) if total else 0, began)
+
+        told(0)
+        try:
+            yield told
+        finally:
+            self._part = before
+
+    @property
+    def part(self) -> StepPart | None:
+        """What is done just now, as far as that has a name of its own."""
+        if (now := self._part) is None:
+            return None
+        what, done, total, began = now
+        return StepPart(what, done, total, time.monotonic() - began)
 
 
 @dataclass(slots=True)
@@ -87,6 +134,10 @@ class Pace:
             return _POLL_SECONDS
         self._opened = time.monotonic()
         return 0.0
+
+    def end(self) -> None:
+        """Account for the batches that were in hand when there was no next one."""
+        self._rest()
 
     def is_over(self) -> bool:
         """Tell whether the upgrade has left the phase of the work, so that nothing may be moved.

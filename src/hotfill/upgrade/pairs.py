@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from hotfill.ranking.one_space import OneSpace
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform, Vectors
+    from hotfill.upgrade.order import Told
     from hotfill.upgrade.own_vectors import OwnVectors
+    from hotfill.upgrade.pace import Progress
     from hotfill.upgrade.plan import Plan
 
 
@@ -70,7 +72,8 @@ def paired_vectors(
     Items without an old vector or content, or that cannot be embedded, are left out: the backfill
     will deal with them.
     old_embedder: makes the old vectors anew instead, for items that are to be queries.
-    stop: set it to end with the pairs made so far. on_batch: told how many items are done.
+    stop: set it to end with the pairs made so far.
+    on_batch: told how many items are done; with `enough`, how many pairs are made.
     call_seconds: how long the source or an embedder may take for one batch.
     enough: end after the batch that makes this many pairs.
     Raises what the source or an embedder raised when no item is at fault, or when all of many are;
@@ -97,7 +100,7 @@ def paired_vectors(
                 new |= {item_id: made[item_id] for item_id in known if item_id in made}
             if not new and len(failures) >= _ALL_OF_MANY:
                 raise failures[0]
-            on_batch(min(begin + batch_size, len(item_ids)))
+            on_batch(min(begin + batch_size, len(item_ids)) if enough is None else len(new))
             if enough is not None and len(new) >= enough:
                 break
     return PairedVectors(
@@ -274,11 +277,16 @@ ENOUGH = 500
 """With fewer vectors of an old model its embedder makes more, where there is one."""
 
 
-def sample_of_all_sides(gallery: Gallery, plan: Plan) -> list[str]:
-    """Draw `plan.fit_items` items of each side, so that a small side is not left out."""
+def sample_of_all_sides(gallery: Gallery, plan: Plan, progress: Progress) -> list[str]:
+    """Draw `plan.fit_items` items of each side, so that a small side is not left out.
+
+    progress: told how far it is with each.
+    """
     drawn: dict[str, None] = {}
     for space in gallery.spaces:
-        drawn |= dict.fromkeys(sample_ids(gallery, [space], plan.fit_items, plan.seed))
+        with progress.counting("drawing a sample", gallery.count(space)) as told:
+            ids = sample_ids(gallery, [space], plan.fit_items, plan.seed, told=told)
+        drawn |= dict.fromkeys(ids)
     return list(drawn)
 
 
@@ -290,10 +298,12 @@ def chain_pairs(
     new_embedder: Embedder,
     old_embedders: Mapping[ModelId, Embedder],
     stop: threading.Event,
+    told: Told = lambda done: None,
 ) -> ChainPairs:
     """Embed items by the new model, and read what the store has of them in every old space.
 
     old_embedders: of old models that are at hand; they make what the store lacks up to `ENOUGH`.
+    told: how many items the new model has embedded.
     Items that have no content or cannot be embedded are left out. Raises what embedders raise when
     no item is at fault.
     """
@@ -308,7 +318,9 @@ def chain_pairs(
         for begin in range(0, len(item_ids), plan.at_once):
             if stop.is_set():
                 break
-            made |= embedded(new_embedder, item_ids[begin : begin + plan.at_once])
+            some = item_ids[begin : begin + plan.at_once]
+            made |= embedded(new_embedder, some)
+            told(begin + len(some))
     row_of = {item_id: row for row, item_id in enumerate(made)}
     new = np.array(list(made.values()), np.float32).reshape(-1, plan.new_model.dimension)
     old: dict[ModelId, tuple[Any, Vectors]] = {}

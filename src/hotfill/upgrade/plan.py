@@ -210,6 +210,8 @@ class Decisions:
         fit counts.
     refresh: for `prefill`, whether imputed vectors that wait are made anew whenever another tenth
         has moved, corrected by what the moved items showed. Turn it off where a rewrite is dear.
+    refresh_share: how long that may take, as a share of the embedding still ahead; judged by what
+        imputing took before. A refresh that would take longer is left out, and status says so.
     allow_below_old: whether to begin where rho says that searches may begin below the old model
         (see `queries`), or where a compatible model whose old vectors stay finds them worse than
         the old model does, or nobody can tell; without it `start` refuses.
@@ -244,6 +246,7 @@ class Decisions:
     fit_items: _Count = 2000
     refit: Annotated[bool, Strict()] = False
     refresh: Annotated[bool, Strict()] = True
+    refresh_share: Annotated[float, Strict(), Field(gt=0, le=1000)] = 0.25
     optimise: Annotated[bool, Strict()] = True
     allow_below_old: Annotated[bool, Strict()] = False
     max_attempts: _Many = 3

@@ -24,7 +24,7 @@ from hotfill.upgrade.maps_over import (
     pair_imputed,
     with_maps_over,
 )
-from hotfill.upgrade.order import pages_of, sample_ids
+from hotfill.upgrade.order import pages_of
 from hotfill.upgrade.own_vectors import count_imputed
 from hotfill.upgrade.pairs import (
     PairedVectors,
@@ -265,7 +265,9 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
     if draft.refresh and not draft.up and rewritten and draft.backfill == "all":
         notes.append(
             f"as items move, imputed vectors that wait are made anew at each tenth: up to "
-            f"{rewritten:,} vectors more are written; refresh = false leaves that out"
+            f"{rewritten:,} vectors more are written, fewer where that takes over "
+            f"{draft.refresh_share:.0%} of the embedding still ahead (refresh_share); refresh = "
+            "false leaves it out"
         )
     if not draft.up and stored_as(gallery, draft.new_model) is not None:
         notes.append(
@@ -503,8 +505,9 @@ def prepare(state: State) -> bool:
     if state.stop.is_set():
         return False
     if plan.canary_queries:
-        state.real_queries = given_queries(plan, state.embedder_of_queries())
-    fit = make_fit()
+        state.real_queries = given_queries(plan, state.embedder_of_queries(), state.progress)
+    with state.progress.counting("fitting the map between the models"):
+        fit = make_fit()
     _check_rho(fit, plan)
     check_criterion(state)
     if state.stop.is_set():
@@ -514,7 +517,8 @@ def prepare(state: State) -> bool:
     if plan.guarded:
         _choose_canaries(state, fitted_on)
     state.keep_fit(fit, pairs=pairs, chosen=chosen)
-    gallery.add_space(state.plan.new_model)
+    with state.progress.counting("making room in the store"):
+        gallery.add_space(state.plan.new_model)
     return True
 
 
@@ -561,7 +565,7 @@ def _pairs(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
             # Nothing is fitted on what another map has made.
             spaces, made_by = (plan.old_model,), plan.old_model.fingerprint
     while True:
-        drawn = sample_ids(gallery, spaces, wanted + len(paired), plan.seed, made_by=made_by)
+        drawn = state.drawn(spaces, wanted + len(paired), made_by=made_by)
         if paired:
             # The maps of imputed vectors are tried on these: others are better to fit on.
             np.random.default_rng(plan.seed).shuffle(drawn)
@@ -609,7 +613,7 @@ def _pairs_of_given_map(state: State) -> tuple[list[str], int, Callable[[], Fit]
     plan, up = state.plan, given_map(state.plan)
     if up is None:
         raise PlanError(_lacking_without_contents(plan))
-    drawn = sample_ids(state.gallery, [plan.old_model], plan.fit_items, plan.seed)
+    drawn = state.drawn([plan.old_model], plan.fit_items)
     old = state.gallery.vectors(drawn, plan.old_model).vectors
     old = old[np.isfinite(old).all(axis=1) & old.any(axis=1)]
     return drawn, len(old), lambda: state.fitting.fit(old, up(old))
@@ -619,11 +623,19 @@ def _pairs_of_chain(state: State) -> tuple[list[str], int, Callable[[], Fit]]:
     fit_chain = state.fitting.fit_chain
     if fit_chain is None:
         raise ConfigError("this fitting knows one old side only, and the plan has several")
-    sample = sample_of_all_sides(state.gallery, state.plan)
+    sample = sample_of_all_sides(state.gallery, state.plan, state.progress)
     source, embedder = state.backfilling
-    pairs = chain_pairs(
-        state.own_vectors, state.plan, sample, source, embedder, _old_embedders(state), state.stop
-    )
+    with state.progress.counting("embedding a sample", len(sample)) as told:
+        pairs = chain_pairs(
+            state.own_vectors,
+            state.plan,
+            sample,
+            source,
+            embedder,
+            _old_embedders(state),
+            state.stop,
+            told,
+        )
     return sample, len(pairs.new), lambda: fit_chain(pairs)
 
 
@@ -654,5 +666,6 @@ def _choose_canaries(state: State, fitted_on: Sequence[str]) -> None:
         state.search_before,
         fitted_on,
         state.query_embedders(),
+        state.progress,
     )
     keep_canaries(state.folder, state.journal, canaries)

@@ -7,6 +7,9 @@ anew, corrected by the mean residual of the nearest moved items (`OneSpace.refre
 the fit is written whole and named by the journal; the vectors of the fit before are rewritten, in
 batches of the journal; the journal says that it is done. A kill between any two leaves vectors of
 two fits in the index, each of which tells its own by its origin, and `start` goes on with the rest.
+A refresh that would take more than `Plan.refresh_share` of the embedding still ahead is left out,
+judged by what imputing took before. The first is judged by the imputing at the start, which is
+quicker: no residuals are looked up in it.
 
 Refit, for `merge`: when the pairs have doubled, a new fit is made in a thread of its own, and takes
 the place of the one in force only if it is better on pairs that the new one has not seen. (The old
@@ -15,20 +18,26 @@ one may have seen them: that favours it.)
 
 from __future__ import annotations
 
+import logging
 import threading
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hotfill.formatting import duration
 from hotfill.ranking.one_space import KNOWN_MOST, RESIDUALS_FROM
 from hotfill.upgrade.order import sample_ids
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Vectors
+    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.own_vectors import NotedOrigins
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
+
+_log = logging.getLogger("hotfill.upgrade")
 
 MOST_PAIRS = 20_000
 """More pairs cost memory and time, and no longer make the fit better."""
@@ -125,6 +134,32 @@ _LEAST_WEIGHT = 0.05
 _LOOKS = 100  # times a backfill that the journal is asked how much has moved
 
 
+@dataclass(frozen=True, slots=True)
+class TooDear:
+    """A refresh that was left out. seconds: what it would take; ahead_seconds: embedding does yet.
+
+    tenths: how many had moved.
+    """
+
+    tenths: int
+    seconds: float
+    ahead_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"at {10 * self.tenths}% imputed vectors were not made anew: that would take about "
+            f"{duration(self.seconds)}, and {duration(self.ahead_seconds)} of embedding were "
+            "ahead; `refresh_share` in [upgrade] says how much of that it may take"
+        )
+
+
+def left_out(journal: Journal) -> TooDear | None:
+    """Read the refresh that came last, where it was left out."""
+    last = journal.last("refresh")
+    found = None if last is None else last.body.get("too_dear")
+    return None if found is None else TooDear(**found)
+
+
 class Refreshing:
     """Says when imputed vectors are due for a refresh, and makes the fit that they get.
 
@@ -136,9 +171,13 @@ class Refreshing:
         self._lock = threading.Lock()
         self._since = self._step = 0
         self._due = 0  # tenths moved, once a refresh is due
+        self._began: tuple[int, float] | None = None  # items done and seconds worked, at first
 
     def after_batch(self, items: int) -> None:
-        """Count what was done, and look whether another tenth has moved since the last refresh."""
+        """Count what was done, and look whether another tenth has moved since the last refresh.
+
+        One that would take too much of the time that embedding still takes is left out.
+        """
         with self._lock:
             self._since += items
             if self._due or self._since < self._step:
@@ -146,9 +185,26 @@ class Refreshing:
             self._since = 0
             tally = self._state.journal.tally("embed")
             self._step = max(tally.total // _LOOKS, 1)
-            tenths = TENTHS * (tally.moved + tally.skipped) // max(tally.total, 1)
-            if tally.moved >= RESIDUALS_FROM and self._done() < tenths < TENTHS:
+            done, worked = tally.moved + tally.skipped, self._state.progress.working_seconds
+            if self._began is None:
+                self._began = done, worked
+            tenths = TENTHS * done // max(tally.total, 1)
+            if tally.moved < RESIDUALS_FROM or not self._done() < tenths < TENTHS:
+                return
+            seconds = tally.left * self._seconds_each()
+            embedded = done - self._began[0]
+            ahead = tally.left * (worked - self._began[1]) / embedded if embedded else float("inf")
+            if seconds <= self._state.plan.refresh_share * ahead:
                 self._due = tenths
+                return
+            dear = TooDear(tenths, seconds, ahead)
+            self._state.journal.record("refresh", tenths=tenths, kept=False, too_dear=asdict(dear))
+            _log.info("%s", dear)
+
+    def _seconds_each(self) -> float:
+        """Tell what imputing took for each item the last time; 0 where nobody has noted it."""
+        last = self._state.journal.last("imputed")
+        return 0.0 if last is None else float(last.body["seconds"]) / int(last.body["items"])
 
     def is_due(self) -> bool:
         """Whether the backfill should let the imputed vectors be refreshed now."""
@@ -162,7 +218,10 @@ class Refreshing:
 
     def make(self) -> bool:
         """Fit, and put the fit in force; tell whether vectors are to be rewritten by it."""
-        state, tenths = self._state, self._due
+        with self._state.progress.counting("fitting by what has moved"):
+            return self._make(self._state, self._due)
+
+    def _make(self, state: State, tenths: int) -> bool:
         old, new = moved_pairs(state.gallery, state.plan, KNOWN_MOST)
         fit = state.load_fit()
         if len(old) < RESIDUALS_FROM or fit.one_space is None:
@@ -181,7 +240,7 @@ class Refreshing:
         """Say that the refresh is done: the next is due a tenth later."""
         with self._lock:
             self._state.journal.record("refresh", tenths=self._due, **facts)
-            self._due = 0
+            self._due, self._began = 0, None
 
     def _done(self) -> int:
         """Tenths moved when the imputed vectors were refreshed last."""

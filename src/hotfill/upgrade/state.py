@@ -26,6 +26,7 @@ from hotfill.ranking.common_scale import ReferenceItems
 from hotfill.ranking.kept_origin import origin_over
 from hotfill.upgrade.astray import find_astray, note_astray
 from hotfill.upgrade.one_index import one_index
+from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.origins import MadeOver, Origins
 from hotfill.upgrade.own_vectors import OwnVectors, count_imputed
 from hotfill.upgrade.pace import Progress
@@ -216,6 +217,14 @@ class State:
     def _finished(embedder: Embedder, finish: Transform | None) -> Embedder:
         return embedder if finish is None else FinishedEmbedder(embedder, finish)
 
+    def drawn(self, spaces: Sequence[ModelId], size: int, made_by: str | None = None) -> list[str]:
+        """Draw up to `size` items evenly from some sides; see `sample_ids`."""
+        total = sum(self.gallery.count(space) for space in spaces)
+        with self.progress.counting("drawing a sample", total) as told:
+            return sample_ids(
+                self.gallery, spaces, size, self.plan.seed, made_by=made_by, told=told
+            )
+
     def paired(
         self,
         item_ids: Sequence[str],
@@ -225,17 +234,20 @@ class State:
     ) -> PairedVectors:
         """Pair items' old vectors with new ones made now; see `paired_vectors`."""
         plan = self.plan
-        return paired_vectors(
-            self.gallery,
-            item_ids,
-            plan.old_model,
-            *self.backfilling,
-            plan.at_once,
-            old_embedder=old_embedder,
-            stop=self.stop,
-            call_seconds=plan.embed_timeout_seconds,
-            enough=enough,
-        )
+        total = len(item_ids) if enough is None else min(enough, len(item_ids))
+        with self.progress.counting("embedding a sample", total) as told:
+            return paired_vectors(
+                self.gallery,
+                item_ids,
+                plan.old_model,
+                *self.backfilling,
+                plan.at_once,
+                old_embedder=old_embedder,
+                stop=self.stop,
+                on_batch=told,
+                call_seconds=plan.embed_timeout_seconds,
+                enough=enough,
+            )
 
     def embedder(self, which: Which) -> Embedder | None:
         """Return a model's embedder. Raises ModelMismatchError when it is not of that model."""

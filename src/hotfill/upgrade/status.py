@@ -23,7 +23,9 @@ from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
+from hotfill.upgrade.pace import Progress, StepPart
 from hotfill.upgrade.phases import ENDED, Hold, Phase, next_steps
+from hotfill.upgrade.refit import left_out
 from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId
     from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.origins import Origins
-    from hotfill.upgrade.pace import Progress
     from hotfill.upgrade.plan import Plan
 
 
@@ -81,6 +82,8 @@ class Status:
         for a side that needs none.
     doing: what the running process does now that moves no item ("preparing", "measuring",
         "indexing", "refreshing"), empty otherwise.
+    part: what of a long step it does now, with how far that is ("embedding a sample", "imputing");
+        None between such parts.
     building: the index that it has the store build, items moving or not; None while it builds
         none, and where only the store knows.
     batch_size: with `batch_size = "auto"`, items of a batch of the process that leads, or of who
@@ -123,6 +126,7 @@ class Status:
     doing: str = ""
     batch_size: int | None = None
     building: Building | None = None
+    part: StepPart | None = None
 
     @property
     def share(self) -> float:
@@ -210,9 +214,14 @@ def take_status(journal: Journal, plan: Plan) -> Status:
         doing=str(beat.get("doing", "")) if running else "",
         batch_size=_batch_size(journal, beat) if plan.batch_size == "auto" else None,
         building=Building(**beat["building"]) if running and beat.get("building") else None,
+        part=StepPart(**beat["part"]) if running and beat.get("part") else None,
         on_new_side=int(beat.get("on_new_side", 0)),
         maps_over=tuple(fit.get("maps_over", ())),
-        warnings=(*limits_noted(journal), *_warnings(journal, plan, fit)),
+        warnings=(
+            *limits_noted(journal),
+            *_warnings(journal, plan, fit),
+            *_left_out(journal, phase),
+        ),
     )
 
 
@@ -228,6 +237,11 @@ def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str
     if "rho" not in fit or plan.queries == "both":
         return ()
     return doubts_of_rho(fit["rho"], by_items=bool(fit["rho_by_items"]))
+
+
+def _left_out(journal: Journal, phase: Phase) -> tuple[str, ...]:
+    dear = left_out(journal) if phase is Phase.BACKFILLING else None
+    return () if dear is None else (str(dear),)
 
 
 def _shown(model: ModelId) -> str:
@@ -457,6 +471,7 @@ class Heartbeat:
             doing=self._progress.doing,
             batch_size=self._progress.batch_size,
             building=None if (now := self._gallery.building) is None else asdict(now),
+            part=None if (part := self._progress.part) is None else asdict(part),
         )
         self._on_status(take_status(self._journal, self._plan))
 

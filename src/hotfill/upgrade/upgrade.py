@@ -18,9 +18,10 @@ from hotfill.errors import PhaseError, StoreBusyError, UpgradeBusyError
 from hotfill.locks import holder
 from hotfill.upgrade import control
 from hotfill.upgrade.engine import Engine
-from hotfill.upgrade.indexes import note_indexes
+from hotfill.upgrade.indexes import note_indexes, optimise
 from hotfill.upgrade.journal.lock import busy
 from hotfill.upgrade.origins import Origins
+from hotfill.upgrade.pace import StepPart
 from hotfill.upgrade.pairs import given_map, given_pairs
 from hotfill.upgrade.parts import GivenParts, Model, Parts
 from hotfill.upgrade.phases import ENDED, Phase, Step, advance, next_steps
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hotfill.stores.base import Building, Gallery, Metadata, Where
+    from hotfill.stores.base import Gallery, Metadata, Where
     from hotfill.types import Embedder, ModelId, Source, Vectors
     from hotfill.upgrade.journal.base import DeadLetter, Journal
     from hotfill.upgrade.own_vectors import NotedOrigins
@@ -150,9 +151,15 @@ class Upgrade:
             return self._open_journal
 
     @property
-    def building(self) -> Building | None:
-        """The index that the store builds in this process now; None where it builds none."""
-        return None if self._open_gallery is None else self._open_gallery.building
+    def part(self) -> StepPart | None:
+        """What of a long step is done in this process now; None where that has no name.
+
+        First of all an index that the store builds.
+        """
+        gallery, state = self._open_gallery, self._open_state
+        if gallery is not None and (now := gallery.building) is not None:
+            return StepPart("building an index", now.done, now.total, now.seconds)
+        return None if state is None else state.progress.part
 
     @property
     def folder(self) -> Path:
@@ -462,9 +469,10 @@ class Upgrade:
     def optimise(self) -> None:
         """Let the store build its indexes and tidy up; searches and writes go on.
 
-        Needs no upgrade, nor ends one: a store may need it at any time. Raises StoreError.
+        Needs no upgrade, nor ends one: a store may need it at any time. Ctrl-C gives it up.
+        Raises StoreError.
         """
-        self.gallery.optimise()
+        optimise(self.gallery)
         with self._looking() as journal:
             if journal.last("plan") is not None:
                 note_indexes(self.gallery, journal)

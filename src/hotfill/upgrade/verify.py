@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Embedder, ModelId, Source, Transform
     from hotfill.upgrade.journal.base import Fact, Journal, Stage
+    from hotfill.upgrade.order import Told
+    from hotfill.upgrade.pace import Progress
     from hotfill.upgrade.plan import Plan
 
 
@@ -94,30 +96,38 @@ def verify(
     source: Source,
     embedder: Embedder,
     load_maps: Callable[[], Mapping[str, Transform]],
+    progress: Progress,
 ) -> Verification:
     """Check every id and stamp, and embed `plan.verify_items` items again. Writes nothing.
 
     Where items may stay imputed, as many are imputed again, too.
-    load_maps: reads the maps of the fit in force, by the origin of what they make.
+    load_maps: reads the maps of the fit in force, by the origin of what they make. progress: told
+    what is done, part by part.
     Live writes may go on: what changes while it is looked at is looked at again.
     """
     new = plan.new_model
     accepted = set(dead_items(gallery, journal, plan, "embed", accepted=True))
     endings = ending_origins(journal, plan)
-    walked = _walk(gallery, new, endings)
+    with progress.counting("reading the items", gallery.count(new)) as told:
+        walked = _walk(gallery, new, endings, told)
     foreign = [item_id for item_id in walked.foreign if item_id not in accepted]
-    missing = _missing(gallery, journal, plan)
+    with progress.counting("looking for missing items", len(gallery)) as told:
+        missing = _missing(gallery, journal, plan, told)
     dead = still_dead(
         gallery,
         journal.dead_letters(),
         lambda state: not (state.space == new and state.origin in endings),
     )
-    sample = sample_ids(gallery, [new], plan.verify_items, plan.seed, made_by=new.fingerprint)
+    own = new.fingerprint
+    with progress.counting("drawing a sample", walked.items) as told:
+        sample = sample_ids(gallery, [new], plan.verify_items, plan.seed, made_by=own, told=told)
     remapped = {}
     if walked.imputed:
-        remapped = _remapped(gallery, journal, plan, load_maps())
+        with progress.counting("imputing a sample again"):
+            remapped = _remapped(gallery, journal, plan, load_maps())
     misplaced = [item for item, value in remapped.items() if value < _AGREES_FROM]
-    similarities = _similarities(gallery, plan, sample, source, embedder)
+    with progress.counting("embedding a sample again", len(sample)) as told:
+        similarities = _similarities(gallery, plan, sample, source, embedder, told)
     disagreeing = [item for item, value in similarities.items() if value < _AGREES_FROM]
     return Verification(
         items=walked.items,
@@ -156,7 +166,7 @@ class _Walked:
     foreign: list[str] = field(default_factory=list)
 
 
-def _walk(gallery: Gallery, space: ModelId, endings: Collection[str]) -> _Walked:
+def _walk(gallery: Gallery, space: ModelId, endings: Collection[str], told: Told) -> _Walked:
     """Count the items of a side by origin. endings: origins that may stay; others are foreign."""
     found = _Walked()
     for page in pages_of(gallery, space):
@@ -174,19 +184,23 @@ def _walk(gallery: Gallery, space: ModelId, endings: Collection[str]) -> _Walked
             for state in gallery.get(odd)
             if state is not None and state.origin not in endings
         ]
+        told(found.items)
     return found
 
 
-def _missing(gallery: Gallery, journal: Journal, plan: Plan) -> list[str]:
+def _missing(gallery: Gallery, journal: Journal, plan: Plan, told: Told) -> list[str]:
     # Without a backfill of all items, those that were imputed are all that there were.
     stages: list[Stage] = ["embed"] if plan.backfill == "all" else ["prefill", "embed"]
     missing: dict[str, None] = {}
+    looked_at = 0
     for item_ids in chain.from_iterable(journal.worked_ids(stage) for stage in stages):
         states = gallery.get(item_ids)
         gone = [item for item, state in zip(item_ids, states, strict=True) if state is None]
         if gone:
             deleted = journal.deleted(gone)
             missing |= dict.fromkeys(item for item in gone if item not in deleted)
+        looked_at += len(item_ids)
+        told(looked_at)
     return list(missing)
 
 
@@ -222,13 +236,19 @@ def _remapped(
 
 
 def _similarities(
-    gallery: Gallery, plan: Plan, item_ids: list[str], source: Source, embedder: Embedder
+    gallery: Gallery,
+    plan: Plan,
+    item_ids: list[str],
+    source: Source,
+    embedder: Embedder,
+    told: Told,
 ) -> dict[str, float]:
     """Cosines between stored and fresh vectors; items edited since they were read are left out."""
     found: dict[str, float] = {}
     space = plan.new_model
     with closing(PatientCaller(plan.embed_timeout_seconds)) as call:
         for begin in range(0, len(item_ids), plan.at_once):
+            told(begin)
             some = item_ids[begin : begin + plan.at_once]
             before = {
                 state.item_id: state.version
@@ -251,6 +271,7 @@ def _similarities(
                 )
                 if version == before.get(item)
             }
+    told(len(item_ids))
     return found
 
 

@@ -12,7 +12,7 @@ from typer.main import get_command
 from hotfill.cli import progress
 from hotfill.cli.app import app
 from hotfill.cli.progress import counted
-from hotfill.stores.records import Building
+from hotfill.upgrade.pace import StepPart
 
 
 def said_by(capsys, monkeypatch, *, tell=None, **options):
@@ -49,9 +49,11 @@ def test_a_next_part_of_the_work_is_named_and_counted_by_itself(capsys, monkeypa
     assert said.splitlines()[-1].startswith("building the index 3/10 ")
 
 
-def test_an_index_that_is_built_is_counted_while_it_is(capsys, monkeypatch):
-    said = said_by(capsys, monkeypatch, building=lambda: Building(500, 2000, 5.0))
+def test_a_part_of_the_work_is_named_and_counted_while_it_is_done(capsys, monkeypatch):
+    said = said_by(capsys, monkeypatch, part=lambda: StepPart("building an index", 500, 2000, 5.0))
     assert said.startswith("building an index 500/2,000 100/s  eta 15 s")
+    said = said_by(capsys, monkeypatch, part=lambda: StepPart("fitting the map", 0, 0, 5.0))
+    assert said.startswith("fitting the map 5.0 s so far")
 
 
 def test_a_worker_says_what_it_has_done_although_it_calls_nobody(capsys, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hotfill.cli.status_lines import plan_lines, status_lines
 from hotfill.stores.records import Building
+from hotfill.upgrade.pace import StepPart
 from hotfill.upgrade.phases import Hold, Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
@@ -61,6 +62,15 @@ def test_a_plan_says_how_large_batches_are():
 def test_an_index_that_is_built_is_counted():
     first, _ = status_lines(replace(STATUS, building=Building(12_000, 50_000, 24.0)))
     assert "building an index 12,000/50,000, 500/s, eta 1 min 16 s" in first
+
+
+def test_a_part_of_a_long_step_is_counted_once():
+    imputing = replace(STATUS, to_impute=50_000, imputed=12_000)
+    assert "imputed 12,000/50,000" in status_lines(imputing)[0]
+    counted = replace(imputing, part=StepPart("imputing", 12_000, 50_000, 24.0))
+    first, _ = status_lines(counted)
+    assert "imputing 12,000/50,000, 500/s, eta 1 min 16 s" in first
+    assert "imputed" not in first
 
 
 def test_an_estimate_that_means_nothing_yet_is_left_out():

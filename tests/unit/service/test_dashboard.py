@@ -19,6 +19,7 @@ from hotfill.service.web.page import TITLES, sections
 from hotfill.service.web.quality import Rehearsed
 from hotfill.stores.records import Building
 from hotfill.upgrade.journal.base import DeadLetter, Fact, WorkerLeases
+from hotfill.upgrade.pace import StepPart
 from hotfill.upgrade.phases import Hold, Phase, next_steps
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
@@ -277,6 +278,21 @@ def test_an_index_that_is_built_is_counted(doing, said):
     assert said in text_of(rendered(building)["now"])
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            StepPart("embedding a sample", 800, 2000, 8.0),
+            "Now: embedding a sample 800/2,000, 100/s",
+        ),
+        (StepPart("fitting the map", 0, 0, 8.0), "Now: fitting the map for 8.0 s."),
+    ],
+)
+def test_a_part_of_preparing_is_told_with_how_far_it_is(part, said):
+    preparing = seen(Phase.PLANNED, run=running("start"), of_status={"part": part})
+    assert said in text_of(rendered(preparing)["now"])
+
+
 def test_a_side_without_its_index_a_doubtful_fit_and_a_slow_worker_are_told():
     status = {
         "indexed": {str(OLD): 1.0, str(NEW): 0.25},
@@ -411,6 +427,9 @@ def test_latency_rates_letters_and_journal_are_shown():
     shown = {name: text_of(html) for name, html in rendered(snapshot).items()}
     assert "While mixed 0.50 20.0 400 1,234" in shown["latency"]
     assert "Embedded 412 Written 3.2 Visible 0" in shown["rates"]
+    assert "A batch takes" not in shown["rates"]
+    found = rendered(replace(snapshot, status=replace(snapshot.status, batch_size=1024)))
+    assert "A batch takes 1,024 items." in text_of(found["rates"])
     assert "item-3 no &lt;content&gt; 3 attempts" in shown["letters"]
     assert "22:13:21 Resumed 22:13:20 Paused by anna" in shown["journal"]
 
@@ -437,11 +456,17 @@ def test_what_is_said_of_the_end_is_what_came_of_it():
         shown = rendered(back)
         assert "Rho is low" not in shown["now"]
         assert "By traffic" not in shown["coverage"]
-    facts = [Fact(1, NOW, "budget", {"items": 100}), Fact(2, NOW, "backfilled", {})]
+    dear = {"tenths": 3, "seconds": 40.0, "ahead_seconds": 60.0}
+    facts = [
+        Fact(1, NOW, "budget", {"items": 100}),
+        Fact(2, NOW, "backfilled", {}),
+        Fact(3, NOW, "refresh", {"tenths": 3, "kept": False, "too_dear": dear}),
+    ]
     said = [phase_text.fact_text(fact) for fact in facts]
     assert said == [
         "Budget: 100 items are embedded, the rest stays imputed",
         "The backfill is done",
+        "Imputed vectors stay: making them anew would take too long",
     ]
 
 

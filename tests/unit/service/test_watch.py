@@ -168,6 +168,7 @@ def test_a_refresh_is_one_line_of_the_journal(client, watch):
     journal = client.app.state.service.journal
     journal.record("fit", number=1, pairs=110)
     journal.record("fit", number=2, pairs=20, tenths=1, weight=0.4)
+    journal.record("imputed", items=400, seconds=2.5)
     journal.record("refresh", tenths=1, weight=0.4)
     journal.record("refresh", tenths=2, weight=0.0, kept=False)
     assert [fact_text(fact) for fact in watch.refresh().facts[-3:]] == [

@@ -407,14 +407,14 @@ def test_an_index_that_compares_otherwise_is_passed_by(tmp_path):
 
 def test_writes_and_searches_go_on_while_an_index_is_built(large, monkeypatch):
     building, may_end = threading.Event(), threading.Event()
-    build_indexes = module.build_indexes
+    build_apart = module.build_apart
 
-    def slow(table, *, exact):
+    def slow(*given):
         building.set()
         assert may_end.wait(60)
-        build_indexes(table, exact=exact)
+        build_apart(*given)
 
-    monkeypatch.setattr(module, "build_indexes", slow)
+    monkeypatch.setattr(module, "build_apart", slow)
     thread = threading.Thread(target=large.optimise)
     thread.start()
     assert building.wait(60)
@@ -425,6 +425,24 @@ def test_writes_and_searches_go_on_while_an_index_is_built(large, monkeypatch):
     thread.join()
     assert large._seen.indexed
     assert large.count(LARGE) == 2000 + module._FEW_COMMITS + 2
+
+
+def test_an_index_that_is_given_up_is_built_by_the_next_call(large, monkeypatch):
+    large.abandon_building()  # there is none: nothing is given up later
+    with monkeypatch.context() as patch:
+        run_apart = module.run_apart
+
+        def abandoned(*work, **named):
+            large.abandon_building()
+            return run_apart("tests.acceptance.index_child:endless", **named)
+
+        patch.setattr(module, "run_apart", abandoned)
+        large.optimise()
+    assert not large._seen.indexed
+    large.upsert(["new"], np.eye(1, 16), space=LARGE)
+    large.optimise()
+    assert large._seen.indexed
+    assert large.count(LARGE) == 2001
 
 
 def test_many_small_writes_do_not_leave_as_many_files(tmp_path, monkeypatch):

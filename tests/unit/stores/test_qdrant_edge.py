@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hotfill.errors import StoreBusyError, StoreError, StoreFullError
-from hotfill.stores.qdrant_edge import QdrantEdgeGallery, engine_process, live_shard
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery, live_shard
 from hotfill.stores.qdrant_edge import shard as shard_module
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.shard import Shard, translated
@@ -169,8 +169,10 @@ def test_what_is_written_during_a_rebuild_is_carried_over(edge, folder, monkeypa
     edge.move(NAMES[:5], rows(5, NEW), space=NEW, expected_versions=versions[:5], origin="up")
     third = ModelId("third", "1", 3)
 
+    build_indexes = live_shard.build_indexes
+
     def write_meanwhile(*args):
-        engine_process.build_indexes(*args)
+        build_indexes(*args)
         edge.add_space(third)
         edge.move(NAMES[5:9], rows(4, NEW, 2), space=NEW, expected_versions=versions[5:9])
         edge.move(NAMES[9:11], rows(2, third), space=third, expected_versions=versions[9:11])
@@ -252,9 +254,31 @@ def test_a_rebuild_that_fails_changes_nothing(edge, folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("rebuilt_apart")
+def test_a_rebuild_that_is_given_up_changes_nothing_and_the_next_call_makes_it(
+    edge, folder, monkeypatch
+):
+    filled(edge)
+    edge.abandon_building()  # there is none: nothing is given up later
+    with monkeypatch.context() as patch:
+        run_apart = live_shard.run_apart
+
+        def abandoned(*work, **named):
+            edge.abandon_building()
+            return run_apart("tests.acceptance.index_child:endless", **named)
+
+        patch.setattr(live_shard, "run_apart", abandoned)
+        edge.optimise()
+    assert [path.name for path in folder.glob("shard-*")] == ["shard-0"]
+    edge.upsert(["more"], rows(1, OLD), space=OLD)
+    edge.optimise()
+    assert [path.name for path in folder.glob("shard-*")] == ["shard-1"]
+    assert len(edge.search({OLD: rows(1, OLD)}, 100)[OLD].item_ids[0]) == 31
+
+
+@pytest.mark.usefixtures("rebuilt_apart")
 def test_a_rebuild_is_refused_without_room_for_a_copy(edge, monkeypatch):
     filled(edge)
-    monkeypatch.setattr(engine_process, "_ROOM", 1e12)
+    monkeypatch.setattr(live_shard, "_ROOM", 1e12)
     with pytest.raises(StoreFullError, match="MB are free"):
         edge.optimise()
     assert edge.count(OLD) == 30

@@ -25,7 +25,7 @@ class Curved(Projection):
 def refreshing(folder, gallery=None, source=None, **changes):
     source = source or contents(ITEMS)
     gallery = gallery if gallery is not None else filled(source)
-    given = {"fit_items": 300, "fitting": None, "batch_size": 50}
+    given = {"fit_items": 300, "fitting": None, "batch_size": 50, "refresh_share": 1000.0}
     given["new_embedder"] = Curved(NEW)
     return upgrade(folder, gallery=gallery, source=source, **{**given, **changes})
 

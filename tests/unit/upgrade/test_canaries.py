@@ -18,6 +18,7 @@ from hotfill.upgrade.canaries import (
     without,
 )
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.plan import Plan
 from tests.unit.upgrade.small import (
     NEW,
@@ -47,6 +48,7 @@ def drawn(source, *, old_embedder=None, fitted_on=(), broken=(), asked_by=None, 
         search,
         fitted_on,
         asked_by or {},
+        Progress(),
     )
 
 
@@ -88,6 +90,7 @@ def test_items_that_cannot_be_embedded_or_have_no_content_are_no_canaries():
         lambda queries, k: gallery.search({OLD: queries}, k)[OLD].item_ids,
         (),
         {},
+        Progress(),
     )
     assert set(canaries.item_ids) == set(source) - {"item-00003", "item-00029"}
 
@@ -205,6 +208,7 @@ def test_a_gallery_without_items_has_no_canaries():
         lambda queries, k: [()] * len(queries),
         (),
         {},
+        Progress(),
     )
     assert (len(canaries), canaries.queries.shape, canaries.watched) == (0, (0, 6), ())
 

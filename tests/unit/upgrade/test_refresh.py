@@ -65,6 +65,54 @@ def test_it_can_be_turned_off_and_needs_a_thousand_moved_items(tmp_path):
         assert [*up.folder.glob("fit-*")] == [up.folder / "fit-1"]
 
 
+def test_a_refresh_that_would_take_too_long_is_left_out_and_status_and_log_say_so(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(refit.Refreshing, "_seconds_each", lambda self: 1e6)
+    caplog.set_level("INFO", logger="hotfill.upgrade")
+    up = refreshing(tmp_path, refresh_share=0.25)
+    run_until(up, 1800)
+    facts = [fact.body for fact in up.journal.facts("refresh")]
+    assert [each["tenths"] for each in facts][0] == 4
+    assert not any(each["kept"] for each in facts)
+    assert up.journal.last("fit").body["folder"] == "fit-1"
+    (said,) = [each for each in up.status().warnings if "refresh_share" in each]
+    assert said.startswith(f"at {10 * facts[-1]['tenths']}% imputed vectors were not made anew")
+    assert said in caplog.messages
+    assert up.start().phase is Phase.BACKFILLED
+    assert not [each for each in up.status().warnings if "refresh_share" in each]
+
+
+@pytest.mark.parametrize(("share", "due"), [(0.24, False), (0.26, True)])
+def test_a_refresh_is_weighed_by_what_imputing_took_and_embedding_takes(tmp_path, share, due):
+    up = refreshing(tmp_path, refresh_share=share)
+    state = up._state()
+    up.journal.add_work("embed", [([f"{i}" for i in range(5000)], [0.0] * 5000)], 500)
+    up.journal.record("imputed", items=5000, seconds=250.0)
+    refresh = refit.Refreshing(state)
+
+    def embed(batches, seconds):
+        for _ in range(batches):
+            up.journal.finish(up.journal.lease("embed", "x", 9.0), moved=500, skipped=0)
+        state.progress.working_seconds += seconds
+        refresh.after_batch(500 * batches)
+
+    embed(1, 7000.0)  # with what came before embedding
+    embed(3, 300.0)  # 0.2 s an item; imputing took 0.05 s, a quarter of that
+    assert refresh.is_due() is due
+    assert (refit.left_out(up.journal) is None) is due
+
+
+def test_what_imputing_took_is_noted(tmp_path):
+    up = refreshing(tmp_path)
+    run_until(up, 1800)
+    first, *later = [fact.body for fact in up.journal.facts("imputed")]
+    assert first["items"] == ITEMS
+    assert first["seconds"] > 0
+    assert later
+    assert all(each["items"] < ITEMS for each in later)
+
+
 def test_the_folders_of_fits_without_vectors_go_but_for_the_first(tmp_path):
     up = refreshing(tmp_path, n=ITEMS)
     up.start()

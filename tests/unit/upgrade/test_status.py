@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +19,7 @@ from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Heartbeat, take_status
-from tests.unit.upgrade.small import NEW, OLD
+from tests.unit.upgrade.small import NEW, OLD, upgrade
 
 PLAN = Plan(OLD, NEW, items=77)
 
@@ -211,6 +212,72 @@ def test_an_index_that_is_built_is_told_by_the_process_at_work_only(journal):
     assert str(seen[0].building) == "12,000/50,000, 500/s, eta 1 min 16 s"
     assert seen[0].to_dict()["building"] == {"done": 12_000, "total": 50_000, "seconds": 24.0}
     assert take_status(journal, PLAN).building is None
+
+
+def test_a_part_of_a_long_step_is_told_with_how_far_it_is_while_it_is_done(journal, monkeypatch):
+    clock, progress = [100.0], Progress()
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    heart = Heartbeat(journal, PLAN, Counting(), progress, lambda status: None)
+
+    def told():
+        clock[0] += 8.0
+        heart._beat()
+        return str(take_status(journal, PLAN).part)
+
+    with progress.counting("embedding a sample", 2000) as count:
+        count(800)
+        assert told() == "embedding a sample 800/2,000, 100/s, eta 12 s"
+        with progress.counting("fitting the map"):
+            assert told() == "fitting the map for 8.0 s"
+        assert take_status(journal, PLAN).to_dict()["part"]["what"] == "fitting the map"
+        assert told() == "embedding a sample 800/2,000, 33/s, eta 36 s"
+    assert told() == "None"
+
+
+def noted(monkeypatch):
+    """What each part of what runs from now on had counted in the end: of how many."""
+    parts, counting = {}, Progress.counting
+
+    @contextmanager
+    def noting(progress, what, total=0):
+        with counting(progress, what, total) as told:
+            yield told
+            parts[what] = (progress.part.done, progress.part.total)
+
+    monkeypatch.setattr(Progress, "counting", noting)
+    return parts
+
+
+def test_whatever_runs_over_many_items_counts_them_to_the_end(tmp_path, monkeypatch):
+    parts = noted(monkeypatch)
+    up = upgrade(tmp_path, n=150, fit_items=110, canary_items=10, batch_size=16, fitting=None)
+    up.start()
+    assert parts == {
+        "counting the items": (0, 0),
+        "drawing a sample": (150, 150),
+        "embedding a sample": (110, 110),
+        "fitting the map between the models": (0, 0),
+        "drawing the canaries": (150, 150),
+        "embedding the canaries": (10, 10),
+        "searching by the canaries": (0, 0),
+        "drawing items to watch": (150, 150),
+        "making room in the store": (0, 0),
+        "listing the work": (150, 150),
+        "imputing": (150, 150),
+    }
+    parts.clear()
+    up.verify()
+    assert parts == {
+        "reading the items": (150, 150),
+        "looking for missing items": (150, 150),
+        "drawing a sample": (150, 150),
+        "embedding a sample again": (16, 16),
+    }
+    up.cutover()
+    parts.clear()
+    up.rollback()
+    assert parts == {"going back": (150, 150)}
+    assert up.part is None
 
 
 def test_a_beat_that_fails_does_not_end_the_beating(journal, monkeypatch):

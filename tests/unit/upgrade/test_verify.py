@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.verify import verify
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, upgrade
 
@@ -30,6 +31,7 @@ def report_of(up, embedder=None):
         up.source,
         embedder or Projection(NEW),
         lambda: up.state.maps_of(up.state.load_fit()),
+        Progress(),
     )
 
 

@@ -79,6 +79,7 @@ def sections(
             "actions": actions(seen, seen.at, lasts),
             "may_operate": may_operate,
             "working": _working(seen),
+            "part": seen.status.part,
             "warnings": phase_text.warnings(seen),
             "error": {"step": run.step, **run.error} if run and run.error else None,
         },
@@ -107,6 +108,7 @@ def sections(
                 (what, charts.rate_line(seen.rates, what, most_rate)) for what in charts.WHAT
             ],
             "most": most_rate,
+            "batch_size": status.batch_size,
             "span": _span(seen),
         },
         "holds": {"holds": status.holds},

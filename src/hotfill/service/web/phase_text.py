@@ -275,6 +275,8 @@ def fact_text(fact: Fact) -> str:
             return f"Plan agreed: {body['strategy']}, {body['order']} order"
         case "started":
             return "Started"
+        case "refresh" if "too_dear" in body:
+            return "Imputed vectors stay: making them anew would take too long"
         case "refresh" if body.get("kept") is False:
             return "Imputed vectors stay: the moved items would change them too little"
         case "refit":

@@ -35,6 +35,7 @@ from hotfill.stores.index_files.sides import (
     wants_index,
 )
 from hotfill.stores.index_files.truth import Truth, make
+from hotfill.stores.long_work import InHand, check_wanted
 from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.versions import VersionClock
 
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
     from hotfill.stores.filters import Metadata, Where
     from hotfill.stores.index_files.index import Kind
     from hotfill.types import ModelId, Vectors
-
-
-class _AbandonedError(Exception):
-    """Nobody wants the index that is built any more."""
 
 
 class IndexFilesGallery(Gallery):
@@ -70,7 +67,7 @@ class IndexFilesGallery(Gallery):
         self._lock = RLock()  # held by everything but searches: the truth is theirs
         self._optimising = Lock()
         self._building: Building | None = None
-        self._abandoned = Event()
+        self._in_hand = InHand()  # an index that is built
         self._truth = Truth(folder / TRUTH)
         try:
             if not self._truth.spaces:
@@ -321,8 +318,7 @@ class IndexFilesGallery(Gallery):
 
     def abandon_building(self) -> None:
         """Give up the index that is built now, after the thousand of vectors in hand."""
-        if self._building is not None:
-            self._abandoned.set()
+        self._in_hand.give_up()
 
     def _optimise(self) -> None:
         """Build indexes over large sides, and give unused pages of the truth back to the disk.
@@ -344,7 +340,7 @@ class IndexFilesGallery(Gallery):
                 self._sides.renew(space)
 
     def _build_indexes(self, told: Callable[[Building], None]) -> None:
-        with self._optimising:
+        with self._optimising, self._in_hand.taken() as given_up:
             for space in self.spaces:
                 with self._lock:
                     self._ready_to_write(0)
@@ -352,13 +348,11 @@ class IndexFilesGallery(Gallery):
                     if side is None or not wants_index(side, self._kind):
                         continue
                     check_room(self._folder, 4 * len(side) * space.dimension)
-                self._abandoned.clear()
                 try:
-                    tell = partial(self._built_so_far, len(side), time.monotonic(), told)
+                    total, began = len(side), time.monotonic()
+                    tell = partial(self._built_so_far, given_up, total, began, told)
                     tell(0)
                     name, at = build_index(self._folder, space, self._kind, tell)
-                except _AbandonedError:
-                    return
                 finally:
                     self._building = None
                 with self._lock:
@@ -372,13 +366,17 @@ class IndexFilesGallery(Gallery):
                 self._truth.tidy()
 
     def _built_so_far(
-        self, total: int, began: float, told: Callable[[Building], None], done: int
+        self,
+        given_up: Event,
+        total: int,
+        began: float,
+        told: Callable[[Building], None],
+        done: int,
     ) -> None:
         # Writes go on until the building begins to read, so that there may be some more by then.
         self._building = Building(done, max(total, done), time.monotonic() - began)
         told(self._building)
-        if self._abandoned.is_set():
-            raise _AbandonedError
+        check_wanted(given_up)
 
     def _indexed(self, space: ModelId) -> float | None:
         with self._lock:

@@ -129,12 +129,27 @@ def make_index(
         parts = max(1, int(4 * np.sqrt(len(vectors))))
         index = faiss.IndexIVFFlat(quantizer, space.dimension, parts, metric)
         index.cp.min_points_per_centroid = 1  # a warning to the screen helps nobody
-        index.train(vectors)
+        _train(index, quantizer, vectors, told)
         index.set_direct_map_type(faiss.DirectMap.Array)
     for start in range(0, len(vectors), _ADDED_AT_ONCE):
         index.add(vectors[start : start + _ADDED_AT_ONCE])
         told(min(start + _ADDED_AT_ONCE, len(vectors)))
     return index
+
+
+def _train(index: Any, quantizer: Any, vectors: Vectors, told: Callable[[int], None]) -> None:
+    """Find the centres of an index's parts, as FAISS does, but one round at a time.
+
+    told: called before each, and may raise to end it.
+    """
+    settings = index.cp
+    rounds, settings.niter = settings.niter, 1
+    clustering = faiss.Clustering(index.d, index.nlist, settings)
+    for _ in range(rounds):
+        told(0)
+        quantizer.reset()
+        clustering.train(vectors, quantizer)  # begins with the centres of the round before
+    index.train(vectors)  # finds the centres there, and has nothing left to do
 
 
 def graph_in(path: Path, space: ModelId) -> tuple[Any, Vectors] | None:

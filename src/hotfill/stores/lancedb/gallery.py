@@ -276,6 +276,10 @@ class LanceDBGallery(Gallery):
             return seen.count(seen.layout.side(space)) if origin == space.fingerprint else 0
         return seen.count(f"{seen.layout.side(space)} AND {ORIGIN} = {text(origin)}")
 
+    def abandon_building(self) -> None:
+        """End the process that builds; what it was about is built by the next call."""
+        self._table.abandon()
+
     def _optimise(self) -> None:
         """Compact, build indexes where there are many items, and forget versions of long ago.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +25,12 @@ from hotfill.stores.lancedb.layout import (
     vector_field,
 )
 from hotfill.stores.lancedb.snapshot import TableSnapshot
+from hotfill.stores.long_work import InHand, run_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
+    from threading import Event
 
     from hotfill.stores.base import Metadata
     from hotfill.stores.lancedb.layout import LanceLayout
@@ -58,6 +61,7 @@ class LanceTable:
         self._handle = open_table(self._database, folder, name)
         self._commits = self._rows_written = 0  # since the last compaction
         self._optimising, self._building = Lock(), False
+        self._in_hand = InHand()  # indexes that are built
         self.seen = self._newest(indexed=None)
 
     # Spaces and columns
@@ -119,7 +123,7 @@ class LanceTable:
             self._handle, self._commits, self._rows_written
         ):
             self._compact()
-            build_indexes(self._handle, exact=self._exact)
+            build_indexes(self._handle, missing_indexes(self._handle, exact=self._exact))
             self.seen = self._newest(indexed=None)
         self._commits += 1
         self._rows_written += n_items
@@ -148,19 +152,24 @@ class LanceTable:
     # Upkeep
 
     def optimise(self, lock: AbstractContextManager[object]) -> None:
-        """Compact under the gallery's lock, and build indexes without it."""
-        with self._optimising:
+        """Compact under the gallery's lock; build indexes without it, in a process of their own."""
+        with self._optimising, self._in_hand.taken() as given_up:
             with lock:
                 check_room(self._folder, 0)
                 self._compact()
                 self._building = True  # the engine cannot compact at the same time
             try:
                 table = open_table(self._database, self._folder, self._name)
-                build_indexes(table, exact=self._exact)
+                if missing := missing_indexes(table, exact=self._exact):
+                    build_apart(self._folder, self._name, missing, given_up)
             finally:
                 self._building = False
             with lock:
                 self.seen = self._newest(indexed=None)
+
+    def abandon(self) -> None:
+        """Give up the indexes that are built; the table stays as it is."""
+        self._in_hand.give_up()
 
     def _compact(self) -> None:
         compact(self._handle)
@@ -209,23 +218,59 @@ def compact(table: Any) -> None:
         table.optimize(cleanup_older_than=_FOR_EVER if tagged else _READERS_FINISH_IN)
 
 
-def build_indexes(table: Any, *, exact: bool) -> None:
-    """Make the indexes that a table of this size wants and does not have yet.
+def missing_indexes(table: Any, *, exact: bool) -> list[tuple[str, str]]:
+    """Tell which indexes a table of this size wants and does not have yet.
+
+    Returns columns, each with how its vectors are compared; empty for the column of the ids.
+    """
+    layout = layout_of(table.schema, table.name)
+    missing = []
+    with translated("look at the indexes"):
+        there = {column for index in table.list_indices() for column in index.columns}
+        if layout.item_id not in there and table.count_rows() >= _IDS_INDEXED_FROM:
+            missing.append((layout.item_id, ""))
+        for space, column in layout.columns.items():
+            wanted = not exact and layout.prepared and column not in there
+            if wanted and table.count_rows(layout.side(space)) >= INDEXED_FROM:
+                missing.append((column, layout.comparison(space)))
+    return missing
+
+
+def build_indexes(table: Any, missing: Iterable[tuple[str, str]]) -> None:
+    """Make indexes that are missing; see `missing_indexes`.
 
     Of the engine's kinds the one that keeps whole vectors in parts: its scores are exact, and it
     is built in a thirtieth of the time of a graph (20,000 x 64: 0.5 s instead of 15 s).
     """
     kinds = need("lancedb.index", "lancedb")
-    layout = layout_of(table.schema, table.name)
     with translated("build indexes"):
-        there = {column for index in table.list_indices() for column in index.columns}
-        if layout.item_id not in there and table.count_rows() >= _IDS_INDEXED_FROM:
-            table.create_index(layout.item_id, config=kinds.BTree())
-        for space, column in layout.columns.items():
-            wanted = not exact and layout.prepared and column not in there
-            if wanted and table.count_rows(layout.side(space)) >= INDEXED_FROM:
-                kind = kinds.IvfFlat(distance_type=layout.comparison(space))
-                table.create_index(column, config=kind)
+        for column, comparison in missing:
+            kind = kinds.IvfFlat(distance_type=comparison) if comparison else kinds.BTree()
+            table.create_index(column, config=kind)
+
+
+def build_apart(
+    folder: Path, name: str, missing: Sequence[tuple[str, str]], given_up: Event
+) -> None:
+    """Make indexes in another process, which can be ended: each is there whole, or not at all.
+
+    Raises StoreError when that fails, AbandonedError.
+    """
+    code, last = run_apart(
+        f"{__name__}:build_there", str(folder), name, json.dumps(missing), given_up=given_up
+    )
+    if code != 0:
+        raise StoreError(
+            f"the process that indexed {folder} ended with {code}: {last}; "
+            "the table is as it was, but for indexes that it had built",
+            retryable=True,
+        )
+
+
+def build_there(folder: str, name: str, missing: str) -> None:
+    """Make indexes in this process. missing: as JSON."""
+    place = Path(folder)
+    build_indexes(open_table(connect(place), place, name), json.loads(missing))
 
 
 def indexed_share(table: Any, layout: LanceLayout, space: ModelId) -> float | None:

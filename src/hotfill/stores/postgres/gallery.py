@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psycopg
 
 from hotfill.errors import ConfigError, InputError
 from hotfill.stores.base import Capabilities, Found, Gallery, Hits, ItemState, Page
+from hotfill.stores.long_work import InHand, check_wanted
 from hotfill.stores.postgres import inspector, schema, statements
 from hotfill.stores.postgres.connections import Connections, translated
 from hotfill.stores.postgres.origin_table import OriginTable
@@ -60,6 +62,8 @@ class PostgresGallery(Gallery):
         """Use `create`, `adopt` or `open`."""
         self._table = table
         self._exact = exact
+        self._in_hand = InHand()  # indexes that the server builds for this process,
+        self._building_by: Connection | None = None  # asked by this connection
         self._types = table.connections.run("find pgvector", schema.types)
 
     @classmethod
@@ -406,11 +410,29 @@ class PostgresGallery(Gallery):
         than written, and the new side's index when the backfill is done.
         """
         sizes = {model: self.count(model) for model in self.spaces}
-        with translated("build indexes"), self._long() as connection:
-            stamp = self._table.stamp
-            if stamp.prepared:
-                schema.add_up(connection, stamp)
-            schema.optimise(connection, stamp, sizes, exact=self._exact)
+        with (
+            self._in_hand.taken() as given_up,
+            translated("build indexes"),
+            self._long() as connection,
+        ):
+            self._building_by = connection
+            try:
+                stamp = self._table.stamp
+                if stamp.prepared:
+                    schema.add_up(connection, stamp)
+                schema.optimise(connection, stamp, sizes, given_up, exact=self._exact)
+            except psycopg.errors.QueryCanceled:
+                check_wanted(given_up)
+                raise
+            finally:
+                self._building_by = None
+
+    def abandon_building(self) -> None:
+        """Have the server end what it does; the next `optimise` begins anew."""
+        self._in_hand.give_up()
+        if (connection := self._building_by) is not None:
+            with suppress(psycopg.Error):  # it has just ended
+                connection.cancel()
 
     @contextmanager
     def _long(self) -> Iterator[Connection]:

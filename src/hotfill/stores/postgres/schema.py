@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -18,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from hotfill.errors import StoreBusyError, StoreError
 from hotfill.stores.base import check_unsearched
+from hotfill.stores.long_work import check_wanted
 from hotfill.stores.postgres import views
 from hotfill.stores.postgres.connections import translated
 from hotfill.stores.postgres.stamp import (
@@ -385,7 +387,7 @@ def hand_over(
             _copy(connection, stamp, heir, _THESE, {"ids": ids})
             after = ids[-1]
         later = replace(later, column=str(stamp.vector_column))
-    optimise(connection, stamp, {heir.model: size}, exact=exact, spaces=(later,))
+    optimise(connection, stamp, {heir.model: size}, Event(), exact=exact, spaces=(later,))
     return since
 
 
@@ -639,15 +641,17 @@ def optimise(
     connection: Connection,
     stamp: PostgresStamp,
     sizes: Mapping[ModelId, int],
+    given_up: Event,
     *,
     exact: bool,
     spaces: Sequence[SpaceColumns] | None = None,
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
 
+    given_up: set it, and then cancel what the connection does, to have all of that end.
     spaces: to look after; by default all of the stamp.
     Waits while another process is at it, or the server is for one that was killed. Raises
-    StoreBusyError when that process stands still.
+    StoreBusyError when that process stands still, AbandonedError.
     """
     key = (_BUILD_LOCK, stamp.items.as_string())
     # Asked again and again: who waits inside a statement is waited for by the one that builds.
@@ -655,9 +659,11 @@ def optimise(
         True,
     ):
         _check_building(connection, stamp, key)
-        time.sleep(_BUILT_BY_OTHERS_SECONDS)
+        given_up.wait(_BUILT_BY_OTHERS_SECONDS)
+        check_wanted(given_up)
     try:
         for space in stamp.spaces if spaces is None else spaces:
+            check_wanted(given_up)
             size = sizes.get(space.model, 0)
             built = _is_built(connection, stamp, space)
             wanted = not exact and _needs_index(connection, stamp, space, size)

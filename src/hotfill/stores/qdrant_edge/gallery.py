@@ -14,9 +14,13 @@ from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
 from hotfill.stores.folder import FolderStamp, check_room, new_folder, read_stamp, write_stamp
 from hotfill.stores.origin_files import OriginFiles
-from hotfill.stores.qdrant_edge.engine_process import check_opens
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
-from hotfill.stores.qdrant_edge.live_shard import LiveShard, shard_folder, shard_name
+from hotfill.stores.qdrant_edge.live_shard import (
+    LiveShard,
+    check_opens,
+    shard_folder,
+    shard_name,
+)
 from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by
 from hotfill.stores.versions import LastingClock
@@ -295,6 +299,10 @@ class QdrantEdgeGallery(Gallery):
         if origin == own:
             return self._live.read(lambda shard: shard.count_own(own))
         return self._live.read(lambda shard: shard.count(own, made_by_transform=origin))
+
+    def abandon_building(self) -> None:
+        """End the process that builds; the shard in use stays."""
+        self._live.abandon()
 
     def _optimise(self) -> None:
         """Build the engine's indexes and compact, on a copy and in a process of its own.

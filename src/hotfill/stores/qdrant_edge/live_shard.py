@@ -8,22 +8,23 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import methodcaller
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.errors import StoreError
+from hotfill.errors import StoreError, StoreFullError
 from hotfill.stores.base import Hits
 from hotfill.stores.folder import FolderStamp, check_room, read_stamp, write_stamp
-from hotfill.stores.qdrant_edge.engine_process import build_indexes, copy_shard
+from hotfill.stores.long_work import InHand, check_wanted, run_apart
 from hotfill.stores.qdrant_edge.shard import Shard
 from hotfill.stores.qdrant_points import SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
+    from threading import Event
     from typing import Any, TypeVar
 
     from hotfill.stores.base import Where
@@ -67,6 +68,7 @@ class LiveShard:
         self._exact, self._ef = exact, ef
         self._stamp = stamp
         self._optimising = Lock()
+        self._in_hand = InHand()  # a rebuild
         self._written: set[str] | None = None  # what to carry over to a shard being rebuilt
         self._unflushed = 0  # items written since the engine's log was last shortened
         self._torn = True  # whether a write may have stopped half-way: then count, do not trust
@@ -227,7 +229,7 @@ class LiveShard:
 
     def optimise(self) -> None:
         """Rebuild a large shard in a copy, and change over; compact a small one in place."""
-        with self._optimising:
+        with self._optimising, self._in_hand.taken() as given_up:
             with self._lock:
                 self.settle()
                 size = sum(4 * n * space.dimension for space, n in self.counts.items())
@@ -238,22 +240,33 @@ class LiveShard:
                 number = int(self._stamp.data.rpartition("-")[2]) + 1
                 fresh, spaces = self._folder / shard_name(number), self.spaces
                 indexed = {space.fingerprint: items for space, items in self.counts.items()}
-                copy_shard(self._folder / self._stamp.data, fresh)
+                try:
+                    copy_shard(self._folder / self._stamp.data, fresh, given_up)
+                except BaseException:
+                    shutil.rmtree(fresh, ignore_errors=True)
+                    raise
                 self._written = set()
             try:
-                build_indexes(fresh)
-                self._change_over(fresh, spaces, indexed)
+                build_indexes(fresh, given_up)
+                self._change_over(fresh, spaces, indexed, given_up)
             finally:
                 self._written = None
                 if read_stamp(self._folder).data != fresh.name:
                     shutil.rmtree(fresh, ignore_errors=True)
 
+    def abandon(self) -> None:
+        """Give up a rebuild that is under way; the shard in use stays."""
+        self._in_hand.give_up()
+
     def _change_over(
-        self, fresh: Path, spaces: Sequence[ModelId], indexed: Mapping[str, int]
+        self, fresh: Path, spaces: Sequence[ModelId], indexed: Mapping[str, int], given_up: Event
     ) -> None:
         """Bring a rebuilt shard up to date, part by part, and put it in the place of the other."""
         successor = Shard.load(fresh, exact=self._exact, ef=self._ef)
         while True:
+            if given_up.is_set():
+                successor.close()
+                check_wanted(given_up)
             with self._lock:
                 self.settle()
                 written = self._written or set()
@@ -324,3 +337,70 @@ def _shards(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if _SHARD_NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
     )
+
+
+# The engine in a process of its own --------------------------------------------------------------
+# Indexes: that work is done on a copy, and the gallery then carries over what was written in
+# between and changes over. A full disk: the engine writes through mapped files, and opening a shard
+# plays back its log. Where the disk has no room for that the system ends the process (SIGBUS). So
+# another process tries first.
+
+_ROOM = 2.5  # times the shard's size: the copy, and what the engine writes next to it
+
+
+def copy_shard(shard: Path, copy: Path, given_up: Event) -> None:
+    """Copy the files of a flushed shard to which nothing is written at the same time.
+
+    Raises StoreFullError, AbandonedError.
+    """
+    size = sum(file.stat().st_size for file in shard.rglob("*") if file.is_file())
+    free = shutil.disk_usage(shard).free
+    if free < _ROOM * size:
+        raise StoreFullError(
+            f"optimising needs about {_ROOM * size / 1e6:,.0f} MB next to {shard}, "
+            f"and {free / 1e6:,.0f} MB are free"
+        )
+
+    def copied(source: str, target: str) -> str:
+        check_wanted(given_up)
+        return str(shutil.copy2(source, target))
+
+    shutil.copytree(shard, copy, copy_function=copied)
+
+
+def build_indexes(shard: Path, given_up: Event) -> None:
+    """Optimise a shard in another process. Raises StoreError when that fails, AbandonedError."""
+    code, last = run_apart(f"{__name__}:optimise_there", str(shard), given_up=given_up)
+    if code != 0:
+        raise StoreError(
+            f"the process that optimised {shard} ended with {code}: {last}; "
+            "the gallery is as it was",
+            retryable=True,
+        )
+
+
+def check_opens(shard: Path) -> None:
+    """Open a shard on a full disk in another process. Raises StoreFullError when that fails."""
+    code, last = run_apart(f"{__name__}:open_there", str(shard))
+    if code != 0:
+        raise StoreFullError(
+            f"{shard} cannot be opened while the disk is this full: the engine needs some room "
+            f"for it (a process that tried ended with {code}: {last}); nothing is lost: "
+            "make room and open it again",
+            retryable=True,
+        )
+
+
+def optimise_there(folder: str) -> None:
+    """Optimise a shard in this process."""
+    shard = Shard.load(Path(folder), exact=False, ef=None)
+    shard.optimise()
+    shard.flush()
+    shard.close()
+
+
+def open_there(folder: str) -> None:
+    """Open a shard in this process, and close it."""
+    shard = Shard.load(Path(folder), exact=False, ef=None)
+    shard.flush()
+    shard.close()
