@@ -336,6 +336,13 @@ class State:
         """When this process learned of the phase in force, on the monotonic clock."""
         return self._learned_at
 
+    def doubt(self) -> None:
+        """Look at journal and store before the next search or write.
+
+        The store was away, and may be another one since: put back from a backup.
+        """
+        self._polled = self._known_at = self._look_again = self._read_again = 0.0
+
     def follow(self) -> bool:
         """Ask journal and store how things are now; tell whether the view is another since."""
         before = self.view
