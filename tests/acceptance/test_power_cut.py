@@ -17,6 +17,7 @@ from tests.acceptance.truth.world import World
 
 pytestmark = pytest.mark.skipif(recorder() is None, reason="records syncs by a C library")
 
+_SLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]
 MOMENTS = 6  # of each step, drawn; besides its first and last sync
 
 
@@ -32,7 +33,7 @@ class _PatientWorld(World):
     [
         "index-files",
         "qdrant-edge",
-        *(pytest.param(s, marks=pytest.mark.slow) for s in ("chroma", "qdrant")),
+        *(pytest.param(s, marks=_SLOW) for s in ("chroma", "qdrant")),
     ],
 )
 def test_whatever_had_reached_the_disk_the_same_command_leads_on(store, tmp_path):

@@ -332,7 +332,8 @@ class Serving:
                 return self._search_by_origin(view, view.index, queries, k, where, other_queries)
             return self._search_one_side(view, queries, k, where)
         prepared = view.scorer.prepare(queries, other_queries)
-        found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
+        depth = prepared.depth(k, self._gallery.capabilities.most_hits)
+        found = self._gallery.search(prepared.vectors, depth, where=where)
         models = tuple(found)
         with span("rank"):
             lists = prepared.rank(found, k, read=self._gallery.vectors)

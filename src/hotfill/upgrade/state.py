@@ -619,7 +619,8 @@ class State:
         if self.parts.previous is None:
             return [()] * len(queries)
         prepared = self.load_scorer_before().prepare(queries)
-        found = self.gallery.search(prepared.vectors, prepared.depth(k))
+        depth = prepared.depth(k, self.gallery.capabilities.most_hits)
+        found = self.gallery.search(prepared.vectors, depth)
         ranked = prepared.rank(found, k, read=self.gallery.vectors)
         return [each.item_ids for each in ranked]
 
