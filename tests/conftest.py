@@ -34,6 +34,8 @@ LONG = (
     "tests/scenarios/test_ten_lines.py*",
     "tests/scenarios/test_train_then_upgrade.py*",
     "tests/scenarios/test_monitoring.py*",
+    "tests/scenarios/test_state_machine.py::test_the_same_holds_in_qdrant",
+    "tests/scenarios/test_state_machine.py::test_the_same_holds_in_milvus",
     "tests/scenarios/frameworks/*",
     "tests/acceptance/test_demo.py*",
     "tests/acceptance/test_kill.py*",

@@ -126,6 +126,8 @@ class SqliteFile:
         self._checked = checked
         self._durable = durable
         self._lock = threading.RLock()
+        self._inside = 0  # blocks under way, one within the other
+        self.follows = False  # whether a file that takes this one's place is used from then on
         self._connect()
 
     def read(self, statement: str, values: Values = ()) -> list[Any]:
@@ -168,6 +170,7 @@ class SqliteFile:
     def close(self) -> None:
         """Release the file. Idempotent."""
         with self._lock:
+            self.follows = False
             self._db.close()
 
     @contextmanager
@@ -175,27 +178,44 @@ class SqliteFile:
         with self._lock:
             if self._process != os.getpid():
                 self._connect()  # a connection must not be used on both sides of a fork
+            elif self.follows and not self._inside and self.is_replaced():
+                before = self._db
+                self._connect()
+                before.close()
+            self._inside += 1
             try:
                 yield self._db
             except sqlite3.Error as error:
                 raise self._translate(error, False) from error
+            finally:
+                self._inside -= 1
+
+    def is_replaced(self, *, or_gone: bool = False) -> bool:
+        """Tell whether another file is at the path now. or_gone: or none."""
+        now = self._file_now()
+        return now != self._file and (or_gone or now is not None)
+
+    def _file_now(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:  # always of a database in memory
+            return None
+        return found.st_dev, found.st_ino
 
     def _connect(self) -> None:
-        self._process = os.getpid()
+        before = self._file_now()
         try:
-            self._db = connect(self.path)
+            db = connect(self.path)
             try:
-                make_ready(self._db, self._layout)
-                if (
-                    self._checked
-                    and self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
-                ):
+                make_ready(db, self._layout)
+                if self._checked and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                     raise sqlite3.DatabaseError("the quick check failed")
             except BaseException:
-                self._db.close()
+                db.close()
                 raise
         except sqlite3.Error as error:
             raise self._translate(error, True) from error
+        self._process, self._db, self._file = os.getpid(), db, before or self._file_now()
 
 
 def _marks(db: sqlite3.Connection) -> tuple[int, int]:

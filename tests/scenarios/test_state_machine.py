@@ -220,6 +220,36 @@ class Redis:
         return self.kind.open(**self.place, exact=True)
 
 
+class Qdrant:
+    """A collection of the local engine of Qdrant's client."""
+
+    def __init__(self, folder):
+        from hotfill.stores.qdrant import QdrantGallery
+
+        self.kind, self.path = QdrantGallery, str(folder / "store")
+        self.gallery = self.kind.create(self.path, OLD, exact=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(self.path, exact=True)
+
+
+class Milvus:
+    """Collections on a Milvus server."""
+
+    def __init__(self, folder):
+        from hotfill.stores.milvus import MilvusGallery
+        from tests import milvus
+
+        self.kind = MilvusGallery
+        self.place = {"location": milvus.server(), "collection": milvus.fresh_name()}
+        self.gallery = self.kind.create(model=OLD, **self.place, exact=True, fresh=True)
+
+    def again(self, gallery):
+        gallery.close()
+        return self.kind.open(**self.place, exact=True, fresh=True)
+
+
 def journal_of(disk, folder):
     """Open the one journal of an upgrade, as another process would."""
     if isinstance(disk, Postgres):
@@ -645,6 +675,24 @@ def test_the_same_holds_in_lancedb(scorer):
 def test_the_same_holds_in_chroma(scorer):
     pytest.importorskip("chromadb")
     explore(Chroma, scorer, examples=20, steps=20, shrink=False)
+
+
+def test_the_same_holds_in_qdrant(scorer):
+    pytest.importorskip("qdrant_client")
+    explore(Qdrant, scorer, examples=2, steps=10, shrink=False)
+
+
+@pytest.mark.slow
+def test_the_same_holds_in_qdrant_for_many_orders(scorer):
+    pytest.importorskip("qdrant_client")
+    explore(Qdrant, scorer, examples=40, steps=25, shrink=False)
+
+
+@pytest.mark.timeout(1800)  # each collection of this server takes seconds
+def test_the_same_holds_in_milvus(scorer):
+    pytest.importorskip("pymilvus")
+    pytest.importorskip("milvus")
+    explore(Milvus, scorer, examples=2, steps=8, shrink=False)
 
 
 @pytest.mark.slow

@@ -152,9 +152,13 @@ class Prepared:
     calibrated: Mapping[ModelId, Calibrated]
     refined: Mapping[ModelId, Refined]
 
-    def depth(self, k: int) -> int:
-        """How many hits to search for on every side when k are wanted."""
-        return k * max([refined.bridge.overfetch for refined in self.refined.values()], default=1)
+    def depth(self, k: int, most: int | None = None) -> int:
+        """How many hits to search for on every side when k are wanted.
+
+        most: that the store finds for a query; None for any number.
+        """
+        deep = k * max([refined.bridge.overfetch for refined in self.refined.values()], default=1)
+        return max(k, min(deep, most or deep))
 
     def rank(
         self, hits: Mapping[ModelId, Hits], k: int, *, read: Read | None = None

@@ -169,7 +169,8 @@ class _Asked:
         else:
             asked_too = {} if old_queries is None else {self.plan.old_model: old_queries}
             prepared = self.fit.prepare(queries, asked_too)
-            found = gallery.search(prepared.vectors, prepared.depth(k))
+            depth = prepared.depth(k, gallery.capabilities.most_hits)
+            found = gallery.search(prepared.vectors, depth)
             ranked = prepared.rank(found, k, read=gallery.vectors)
         return [each.item_ids for each in ranked]
 

@@ -16,6 +16,7 @@ from hotfill.errors import (
     InputError,
     ModelMismatchError,
     PhaseError,
+    StoreError,
 )
 from hotfill.tracing import span
 from hotfill.upgrade.pace import NOTICE_SECONDS
@@ -214,6 +215,14 @@ class Serving:
         return found
 
     def _follow_and(self, act: Callable[[View], T]) -> T:
+        """Act by the view in force, which is looked at anew when the store has failed."""
+        try:
+            return self._act(act)
+        except StoreError:
+            self._state.doubt()
+            raise
+
+    def _act(self, act: Callable[[View], T]) -> T:
         """Act by the view in force. A view that is found to be out of date is replaced once."""
         state = self._state
         with state.use() as view:
@@ -229,12 +238,15 @@ class Serving:
                 # since the journal was last asked.
                 mismatch = error
             else:
-                # It may also have begun to move items, but not sooner than it gave notice.
-                is_current = time.monotonic() - known_at < NOTICE_SECONDS or (
-                    self._journal.phase is view.phase
-                    and view.astray is None
-                    and state.is_as_looked_at()
-                )
+                # It may also have begun to move items, but not sooner than it gave notice. Of a
+                # side that was gone it gives none when it makes that anew.
+                fresh = time.monotonic() - known_at < NOTICE_SECONDS
+                if view.astray is None:
+                    is_current = fresh or (
+                        self._journal.phase is view.phase and state.is_as_looked_at()
+                    )
+                else:
+                    is_current = fresh and state.is_as_looked_at()
                 if is_current and not self._is_moved_by_others():
                     return done
         changed = state.follow()
@@ -243,7 +255,9 @@ class Serving:
         while True:
             with suppress(_OverError), state.use() as view:
                 self._check_known(view)
-                return act(view)
+                done = act(view)
+                if view.astray is None or state.is_as_looked_at():
+                    return done
             state.follow()
 
     def _await_notice(self, view: View) -> None:
@@ -318,7 +332,8 @@ class Serving:
                 return self._search_by_origin(view, view.index, queries, k, where, other_queries)
             return self._search_one_side(view, queries, k, where)
         prepared = view.scorer.prepare(queries, other_queries)
-        found = self._gallery.search(prepared.vectors, prepared.depth(k), where=where)
+        depth = prepared.depth(k, self._gallery.capabilities.most_hits)
+        found = self._gallery.search(prepared.vectors, depth, where=where)
         models = tuple(found)
         with span("rank"):
             lists = prepared.rank(found, k, read=self._gallery.vectors)

@@ -348,6 +348,13 @@ class State:
         """When this process learned of the phase in force, on the monotonic clock."""
         return self._learned_at
 
+    def doubt(self) -> None:
+        """Look at journal and store before the next search or write.
+
+        The store was away, and may be another one since: put back from a backup.
+        """
+        self._polled = self._known_at = self._look_again = self._read_again = 0.0
+
     def follow(self) -> bool:
         """Ask journal and store how things are now; tell whether the view is another since."""
         before = self.view
@@ -624,7 +631,8 @@ class State:
         if self.parts.previous is None:
             return [()] * len(queries)
         prepared = self.load_scorer_before().prepare(queries)
-        found = self.gallery.search(prepared.vectors, prepared.depth(k))
+        depth = prepared.depth(k, self.gallery.capabilities.most_hits)
+        found = self.gallery.search(prepared.vectors, depth)
         ranked = prepared.rank(found, k, read=self.gallery.vectors)
         return [each.item_ids for each in ranked]
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.acceptance.truth.faults import KINDS, ON_POSTGRES
+from tests.acceptance.truth.faults import KINDS, ON_SERVERS
 from tests.acceptance.truth.run import STORES, campaign
 from tests.acceptance.truth.world import Outcome, table
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", choices=STORES, action="append", help="by default each")
     parser.add_argument(
-        "--kind", choices=[*KINDS, *ON_POSTGRES], action="append", help="by default each"
+        "--kind", choices=[*KINDS, *ON_SERVERS], action="append", help="by default each"
     )
     parser.add_argument("--json", type=Path, help="where to keep what came of every fault")
     asked = parser.parse_args()

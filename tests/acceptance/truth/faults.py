@@ -11,6 +11,7 @@ from hotfill.stores.folder import MIN_FREE_BYTES
 from hotfill.upgrade.phases import ENDED, Phase
 from tests.acceptance.truth.on_postgres import PostgresWorld
 from tests.acceptance.truth.power import recorder
+from tests.acceptance.truth.shared import SharedWorld
 from tests.acceptance.truth.world import PATIENCE_SECONDS, World
 
 _STILL_SECONDS = 3.0  # longer than anybody waits for a notice; not as long as a lease
@@ -37,37 +38,43 @@ def stopped(world: World, step: str) -> None:
 
 def power_cut(world: World, step: str) -> None:
     """Pages that no sync has brought to the disk are gone."""
-    began = time.monotonic()
-    _under_way(world, step, **world.recorded()).kill()
-    world.disk.cut_power(int(world.random.integers(world.disk.syncs + 1)))
-    world.disk.forget()
-    world.oracle.doubt_since(began)
+    with world.alone():
+        began = time.monotonic()
+        _under_way(world, step, **world.recorded()).kill()
+        last = world.disk.syncs
+        if world.keeps_items:
+            world.disk.cut_power(int(world.random.integers(last + 1)))
+            world.oracle.doubt_since(began)
+        else:  # a server has done what was asked of it after any earlier sync
+            world.disk.cut_power(last)
+        world.disk.forget()
 
 
 def journal_deleted(world: World, step: str) -> None:
     _under_way(world, step).kill()
     world.delete_journal()
+    world.take_over()
 
 
 def journal_restored(world: World, step: str) -> None:
     """From a backup of any earlier moment; the store stays."""
-    _under_way(world, step).kill()
-    _, backup = world.backups[int(world.random.integers(len(world.backups)))]
-    world.delete_journal()
-    kept = backup / world.project.folder.name
-    for path in kept.glob("journal.sqlite*") if kept.exists() else ():
-        shutil.copy(path, world.project.folder / path.name)
+    with world.alone():
+        _under_way(world, step).kill()
+        _, backup = world.backups[int(world.random.integers(len(world.backups)))]
+        world.delete_journal()
+        kept = backup / world.project.folder.name
+        for path in kept.glob("journal.sqlite*") if kept.exists() else ():
+            shutil.copy(path, world.project.folder / path.name)
+        world.take_over()
 
 
 def store_restored(world: World, step: str) -> None:
     """From a backup of any earlier moment; the journal stays."""
     _under_way(world, step).kill()
     at, backup = world.backups[int(world.random.integers(len(world.backups)))]
-    for name in ("gallery", "codes"):
-        shutil.rmtree(world.site / name, ignore_errors=True)
-        if (backup / name).exists():
-            shutil.copytree(backup / name, world.site / name)
-    world.oracle.doubt_since(at)
+    with world.store_away():
+        world.restore_store(backup)
+        world.oracle.doubt_since(at)
 
 
 def stands_still(world: World, step: str) -> None:
@@ -110,10 +117,19 @@ def two_commands(world: World, step: str) -> None:
     second.finish()
 
 
-def sessions_ended(world: PostgresWorld, step: str) -> None:
-    """Every connection to the server ends, the one with the leader's lock too."""
+def connections_ended(world: SharedWorld, step: str) -> None:
+    """Every connection to the server ends, on PostgreSQL the one with the leader's lock too."""
     session = _under_way(world, step)
-    world.end_sessions()
+    world.end_connections()
+    session.finish()
+
+
+def server_killed(world: SharedWorld, step: str) -> None:
+    """SIGKILL of the server itself; it is started again within seconds."""
+    session = _under_way(world, step)
+    world.server.kill()
+    time.sleep(float(world.random.uniform(0, 1.5)))
+    world.server.start()
     session.finish()
 
 
@@ -122,16 +138,15 @@ def leader_replaced(world: PostgresWorld, step: str) -> None:
     session = _under_way(world, step)
     if session.process.is_alive():
         session.send(signal.SIGSTOP)
-        world.end_sessions()
+        world.end_connections()
         world.session(step).finish()
         session.send(signal.SIGCONT)
     session.finish()
 
 
-def application_killed(world: PostgresWorld, step: str) -> None:
+def application_killed(world: SharedWorld, step: str) -> None:
     session = _under_way(world, step)
-    world.asking.kill()
-    world.keep_asking()
+    world.kill_application()
     session.finish()
 
 
@@ -152,7 +167,7 @@ def rows_by_another_client(world: PostgresWorld, step: str) -> None:
         session.finish()
 
 
-def second_configuration(world: PostgresWorld, step: str) -> None:
+def second_configuration(world: SharedWorld, step: str) -> None:
     """Somebody begins an upgrade of the same table to another model: refused with our name."""
     session = None
     if step == "start":
@@ -183,22 +198,24 @@ KINDS = {
 }
 
 
-ON_POSTGRES = {
-    "sessions ended": sessions_ended,
+ON_SERVERS = {
+    "sessions ended": connections_ended,
+    "connections ended": connections_ended,
+    "server killed": server_killed,
     "leader replaced": leader_replaced,
     "application killed": application_killed,
     "rows without triggers": rows_without_triggers,
     "rows by another client": rows_by_another_client,
     "second configuration": second_configuration,
 }
-_FILES_ONLY = {"power cut", "journal restored", "store restored", "disk full"}
 
 
 def kinds(world: World) -> dict[str, Callable[..., None]]:
     """Those that may strike a world, and that this machine allows."""
-    if isinstance(world, PostgresWorld):
-        return {k: v for k, v in KINDS.items() if k not in _FILES_ONLY} | ON_POSTGRES
-    not_here = {"power cut"} if recorder() is None else set()
+    not_here = set(world.spared)
+    if recorder() is None:
+        not_here.add("power cut")
     if world.small is None:
         not_here.add("disk full")
-    return {k: v for k, v in KINDS.items() if k not in not_here | world.spared}
+    usual = {k: v for k, v in KINDS.items() if k not in not_here}
+    return usual | {name: ON_SERVERS[name] for name in world.more}

@@ -2,91 +2,71 @@
 
 from __future__ import annotations
 
-import signal
 import time
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-import hotfill
 from hotfill.stores.postgres import PostgresGallery
-from tests.acceptance.truth.shop import OLD, content, old_model, write_config
-from tests.acceptance.truth.world import Outcome, Session, World
+from tests.acceptance.truth import shop
+from tests.acceptance.truth.shared import LEADS, SharedWorld
+from tests.acceptance.truth.shop import OLD, content
+from tests.acceptance.truth.world import GenerationsWorld
 from tests.pgbouncer import PgBouncer
 from tests.postgres import fresh_schema, server
 
-_LEADS, _ASKS = 1, 2  # which items each application writes
 # Rows of which nobody told hotfill are found by the next look at the table: when half a second has
 # passed, or a hundred times what a look takes, which is some hundredths where others work, too.
 _FOUND_SECONDS = 10.0
 
 
-class PostgresWorld(World):
+class PostgresWorld(SharedWorld):
     """Of one gallery on the server of this process."""
 
+    more = (
+        "sessions ended",
+        "server killed",
+        "leader replaced",
+        "application killed",
+        "rows without triggers",
+        "rows by another client",
+        "second configuration",
+    )
+
     def __init__(self, store, folder, random, small=None) -> None:
-        self.schema = fresh_schema()
-        self.asking: Session | None = None
+        self.schema, self.server = fresh_schema(), server()
         super().__init__(store, folder, random)
+
+    @property
+    def spared(self) -> set[str]:
+        return super().spared | {"power cut", "journal restored", "store restored"}
 
     @property
     def dsn(self) -> str:
         """How the applications connect."""
-        return server().dsn
+        return self.server.dsn
 
-    def _configure(self):
-        return self._config("upgrade", ("old_model", "new_model"))
+    def _section(self) -> dict[str, Any]:
+        table = f"{self.schema}.items"
+        return {"kind": "postgres", "dsn": self.dsn, "table": table, "exact": True}
 
-    def _config(self, name, models):
-        store = {
-            "kind": "postgres",
-            "dsn": self.dsn,
-            "table": f"{self.schema}.items",
-            "exact": True,
-        }
-        journal = {"kind": "postgres", "name": f"{self.schema}_{name}"}
-        path = self.site / f"{name}.toml"
-        return write_config(path, self.folder, store, journal=journal, models=models)
+    def _journal(self, name: str) -> dict[str, Any]:
+        return {"kind": "postgres", "name": f"{self.schema}_{name}"}
 
     def _create(self):
-        return PostgresGallery.create(server().dsn, OLD, schema=self.schema)
+        return PostgresGallery.create(self.server.dsn, OLD, schema=self.schema)
 
     def back_up(self) -> None:
         """Nothing: the server is not restored here."""
 
-    # Two applications ------------------------------------------------------------------------
-
-    def begin(self, kind: str, step: str) -> Outcome:
-        outcome = super().begin(kind, step)
-        self.keep_asking()
-        return outcome
-
-    def keep_asking(self) -> None:
-        """See to it that the second application is at work."""
-        if self.asking is None or not self.asking.process.is_alive():
-            self.asking = Session(self, None, 10**9, writer=_ASKS)
-
-    def session(self, step: str | None, least: int = 3, **settings) -> Session:
-        return Session(self, step, least, **{"writer": _LEADS, **settings})
-
-    def examine(self) -> None:
-        """With nobody at work: what is looked at stands still."""
-        self.asking.send(signal.SIGTERM)
-        self.asking.finish()
-        super().examine()
-
-    def close(self) -> None:
-        if self.asking is not None:
-            self.asking.kill()
-
     # Faults ----------------------------------------------------------------------------------
 
     def delete_journal(self) -> None:
-        self._ask(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(self._journal))
-        with hotfill.open(self.path) as up:  # the table is still of the upgrade that is lost
-            up.take_over()
+        schema = sql.Identifier(f"{self.schema}_{self.path.stem}")
+        self._ask(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
 
-    def end_sessions(self) -> None:
+    def end_connections(self) -> None:
         """All of them, the leading process's lock among them."""
         self._ask(
             sql.SQL(
@@ -94,11 +74,6 @@ class PostgresWorld(World):
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
-
-    def begin_elsewhere(self) -> Session:
-        """Let somebody begin an upgrade of the same table to another model, by another file."""
-        path = self._config("other", ("old_model", "third_model"))
-        return Session(self, "start", 0, writer=_LEADS, config=str(path))
 
     def delete_rows(self, items: int = 3) -> None:
         """Delete items as a client does that does not know of hotfill."""
@@ -117,9 +92,10 @@ class PostgresWorld(World):
 
     def load(self, items: int = 5, *, past_triggers: bool) -> None:
         """Write rows as another client does; past_triggers: as a bulk load or replication does."""
-        ids = [f"new-{_LEADS}-{time.monotonic_ns()}{number}" for number in range(items)]
-        rows = old_model()([content(i, 1) for i in ids])
-        with psycopg.connect(server().dsn) as connection:
+        ids = [f"new-{LEADS}-{time.monotonic_ns()}{number}" for number in range(items)]
+        model = getattr(shop, self.factories[0])()
+        rows = model([content(i, 1) for i in ids])
+        with psycopg.connect(self.server.dsn) as connection:
             items = (f"{self.schema}.items",)
             (key,) = connection.execute(
                 "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
@@ -129,7 +105,7 @@ class PostgresWorld(World):
             column = connection.execute(
                 "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass "
                 "AND atttypid = 'vector'::regtype AND atttypmod = %s AND NOT attisdropped",
-                (*items, OLD.dimension),
+                (*items, model.model_id.dimension),
             ).fetchone()
             if column is None:
                 return  # the old side is gone, and nobody writes to it
@@ -150,12 +126,8 @@ class PostgresWorld(World):
         for item_id in ids:
             self.oracle.acknowledge(item_id, 1, found_by)
 
-    @property
-    def _journal(self) -> sql.Identifier:
-        return sql.Identifier(f"{self.schema}_upgrade")
-
     def _ask(self, statement: sql.Composable) -> None:
-        with psycopg.connect(server().dsn, autocommit=True) as connection:
+        with psycopg.connect(self.server.dsn, autocommit=True) as connection:
             connection.execute(statement)
 
 
@@ -173,3 +145,7 @@ class PooledWorld(PostgresWorld):
     def close(self) -> None:
         super().close()
         self._pooler.close()
+
+
+class PostgresGenerationsWorld(GenerationsWorld, PostgresWorld):
+    """The third model on the server."""

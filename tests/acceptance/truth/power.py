@@ -10,6 +10,7 @@ import atexit
 import functools
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -73,8 +74,10 @@ class Disk:
         return len(self._whole())
 
     def _whole(self) -> list[Path]:
-        # The last one may be half recorded: the process was killed over it.
-        return sorted(path for path in self._kept.iterdir() if (path / "names").exists())[:-1]
+        # The last one may be half recorded: the process was killed over it, and it never returned.
+        lock = self._kept / "lock"
+        last = int.from_bytes(lock.read_bytes(), sys.byteorder) if lock.exists() else 0
+        return [self._kept / f"{number:06}" for number in range(1, last + 1)]
 
     def cut_power(self, after: int | None = None) -> None:
         """Put the folder back to what had reached the disk after so many syncs; by default all."""

@@ -9,7 +9,13 @@ import numpy as np
 
 from tests.acceptance.campaign.small_disk import small_disk
 from tests.acceptance.truth.faults import kinds
-from tests.acceptance.truth.on_postgres import PooledWorld, PostgresWorld
+from tests.acceptance.truth.on_milvus import MilvusGenerationsWorld, MilvusWorld
+from tests.acceptance.truth.on_postgres import (
+    PooledWorld,
+    PostgresGenerationsWorld,
+    PostgresWorld,
+)
+from tests.acceptance.truth.on_redis import RedisGenerationsWorld, RedisWorld
 from tests.acceptance.truth.world import (
     GENERATIONS,
     ChainWorld,
@@ -31,6 +37,13 @@ WORLDS = {
     "qdrant-edge, codes": CodesWorld,
     "postgres, pgbouncer": PooledWorld,
     **{store + GENERATIONS: GenerationsWorld for store in _EMBEDDED},
+    "postgres" + GENERATIONS: PostgresGenerationsWorld,
+    "redis": RedisWorld,
+    "redis" + GENERATIONS: RedisGenerationsWorld,
+    "qdrant": World,  # the client's own engine, in a folder
+    "qdrant" + GENERATIONS: GenerationsWorld,
+    "milvus": MilvusWorld,
+    "milvus" + GENERATIONS: MilvusGenerationsWorld,
 }
 STORES = tuple(WORLDS)
 _DISK_MEGABYTES = 2000

@@ -76,8 +76,8 @@ class Shop:
 # Factories that the configuration names ----------------------------------------------------------
 
 
-def old_model() -> Model:
-    return Model(OLD)
+def old_model(seconds: float = 0.0) -> Model:
+    return Model(OLD, seconds)
 
 
 def new_model(seconds: float = 0.0) -> Model:

@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import closing, redirect_stdout
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from multiprocessing.connection import wait
@@ -213,7 +214,15 @@ class Session:
 
 
 class World:
-    """One gallery of a store on disk. small: a disk to keep it on; None: where `folder` is."""
+    """One gallery of a store on disk. small: a disk to keep it on; None: where `folder` is.
+
+    factories: of the models that the upgrade leads from and to. more: kinds of faults that strike
+    here in addition to those of every world. keeps_items: whether a copy of `site` has all items.
+    """
+
+    factories = ("old_model", "new_model")
+    more: tuple[str, ...] = ()
+    keeps_items = True
 
     def __init__(self, store: str, folder: Path, random, small: SmallDisk | None = None) -> None:
         self.store, self.folder, self.random, self.small = store, folder, random, small
@@ -248,11 +257,22 @@ class World:
         return (old_model(), new_model())
 
     def _section(self) -> dict[str, Any]:
-        place = "location" if self.kind == "chroma" else "path"
+        place = "location" if self.kind in ("chroma", "qdrant") else "path"
         return {"kind": self.kind, place: "gallery", "exact": True}
 
+    def _journal(self, name: str) -> dict[str, Any] | None:
+        """The section of an upgrade's journal; None: a file."""
+        return None
+
+    def _config(self, name: str, factories: tuple[str, str], **more) -> Path:
+        """Write the configuration of an upgrade of this gallery."""
+        path, journal = self.site / f"{name}.toml", self._journal(name)
+        return write_config(
+            path, self.folder, self._section(), journal=journal, models=factories, **more
+        )
+
     def _configure(self) -> Path:
-        return write_config(self.site / "upgrade.toml", self.folder, self._section())
+        return self._config("upgrade", self.factories)
 
     def _create(self):
         if self.kind == "index-files":
@@ -267,6 +287,10 @@ class World:
             from hotfill.stores.chroma import ChromaGallery
 
             return ChromaGallery.create(str(self.site / "gallery"), OLD, exact=True)
+        if self.kind == "qdrant":
+            from hotfill.stores.qdrant import QdrantGallery
+
+            return QdrantGallery.create(str(self.site / "gallery"), OLD, exact=True)
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 
         return QdrantEdgeGallery.create(self.site / "gallery", OLD, exact=True)
@@ -289,6 +313,29 @@ class World:
     def delete_journal(self) -> None:
         for path in self.journal_files:
             path.unlink()
+
+    def take_over(self) -> None:
+        """Say that the upgrade has the gallery, as whoever lost its journal does.
+
+        Nothing where one process opens it at a time.
+        """
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody be at work but whom the block begins."""
+        yield
+
+    @contextmanager
+    def store_away(self) -> Iterator[None]:
+        """Let the store do nothing for anybody during the block, and all be heard that it did."""
+        yield
+
+    def restore_store(self, backup: Path) -> None:
+        """Put the gallery back to a copy of the site."""
+        for name in ("gallery", "codes"):
+            shutil.rmtree(self.site / name, ignore_errors=True)
+            if (backup / name).exists():
+                shutil.copytree(backup / name, self.site / name)
 
     @property
     def journal_files(self) -> list[Path]:
@@ -389,13 +436,7 @@ class ChainWorld(World):
 
     def _configure(self) -> Path:
         self._first = super()._configure()
-        return write_config(
-            self.site / "third.toml",
-            self.folder,
-            self._section(),
-            models=("new_model", "third_model"),
-            supersedes=self._first.name,
-        )
+        return self._config("third", ("new_model", "third_model"), supersedes=self._first.name)
 
     def _fill(self) -> None:
         super()._fill()
@@ -410,6 +451,8 @@ class ChainWorld(World):
 class GenerationsWorld(World):
     """A third model over a gallery half of which stayed imputed; half of that stays so again."""
 
+    factories = ("new_model", "third_model")
+
     @property
     def kind(self) -> str:
         return self.store.removesuffix(GENERATIONS)
@@ -417,23 +460,15 @@ class GenerationsWorld(World):
     @property
     def spared(self) -> set[str]:
         # Without its notes an imputed vector goes back as the model's own: decision 12 says so.
-        return {"journal deleted", "journal restored"}
+        return super().spared | {"journal deleted", "journal restored"}
 
     def _models(self):
         return (*super()._models(), third_model())
 
     def _configure(self) -> Path:
         budget = {"backfill": "budget", "budget_share": 0.5}
-        self._first = write_config(
-            self.site / "upgrade.toml", self.folder, self._section(), upgrade=budget
-        )
-        return write_config(
-            self.site / "third.toml",
-            self.folder,
-            self._section(),
-            models=("new_model", "third_model"),
-            upgrade=budget,
-        )
+        self._first = self._config("upgrade", World.factories, upgrade=budget)
+        return self._config("third", self.factories, upgrade=budget)
 
     def _fill(self) -> None:
         super()._fill()
@@ -487,9 +522,7 @@ class CodesWorld(World):
         from hotfill.binary import save_encoder
 
         save_encoder(self._encoder, self.site / "encoder.safetensors")
-        store = {"kind": self.kind, "path": "gallery", "exact": True}
-        new = {"encoder": "encoder.safetensors"}
-        return write_config(self.site / "upgrade.toml", self.folder, store, new=new)
+        return self._config("upgrade", self.factories, new={"encoder": "encoder.safetensors"})
 
 
 def table(outcomes: list[Outcome]) -> str:

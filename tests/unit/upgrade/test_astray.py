@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import numpy as np
 import pytest
 
-from hotfill.errors import HeldError
+from hotfill.errors import HeldError, StoreError
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
@@ -157,8 +158,72 @@ def test_searches_are_whole_while_a_store_from_before_the_start_is_embedded_agai
     up.new_embedder = embed
     up.start()
     assert len(found) > 5
-    assert all(each == {*source} for each in found)
+    assert [{*source} - each for each in found] == [set()] * len(found)
     assert_mended(up, source)
+
+
+def test_searches_elsewhere_miss_nothing_when_the_side_that_was_gone_is_filled_again(
+    tmp_path, source
+):
+    """They have just looked, at a store that had one side."""
+    up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
+    half_done(up)
+    up.close()
+    gallery = filled(source, MemoryGallery(OLD))
+    up, elsewhere = (project(tmp_path, source, gallery) for _ in range(2))
+    assert found_of(elsewhere) == {*source}
+    found, embedder = [], up.new_embedder
+
+    def embed(rows):
+        if len(rows) > 1 and gallery.count(NEW):  # a batch, and something has moved
+            elsewhere.state._polled = elsewhere.state._known_at = time.monotonic()
+            found.append(found_of(elsewhere))
+        return embedder(rows)
+
+    embed.model_id = NEW
+    up.new_embedder = embed
+    up.start()
+    assert len(found) > 5
+    assert [{*source} - each for each in found] == [set()] * len(found)
+
+
+def test_a_store_that_was_away_is_looked_at_before_the_next_search(tmp_path, source, gallery):
+    """It may have been put back from a backup; half a second of short answers is too much."""
+    up = project(tmp_path, source, gallery)
+    finish(up)
+    assert found_of(up) == {*source}
+    search = gallery._search
+
+    def fail(*args):
+        gallery._search = search
+        raise StoreError("could not search: the server is away", retryable=True)
+
+    gallery._search = fail
+    up.state._polled = up.state._known_at = time.monotonic() + 60  # long before the next look
+    with pytest.raises(StoreError, match="away"):
+        found_of(up)
+    some = sorted(source)[:70]
+    old = gallery.vectors(some, OLD).vectors
+    versions = np.array([state.version for state in gallery.get(some)])
+    gallery.move(some, old, space=OLD, expected_versions=versions)
+    assert found_of(up) == {*source}
+
+
+def test_a_process_that_serves_follows_the_journal_that_was_put_in_place_of_its_own(
+    tmp_path, source
+):
+    gallery = filled(source, MemoryGallery(OLD))
+    serving = project(tmp_path, source, gallery)
+    finish(serving)
+    assert found_of(serving) == {*source}
+    lose_journal(tmp_path)
+    up = project(tmp_path, source, gallery)
+    up.start()
+    up.abort()  # all items are on the old side again, and the lost journal says cut_over
+    assert found_of(up) == {*source}
+    serving.state._polled = 0.0  # half a second later
+    assert found_of(serving) == {*source}
+    assert serving.phase is Phase.ABORTED
 
 
 def test_a_proof_over_a_store_from_before_the_start_names_the_command(tmp_path, source):

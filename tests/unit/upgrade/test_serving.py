@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from hotfill.errors import (
     InputError,
     ModelMismatchError,
 )
+from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import state
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.serving import Serving
 from hotfill.upgrade.upgrade import Upgrade
-from tests.unit.upgrade.small import NEW, OLD, Projection, contents, half_done, upgrade
+from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, half_done, upgrade
 
 ITEMS = 300
 
@@ -139,6 +141,25 @@ def test_k_below_one_is_refused(parts):
     _, serving = parts
     with pytest.raises(InputError, match="k must be >= 1"):
         serving.search([contents(1)["item-00000"]], 0)
+
+
+def test_as_many_items_as_a_store_can_find_are_found_half_way_too(tmp_path):
+    """Sides whose best hits are scored again are searched deeper than asked."""
+
+    class Few(MemoryGallery):
+        @property
+        def capabilities(self):
+            return replace(super().capabilities, most_hits=60)
+
+    given = {"old_embedder": Projection(OLD), "fitting": None, "strategy": "merge"}
+    source = contents(120)
+    up = upgrade(tmp_path, source=source, gallery=filled(source, Few(OLD)), fit_items=110, **given)
+    half_done(up)
+    prepared = up.state.view.scorer.prepare(Projection(NEW)([source["item-00000"]]))
+    assert prepared.depth(40) > 60
+    assert len(up.search(source["item-00000"], 60).hits) == 60
+    with pytest.raises(InputError, match="at most 60 items"):
+        up.search(source["item-00000"], 61)
 
 
 def test_without_an_embedder_of_the_phase_the_error_names_it(parts):

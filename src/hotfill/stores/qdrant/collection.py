@@ -20,6 +20,7 @@ from qdrant_client.http.exceptions import (
 )
 
 from hotfill.errors import HotfillError, InputError, StoreBusyError, StoreError, StoreFullError
+from hotfill.files import sync_file, sync_folder
 from hotfill.stores.failures import told
 from hotfill.stores.qdrant import stamp as stamps
 from hotfill.stores.qdrant.filter import both, searched_in
@@ -63,6 +64,7 @@ class Collection:
         self.adopted = False  # as the stamp says, once it is read
         self.local = not location.startswith(("http://", "https://"))
         in_folder = self.local and location != ":memory:"
+        self._folder = Path(location) if in_folder else None
         if in_folder and not new and not (Path(location) / _LOCAL_FILE).is_file():
             raise StoreError(
                 f"{location} is no folder of qdrant-client's local engine: it has no {_LOCAL_FILE}"
@@ -96,7 +98,7 @@ class Collection:
         metadata = {**stamps.heading(adopted=False), **stamps.entry(space)}
         if self._call("look for the collection", lambda c: c.collection_exists(self.name)):
             raise StoreError(f"there is a collection {self.name!r} already: open it, or adopt it")
-        self._call(
+        self._alter(
             "create the collection",
             lambda c: c.create_collection(self.name, vectors_config=vectors, metadata=metadata),
         )
@@ -117,14 +119,14 @@ class Collection:
     def write_stamp(self, *entries: dict[str, Any]) -> None:
         """Add entries to what it says, or replace them."""
         merged = {key: value for one in entries for key, value in one.items()}
-        self._call("stamp", lambda c: c.update_collection(self.name, metadata=merged))
+        self._alter("stamp", lambda c: c.update_collection(self.name, metadata=merged))
 
     def add_space(self, space: NamedVector) -> None:
         """Make room for a model's vectors, then say so. Idempotent."""
         dense = models.DenseVectorConfig(
             size=space.model.dimension, distance=DISTANCES[space.model.metric]
         )
-        self._call(
+        self._alter(
             "add a vector to the collection",
             lambda c: c.create_vector_name(
                 self.name, space.vector, models.DenseVectorNameConfig(dense=dense)
@@ -137,10 +139,24 @@ class Collection:
         """Take a space out of the stamp, then remove its vectors."""
         self.write_stamp(stamps.no_entry(space))
         if space.vector or self.local:
-            self._call("remove vectors", lambda c: c.delete_vector_name(self.name, space.vector))
+            self._alter("remove vectors", lambda c: c.delete_vector_name(self.name, space.vector))
         else:  # over HTTP the unnamed vector has no address by which it could be dropped
             there = models.Filter(must=[models.HasVectorCondition(has_vector="")])
             self._call("remove vectors", lambda c: c.delete_vectors(self.name, [""], there))
+
+    def _alter(self, doing: str, act: Callable[[QdrantClient], object]) -> None:
+        """Alter the collection. What the local engine says of it reaches the disk, too.
+
+        The engine syncs its points and not this file, without which nothing can be opened.
+        """
+
+        def altered(client: QdrantClient) -> None:
+            act(client)
+            if self._folder is not None:
+                sync_file(self._folder / _LOCAL_FILE)
+                sync_folder(self._folder)
+
+        self._call(doing, altered)
 
     def _index(self, space: NamedVector) -> None:
         """Let the server find points by what searches and moves ask for. Idempotent."""

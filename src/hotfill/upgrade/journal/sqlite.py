@@ -64,7 +64,7 @@ class SqliteJournal(Journal):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = SqliteFile(path, _LAYOUT, self._translated, checked=True)
-        self._made = self._made_now()
+        self._file.follows = True  # but while it leads: what it leads is in one file
         self._epoch = 0  # of the last time that this object led
         self._leads = False
 
@@ -72,16 +72,6 @@ class SqliteJournal(Journal):
     def identity(self) -> str:
         """Name this journal and no other."""
         return str(self._file.read("SELECT identity FROM journal")[0][0])
-
-    def _made_now(self) -> tuple[int, int] | None:
-        """Tell which file is at the path now; None for a journal in memory."""
-        if str(self._path) == ":memory:":
-            return None
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return (0, 0)
-        return found.st_dev, found.st_ino
 
     def _translated(self, error: sqlite3.Error, opening: bool) -> HotfillError:
         """Make an error of ours of one of SQLite's."""
@@ -464,18 +454,19 @@ class SqliteJournal(Journal):
     def coordinating(self, wait_seconds: float = 0.0) -> Iterator[None]:
         """Be the one process on this machine, the only one that can reach the file."""
         with running_lock(self._path.with_name("running"), wait_seconds):
-            with self._file.transaction(durable=True) as db:
-                db.execute("UPDATE journal SET epoch = epoch + 1")
-                db.execute(
-                    "UPDATE batches SET state = 'to do' "
-                    "WHERE state = 'leased' AND owner LIKE 'coordinator-%'"
-                )
-                self._epoch = db.execute("SELECT epoch FROM journal").fetchone()[0]
-            self._leads = True
             try:
+                with self._file.transaction(durable=True) as db:
+                    self._file.follows = False
+                    db.execute("UPDATE journal SET epoch = epoch + 1")
+                    db.execute(
+                        "UPDATE batches SET state = 'to do' "
+                        "WHERE state = 'leased' AND owner LIKE 'coordinator-%'"
+                    )
+                    self._epoch = db.execute("SELECT epoch FROM journal").fetchone()[0]
+                self._leads = True
                 yield
             finally:
-                self._leads = False
+                self._leads, self._file.follows = False, True
 
     @property
     def leader(self) -> str:
@@ -484,7 +475,7 @@ class SqliteJournal(Journal):
 
     def check_leading(self) -> None:
         """Raise JournalError when another process leads now, or the file was taken away."""
-        if self._leads and self._made_now() != self._made:
+        if self._leads and self._file.is_replaced(or_gone=True):
             raise JournalError(
                 f"the journal {self._path} was deleted or replaced while the upgrade ran; nothing "
                 "more was moved: run the same command again"
