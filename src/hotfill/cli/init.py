@@ -125,7 +125,7 @@ def init(
         if config.exists() and not force:
             raise InputError(f"{config} is there already; --force replaces it")
         ask = _Questions(report, can_ask=not yes and output.interactive())
-        place = ask.text("Where are the vectors?", "PLACE", place or _likely_place())
+        place = ask.text("Where are the vectors?", "PLACE", place, guess=_likely_place())
         found = discover(place)
         answers = _Answers(config, vector, item_id, text, content)
         if isinstance(found, FoundContents):
@@ -163,8 +163,18 @@ class _Questions:
     report: Report
     can_ask: bool
 
-    def text(self, question: str, option: str, guess: str | None, hint: str = "") -> str:
-        """Ask for a text. guess: what it probably is, or was given; None: nobody knows."""
+    def text(
+        self,
+        question: str,
+        option: str,
+        given: str | None,
+        hint: str = "",
+        *,
+        guess: str | None = None,
+    ) -> str:
+        """Ask for a text that was not given. guess: what it probably is; None: nobody knows."""
+        if given:
+            return given
         if not self.can_ask:
             if not guess:
                 raise InputError(f"{question} Give {option}" + (f": {hint}" if hint else ""))

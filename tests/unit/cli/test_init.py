@@ -261,6 +261,39 @@ def test_on_a_terminal_it_asks(here, monkeypatch):
     assert file()["new"] == {"embedder": NEW_NAME}
 
 
+def test_what_was_given_is_not_asked_for_again(here, monkeypatch):
+    monkeypatch.setattr("hotfill.cli.output.interactive", lambda: True)
+    fill(here)
+    said = run("init", "gallery", *MODELS, stdin="")  # nobody answers
+    assert "?" not in said.stderr
+    assert (file()["old"], file()["new"]) == ({"embedder": OLD_NAME}, {"embedder": NEW_NAME})
+
+
+def test_an_address_of_sqlalchemy_leads_to_an_upgraded_gallery(here, monkeypatch):
+    psycopg = pytest.importorskip("psycopg")
+    postgres = pytest.importorskip("tests.postgres")
+    schema, folder = postgres.fresh_schema(), postgres.server().folder
+    address = f"//hotfill@/postgres?host={folder}"
+    ids, texts, vectors = items()
+    with psycopg.connect(f"postgresql:{address}") as connection:
+        connection.execute(
+            f"CREATE TABLE {schema}.t (id text PRIMARY KEY, embedding vector(6), document text)"
+        )
+        connection.cursor().executemany(
+            f"INSERT INTO {schema}.t VALUES (%s, %s::vector, %s)",
+            [(i, str(v.tolist()), t) for i, v, t in zip(ids, vectors, texts, strict=True)],
+        )
+    monkeypatch.setenv("DATABASE_URL", f"postgresql+psycopg:{address}")
+    init("--collection", f"{schema}.t", *MODELS)
+    assert file()["store"]["dsn"] == "${DATABASE_URL}"
+    with open("upgrade.toml", "a", encoding="utf-8") as config:
+        config.write(f'\n[journal]\nname = "{schema}_upgrade"\n\n[upgrade]\nfit_items = 110\n')
+    assert_leads_to_an_upgraded_gallery()
+    journal = pytest.importorskip("hotfill.upgrade.journal.postgres").PostgresJournal
+    kept = journal.set_aside(f"postgresql+psycopg:{address}", f"{schema}_upgrade")
+    assert kept == f"{schema}_upgrade_ended_1"
+
+
 def test_a_place_of_which_nothing_is_known_is_told(here):
     assert "there is no such file or folder" in init("nothing", *MODELS, code=2).stderr
     (here / "empty").mkdir()
