@@ -137,6 +137,18 @@ def reporting(config: Path, as_json: bool) -> Iterator[Report]:
         raise typer.Exit(report.code)
 
 
+def check_writable(*files: Path | None) -> None:
+    """Raise InputError where a file that is to be written has no folder. Call it before the work.
+
+    files: None for those that nobody asked for; `-` for stdout.
+    """
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file}: the folder {file.parent} is not there")
+        if file is not None and file.is_dir():
+            raise InputError(f"{file}: expected a file, found a folder")
+
+
 def interactive() -> bool:
     """Tell whether somebody can be asked."""
     return sys.stdin.isatty()

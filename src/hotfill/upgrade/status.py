@@ -51,6 +51,8 @@ _HELD_BY_DEAD_LETTERS = frozenset(
 )
 _OVER = ENDED | {Phase.SUPERSEDED}
 """Nobody works on the upgrade in these."""
+_MIXED = frozenset({Phase.PLANNED, Phase.PREPARED, Phase.BACKFILLING, Phase.SUPERSEDED})
+"""Where all items are embedded, some of them wait in these only."""
 _SILENT_SECONDS = 10.0  # a running process beats every second
 _BUSY_SECONDS = 120.0  # unless one long call of a library keeps all its threads waiting
 
@@ -226,6 +228,8 @@ def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str
     if criterion is not None and criterion.body["met"] is None:
         return (f"whether the models are compatible is open: {criterion.body['said']}",)
     if "rho" not in fit or plan.queries == "both":
+        return ()
+    if plan.backfill == "all" and journal.phase not in _MIXED:
         return ()
     return doubts_of_rho(fit["rho"], by_items=bool(fit["rho_by_items"]))
 
