@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hotfill.cli.status_lines import plan_lines, status_lines
+from hotfill.cli.status_lines import status_lines
 from hotfill.stores.records import Building
 from hotfill.upgrade.phases import Hold, Phase
-from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
-from tests.unit.upgrade.small import NEW, OLD
 
 STATUS = Status(
     phase=Phase.BACKFILLING,
@@ -49,13 +47,6 @@ def test_a_size_of_batches_that_was_found_stands_behind_the_pace():
     assert status_lines(STATUS)[0].split("  ")[-1] == "412/s"
     found = status_lines(replace(STATUS, batch_size=1024))
     assert found[0].endswith("412/s  batches of 1,024")
-
-
-def test_a_plan_says_how_large_batches_are():
-    made = Plan(OLD, NEW)
-    assert "order random, batches of 256, cutover manual" in plan_lines(made)[2]
-    made = replace(made, batch_size="auto")
-    assert 'order random, batch size "auto", cutover manual' in plan_lines(made)[2]
 
 
 def test_an_index_that_is_built_is_counted():
