@@ -17,7 +17,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG
 from hotfill.cli.exit_codes import ExitCode, exit_code
-from hotfill.cli.status_lines import status_lines
+from hotfill.cli.status_lines import status_lines, steps_now
 from hotfill.errors import HotfillError, InputError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Report:
     def status(self, status: Status) -> None:
         """Add where the upgrade is, and what is possible there."""
         self.add(status.to_dict(), status_lines(status))
-        self.next(status.next_steps)
+        self.next(steps_now(status))
 
     def next(self, steps: Sequence[str]) -> None:
         """Say which commands are possible now."""

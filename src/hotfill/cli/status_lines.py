@@ -55,7 +55,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         second.append(f"{ranking}rho {status.rho:.2f}")
     second.append(f"process {status.pid} at work" if status.running else "no process at work")
     if steps:
-        second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
+        second.append("next: " + (" | ".join(steps_now(status)) or "nothing, this has ended"))
     lines = ["  ".join(first), "   ".join(second)]
     if slow := status.slow_workers:
         lines.append(
@@ -68,6 +68,11 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines
+
+
+def steps_now(status: Status) -> list[str]:
+    """List the next commands; while a process is at work it is watched, not started again."""
+    return ["watch" if status.running and step == "start" else step for step in status.next_steps]
 
 
 def index_lines(indexed: Mapping[str, float | None]) -> list[str]:

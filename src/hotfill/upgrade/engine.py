@@ -213,6 +213,7 @@ class Engine:
             self.state.tidy_origins()
             self.gallery.optimise()
             self._fire("on_completed")
+            note_indexes(self.gallery, self.journal)
         return self.status()
 
     def embed_more(self, draft: Plan) -> Status:

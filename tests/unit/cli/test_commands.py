@@ -15,6 +15,7 @@ from hotfill.cli.app import app
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.guard import is_guarding
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from tests.acceptance.processes import started, wait_for
 from tests.unit.cli.models import NEW, OLD, contents, new_model, old_model
@@ -353,6 +354,9 @@ def test_doctor_tells_rho_and_what_it_makes_doubtful(started):
     assert told().startswith(f"{rho:.2f} by items; from 0.65 on, one encoder is enough")
     with hotfill.open(started.config) as up:
         up.journal.record("fit", **{**up.journal.last("fit").body, "rho": 0.6})
+    assert told().endswith("one encoder is enough")  # all items are embedded
+    with hotfill.open(started.config) as up:
+        up.journal.enter(Phase.BACKFILLING)
     assert 'by `queries = "both"`' in told()
     assert "only judged queries can tell: `hotfill sample --queries FILE`" in told()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hotfill.cli.status_lines import status_lines
+from hotfill.cli.status_lines import status_lines, steps_now
 from hotfill.stores.records import Building
 from hotfill.upgrade.phases import Hold, Phase
 from hotfill.upgrade.status import Status
@@ -52,6 +52,15 @@ def test_a_size_of_batches_that_was_found_stands_behind_the_pace():
 def test_an_index_that_is_built_is_counted():
     first, _ = status_lines(replace(STATUS, building=Building(12_000, 50_000, 24.0)))
     assert "building an index 12,000/50,000, 500/s, eta 1 min 16 s" in first
+
+
+def test_what_is_at_work_is_watched_not_started_again():
+    begun = replace(STATUS, next_steps=("start", "pause", "abort"))
+    assert steps_now(replace(begun, running=True)) == ["watch", "pause", "abort"]
+    assert steps_now(replace(begun, running=False)) == ["start", "pause", "abort"]
+    assert (
+        "next: watch | pause | abort" in status_lines(replace(begun, running=True), steps=True)[1]
+    )
 
 
 def test_an_estimate_that_means_nothing_yet_is_left_out():
