@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,6 +262,7 @@ def _from_store(
             store[key] = answers.here(Path(store[key]))
     if "dsn" in store:
         store["dsn"] = _without_secret(store["dsn"], ask.report)
+        answers.sections["journal"] = {"name": _journal_name(found)}
     answers.sections["store"] = store
     if str(store.get("location", "")).startswith("http"):
         # The whole upgrade on this machine; `kind = "postgres"` lets workers elsewhere join.
@@ -419,6 +422,15 @@ def _reader(answers: _Answers, found: FoundContents) -> Reader:
     from hotfill.integrations.parquet import ParquetReader
 
     return ParquetReader(found.path, **keys)
+
+
+def _journal_name(found: FoundCollection) -> str:
+    """Name a schema for the journal that no other gallery of the database is given, too."""
+    plain = re.sub(r"[^a-z0-9]+", "_", found.name.lower())[:32]
+    if plain == found.name and "rows" not in found.store:
+        return f"hotfill_{plain}"
+    meant = json.dumps([found.store["table"], found.store.get("rows")], sort_keys=True)
+    return f"hotfill_{plain}_{zlib.crc32(meant.encode()):08x}"
 
 
 def _without_secret(dsn: str, report: Report) -> str:
