@@ -11,8 +11,10 @@ def count(number: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Return items per second, without the unit: 412, 3.2 or 0."""
-    return f"{per_second:,.0f}" if per_second >= 10 or per_second == 0 else f"{per_second:.1f}"
+    """Return items per second, without the unit: 412, 3.2, 0.026 or 0."""
+    if per_second >= 10 or per_second == 0:
+        return f"{per_second:,.0f}"
+    return f"{per_second:.1f}" if per_second >= 1 else f"{per_second:.2g}"
 
 
 def percent(share: float) -> str:

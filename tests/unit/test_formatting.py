@@ -48,8 +48,8 @@ def test_bytes_have_the_largest_unit_that_fits(n_bytes, text):
 
 
 def test_rates_and_milliseconds_keep_two_or_three_digits():
-    assert [formatting.rate(each) for each in (0, 3.25, 412.4, 12_345)] == [
-        *("0", "3.2", "412"),
+    assert [formatting.rate(each) for each in (0, 0.0263, 3.25, 412.4, 12_345)] == [
+        *("0", "0.026", "3.2", "412"),
         "12,345",
     ]
     assert [formatting.milliseconds(each) for each in (0.00043, 0.0121, 0.24)] == [

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Json
-from hotfill.cli.output import reporting
+from hotfill.cli.output import check_writable, reporting
 from hotfill.cli.progress import counted
 
 
@@ -43,10 +43,14 @@ def compare(
 
         need("torch", "train")
         from hotfill.array_files import read_array
+        from hotfill.lab.compare import check_picture
         from hotfill.lab.compare import compare as compared
         from hotfill.lab.heads import HeadPlan
         from hotfill.lab.training import TrainingSettings
 
+        check_writable(csv, latex, plot)
+        if plot is not None:
+            check_picture(plot)
         before = read_array(old, 2)
         plan = HeadPlan(
             dimension=before.shape[1],
@@ -71,5 +75,6 @@ def compare(
                 path.write_text(text, encoding="utf-8")
         if plot is not None:
             found.plot(plot)
-        said = f"{measure}, mean over {len(found.old):,} queries of {seeds} splits"
+        splits = "one split" if seeds == 1 else f"{seeds} splits"
+        said = f"{measure}, mean over {len(found.old):,} queries of {splits}"
         report.add(found.to_dict(), [*found.text().splitlines(), said])

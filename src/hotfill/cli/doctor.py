@@ -184,6 +184,7 @@ def _journal(project: Project) -> str:
 def _rho(project: Project) -> str:
     """Tell how well scores of mapped vectors follow the true ones, and what that makes doubtful."""
     from hotfill.ranking.one_space import doubts_of_rho, rho_enough
+    from hotfill.upgrade.status import items_wait
 
     with closing(project.look()) as journal:
         fit = journal.last("fit")
@@ -192,12 +193,12 @@ def _rho(project: Project) -> str:
         if "rho" not in fit.body:
             return "not known: nothing is imputed"
         rho, by_items = float(fit.body["rho"]), bool(fit.body["rho_by_items"])
-        both = project.plan_to_look_at(journal).queries == "both"
+        plan, phase = project.plan_to_look_at(journal), journal.phase
     by = "items" if by_items else "real queries"
     found = f"{rho:.2f} by {by}; from {rho_enough(by_items):.2f} on, one encoder is enough"
-    doubts = doubts_of_rho(rho, by_items=by_items)
-    if both:
+    if plan.queries == "both":
         return f"{found}; the old model embeds queries, too"
+    doubts = doubts_of_rho(rho, by_items=by_items) if items_wait(phase, plan) else ()
     return "; ".join([found, *doubts])
 
 

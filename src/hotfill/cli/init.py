@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +127,7 @@ def init(
         if config.exists() and not force:
             raise InputError(f"{config} is there already; --force replaces it")
         ask = _Questions(report, can_ask=not yes and output.interactive())
-        place = ask.text("Where are the vectors?", "PLACE", place or _likely_place())
+        place = ask.text("Where are the vectors?", "PLACE", place, guess=_likely_place())
         found = discover(place)
         answers = _Answers(config, vector, item_id, text, content)
         if isinstance(found, FoundContents):
@@ -163,8 +165,18 @@ class _Questions:
     report: Report
     can_ask: bool
 
-    def text(self, question: str, option: str, guess: str | None, hint: str = "") -> str:
-        """Ask for a text. guess: what it probably is, or was given; None: nobody knows."""
+    def text(
+        self,
+        question: str,
+        option: str,
+        given: str | None,
+        hint: str = "",
+        *,
+        guess: str | None = None,
+    ) -> str:
+        """Ask for a text that was not given. guess: what it probably is; None: nobody knows."""
+        if given:
+            return given
         if not self.can_ask:
             if not guess:
                 raise InputError(f"{question} Give {option}" + (f": {hint}" if hint else ""))
@@ -250,6 +262,7 @@ def _from_store(
             store[key] = answers.here(Path(store[key]))
     if "dsn" in store:
         store["dsn"] = _without_secret(store["dsn"], ask.report)
+        answers.sections["journal"] = {"name": _journal_name(found)}
     answers.sections["store"] = store
     if str(store.get("location", "")).startswith("http"):
         # The whole upgrade on this machine; `kind = "postgres"` lets workers elsewhere join.
@@ -409,6 +422,15 @@ def _reader(answers: _Answers, found: FoundContents) -> Reader:
     from hotfill.integrations.parquet import ParquetReader
 
     return ParquetReader(found.path, **keys)
+
+
+def _journal_name(found: FoundCollection) -> str:
+    """Name a schema for the journal that no other gallery of the database is given, too."""
+    plain = re.sub(r"[^a-z0-9]+", "_", found.name.lower())[:32]
+    if plain == found.name and "rows" not in found.store:
+        return f"hotfill_{plain}"
+    meant = json.dumps([found.store["table"], found.store.get("rows")], sort_keys=True)
+    return f"hotfill_{plain}_{zlib.crc32(meant.encode()):08x}"
 
 
 def _without_secret(dsn: str, report: Report) -> str:

@@ -13,7 +13,7 @@ from hotfill.cli.arguments import DEFAULT_CONFIG, By, Config, Json, Yes, user
 from hotfill.cli.exit_codes import ExitCode
 from hotfill.cli.output import reporting
 from hotfill.cli.progress import counted, progress_shown, running
-from hotfill.cli.status_lines import coverage_lines, plan_lines, verification_lines
+from hotfill.cli.status_lines import coverage_lines, verification_lines
 from hotfill.errors import InputError, PhaseError
 from hotfill.formatting import percent
 
@@ -84,8 +84,7 @@ def start(
                     plan = up.plan()
                 plan.check()
                 if not yes and output.interactive():
-                    for line in plan_lines(plan):
-                        report.note(line)
+                    report.note(str(plan))
                     report.confirm("Start?")
             if anew:
                 report.note(f"the record of the upgrade that ended is kept: {up.archive()}")
@@ -298,7 +297,10 @@ def complete(
         with open_upgrade(config) as up:
             up.check(Step.COMPLETE)
             if not yes:
-                report.confirm("Remove the old vectors? There is no way back afterwards.")
+                report.confirm(
+                    "Remove the old vectors? Programs of your own that search the store by "
+                    "themselves need the new model from then on. There is no way back afterwards."
+                )
             with counted("completing", part=lambda: up.part):
                 done = up.complete(delete_accepted=delete_accepted)
             report.status(done)

@@ -17,7 +17,7 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG
 from hotfill.cli.exit_codes import ExitCode, exit_code
-from hotfill.cli.status_lines import status_lines
+from hotfill.cli.status_lines import status_lines, steps_now
 from hotfill.errors import HotfillError, InputError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Report:
     def status(self, status: Status) -> None:
         """Add where the upgrade is, and what is possible there."""
         self.add(status.to_dict(), status_lines(status))
-        self.next(status.next_steps)
+        self.next(steps_now(status))
 
     def next(self, steps: Sequence[str]) -> None:
         """Say which commands are possible now."""
@@ -135,6 +135,18 @@ def reporting(config: Path, as_json: bool) -> Iterator[Report]:
             console(stdout).print(line, markup=False)
     if report.code:
         raise typer.Exit(report.code)
+
+
+def check_writable(*files: Path | None) -> None:
+    """Raise InputError where a file that is to be written has no folder. Call it before the work.
+
+    files: None for those that nobody asked for; `-` for stdout.
+    """
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file}: the folder {file.parent} is not there")
+        if file is not None and file.is_dir():
+            raise InputError(f"{file}: expected a file, found a folder")
 
 
 def interactive() -> bool:

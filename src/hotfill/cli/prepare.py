@@ -10,9 +10,8 @@ import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
 from hotfill.cli.exit_codes import ExitCode
-from hotfill.cli.output import reporting
+from hotfill.cli.output import check_writable, reporting
 from hotfill.cli.progress import counted
-from hotfill.cli.status_lines import plan_lines
 from hotfill.formatting import count
 
 if TYPE_CHECKING:
@@ -112,13 +111,14 @@ def plan(
     with reporting(config, as_json) as report:
         from hotfill.config import open_upgrade
 
+        check_writable(out)
         with open_upgrade(config) as up:
             with counted("planning"):
                 made = up.plan()
             status = up.status()
         if out is not None:
             made.write(out)
-        report.add(made.to_dict(), plan_lines(made))
+        report.add(made.to_dict(), str(made).splitlines())
         if made.blockers:
             report.code = ExitCode.BLOCKED
             report.next(["plan"])

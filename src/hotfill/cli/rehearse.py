@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from hotfill.cli.arguments import DEFAULT_CONFIG, Config, Json
-from hotfill.cli.output import console, reporting
+from hotfill.cli.output import check_writable, console, reporting
 from hotfill.cli.progress import counted
 from hotfill.errors import ConfigError
 from hotfill.extras import need
@@ -215,6 +215,9 @@ def rehearse(
         )
         maps = _maps(settings.transforms)
         settings.check(maps)
+        check_writable(json_file)
+        if report is not None:
+            reports.check_place(report)
         paths = {
             "old": old,
             "new": new,
@@ -235,7 +238,7 @@ def rehearse(
             imputed = 0 if sample is None else read_imputed_items(sample)
         cost = _cost(measured, gallery_items, items_per_second, price_per_1000)
         returned = None if query_log is None else read_query_log(query_log, len(by_old.gallery))
-        with counted("rehearsing"):
+        with counted("rehearsing") as show:
             done = measure(
                 by_old,
                 by_new,
@@ -244,6 +247,7 @@ def rehearse(
                 settings=settings,
                 more_maps=maps,
                 cost=cost,
+                on_measured=show,
             )
         done = replace(done, imputed_items=imputed)
         if report is not None:

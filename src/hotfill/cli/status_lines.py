@@ -1,16 +1,15 @@
-"""A status, a plan, a verification in a few lines, for people."""
+"""A status, a verification in a few lines, for people."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hotfill.formatting import duration, percent, rate, size
+from hotfill.formatting import duration, percent, rate
 from hotfill.upgrade.indexes import partly_indexed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.status import Current, Status
     from hotfill.upgrade.verify import Verification
 
@@ -58,7 +57,7 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         second.append(f"{ranking}rho {status.rho:.2f}")
     second.append(f"process {status.pid} at work" if status.running else "no process at work")
     if steps:
-        second.append("next: " + (" | ".join(status.next_steps) or "nothing, this has ended"))
+        second.append("next: " + (" | ".join(steps_now(status)) or "nothing, this has ended"))
     lines = ["  ".join(first), "   ".join(second)]
     if slow := status.slow_workers:
         lines.append(
@@ -71,6 +70,11 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines
+
+
+def steps_now(status: Status) -> list[str]:
+    """List the next commands; while a process is at work it is watched, not started again."""
+    return ["watch" if status.running and step == "start" else step for step in status.next_steps]
 
 
 def index_lines(indexed: Mapping[str, float | None]) -> list[str]:
@@ -148,32 +152,3 @@ def verification_lines(found: Verification) -> list[str]:
             names = f": {', '.join(item_ids)}" if item_ids else ""
             lines.append(f"  {count:,} {what}{names}{' ...' if count > len(item_ids) > 0 else ''}")
     return [*lines, *index_lines({"the new side": found.indexed})]
-
-
-def _batch_size(made: Plan) -> str:
-    return 'batch size "auto"' if made.batch_size == "auto" else batches(made.batch_size)
-
-
-def plan_lines(made: Plan) -> list[str]:
-    """Say a plan to people."""
-    order = made.order + (f" by {made.priority_key}" if made.order == "priority" else "")
-    lines = [
-        f"from      {made.old_model}",
-        f"to        {made.new_model}",
-        f"strategy  {made.strategy}, order {order}, {_batch_size(made)}, cutover {made.cutover}",
-        f"items     {made.items:,}, {made.old_model.dimension} to {made.new_model.dimension} "
-        f"dimensions, {size(made.bytes_to_write)} to write",
-    ]
-    if made.sampled_items:
-        lines.append(
-            f"time      about {duration(made.seconds_expected)} of embedding, by "
-            f"{made.sampled_items} items embedded now; fitting, writing and indexing come on top"
-        )
-    if made.items_to_embed is not None:
-        lines.append(f"budget    {made.items_to_embed:,} items are embedded")
-    if made.cached_share:
-        lines.append(f"cached    {percent(made.cached_share)} of the sampled contents already")
-    if made.price_expected is not None:
-        lines.append(f"price     about {made.price_expected:.2f}, in the currency of the price")
-    lines += [f"note      {each}" for each in made.notes]
-    return [*lines, *(f"blocker   {each}" for each in made.blockers)]

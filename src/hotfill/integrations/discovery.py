@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -84,7 +85,7 @@ def discover(place: str) -> Found:
 
     Raises InputError where nothing is known of it, StoreError, MissingExtraError.
     """
-    if place.startswith(("postgresql://", "postgres://")) or "dbname=" in place:
+    if re.match(r"postgres(ql)?(\+\w+)?://", place) or "dbname=" in place:
         return list(_postgres(place))
     if place.startswith(("http://", "https://")):
         return list(_server(place))
@@ -152,11 +153,11 @@ _TEXT_TYPES = ("text", "character varying")
 
 def _postgres(dsn: str) -> Iterator[FoundCollection]:
     psycopg: Any = need("psycopg", "postgres")
-    from hotfill.stores.postgres.connections import translated
+    from hotfill.stores.postgres.connections import for_libpq, translated
 
     with (
         translated("look at the database"),
-        psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection,
+        psycopg.connect(for_libpq(dsn), autocommit=True, connect_timeout=10) as connection,
     ):
         for schema, table, estimate, vectors in connection.execute(_TABLES).fetchall():
             yield from _table(connection, dsn, (schema, table), round(estimate), vectors)

@@ -142,13 +142,10 @@ class Comparison:
 
         Needs matplotlib (extra `plot`). Raises MissingExtraError, InputError for another ending.
         """
-        need("matplotlib", "plot")
+        form = check_picture(path)
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        form = Path(path).suffix.removeprefix(".")
-        if form not in _FORMS:
-            raise InputError(f"{path}: expected a file ending in .{', .'.join(_FORMS)}")
         figure = Figure(figsize=(7.0, 4.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
@@ -197,32 +194,53 @@ class Comparison:
         )
 
     def csv(self) -> str:
-        """Return the table as CSV."""
+        """Return the table as CSV: a number in each cell, and none where a figure is undefined."""
+        first = self.rows[0].name
+        heads = [self.measure, "new/old"]
+        for what in ("gain", f"against {first}"):
+            heads += [what, f"{what} low", f"{what} high"]
+        cells: list[list[str | float]] = [[*heads, "new/new", "P_1"]]
+        cells.append(["old system", _rounded(self.old.mean()), *[""] * (len(cells[0]) - 2)])
+        for row in self.rows:
+            line: list[str | float] = [row.name, _rounded(row.new_to_old.mean())]
+            line += _plain(self.difference(row.name)).values()
+            none = row.name == first
+            line += ["", "", ""] if none else _plain(self.difference(row.name, first)).values()
+            score = self.p_1(row.name)
+            line += [_rounded(row.new_to_new.mean()), "" if math.isnan(score) else _rounded(score)]
+            cells.append(line)
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows(self.table())
+        csv.writer(out, lineterminator="\n").writerows(cells)
         return out.getvalue()
 
     def latex(self) -> str:
         """Return the table as a LaTeX tabular, with the rules of the package booktabs."""
-        heads, *rest = (" & ".join(map(_escaped, row)) + r" \\" for row in self.table())
-        lines = [r"\begin{tabular}{lrrrrr}", r"\toprule", heads, r"\midrule", *rest]
+        heads, *rest = (" & ".join(map(_for_latex, row)) + r" \\" for row in self.table())
+        lines = [
+            r"% \usepackage{booktabs}",
+            r"\begin{tabular}{lrrrrr}",
+            r"\toprule",
+            heads,
+            r"\midrule",
+            *rest,
+        ]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: means, intervals, and every query's figures."""
         return {
             "measure": self.measure,
-            "old": round(float(self.old.mean()), 6),
-            "reference": round(float(self.reference.mean()), 6),
+            "old": _rounded(self.old.mean()),
+            "reference": _rounded(self.reference.mean()),
             "rows": [
                 {
                     "name": row.name,
-                    "new_to_old": round(float(row.new_to_old.mean()), 6),
-                    "new_to_new": round(float(row.new_to_new.mean()), 6),
+                    "new_to_old": _rounded(row.new_to_old.mean()),
+                    "new_to_new": _rounded(row.new_to_new.mean()),
                     "gain": _plain(self.difference(row.name)),
                     "p_1": None if math.isnan(self.p_1(row.name)) else round(self.p_1(row.name), 3),
-                    "partly": [round(float(value), 6) for value in row.partly.mean(axis=1)],
-                    "queries": [round(float(value), 6) for value in row.new_to_old],
+                    "partly": [_rounded(value) for value in row.partly.mean(axis=1)],
+                    "queries": [_rounded(value) for value in row.new_to_old],
                 }
                 for row in self.rows
             ],
@@ -238,6 +256,18 @@ class Comparison:
 
     def _of(self, name: str) -> NDArray[np.float64]:
         return self.old if name == "old" else self._row(name).new_to_old
+
+
+def check_picture(path: str | Path) -> str:
+    """Tell by its ending how a picture is drawn: svg, pdf or png.
+
+    Raises InputError for another ending, MissingExtraError without matplotlib (extra `plot`).
+    """
+    need("matplotlib", "plot")
+    form = Path(path).suffix.removeprefix(".")
+    if form not in _FORMS:
+        raise InputError(f"{path}: expected a file ending in .{', .'.join(_FORMS)}")
+    return form
 
 
 Named: TypeAlias = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -534,9 +564,16 @@ def _interval(apart: Difference) -> str:
     return f"{apart.value:+.4f} [{apart.low:+.4f}, {apart.high:+.4f}]"
 
 
+def _rounded(value: float) -> float:
+    return round(float(value), 6)
+
+
 def _plain(apart: Difference) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in asdict(apart).items()}
+    return {name: _rounded(value) for name, value in asdict(apart).items()}
 
 
-def _escaped(cell: str) -> str:
-    return cell.replace("_", r"\_").replace("%", r"\%")
+def _for_latex(cell: str) -> str:
+    """Escape a cell; figures with a sign are mathematics, so that a minus is as long as a plus."""
+    if cell == "-":
+        return "--"
+    return re.sub(r"[+-]\d[\d.]*", r"$\g<0>$", cell.replace("_", r"\_").replace("%", r"\%"))

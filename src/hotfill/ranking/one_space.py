@@ -341,8 +341,11 @@ def rho_enough(by_items: bool) -> float:
     return RHO_ENOUGH_BY_ITEMS if by_items else RHO_ENOUGH
 
 
-def doubts_of_rho(rho: float, *, by_items: bool) -> tuple[str, ...]:
-    """Say what a rho makes doubtful, a sentence each, and what to do. by_items: see `OneSpace`."""
+def doubts_of_rho(rho: float, *, by_items: bool, judged: bool = False) -> tuple[str, ...]:
+    """Say what a rho makes doubtful, a sentence each, and what to do.
+
+    by_items: see `OneSpace`. judged: labels or judgements were looked at, so none are asked for.
+    """
     enough = rho_enough(by_items)
     found = []
     if rho < enough:
@@ -351,10 +354,11 @@ def doubts_of_rho(rho: float, *, by_items: bool) -> tuple[str, ...]:
             "queries, so that searches may begin below the old model; let it embed queries, too, "
             'by `queries = "both"`'
         )
-    if RHO_UNSURE[0] <= rho < RHO_UNSURE[1]:
+    if RHO_UNSURE[0] <= rho < RHO_UNSURE[1] and not judged:
         found.append(
             f"rho {rho:.2f} is between {RHO_UNSURE[0]:.2f} and {RHO_UNSURE[1]:.2f}, where only "
-            "judged queries can tell: `hotfill rehearse --qrels` or `--labels`, with --use-labels"
+            "judged queries can tell: `hotfill sample --queries FILE` or `--label-key KEY`, then "
+            "`hotfill rehearse --sample sample --use-labels`; for files, `--qrels` or `--labels`"
         )
     return tuple(found)
 

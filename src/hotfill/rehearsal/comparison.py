@@ -48,7 +48,7 @@ from hotfill.rehearsal.strategies import (
 from hotfill.rehearsal.thresholds import carry_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hotfill.rehearsal.backfill_evaluation import Figures
     from hotfill.rehearsal.budget import Cost
@@ -107,6 +107,7 @@ def rehearse(
     settings: RehearsalSettings = RehearsalSettings(),  # a frozen value
     more_maps: Maps | None = None,
     cost: Cost | None = None,
+    on_measured: Callable[[int, int], None] = lambda done, of: None,
 ) -> Rehearsal:
     """Measure every way through an upgrade on a sample and recommend one.
 
@@ -124,6 +125,7 @@ def rehearse(
     settings: what to measure.
     more_maps: further maps by name, as `hotfill.lab.training.transforms.label_free.LABEL_FREE`.
     cost: of embedding the whole gallery, for the hours and the price of each budget.
+    on_measured: called with how many ways are measured, of how many; the budgets count as one.
 
     Where prefill is measured by a map that an upgrade fits itself, `Rehearsal.budget` tells how
     much has to be embedded again at all; where compatible is, `Rehearsal.criterion` is BCT's.
@@ -189,14 +191,17 @@ def rehearse(
         popularity,
         settings.seed,
     )
-    curves = [curve for some in galleries for curve in shown.curves(some, orders)]
-    if given is None or settings.use_labels:
-        seen, seen_curves = shown, curves
-    else:
+    seen = shown
+    if given is not None and not settings.use_labels:
         seen = _Measurement(sample, new_models_top(sample, UNLABELLED_QUERIES), shares)
-        seen_curves = [curve for some in galleries for curve in seen.curves(some, orders)]
+    by_truth: dict[_Measurement, list[MeasuredCurve]] = {shown: [], seen: []}
+    parts = [(measurement, some) for measurement in by_truth for some in galleries]
+    for done, (measurement, some) in enumerate(parts, 1):
+        by_truth[measurement].extend(measurement.curves(some, orders))
+        on_measured(done, len(parts) + 1)
+    curves = by_truth[shown]
     recommendation = recommend(
-        seen_curves,
+        by_truth[seen],
         old=seen.old,
         new=seen.new,
         signs=model_signs(sample.old.fit.read(), sample.new.fit.read(), seed=settings.seed),

@@ -72,7 +72,7 @@ def measure_ends(
         rho=one.rho,
         by_items=one.by_items,
         by_contents=sample.queries_from_items,
-        doubts=doubts_of_rho(one.rho, by_items=one.by_items),
+        doubts=doubts_of_rho(one.rho, by_items=one.by_items, judged=recommended.labels_used),
         plain=plain.mean,
         agreement=agreement.mean,
         finish=finish,

@@ -168,6 +168,8 @@ def _described(curve: MeasuredCurve, improvement: float, worth_it: bool, labels_
     parts.append(f"floor {curve.floor:+.3f}" if below else "never below the old model")
     if curve.vectors_rewritten:
         parts.append(f"{curve.vectors_rewritten} vectors rewritten first")
+    if curve.strategy == "merge":
+        parts.append("each query searches two sides while the gallery is mixed")
     if curve.query_encodings > 1:
         parts.append("each query embedded by both models while the gallery is mixed")
     lead = "Best way" if worth_it else "If it must be done, the best way"

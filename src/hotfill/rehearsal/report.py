@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hotfill.errors import InputError
 from hotfill.extras import need
 from hotfill.formatting import duration
 from hotfill.rehearsal.budget import BUDGETS, K, cost_of
@@ -369,6 +370,13 @@ def settings(rehearsal: Rehearsal) -> str:
         name = rehearsal.recommended_curve().name
         return f"# {name} was measured for comparison; an upgrade does not offer it"
     return found
+
+
+def check_place(folder: Path) -> None:
+    """Raise InputError or MissingExtraError where `write_report` cannot write."""
+    need("matplotlib", "plot")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder, found a file")
 
 
 def write_report(rehearsal: Rehearsal, folder: str | Path) -> None:

@@ -169,7 +169,8 @@ class _ServerSection(_StoreSection):
 class PostgresSection(_ServerSection):
     """PostgreSQL with pgvector: the `table` (or "schema.table") of the server that `dsn` names.
 
-    dsn: a connection string or URL of libpq. connections: the most at a time.
+    dsn: a connection string or URL of libpq, or a URL of SQLAlchemy.
+    connections: the most at a time.
     rows: which rows of the table are the gallery, by columns and their values; left out, all that
         were adopted.
     """

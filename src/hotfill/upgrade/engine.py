@@ -221,6 +221,7 @@ class Engine:
             self.state.tidy_origins()
             optimise(self.gallery, self._goes_on)
             self._fire("on_completed")
+            note_indexes(self.gallery, self.journal)
         return self.status()
 
     def embed_more(self, draft: Plan) -> Status:

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from hotfill.errors import ConfigError, InputError, PlanError
+from hotfill.formatting import duration, percent, size
 from hotfill.text_files import read_text
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Hold
@@ -330,6 +331,34 @@ class Plan(Decisions, GuardDecisions):
             return handler(values)
         except ValidationError as error:
             raise ConfigError(f"the plan: {explained(error, Plan)}") from error
+
+    def __str__(self) -> str:
+        """Say what it will do, a line each; blockers come last."""
+        order = self.order + (f" by {self.priority_key}" if self.order == "priority" else "")
+        batches = (
+            'batch size "auto"' if self.batch_size == "auto" else f"batches of {self.batch_size:,}"
+        )
+        lines = [
+            f"from      {self.old_model}",
+            f"to        {self.new_model}",
+            f"strategy  {self.strategy}, order {order}, {batches}, cutover {self.cutover}",
+            f"items     {self.items:,}, {self.old_model.dimension} to {self.new_model.dimension} "
+            f"dimensions, {size(self.bytes_to_write)} to write",
+        ]
+        if self.sampled_items:
+            lines.append(
+                f"time      about {duration(self.seconds_expected)} of embedding, by "
+                f"{self.sampled_items} items embedded now; fitting, writing and indexing come on "
+                "top"
+            )
+        if self.items_to_embed is not None:
+            lines.append(f"budget    {self.items_to_embed:,} items are embedded")
+        if self.cached_share:
+            lines.append(f"cached    {percent(self.cached_share)} of the sampled contents already")
+        if self.price_expected is not None:
+            lines.append(f"price     about {self.price_expected:.2f}, in the currency of the price")
+        lines += [f"note      {each}" for each in self.notes]
+        return "\n".join([*lines, *(f"blocker   {each}" for each in self.blockers)])
 
     def __post_init__(self) -> None:
         self._check_guard()

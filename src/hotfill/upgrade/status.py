@@ -52,6 +52,8 @@ _HELD_BY_DEAD_LETTERS = frozenset(
 )
 _OVER = ENDED | {Phase.SUPERSEDED}
 """Nobody works on the upgrade in these."""
+_MIXED = frozenset({Phase.PLANNED, Phase.PREPARED, Phase.BACKFILLING, Phase.SUPERSEDED})
+"""Where all items are embedded, some of them wait in these only."""
 _SILENT_SECONDS = 10.0  # a running process beats every second
 _BUSY_SECONDS = 120.0  # unless one long call of a library keeps all its threads waiting
 
@@ -230,11 +232,18 @@ def _batch_size(journal: Journal, beat: Mapping[str, Any]) -> int | None:
     return beat.get("batch_size") or (None if found is None else int(found.body["items"]))
 
 
+def items_wait(phase: Phase, plan: Plan) -> bool:
+    """Tell whether items may be searched by what was imputed or mapped, so that the fit matters."""
+    return plan.backfill != "all" or phase in _MIXED
+
+
 def _warnings(journal: Journal, plan: Plan, fit: Mapping[str, Any]) -> tuple[str, ...]:
     criterion = journal.last("criterion")
     if criterion is not None and criterion.body["met"] is None:
         return (f"whether the models are compatible is open: {criterion.body['said']}",)
     if "rho" not in fit or plan.queries == "both":
+        return ()
+    if not items_wait(journal.phase, plan):
         return ()
     return doubts_of_rho(fit["rho"], by_items=bool(fit["rho_by_items"]))
 

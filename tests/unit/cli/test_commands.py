@@ -15,6 +15,7 @@ from hotfill.cli.app import app
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.upgrade.guard import is_guarding
 from hotfill.upgrade.journal.sqlite import SqliteJournal
+from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.plan import Plan
 from tests.acceptance.processes import started, wait_for
 from tests.unit.cli.models import NEW, OLD, contents, new_model, old_model
@@ -57,6 +58,8 @@ def test_the_plan_can_be_kept_in_a_file(shell, tmp_path):
     shell("plan", "--out", tmp_path / "plan.toml")
     plan = Plan.read(tmp_path / "plan.toml")
     assert (plan.old_model, plan.new_model, plan.items) == (OLD, NEW, ITEMS)
+    nowhere = shell("plan", "--out", tmp_path / "nowhere" / "plan.toml", code=2)
+    assert f"the folder {tmp_path / 'nowhere'} is not there" in nowhere.stderr
 
 
 def test_start_shows_status_lines_on_stderr_and_the_end_on_stdout(shell):
@@ -242,6 +245,7 @@ def test_complete_says_on_a_terminal_that_there_is_no_way_back(started, monkeypa
         started(name)
     monkeypatch.setattr("hotfill.cli.output.interactive", lambda: True)
     refused = started("complete", stdin="n\n", code=2)
+    assert "Programs of your own" in refused.stderr
     assert "There is no way back afterwards. [y/N]" in refused.stderr
     assert started.json("status")["phase"] == "cut_over"
     assert "completed" in started("complete", stdin="y\n").stdout
@@ -350,8 +354,11 @@ def test_doctor_tells_rho_and_what_it_makes_doubtful(started):
     assert told().startswith(f"{rho:.2f} by items; from 0.65 on, one encoder is enough")
     with hotfill.open(started.config) as up:
         up.journal.record("fit", **{**up.journal.last("fit").body, "rho": 0.6})
+    assert told().endswith("one encoder is enough")  # all items are embedded
+    with hotfill.open(started.config) as up:
+        up.journal.enter(Phase.BACKFILLING)
     assert 'by `queries = "both"`' in told()
-    assert "only judged queries can tell: `hotfill rehearse --qrels`" in told()
+    assert "only judged queries can tell: `hotfill sample --queries FILE`" in told()
 
 
 def test_doctor_warns_where_items_come_in_that_are_unlike_the_pairs(shell):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tomllib
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -13,6 +15,8 @@ from typer.testing import CliRunner
 
 import hotfill
 from hotfill.cli.app import app
+from hotfill.cli.init import _journal_name
+from hotfill.integrations.discovery import FoundCollection
 from tests.unit.cli.models import OLD, contents, old_model
 from tests.unit.cli.project import fill, write_config
 
@@ -86,7 +90,7 @@ def test_a_table_of_postgresql_with_texts_needs_no_line_of_code(here):
     assert file()["source"] == {"kind": "store", "field": "document"}
     assert not (here / "contents.py").exists()
     with open("upgrade.toml", "a") as text:
-        text.write(f'\n[journal]\nname = "{schema}_journal"\n[upgrade]\nfit_items = 110\n')
+        text.write("\n[upgrade]\nfit_items = 110\n")
     assert_leads_to_an_upgraded_gallery()
 
 
@@ -125,6 +129,23 @@ def test_collections_that_a_framework_keeps_in_one_table_are_told_apart(here):
     init(dsn, "--collection", "faq", "--new", NEW_NAME, "--force")  # it knows the model now
     assert file()["old"]["model"]["name"] == OLD.name
     assert file()["store"]["rows"] == rows
+    name = file()["journal"]["name"]
+    init(dsn, "--collection", "blog", *MODELS, "--force", "--no-adopt")
+    assert file()["journal"]["name"] != name
+
+
+@pytest.mark.parametrize(
+    "names", [("shop", "shop2"), ("a.b", "a_b", "a-b", "A_b"), ("è" * 99, "ß" * 99, "x" * 99)]
+)
+def test_no_two_galleries_of_a_database_are_given_one_journal(names):
+    found = [
+        FoundCollection({"table": name}, name, 1, {"embedding": 6}, id_columns=("id",))
+        for name in names
+    ]
+    found.append(replace(found[0], store={"table": names[0], "rows": {"tenant": "a"}}))
+    given = [_journal_name(each) for each in found]
+    assert len(set(given)) == len(found)
+    assert all(re.fullmatch(r"hotfill_\w{1,42}", each) for each in given)
 
 
 def test_a_table_of_lancedb_with_texts_needs_no_line_of_code(here):
@@ -259,6 +280,39 @@ def test_on_a_terminal_it_asks(here, monkeypatch):
     said = run("init", stdin=f"\n{NEW_NAME}\n")  # the gallery was guessed
     assert "Where are the vectors? [gallery]" in said.stderr
     assert file()["new"] == {"embedder": NEW_NAME}
+
+
+def test_what_was_given_is_not_asked_for_again(here, monkeypatch):
+    monkeypatch.setattr("hotfill.cli.output.interactive", lambda: True)
+    fill(here)
+    said = run("init", "gallery", *MODELS, stdin="")  # nobody answers
+    assert "?" not in said.stderr
+    assert (file()["old"], file()["new"]) == ({"embedder": OLD_NAME}, {"embedder": NEW_NAME})
+
+
+def test_an_address_of_sqlalchemy_leads_to_an_upgraded_gallery(here, monkeypatch):
+    psycopg = pytest.importorskip("psycopg")
+    postgres = pytest.importorskip("tests.postgres")
+    schema, folder = postgres.fresh_schema(), postgres.server().folder
+    address = f"//hotfill@/postgres?host={folder}"
+    ids, texts, vectors = items()
+    with psycopg.connect(f"postgresql:{address}") as connection:
+        connection.execute(
+            f"CREATE TABLE {schema}.t (id text PRIMARY KEY, embedding vector(6), document text)"
+        )
+        connection.cursor().executemany(
+            f"INSERT INTO {schema}.t VALUES (%s, %s::vector, %s)",
+            [(i, str(v.tolist()), t) for i, v, t in zip(ids, vectors, texts, strict=True)],
+        )
+    monkeypatch.setenv("DATABASE_URL", f"postgresql+psycopg:{address}")
+    init("--collection", f"{schema}.t", *MODELS)
+    assert file()["store"]["dsn"] == "${DATABASE_URL}"
+    with open("upgrade.toml", "a", encoding="utf-8") as config:
+        config.write("\n[upgrade]\nfit_items = 110\n")
+    assert_leads_to_an_upgraded_gallery()
+    journal = pytest.importorskip("hotfill.upgrade.journal.postgres").PostgresJournal
+    name = file()["journal"]["name"]
+    assert journal.set_aside(f"postgresql+psycopg:{address}", name) == f"{name}_ended_1"
 
 
 def test_a_place_of_which_nothing_is_known_is_told(here):

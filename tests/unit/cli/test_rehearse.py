@@ -130,9 +130,15 @@ def test_a_budget_costs_what_is_said_of_the_gallery(files):
         (["--queries", "own"], "expected some of new, both"),
         (["--query-log", "missing.txt", "--orders", "popularity"], "missing.txt: cannot be read"),
         (["--points", "1"], "at least 2"),
+        (["--json", "no/such/rehearsal.json"], "the folder no/such is not there"),
+        (["--json", "."], "expected a file, found a folder"),
+        (["--report", __file__], "expected a folder, found a file"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_code_2(files, more, words):
+def test_bad_input_is_one_clear_line_and_code_2_before_anything_is_measured(
+    files, more, words, monkeypatch
+):
+    monkeypatch.setattr("hotfill.rehearsal.comparison.measure_ends", None)
     done = run(files, *more)
     assert done.exit_code == 2
     assert words in done.stderr

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hotfill.cli.status_lines import plan_lines, status_lines
+from hotfill.cli.status_lines import status_lines, steps_now
 from hotfill.stores.records import Building
 from hotfill.upgrade.pace import StepPart
 from hotfill.upgrade.phases import Hold, Phase
-from hotfill.upgrade.plan import Plan
 from hotfill.upgrade.status import Status
-from tests.unit.upgrade.small import NEW, OLD
 
 STATUS = Status(
     phase=Phase.BACKFILLING,
@@ -52,13 +50,6 @@ def test_a_size_of_batches_that_was_found_stands_behind_the_pace():
     assert found[0].endswith("412/s  batches of 1,024")
 
 
-def test_a_plan_says_how_large_batches_are():
-    made = Plan(OLD, NEW)
-    assert "order random, batches of 256, cutover manual" in plan_lines(made)[2]
-    made = replace(made, batch_size="auto")
-    assert 'order random, batch size "auto", cutover manual' in plan_lines(made)[2]
-
-
 def test_an_index_that_is_built_is_counted():
     first, _ = status_lines(replace(STATUS, building=Building(12_000, 50_000, 24.0)))
     assert "building an index 12,000/50,000, 500/s, eta 1 min 16 s" in first
@@ -71,6 +62,15 @@ def test_a_part_of_a_long_step_is_counted_once():
     first, _ = status_lines(counted)
     assert "imputing 12,000/50,000, 500/s, eta 1 min 16 s" in first
     assert "imputed" not in first
+
+
+def test_what_is_at_work_is_watched_not_started_again():
+    begun = replace(STATUS, next_steps=("start", "pause", "abort"))
+    assert steps_now(replace(begun, running=True)) == ["watch", "pause", "abort"]
+    assert steps_now(replace(begun, running=False)) == ["start", "pause", "abort"]
+    assert (
+        "next: watch | pause | abort" in status_lines(replace(begun, running=True), steps=True)[1]
+    )
 
 
 def test_an_estimate_that_means_nothing_yet_is_left_out():

@@ -52,12 +52,28 @@ def test_every_recipe_map_and_term_is_measured_on_every_query(found) -> None:
     assert found.seeds.tolist() == [0] * queries + [1] * queries
     for row in found.rows:
         assert row.new_to_old.shape == row.new_to_new.shape == (2 * queries,)
-    table = list(csv.reader(io.StringIO(found.csv())))
-    assert table == found.table()
+    table = found.table()
     assert [row[0] for row in table] == ["AP", "old system", "bct", "bict", "ridge", "triplet"]
-    assert found.latex().count(r"\\") == len(table)
+    assert found.latex().count(r" \\" + "\n") == len(table)
     assert len(found.text().splitlines()) == len(table)
     assert json.loads(json.dumps(found.to_dict()))["rows"][2]["name"] == "ridge"
+
+
+def test_each_cell_of_the_csv_is_a_number_or_empty(found) -> None:
+    heads, old, *rows = csv.reader(io.StringIO(found.csv()))
+    gain = ["gain", "gain low", "gain high"]
+    against = ["against bct", "against bct low", "against bct high"]
+    assert heads == ["AP", "new/old", *gain, *against, "new/new", "P_1"]
+    assert old[0] == "old system"
+    assert float(old[1]) == pytest.approx(found.old.mean(), abs=1e-6)
+    for line, row in zip(rows, found.rows, strict=True):
+        cells = dict(zip(heads, line, strict=True))
+        apart = found.difference(row.name)
+        assert [float(cells[name]) for name in gain] == pytest.approx(
+            [apart.value, apart.low, apart.high], abs=1e-6
+        )
+        assert all((cells[name] == "") is (row.name == "bct") for name in against)
+        assert float(cells["new/new"]) == pytest.approx(row.new_to_new.mean(), abs=1e-6)
 
 
 def test_the_same_call_gives_the_same_figures(found) -> None:
@@ -190,11 +206,43 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(
         compare(**given)
 
 
-def test_the_command_writes_the_tables(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--csv=no/such/table.csv", "the folder no/such is not there"),
+        ("--latex=.", "expected a file, found a folder"),
+        ("--plot=no/such/curves.svg", "the folder no/such is not there"),
+        ("--plot=curves.gif", "expected a file ending in .svg, .pdf, .png"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_anything_is_trained(
+    option, message, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("hotfill.lab.compare.train_head", None)
+    result = CliRunner().invoke(app, [*compare_words(tmp_path), option])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_the_tables_figures_are_mathematics_in_latex() -> None:
+    def row(name: str, values: list[float]) -> Compared:
+        return Compared(name, np.array(values), np.array(values), np.array([values] * 11))
+
+    old = np.array([0.5, 0.5])
+    found = Comparison(old, old, np.zeros(2, np.int64), (row("my_own", [0.25, 0.25]),), samples=10)
+    line = next(line for line in found.latex().splitlines() if line.startswith("my"))
+    assert line.startswith(r"my\_own & 0.2500 & $-0.2500$ [$-0.2500$, $-0.2500$] & -- & 0.2500 & ")
+
+
+def compare_words(folder) -> list[str]:
     for name, rows in {"old": OLD, "new": NEW, "labels": LABELS}.items():
-        np.save(tmp_path / f"{name}.npy", rows)
+        np.save(folder / f"{name}.npy", rows)
     words = ["compare", "ridge", "bct", "--seeds", "1", "--epochs", "1"]
-    words += [f"--{name}={tmp_path / name}.npy" for name in ("old", "new", "labels")]
+    return words + [f"--{name}={folder / name}.npy" for name in ("old", "new", "labels")]
+
+
+def test_the_command_writes_the_tables(tmp_path) -> None:
+    words = compare_words(tmp_path)
     words += [f"--csv={tmp_path / 'table.csv'}", f"--latex={tmp_path / 'table.tex'}"]
     words += [f"--plot={tmp_path / 'curves.pdf'}", f"--runs={tmp_path / 'runs'}"]
     result = CliRunner().invoke(app, words)
@@ -202,6 +250,7 @@ def test_the_command_writes_the_tables(tmp_path) -> None:
     first = [line.split(",")[0] for line in (tmp_path / "table.csv").read_text().splitlines()]
     assert first[1:] == ["old system", "ridge", "bct"]
     assert "ridge" in result.stdout
+    assert result.stdout.endswith("queries of one split\n")
     assert (tmp_path / "curves.pdf").stat().st_size > 1000
     assert (tmp_path / "runs" / "seed0.bct.old.run").exists()
     assert r"\toprule" in (tmp_path / "table.tex").read_text()

@@ -113,6 +113,14 @@ def test_a_rehearsal_tells_rho_and_against_which_end_gain_is_measured(digits) ->
     assert [curve.queries for curve in found.curves] == ["new", "new", "both"]
 
 
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_labels_are_asked_for_where_they_were_not_looked_at(digits, looked_at, monkeypatch) -> None:
+    monkeypatch.setattr("hotfill.ranking.one_space.RHO_UNSURE", (-1.0, 1.0))
+    found = ends_of(digits, worst(digits), replace(BY_LABELS, labels_used=looked_at))
+    asked = "`hotfill sample --queries FILE` or `--label-key KEY`" in found.text()
+    assert asked is not looked_at
+
+
 def test_the_end_recommended_stands_in_the_lines_for_the_configuration() -> None:
     written = tomllib.loads(replace(BY_LABELS, finish="agreement").to_toml() or "")
     assert written["upgrade"]["finish"] == "agreement"

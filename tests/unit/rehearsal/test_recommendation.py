@@ -68,6 +68,12 @@ def test_of_nearly_equal_ways_the_cheaper_wins() -> None:
         assert (found.strategy, found.calibration) == ("prefill", "none")
 
 
+def test_what_a_query_pays_on_the_way_is_said() -> None:
+    for strategy, said in (("merge", True), ("prefill", False)):
+        why = chosen([curve(strategy, [0.3, 0.5, 0.6])], labels_used=True).why
+        assert ("each query searches two sides" in why) is said
+
+
 def test_baselines_are_not_recommended() -> None:
     found = chosen(
         [curve("naive_merge", [0.5, 0.6, 0.6]), curve("merge", [0.2, 0.4, 0.6])], labels_used=True

@@ -38,6 +38,20 @@ def test_arrays_alone_are_enough_and_labels_may_be_one(digits) -> None:
     assert plain.recommendation.strategy == "naive_merge"
 
 
+@pytest.mark.parametrize(("use_labels", "ways"), [(True, 2), (False, 4)])
+def test_it_tells_how_many_ways_are_measured_of_how_many(digits, use_labels, ways) -> None:
+    old, new, labels = digits
+    told: list[tuple[int, int]] = []
+    few = RehearsalSettings(
+        points=2, strategies=["naive_merge", "compatible"], use_labels=use_labels
+    )
+    rehearse(
+        old, new[:, :32], relevant=labels, settings=few,
+        on_measured=lambda done, of: told.append((done, of)),
+    )  # fmt: skip
+    assert told == [(done, ways + 1) for done in range(1, ways + 1)]
+
+
 def test_the_json_holds_what_was_promised(rehearsal) -> None:
     found = json.loads(rehearsal.to_json())
     assert {"old", "new", "curves", "recommendation"} <= set(found)

@@ -163,6 +163,19 @@ def test_where_nothing_was_indexed_nothing_need_be(tmp_path, monkeypatch):
     up.cutover()
 
 
+@pytest.mark.parametrize("store", STORES, ids=lambda store: store.__name__)
+def test_after_complete_the_status_tells_of_the_index_that_there_is(tmp_path, monkeypatch, store):
+    with store(tmp_path, monkeypatch) as gallery:
+        filled(contents(ITEMS), gallery)
+        up = begun(tmp_path, gallery, optimise=False)
+        up.start()
+        up.verify()
+        up.cutover()
+        up.complete()
+        assert gallery.indexed(NEW) == 1
+        assert up.status().indexed[str(NEW)] == 1
+
+
 def test_an_index_that_got_lost_holds_the_cutover_until_it_is_built(tmp_path, monkeypatch):
     psycopg = pytest.importorskip("psycopg")
     gallery = postgres(tmp_path, monkeypatch)

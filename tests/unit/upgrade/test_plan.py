@@ -161,3 +161,27 @@ def test_a_plan_with_blockers_cannot_start():
 def test_a_plan_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         PLAN.seed = 3
+
+
+def test_printed_it_is_a_few_lines_for_people():
+    made = replace(
+        PLAN, items=1200, items_to_embed=300, bytes_to_write=31_200_000, sampled_items=64,
+        seconds_expected=90.0, cached_share=0.25, price_expected=1.5, notes=("a note",),
+        blockers=("a reason",),
+    )  # fmt: skip
+    assert str(made).splitlines() == [
+        f"from      {OLD}",
+        f"to        {NEW}",
+        "strategy  prefill, order random, batches of 256, cutover manual",
+        f"items     1,200, {OLD.dimension} to {NEW.dimension} dimensions, 31 MB to write",
+        "time      about 1 min 30 s of embedding, by 64 items embedded now; fitting, writing and "
+        "indexing come on top",
+        "budget    300 items are embedded",
+        "cached    25.0% of the sampled contents already",
+        "price     about 1.50, in the currency of the price",
+        "note      a note",
+        "blocker   a reason",
+    ]
+    assert 'batch size "auto"' in str(replace(PLAN, batch_size="auto"))
+    by_key = str(replace(PLAN, order="priority", priority_key="clicks"))
+    assert "order priority by clicks" in by_key

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,18 @@ def test_no_time_left_is_told_while_held_or_at_rest_or_outside_the_backfill(jour
     journal.beat(pid=os.getpid(), rate_per_second=10.0)
     journal.enter(Phase.BACKFILLED)
     assert take_status(journal, PLAN).eta_seconds is None
+
+
+@pytest.mark.parametrize("backfill_of", ["all", "none"])
+def test_rho_is_doubted_as_long_as_items_wait_to_be_embedded(journal, backfill_of):
+    plan = replace(PLAN, strategy="prefill", backfill=backfill_of)
+    journal.record("fit", rho=0.6, rho_by_items=False)
+    for phase in (Phase.PREPARED, Phase.BACKFILLING):
+        journal.enter(phase)
+        assert "rho 0.60" in take_status(journal, plan).warnings[0]
+    for phase in (Phase.BACKFILLED, Phase.CUT_OVER, Phase.COMPLETED):
+        journal.enter(phase)
+        assert bool(take_status(journal, plan).warnings) is (backfill_of == "none")
 
 
 def test_a_dead_process_is_not_running_and_has_no_rate(journal):

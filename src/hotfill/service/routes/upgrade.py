@@ -176,7 +176,8 @@ def complete(
     advance(service.journal.phase, Step.COMPLETE)
     if answer is None or answer.confirmation_token is None:
         question = Question(
-            question=f"Remove the vectors of {service.plan.old_model}? There is no way back.",
+            question=f"Remove the vectors of {service.plan.old_model}? Programs of your own that "
+            "search the store by themselves need the new model from then on. There is no way back.",
             confirmation_token=confirmation.ask(caller.name),
             expires_in_seconds=CONFIRM_SECONDS,
         )

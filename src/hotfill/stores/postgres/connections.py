@@ -6,6 +6,7 @@ The database's failures come out in our words, by one table of its error codes.
 from __future__ import annotations
 
 import random
+import re
 import select
 import time
 from contextlib import contextmanager, nullcontext
@@ -34,6 +35,7 @@ STILL_SECONDS = 15.0
 """How long a process may stand still within a transaction: what it locks keeps all others waiting.
 Then the server ends its session, and nothing of the transaction has happened."""
 
+_WITH_DRIVER = re.compile(r"\Apostgres(?:ql)?\+\w+(?=://)")
 _MARK = "hotfill.settings"  # set to "on" with the others; gone where a pooler drops them all
 
 # SQLSTATE or its first two characters, and what it means. StoreErrors: may the call succeed later?
@@ -97,10 +99,16 @@ def ours(doing: str, error: Exception) -> HotfillError:
     return StoreError(f"could not {doing}: {text}{hint}")
 
 
+def for_libpq(dsn: str) -> str:
+    """Return a connection string as libpq reads it: SQLAlchemy's URLs name a driver, too."""
+    return _WITH_DRIVER.sub("postgresql", dsn)
+
+
 class Connections:
     """A pool of connections in autocommit mode. May be used from several threads.
 
-    dsn: a connection string or URL of libpq; a password is better kept in ~/.pgpass.
+    dsn: a connection string or URL of libpq, or a URL of SQLAlchemy (postgresql+psycopg://); a
+        password is better kept in ~/.pgpass.
     most: connections held at a time. timeout_seconds: of a statement; 0 for none.
     settings: of every session, in addition to those in the dsn.
 
@@ -121,6 +129,7 @@ class Connections:
             "idle_in_transaction_session_timeout": str(round(1000 * STILL_SECONDS)),
             **settings,
         }
+        dsn = for_libpq(dsn)
         try:
             given = conninfo_to_dict(dsn)
         except psycopg.ProgrammingError as error:

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from hotfill.errors import JournalError, StoreError, StoreFullError
 from hotfill.retry import is_retryable, retry_if
-from hotfill.stores.postgres.connections import Connections
+from hotfill.stores.postgres.connections import Connections, for_libpq
 from hotfill.stores.postgres.stamp import check_name
 from hotfill.upgrade.journal.base import Batch, DeadLetter, Fact, Journal, Tally, WorkerLeases
 from hotfill.upgrade.journal.lock import busy, lost_the_lead
@@ -290,7 +290,7 @@ _RUNNING = 0x686F7469  # advisory lock: to run the upgrade
 class PostgresJournal(Journal):
     """The journal in a schema of its own, made when missing.
 
-    dsn: libpq's connection string or URL. schema: one for each upgrade.
+    dsn: as the store in PostgreSQL takes it. schema: one for each upgrade.
     Raises JournalError when the server cannot be used, when the schema holds something else, or
     when it was written by a newer hotfill.
     """
@@ -303,7 +303,7 @@ class PostgresJournal(Journal):
     @classmethod
     def is_there(cls, dsn: str, schema: str) -> bool:
         """Tell whether a schema holds a journal. Makes nothing. Raises JournalError."""
-        with _translated(schema), psycopg.connect(dsn) as connection:
+        with _translated(schema), psycopg.connect(for_libpq(dsn)) as connection:
             row = connection.execute(
                 "SELECT to_regclass(%s) IS NOT NULL",
                 (sql.Identifier(schema, "journal").as_string(),),
@@ -313,7 +313,7 @@ class PostgresJournal(Journal):
     @classmethod
     def set_aside(cls, dsn: str, schema: str) -> str:
         """Rename the schema of a journal to the first free name; return it. Raises JournalError."""
-        with _translated(schema), psycopg.connect(dsn) as connection:
+        with _translated(schema), psycopg.connect(for_libpq(dsn)) as connection:
             for number in itertools.count(1):
                 kept = f"{schema}_ended_{number}"
                 (free,) = connection.execute(
