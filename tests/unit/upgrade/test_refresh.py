@@ -73,7 +73,7 @@ def test_a_refresh_that_would_take_too_long_is_left_out_and_status_and_log_say_s
     up = refreshing(tmp_path, refresh_share=0.25)
     run_until(up, 1800)
     facts = [fact.body for fact in up.journal.facts("refresh")]
-    assert [each["tenths"] for each in facts][0] == 4
+    assert facts[0]["tenths"] == 4
     assert not any(each["kept"] for each in facts)
     assert up.journal.last("fit").body["folder"] == "fit-1"
     (said,) = [each for each in up.status().warnings if "refresh_share" in each]
