@@ -89,7 +89,8 @@ def main() -> None:
     """Do the work that the command line names, and end."""
     _end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a service manager: to all; see `run_apart`
-    os.nice(_NICENESS)
+    if sys.platform != "win32":
+        os.nice(_NICENESS)
     work, *given = sys.argv[1:]
     module, _, name = work.partition(":")
     getattr(import_module(module), name)(*given)

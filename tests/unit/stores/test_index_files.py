@@ -246,6 +246,25 @@ def test_an_index_that_nobody_wants_any_more_is_given_up_and_built_by_the_next_c
         assert gallery.indexed(OLD) == 1
 
 
+def test_centres_of_parts_are_those_of_faiss_and_finding_them_can_be_given_up():
+    made = index.make_index("ivf", OLD, ROWS)
+    theirs = faiss.IndexIVFFlat(faiss.IndexFlatIP(16), 16, made.nlist, faiss.METRIC_INNER_PRODUCT)
+    theirs.cp.min_points_per_centroid = 1
+    theirs.train(ROWS)
+    centres = [each.quantizer.reconstruct_n(0, made.nlist) for each in (made, theirs)]
+    np.testing.assert_allclose(*centres, atol=1e-5)
+    told = []
+
+    def give_up(done):
+        told.append(done)
+        if len(told) == 3:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        index.make_index("ivf", OLD, ROWS, give_up)
+    assert told == [0, 0, 0]
+
+
 def test_sides_that_fell_behind_the_truth_are_loaded_again(tmp_path, monkeypatch):
     with filled(tmp_path / "store", "flat") as gallery:
         with monkeypatch.context() as patch:
