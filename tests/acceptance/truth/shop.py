@@ -121,6 +121,7 @@ def write_config(
             "fit_items": 150,
             "verify_items": 20,
             "embed_timeout_seconds": 2.0,
+            "allow_below_old": True,  # random projections have little in common, drawn items less
         },
     }
     if journal is not None:

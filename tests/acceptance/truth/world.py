@@ -398,7 +398,10 @@ class World:
         self.session(None).finish()
 
     def go_on(self, step: str) -> None:
-        """Give the command that the status names until one has done its work, as people do."""
+        """Give the command that the status names until one has done its work, as people do.
+
+        A refusal may name another one before: a restored store may name an upgrade that was lost.
+        """
         for _ in range(6):
             if (now := self.next_step()) is None:
                 return
@@ -406,6 +409,8 @@ class World:
             session.finish()
             if session.ended is None:
                 return
+            if "adopt --take-over" in session.ended:
+                self.take_over()
         self.outcome.dead_end = True
         self.outcome.said.append(f"{step}: {session.ended}")
 
