@@ -44,6 +44,32 @@ class StepPart:
         return f"{self.what} {far(self.done, self.total, self.seconds)}"
 
 
+@dataclass(frozen=True, slots=True)
+class TooDear:
+    """A refresh that was left out. seconds: what it would take; ahead_seconds: embedding does yet.
+
+    tenths: how many had moved.
+    """
+
+    tenths: int
+    seconds: float
+    ahead_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"at {10 * self.tenths}% imputed vectors were not made anew: that would take about "
+            f"{duration(self.seconds)}, and {duration(self.ahead_seconds)} of embedding were "
+            "ahead; `refresh_share` in [upgrade] says how much of that it may take"
+        )
+
+
+def left_out(journal: Journal) -> TooDear | None:
+    """Read the refresh that came last, where it was left out."""
+    last = journal.last("refresh")
+    found = None if last is None else last.body.get("too_dear")
+    return None if found is None else TooDear(**found)
+
+
 @dataclass(slots=True)
 class Progress:
     """What this process has done, in items. working_seconds: time not spent waiting for holds.

@@ -20,19 +20,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfill.formatting import duration
 from hotfill.ranking.one_space import KNOWN_MOST, RESIDUALS_FROM
 from hotfill.upgrade.order import sample_ids
+from hotfill.upgrade.pace import TooDear
 
 if TYPE_CHECKING:
     from hotfill.stores.base import Gallery
     from hotfill.types import Vectors
-    from hotfill.upgrade.journal.base import Journal
     from hotfill.upgrade.own_vectors import NotedOrigins
     from hotfill.upgrade.plan import Plan
     from hotfill.upgrade.state import State
@@ -132,32 +131,6 @@ _LEAST_WEIGHT = 0.05
 """Lambda below which residuals say too little of other items for a rewrite of all of them."""
 
 _LOOKS = 100  # times a backfill that the journal is asked how much has moved
-
-
-@dataclass(frozen=True, slots=True)
-class TooDear:
-    """A refresh that was left out. seconds: what it would take; ahead_seconds: embedding does yet.
-
-    tenths: how many had moved.
-    """
-
-    tenths: int
-    seconds: float
-    ahead_seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"at {10 * self.tenths}% imputed vectors were not made anew: that would take about "
-            f"{duration(self.seconds)}, and {duration(self.ahead_seconds)} of embedding were "
-            "ahead; `refresh_share` in [upgrade] says how much of that it may take"
-        )
-
-
-def left_out(journal: Journal) -> TooDear | None:
-    """Read the refresh that came last, where it was left out."""
-    last = journal.last("refresh")
-    found = None if last is None else last.body.get("too_dear")
-    return None if found is None else TooDear(**found)
 
 
 class Refreshing:

@@ -23,9 +23,8 @@ from hotfill.upgrade.astray import astray_noted
 from hotfill.upgrade.guard import accepted_metrics, gate_in_force
 from hotfill.upgrade.indexes import indexed_noted
 from hotfill.upgrade.journal.base import WorkerLeases
-from hotfill.upgrade.pace import Progress, StepPart
+from hotfill.upgrade.pace import Progress, StepPart, left_out
 from hotfill.upgrade.phases import ENDED, Hold, Phase, next_steps
-from hotfill.upgrade.refit import left_out
 from hotfill.upgrade.request_limits import limits_noted
 
 if TYPE_CHECKING:
