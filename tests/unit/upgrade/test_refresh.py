@@ -9,6 +9,7 @@ from hotfill.errors import ConfigError
 from hotfill.ranking import fit_models
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import refit
+from hotfill.upgrade.pace import left_out
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.refreshing import (
     ITEMS,
@@ -100,7 +101,7 @@ def test_a_refresh_is_weighed_by_what_imputing_took_and_embedding_takes(tmp_path
     embed(1, 7000.0)  # with what came before embedding
     embed(3, 300.0)  # 0.2 s an item; imputing took 0.05 s, a quarter of that
     assert refresh.is_due() is due
-    assert (refit.left_out(up.journal) is None) is due
+    assert (left_out(up.journal) is None) is due
 
 
 def test_what_imputing_took_is_noted(tmp_path):
