@@ -59,5 +59,17 @@ def test_no_docstring_uses_a_dropped_word():
     assert not found
 
 
+def test_no_message_uses_a_dropped_word():
+    found = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            # A name or a key has no blanks; a word that people read stands among others.
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                words = dropped_in(node.value)
+                if words:
+                    found[f"{name_of(path)}:{node.lineno}"] = words
+    assert not found
+
+
 def test_no_help_text_uses_a_dropped_word():
     assert not dropped_in(reference())

@@ -52,7 +52,7 @@ _USUAL = {
     1536: "openai:text-embedding-3-small or openai:text-embedding-ada-002",
     3072: "openai:text-embedding-3-large",
 }
-"""Models that often made vectors of so many numbers; only ever a hint in a question."""
+"""Models that often made vectors of that many numbers; only ever a hint in a question."""
 
 _OPENAI = {
     "text-embedding-3-small": 1536,

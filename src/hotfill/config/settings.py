@@ -48,7 +48,7 @@ def _with_kind(values: Any) -> Any:
 SourceSection: TypeAlias = Annotated[
     FactorySection | StoredSection, Field(discriminator="kind"), BeforeValidator(_with_kind)
 ]
-"""Where contents come from, told by `kind`."""
+"""Where contents come from; `kind` says which."""
 
 
 class ModelSection(_FileSection):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _TRIES = 5  # the phase may change while the store is looked at
 
-_MENDS = {
+_REMEDIES = {
     Phase.CUT_OVER: "cutover",
     Phase.COMPLETED: "complete",
     Phase.ABORTING: "abort",
@@ -50,13 +50,13 @@ class Astray:
     sides: tuple[ModelId, ...]
 
     @property
-    def mend(self) -> str:
+    def remedy(self) -> str:
         """The command that makes phase and store agree; empty where another upgrade leads."""
         if self.unknown:
             return ""
         if self.phase is Phase.CUT_OVER and not self.items:
             return "complete"  # the old side is gone already
-        return _MENDS.get(self.phase, "start")
+        return _REMEDIES.get(self.phase, "start")
 
     def __str__(self) -> str:
         parts = [
@@ -68,8 +68,8 @@ class Astray:
             for space in self.lacking
         ]
         ending = (
-            f"`hotfill {self.mend}` mends it"
-            if self.mend
+            f"`hotfill {self.remedy}` puts it right"
+            if self.remedy
             else f"serve by the configuration of the upgrade to {self.unknown[-1]}"
         )
         return "; ".join([*parts, ending])
@@ -131,11 +131,11 @@ def note_astray(journal: Journal, found: Astray | None) -> None:
     last = astray_noted(journal)
     if found is None:
         if last is not None:
-            journal.record("astray", about="", said="", mend="")
+            journal.record("astray", about="", said="", remedy="")
         return
     about = "; ".join(map(str, (found.phase, *found.sides, "without", *found.lacking)))
     if last is None or last.body["about"] != about:
-        journal.record("astray", about=about, said=str(found), mend=found.mend)
+        journal.record("astray", about=about, said=str(found), remedy=found.remedy)
 
 
 def astray_noted(journal: Journal) -> Fact | None:

@@ -570,7 +570,7 @@ class State:
         with suppress(HotfillError):  # a full disk must not keep anybody from searching
             note_astray(self.journal, self._astray)
         if self._astray is not None:
-            # Somebody may be about to mend it, and give short notice.
+            # Somebody may be about to put it right, and give short notice.
             self._look_again = self._read_again = time.monotonic() + POLL_SECONDS
         elif by_rows:
             self._look_again = time.monotonic() + POLL_SECONDS

@@ -268,7 +268,7 @@ def _first(journal: Journal, phase: Phase) -> str:
     if phase in _HELD_BY_DEAD_LETTERS and journal.dead_letters():
         return "dead-letters"
     if (astray := astray_noted(journal)) is not None:
-        return str(astray.body["mend"])
+        return str(astray.body["remedy"])
     verified = journal.last("verified")
     if phase is Phase.BACKFILLED and verified is not None:
         backfilled = journal.last("backfilled")

@@ -390,11 +390,13 @@ def test_doctor_warns_where_items_come_in_that_are_unlike_the_pairs(shell):
 
 def test_doctor_and_status_name_the_command_where_the_journal_was_lost(started):
     shutil.rmtree(started.config.parent / "upgrade.upgrade")
-    assert re.search(r"problem  phase .*`hotfill start` mends it", started("doctor", code=4).stdout)
+    assert re.search(
+        r"problem  phase .*`hotfill start` puts it right", started("doctor", code=4).stdout
+    )
     with hotfill.open(started.config) as up:
         assert len(up.search(next(iter(contents(1).values())), ITEMS).item_ids) == ITEMS
     assert started.json("status")["next_steps"][0] == "start"
-    assert re.search(r"held: error .*`hotfill start` mends it", started("status").stdout)
+    assert re.search(r"held: error .*`hotfill start` puts it right", started("status").stdout)
     started("start")
     assert started.json("doctor")["healthy"]
     assert not started.json("status")["holds"]

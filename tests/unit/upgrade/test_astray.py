@@ -1,4 +1,4 @@
-"""Journal and store disagree: searches find everything or say what mends it, and it is mended."""
+"""Journal and store disagree: searches find everything or say what puts it right."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def finish(up):
     up.cutover()
 
 
-def assert_mended(up, source):
+def assert_right_again(up, source):
     up.state.look()
     assert not up.status().holds
     assert found_of(up) == {*source}
@@ -70,9 +70,9 @@ def test_a_journal_deleted_on_the_way_leaves_searches_whole(tmp_path, source, ga
     assert found_of(up) == {*source}
     status = up.status()
     assert status.phase is Phase.PLANNED
-    assert "does not search; `hotfill start` mends it" in str(status.holds[0])
+    assert "does not search; `hotfill start` puts it right" in str(status.holds[0])
     finish(up)
-    assert_mended(up, source)
+    assert_right_again(up, source)
 
 
 def test_without_the_old_embedder_a_search_is_refused_with_the_command(tmp_path, source, gallery):
@@ -81,12 +81,12 @@ def test_without_the_old_embedder_a_search_is_refused_with_the_command(tmp_path,
     before.journal.close()
     lose_journal(tmp_path)
     up = project(tmp_path, source, gallery, old_embedder=None)
-    with pytest.raises(HeldError, match="`hotfill start` mends it"):
+    with pytest.raises(HeldError, match="`hotfill start` puts it right"):
         found_of(up)
-    with pytest.raises(HeldError, match="`hotfill start` mends it"):
+    with pytest.raises(HeldError, match="`hotfill start` puts it right"):
         up.search_vectors(Projection(NEW)([source["item-00000"]]), NEW, 3)
     finish(up)
-    assert_mended(up, source)
+    assert_right_again(up, source)
 
 
 def test_vectors_of_both_models_search_both_sides(tmp_path, source, gallery):
@@ -106,12 +106,12 @@ def test_vectors_of_both_models_search_both_sides(tmp_path, source, gallery):
         assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("mend", ["cutover", "complete"])
-def test_a_store_from_an_older_backup_is_searched_whole(tmp_path, source, gallery, mend):
+@pytest.mark.parametrize("remedy", ["cutover", "complete"])
+def test_a_store_from_an_older_backup_is_searched_whole(tmp_path, source, gallery, remedy):
     up = project(tmp_path, source, gallery)
     finish(up)
     backup = {item: up.gallery.vectors([item], OLD).vectors[0] for item in sorted(source)[:70]}
-    if mend == "complete":
+    if remedy == "complete":
         up.complete()
         gallery.add_space(OLD)
     versions = np.array([state.version for state in gallery.get([*backup])])
@@ -120,10 +120,10 @@ def test_a_store_from_an_older_backup_is_searched_whole(tmp_path, source, galler
     up = project(tmp_path, source, gallery)
     assert found_of(up) == {*source}
     status = up.status()
-    assert status.next_steps[0] == mend
+    assert status.next_steps[0] == remedy
     assert f"70 items are on the side of {OLD}" in str(status.holds[0])
-    getattr(up, mend)()
-    assert_mended(up, source)
+    getattr(up, remedy)()
+    assert_right_again(up, source)
     assert gallery.count(NEW) == ITEMS
 
 
@@ -133,10 +133,10 @@ def test_a_store_from_before_the_start_is_searched_by_the_old_model(tmp_path, so
     up.close()
     up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
     assert found_of(up) == {*source}
-    with pytest.raises(HeldError, match="`hotfill cutover` mends it"):
+    with pytest.raises(HeldError, match="`hotfill cutover` puts it right"):
         up.upsert(["item-00001"], [source["item-00001"]])
     up.cutover()
-    assert_mended(up, source)
+    assert_right_again(up, source)
     assert up.gallery.count(NEW) == ITEMS
 
 
@@ -159,7 +159,7 @@ def test_searches_are_whole_while_a_store_from_before_the_start_is_embedded_agai
     up.start()
     assert len(found) > 5
     assert [{*source} - each for each in found] == [set()] * len(found)
-    assert_mended(up, source)
+    assert_right_again(up, source)
 
 
 def test_searches_elsewhere_miss_nothing_when_the_side_that_was_gone_is_filled_again(
@@ -231,11 +231,11 @@ def test_a_proof_over_a_store_from_before_the_start_names_the_command(tmp_path, 
     up.start()
     up.close()
     up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
-    with pytest.raises(HeldError, match=r"cannot verify .* `hotfill start` mends it"):
+    with pytest.raises(HeldError, match=r"cannot verify .* `hotfill start` puts it right"):
         up.verify()
     assert up.status().next_steps[0] == "start"
     finish(up)
-    assert_mended(up, source)
+    assert_right_again(up, source)
 
 
 def test_a_proof_that_finds_items_for_start_lets_the_status_name_it_first(
@@ -250,7 +250,7 @@ def test_a_proof_that_finds_items_for_start_lets_the_status_name_it_first(
         up.cutover()
     finish(up)
     assert up.status().next_steps[0] != "start"
-    assert_mended(up, source)
+    assert_right_again(up, source)
 
 
 def test_an_item_that_somebody_put_to_the_old_side_after_the_cutover_is_found(
@@ -265,7 +265,7 @@ def test_an_item_that_somebody_put_to_the_old_side_after_the_cutover_is_found(
     assert found_of(up) == {*source}
     assert up.status().next_steps == ("cutover", "rollback", "complete")
     up.cutover()
-    assert_mended(up, source)
+    assert_right_again(up, source)
 
 
 @pytest.mark.parametrize("back", ["abort", "rollback"])
@@ -282,7 +282,7 @@ def test_items_on_the_new_side_after_the_way_back_are_found_and_go_back(
     assert found_of(up) == {*source}
     assert up.status().next_steps == (back,)
     getattr(up, back)()
-    assert_mended(up, source)
+    assert_right_again(up, source)
     assert gallery.spaces == (OLD,)
 
 
@@ -299,7 +299,7 @@ def test_a_journal_lost_after_all_is_done_is_replaced_by_one_that_says_so(
     assert up.status().next_steps[0] == "start"
     up.start()
     assert up.phase is Phase.COMPLETED
-    assert_mended(up, source)
+    assert_right_again(up, source)
     up.upsert(["item-00007"], [source["item-00007"]])
     assert gallery.spaces == (NEW,)
 

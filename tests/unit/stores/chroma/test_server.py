@@ -141,7 +141,7 @@ def test_what_a_killed_process_left_on_two_sides_is_repaired(place, tmp_path, em
         gallery.add_space(NEW)
         if not embedded:
             killed_in_a_move(place)
-            gallery.set_metadata(NAMES[:1], [{"n": 1}])  # whoever writes next mends first
+            gallery.set_metadata(NAMES[:1], [{"n": 1}])  # whoever writes next repairs first
             check_repaired(gallery)
     if embedded:
         killed_in_a_move(place)
