@@ -166,7 +166,10 @@ def next_sentence(seen: UpgradeSnapshot, verified: bool) -> str:
                 "itself. Pause or abort at any time."
             )
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "measuring":
-            return "The canaries are measured; no batch begins until that is done. Nothing to do but wait."
+            return (
+                "The canaries are measured; no batch begins until that is done. Nothing to do but "
+                "wait."
+            )
         case Phase.PREPARED | Phase.BACKFILLING if status.doing == "indexing":
             far = f" ({status.building})" if status.building is not None else ""
             return (
