@@ -210,7 +210,7 @@ def test_it_tidies_after_every_tenth_and_can_be_told_not_to(tmp_path, often):
     tidy = Tidying(gallery, up.journal)
     for _ in range(100):
         tidy.after_batch(1)
-        tidy.finish(wanted=True)
+        tidy.finish(lambda: True)
     assert len(gallery.calls) == 10
     quiet = upgrade(tmp_path, gallery=gallery, source=source, optimise=False)
     quiet.start()
