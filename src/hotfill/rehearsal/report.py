@@ -11,6 +11,7 @@ import numpy as np
 from hotfill.errors import InputError
 from hotfill.extras import need
 from hotfill.formatting import duration
+from hotfill.ranking.one_space import rho_enough
 from hotfill.rehearsal.budget import BUDGETS, K, cost_of
 
 if TYPE_CHECKING:
@@ -369,6 +370,13 @@ def settings(rehearsal: Rehearsal) -> str:
     if found is None:
         name = rehearsal.recommended_curve().name
         return f"# {name} was measured for comparison; an upgrade does not offer it"
+    chosen, ends = rehearsal.recommendation, rehearsal.ends
+    imputes_alone = chosen.strategy == "prefill" and chosen.queries == "new"
+    if imputes_alone and ends is not None and ends.rho < rho_enough(ends.by_items):
+        found += (
+            f"\n# `start` refuses at rho {ends.rho:.2f}. Add allow_below_old = true, or have the "
+            'old model embed\n# queries, too: queries = "both" and ranking = "auto".'
+        )
     return found
 
 

@@ -14,7 +14,7 @@ from hotfill.ranking import fit_one_space
 from hotfill.rehearsal.backfill_evaluation import PerQuery
 from hotfill.rehearsal.ends import measure_ends
 from hotfill.rehearsal.maps import pairs_of
-from hotfill.rehearsal.report import summary
+from hotfill.rehearsal.report import settings, summary
 from hotfill.rehearsal.results import Recommendation
 from hotfill.rehearsal.sample import EmbeddedBy, draw_sample
 from hotfill.rehearsal.strategies import paired
@@ -110,6 +110,8 @@ def test_a_rehearsal_tells_rho_and_against_which_end_gain_is_measured(digits) ->
     assert 'let it embed queries, too, by `queries = "both"`' in words
     assert f"Gain is measured against the plain new model (map {found.new.map:.3f}" in words
     assert found.to_dict()["ends"]["finish"] == "plain"
+    assert f"`start` refuses at rho {found.ends.rho:.2f}. Add allow_below_old" in settings(found)
+    assert "upgrade" in tomllib.loads(settings(found)), "the advice is a comment"
     assert [curve.queries for curve in found.curves] == ["new", "new", "both"]
 
 
