@@ -66,7 +66,8 @@ def status_lines(status: Status, *, steps: bool = False) -> list[str]:
         )
     lines += [f"vectors {each['vectors']}: {each['why']}" for each in status.maps_over]
     lines += [f"warning: {each}" for each in status.warnings]
-    lines += index_lines(status.indexed)
+    if status.building is None:  # else it comes
+        lines += index_lines(status.indexed)
     if status.quality is not None:
         lines.insert(1, quality_line(status.quality, status.gate, status.gate_accepted))
     return lines

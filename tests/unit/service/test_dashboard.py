@@ -273,9 +273,11 @@ def test_refreshing_is_told_with_what_is_left_and_not_as_the_first_imputing():
     ],
 )
 def test_an_index_that_is_built_is_counted(doing, said):
-    status = {"building": Building(12_000, 50_000, 24.0)}
+    status = {"building": Building(12_000, 50_000, 24.0), "indexed": {str(NEW): 0.25}}
     building = seen(Phase.BACKFILLING, run=running("start"), doing=doing, of_status=status)
-    assert said in text_of(rendered(building)["now"])
+    shown = text_of(rendered(building)["now"])
+    assert said in shown
+    assert "hotfill optimise" not in shown, "the index comes"
 
 
 @pytest.mark.parametrize(

@@ -125,10 +125,11 @@ def warnings(seen: UpgradeSnapshot) -> list[str]:
     over = NEW_ONLY | {Phase.BACKFILLED, Phase.ABORTED, Phase.ROLLED_BACK, Phase.SUPERSEDED}
     mixed = seen.imputed_items or status.phase not in over
     found = [each[:1].upper() + each[1:] for each in status.warnings if mixed]
+    lacking = partly_indexed(status.indexed) if status.building is None else {}  # else it comes
     found += [
         f"Only {percent(share)} of {model} is indexed: a search compares with all other items "
         "one by one. `hotfill optimise` builds the index."
-        for model, share in partly_indexed(status.indexed).items()
+        for model, share in lacking.items()
     ]
     found += [
         f"{each.owner} has had a batch for {duration(each.seconds)}: "
