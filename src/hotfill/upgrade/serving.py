@@ -264,8 +264,10 @@ class Serving:
         """Write to the other side only when every process that searches can know of the phase.
 
         Until then some of them search one side, and would miss an item that was there for years.
+        So it is where the journal was lost, and the phase is that of an upgrade that has not begun.
         """
-        if view.phase in _WRITES_CHANGE_SIDES and self._gallery.capabilities.many_processes:
+        changes = view.phase in _WRITES_CHANGE_SIDES or view.astray is not None
+        if changes and self._gallery.capabilities.many_processes:
             left = self._state.learned_at + NOTICE_SECONDS - time.monotonic()
             time.sleep(max(0.0, left))
 

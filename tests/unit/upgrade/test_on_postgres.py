@@ -158,6 +158,26 @@ def test_an_item_written_as_a_phase_begins_is_missed_by_no_search_elsewhere(
     assert missed == [False] * 50
 
 
+def test_an_item_written_after_the_journal_was_lost_is_missed_by_no_search_elsewhere(
+    table, opened, tmp_path
+):
+    """It goes to the old side, as before an upgrade; the other process still knows the phase."""
+    given = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
+    of(tmp_path, table, opened(), **given).start()
+    elsewhere = of(tmp_path, table, opened(), **given)
+    query, written = table[1]["item-00000"], "item-00003"
+    elsewhere.search(query, ITEMS)
+    for path in tmp_path.glob("journal.sqlite*"):
+        path.unlink()
+    writing = of(tmp_path, table, opened(), **given)
+    writing.take_over()
+    elsewhere.state._polled = elsewhere.state._known_at = time.monotonic()
+    writing.upsert([written], [table[1][written]])
+    assert writing.gallery.get([written])[0].space == OLD
+    missed = [written not in elsewhere.search(query, ITEMS).item_ids for _ in range(50)]
+    assert missed == [False] * 50
+
+
 class _Meanwhile(Projection):
     """An embedder during whose first call something else goes on."""
 
