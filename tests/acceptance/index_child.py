@@ -114,6 +114,17 @@ def endless(*given: str) -> None:
         time.sleep(1)
 
 
+def given_up(patch, module, gallery) -> None:
+    """Give up the next index of a gallery as it is built. module: whose `run_apart` builds it."""
+    run_apart = module.run_apart
+
+    def abandoned(*work: str, **named: Any) -> tuple[int, str]:
+        gallery.abandon_building()
+        return run_apart(f"{__spec__.name}:endless", **named)
+
+    patch.setattr(module, "run_apart", abandoned)
+
+
 def build_for_ever(store: str, begun: Path) -> None:
     """Have the engine take for ever once all items have moved. begun: made when it builds."""
     last = False

@@ -1,16 +1,19 @@
-"""Killed at twenty steps around the building of indexes: the same command ends with both right."""
+"""Killed, or ended by Ctrl-C, while indexes are built: the same command ends with both right."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 
 import pytest
 import tomli_w
 
 import hotfill
+from hotfill.cli.exit_codes import ExitCode
 from hotfill.upgrade.indexes import ENOUGH, lacks_index
 from tests.acceptance.index_child import ITEMS, thresholds
 from tests.unit.cli.models import NEW, OLD, contents, old_model
@@ -118,3 +121,29 @@ def kill_at(store, folder, steps):
 @pytest.mark.slow
 def test_twenty_kills_around_the_building_of_indexes_do_not_lose_one(store, tmp_path):
     assert kill_at(store, tmp_path, range(1, KILLS + 1)) == KILLS
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process there gets SIGINT from another")
+def test_one_interrupt_ends_an_index_build_and_the_next_start_makes_it(store, tmp_path):
+    path = write_project(tmp_path, made(store, tmp_path))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.acceptance.index_child", str(path), store, "0"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with child:
+        try:
+            while not (tmp_path / "building").exists():
+                assert child.poll() is None, child.communicate()[1]
+                time.sleep(0.1)
+            os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to the whole session
+            _, said = child.communicate()  # ends, or runs into the limit of the suite
+        finally:
+            child.kill()
+    assert child.returncode == ExitCode.STOPPED, said
+    assert "stopped cleanly" in said
+    check_the_end(path)

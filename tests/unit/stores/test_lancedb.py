@@ -19,6 +19,7 @@ pa = pytest.importorskip("pyarrow")
 
 from hotfill.stores.lancedb import LanceDBGallery  # noqa: E402
 from hotfill.stores.lancedb import table as module  # noqa: E402
+from tests.acceptance.index_child import given_up  # noqa: E402
 
 OLD = ModelId("old", "1", 3)
 NEW = ModelId("new", "1", 4, metric="l2", normalised=False)
@@ -430,13 +431,7 @@ def test_writes_and_searches_go_on_while_an_index_is_built(large, monkeypatch):
 def test_an_index_that_is_given_up_is_built_by_the_next_call(large, monkeypatch):
     large.abandon_building()  # there is none: nothing is given up later
     with monkeypatch.context() as patch:
-        run_apart = module.run_apart
-
-        def abandoned(*work, **named):
-            large.abandon_building()
-            return run_apart("tests.acceptance.index_child:endless", **named)
-
-        patch.setattr(module, "run_apart", abandoned)
+        given_up(patch, module, large)
         large.optimise()
     assert not large._seen.indexed
     large.upsert(["new"], np.eye(1, 16), space=LARGE)

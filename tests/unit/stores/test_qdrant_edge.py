@@ -17,6 +17,7 @@ from hotfill.stores.qdrant_edge import shard as shard_module
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.shard import Shard, translated
 from hotfill.types import ModelId
+from tests.acceptance.index_child import given_up
 
 OLD, NEW = ModelId("old", "1", 4), ModelId("new", "1", 6)
 NAMES = [f"item{i}" for i in range(30)]
@@ -260,13 +261,7 @@ def test_a_rebuild_that_is_given_up_changes_nothing_and_the_next_call_makes_it(
     filled(edge)
     edge.abandon_building()  # there is none: nothing is given up later
     with monkeypatch.context() as patch:
-        run_apart = live_shard.run_apart
-
-        def abandoned(*work, **named):
-            edge.abandon_building()
-            return run_apart("tests.acceptance.index_child:endless", **named)
-
-        patch.setattr(live_shard, "run_apart", abandoned)
+        given_up(patch, live_shard, edge)
         edge.optimise()
     assert [path.name for path in folder.glob("shard-*")] == ["shard-0"]
     edge.upsert(["more"], rows(1, OLD), space=OLD)

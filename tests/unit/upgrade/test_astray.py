@@ -54,6 +54,20 @@ def finish(up):
     up.cutover()
 
 
+def found_while_it_moves(up, look):
+    """Look at each batch that is embedded once something has moved; a list of what is found."""
+    found, embedder = [], up.new_embedder
+
+    def embed(rows):
+        if len(rows) > 1 and up.gallery.count(NEW):  # a batch
+            found.append(look())
+        return embedder(rows)
+
+    embed.model_id = NEW
+    up.new_embedder = embed
+    return found
+
+
 def assert_right_again(up, source):
     up.state.look()
     assert not up.status().holds
@@ -146,16 +160,7 @@ def test_searches_are_whole_while_a_store_from_before_the_start_is_embedded_agai
     up.close()
     up = project(tmp_path, source, filled(source, MemoryGallery(OLD)))
     assert found_of(up) == {*source}  # from now on there is a view of the one side that is left
-    found = []
-    embedder = up.new_embedder
-
-    def embed(rows):
-        if len(rows) > 1 and up.gallery.count(NEW):  # a batch, and something has moved
-            found.append(found_of(up))
-        return embedder(rows)
-
-    embed.model_id = NEW
-    up.new_embedder = embed
+    found = found_while_it_moves(up, lambda: found_of(up))
     up.start()
     assert len(found) > 5
     assert [{*source} - each for each in found] == [set()] * len(found)
@@ -172,16 +177,12 @@ def test_searches_elsewhere_miss_nothing_when_the_side_that_was_gone_is_filled_a
     gallery = filled(source, MemoryGallery(OLD))
     up, elsewhere = (project(tmp_path, source, gallery) for _ in range(2))
     assert found_of(elsewhere) == {*source}
-    found, embedder = [], up.new_embedder
 
-    def embed(rows):
-        if len(rows) > 1 and gallery.count(NEW):  # a batch, and something has moved
-            elsewhere.state._polled = elsewhere.state._known_at = time.monotonic()
-            found.append(found_of(elsewhere))
-        return embedder(rows)
+    def look():
+        elsewhere.state._polled = elsewhere.state._known_at = time.monotonic()
+        return found_of(elsewhere)
 
-    embed.model_id = NEW
-    up.new_embedder = embed
+    found = found_while_it_moves(up, look)
     up.start()
     assert len(found) > 5
     assert [{*source} - each for each in found] == [set()] * len(found)
