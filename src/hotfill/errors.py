@@ -12,6 +12,7 @@ HotfillError
 ├── SourceError                 the content of an item could not be read
 ├── CallTimeoutError            an embedder or a source did not return in time
 ├── StoreError                  the vector store refused or failed
+│   ├── ClosedSideError         items of that side are not to be written in this phase
 │   ├── StoreBusyError          another process has the store open
 │   └── StoreFullError          no space left on the device
 ├── JournalError                the record of an upgrade cannot be used
@@ -152,6 +153,22 @@ class StoreError(HotfillError):
     def __init__(self, message: str, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class ClosedSideError(StoreError):
+    """Items may not be written to that side now: an upgrade has entered a phase since.
+
+    space: the side, as its model id. revision: of the store's stamp, which says so.
+    """
+
+    def __init__(self, space: Any, revision: int) -> None:
+        self.space = space
+        self.revision = revision
+        super().__init__(
+            f"expected items for a side that takes writes, got some for that of {space}, where "
+            "searches no longer look for them; nothing was written: ask the upgrade for its phase, "
+            "and write by the model of that"
+        )
 
 
 class StoreBusyError(StoreError):

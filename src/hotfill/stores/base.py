@@ -32,7 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hotfill.checks import check_ids
-from hotfill.errors import InputError, ModelMismatchError, ShapeError, StoreBusyError, StoreError
+from hotfill.errors import (
+    ClosedSideError,
+    InputError,
+    ModelMismatchError,
+    ShapeError,
+    StoreBusyError,
+    StoreError,
+)
 from hotfill.stores.filters import (
     Metadata,
     Range,
@@ -153,6 +160,26 @@ class Gallery(ABC):
         if model in self._spaces_with([model]):
             self._drop_space(model)
 
+    @final
+    def restrict_writes(self, spaces: Sequence[ModelId]) -> None:
+        """Let `upsert` and `move` write to these spaces only, whichever process calls them.
+
+        spaces: those that are there count; none of them stands for all spaces of the store.
+        On return nothing can come to another space any more, not even by a call that has begun: it
+        raises ClosedSideError. Does nothing where `capabilities.restricts_writes` is False.
+        """
+        self._check_open()
+        self._restrict_writes([space for space in self._spaces_with(spaces) if space in spaces])
+
+    @final
+    def permit_writes(self, refused: ClosedSideError) -> None:
+        """Let items be written to the side that refused them, unless it was restricted since.
+
+        So whoever has asked for the phase after the refusal knows that it is still the one.
+        """
+        self._check_open()
+        self._permit_writes(refused.space, refused.revision)
+
     # Writing
 
     @final
@@ -173,7 +200,7 @@ class Gallery(ABC):
             earlier content are removed.
         Returns the new content versions, int64 (n,).
         Raises DuplicateItemError, ShapeError, VectorError, ModelMismatchError (unknown space),
-        InputError (metadata).
+        InputError (metadata), ClosedSideError (`restrict_writes`).
         """
         kept = kept or {}
         self._check_open()
@@ -573,6 +600,14 @@ class Gallery(ABC):
     def _recount(self) -> dict[ModelId, int]:
         return {space: self._count(space, None) for space in self.spaces}
 
+    def _restrict_writes(self, spaces: list[ModelId]) -> None:
+        """Let only these spaces, all of which are there, take writes; all where none is given."""
+        return
+
+    def _permit_writes(self, space: ModelId, revision: int) -> None:
+        """Let one more space take writes, where the stamp still has that revision."""
+        return
+
     def _owner_after(self, owner: str) -> str:
         """Let `owner` have the gallery if nobody has it; return who has it then."""
         return owner
@@ -721,6 +756,31 @@ def space_of(spaces: Sequence[S], model: ModelId) -> S:
     """Find the space of a model. Raises as `check_space`: another process may have dropped it."""
     check_space([space.model for space in spaces], model)
     return next(space for space in spaces if space.model == model)
+
+
+class HasNumber(HasModel, Protocol):
+    """What a store keeps of a space whose number no other one ever has."""
+
+    @property
+    def number(self) -> int:
+        """The space's number."""
+
+
+N = TypeVar("N", bound=HasNumber)
+
+
+def space_to_write(
+    spaces: Sequence[N], model: ModelId, writable: Sequence[int] | None, revision: int
+) -> N:
+    """Find the space of a model, for items to be written there.
+
+    writable: numbers of the spaces that take writes; None for all. revision: of the stamp that says
+    so. Raises as `space_of`, and ClosedSideError.
+    """
+    space = space_of(spaces, model)
+    if writable is not None and space.number not in writable:
+        raise ClosedSideError(model, revision)
+    return space
 
 
 def check_unsearched(model: ModelId, searched: int) -> None:

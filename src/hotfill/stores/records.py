@@ -29,6 +29,9 @@ class Capabilities:
         it (`Gallery.add_space`), and is compared by the inner product; without this it is brought
         to unit length like all others.
     most_hits: the most that a search can find for one query; None for any number.
+    restricts_writes: the store itself refuses what is written to a side that takes no writes
+        (`Gallery.restrict_writes`), from whichever process. One that takes one process at a time
+        does without it.
     optimise_while_moving: `optimise` may be called during a backfill. False where the indexes that
         it builds make moves slow: then it is called once, at the end.
     """
@@ -39,6 +42,7 @@ class Capabilities:
     optimise_while_moving: bool = True
     free_length: bool = False
     most_hits: int | None = None
+    restricts_writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

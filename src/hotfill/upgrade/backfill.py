@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from hotfill.errors import EmbedError, HotfillError
+from hotfill.errors import ClosedSideError, EmbedError, HotfillError
 from hotfill.retry import retry
 from hotfill.tracing import begin, end, span
 from hotfill.upgrade.caller import (
@@ -378,14 +378,15 @@ class Backfill:
             assert loaded.vectors is not None
             rows = [row for row, made_by in enumerate(loaded.origins) if made_by == origin]
             with span("move", below=loaded.traced, items=len(rows)):
-                moves = retry(
-                    self.gallery.move,
+                moves = self._move(
                     [loaded.item_ids[row] for row in rows],
                     loaded.vectors[rows],
                     space=work.target,
                     expected_versions=loaded.versions[rows],
                     origin=origin,
                 )
+            if moves is None:
+                return
             moved += int(np.count_nonzero(moves))
         self.progress.written += moved * (work.stage != "prefill")
         left_out = len(loaded.without_content) if work.absent is not None else 0
@@ -395,6 +396,19 @@ class Backfill:
             seconds = max(loaded.seconds, self.clock() - began)
             self.batch_size.note(loaded.asked, done, seconds, loaded.content_bytes)
         self.after_batch(done)
+
+    def _move(
+        self, item_ids: Sequence[str], vectors: Vectors, **how: Any
+    ) -> NDArray[np.bool_] | None:
+        """Move items as `Gallery.move` does; None where the work is no longer wanted."""
+        while True:
+            try:
+                return retry(self.gallery.move, item_ids, vectors, **how)
+            except ClosedSideError as refused:
+                if self.is_over():
+                    return None
+                # The store is behind the journal: it was put back from a backup, say.
+                self.gallery.permit_writes(refused)
 
     # What failed -----------------------------------------------------------------------------
 

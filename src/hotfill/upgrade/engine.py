@@ -218,6 +218,7 @@ class Engine:
             for space in self._others():
                 if not again or space in self.plan.old_models:
                     self.gallery.drop_space(space)
+            self.gallery.restrict_writes([])
             self.state.tidy_origins()
             optimise(self.gallery, self._goes_on)
             self._fire("on_completed")
@@ -413,6 +414,7 @@ class Engine:
         """
         if model not in self.gallery.spaces:
             self.gallery.add_space(model)
+            self.state.restrict_writes()
             self.state.look()
             give_notice(self.gallery, self.state.stop)
 
@@ -739,6 +741,7 @@ class Engine:
             for target in self.plan.old_models:
                 self._revert_to(target)
         self.gallery.drop_space(self.plan.new_model)
+        self.gallery.restrict_writes([])
         self.state.tidy_origins()
 
     def _end_holds(self) -> None:
@@ -787,6 +790,7 @@ class Engine:
         ):
             if self.journal.phase not in _UNCLAIMED:
                 self.gallery.claim(self.state.owner)
+                self.state.restrict_writes()  # a kill may have come before it
             try:
                 yield
             finally:

@@ -103,6 +103,13 @@ OLD_ONLY = frozenset({Phase.PLANNED, Phase.ABORTED, Phase.ROLLED_BACK})
 NEW_ONLY = frozenset({Phase.CUT_OVER, Phase.COMPLETED})
 """Phases in which only the new side is searched."""
 
+GOING_BACK = frozenset({Phase.ABORTING, Phase.ROLLING_BACK})
+"""In these, items move to the old side, and a write goes there."""
+
+WRITES_CHANGE_SIDES = GOING_BACK | {Phase.PREPARED}
+"""In these a write goes to a side that the phase before did not search, or not once all had moved
+from it."""
+
 WAY_BACK_OPEN = frozenset(
     {Phase.PREPARED, Phase.BACKFILLING, Phase.BACKFILLED, Phase.SUPERSEDED, Phase.CUT_OVER}
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotfill.checks import check_ids
 from hotfill.errors import (
+    ClosedSideError,
     ConfigError,
     EmbedError,
     HeldError,
@@ -20,7 +21,7 @@ from hotfill.errors import (
 )
 from hotfill.tracing import span
 from hotfill.upgrade.pace import NOTICE_SECONDS
-from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.phases import WRITES_CHANGE_SIDES, Phase
 from hotfill.upgrade.state import LOOKING_SHARE, POLL_SECONDS, next_look
 from hotfill.upgrade.view import Hit, SearchResult, made_by
 from hotfill.vectors import checked
@@ -227,16 +228,16 @@ class Serving:
         state = self._state
         with state.use() as view:
             known_at = state.known_at
-            mismatch: ModelMismatchError | None = None
+            refused: ModelMismatchError | ClosedSideError | None = None
             self._check_known(view)
             try:
                 done = act(view)
             except _OverError:
                 pass
-            except ModelMismatchError as error:
+            except (ModelMismatchError, ClosedSideError) as error:
                 # An upgrade in another process may have entered a phase, and dropped a space,
                 # since the journal was last asked.
-                mismatch = error
+                refused = error
             else:
                 # It may also have begun to move items, but not sooner than it gave notice. Of a
                 # side that was gone it gives none when it makes that anew.
@@ -249,16 +250,22 @@ class Serving:
                     is_current = fresh and state.is_as_looked_at()
                 if is_current and not self._is_moved_by_others():
                     return done
-        changed = state.follow()
-        if mismatch is not None and not changed:
-            raise mismatch
         while True:
-            with suppress(_OverError), state.use() as view:
-                self._check_known(view)
-                done = act(view)
-                if view.astray is None or state.is_as_looked_at():
-                    return done
-            state.follow()
+            changed = state.follow()
+            if refused is not None and not changed:
+                if isinstance(refused, ModelMismatchError):
+                    raise refused
+                # The store is behind the journal: restored, or whoever leads was killed between.
+                self._gallery.permit_writes(refused)
+            refused = None
+            try:
+                with suppress(_OverError), state.use() as view:
+                    self._check_known(view)
+                    done = act(view)
+                    if view.astray is None or state.is_as_looked_at():
+                        return done
+            except ClosedSideError as error:
+                refused = error
 
     def _await_notice(self, view: View) -> None:
         """Write to the other side only when every process that searches can know of the phase.
@@ -266,7 +273,7 @@ class Serving:
         Until then some of them search one side, and would miss an item that was there for years.
         So it is where the journal was lost, and the phase is that of an upgrade that has not begun.
         """
-        changes = view.phase in _WRITES_CHANGE_SIDES or view.astray is not None
+        changes = view.phase in WRITES_CHANGE_SIDES or view.astray is not None
         if changes and self._gallery.capabilities.many_processes:
             left = self._state.learned_at + NOTICE_SECONDS - time.monotonic()
             time.sleep(max(0.0, left))
@@ -510,11 +517,6 @@ class Serving:
             return None
         with self._loading:  # a model may take long to load: once is enough
             return self._state.embedder("old" if model == plan.old_model else "new")
-
-
-_WRITES_CHANGE_SIDES = frozenset({Phase.PREPARED, Phase.ABORTING, Phase.ROLLING_BACK})
-"""In these a write goes to a side that the phase before did not search, or not once all had moved
-from it."""
 
 
 def _searched_alone(view: View) -> tuple[ModelId, ...]:

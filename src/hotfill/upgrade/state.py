@@ -32,6 +32,7 @@ from hotfill.upgrade.own_vectors import OwnVectors, count_imputed
 from hotfill.upgrade.pace import Progress
 from hotfill.upgrade.pairs import fitting_for, paired_vectors, stored_as
 from hotfill.upgrade.parts import in_force
+from hotfill.upgrade.phases import GOING_BACK, WRITES_CHANGE_SIDES
 from hotfill.upgrade.plan import with_finish
 from hotfill.upgrade.request_limits import share_limit
 from hotfill.upgrade.view import Before, Switch, View, view_of
@@ -305,7 +306,18 @@ class State:
         with self._changing:
             self._polled = self._known_at = time.monotonic()
             self._follow(phase)
+        if phase in WRITES_CHANGE_SIDES:
+            self.restrict_writes()
         return phase
+
+    def restrict_writes(self) -> None:
+        """Let the store refuse items for a side that takes none in the phase in force.
+
+        They would come from a process that stood still since it asked for the phase, and nobody
+        would look for them there.
+        """
+        plan, going_back = self.plan, self.journal.phase in GOING_BACK
+        self.gallery.restrict_writes(plan.old_models if going_back else [plan.new_model])
 
     def look(self) -> None:
         """Compare the phase with the store, and note what is astray."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from hotfill.errors import HotfillError
-from hotfill.upgrade.phases import NEW_ONLY, OLD_ONLY, WAY_BACK_OPEN, Phase
+from hotfill.upgrade.phases import GOING_BACK, NEW_ONLY, OLD_ONLY, WAY_BACK_OPEN, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId
     from hotfill.upgrade.astray import Astray
     from hotfill.upgrade.one_index import OneIndex
-
-
-_GOING_BACK = frozenset({Phase.ABORTING, Phase.ROLLING_BACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def view_of(
     kept = old_model if phase in WAY_BACK_OPEN else None
     if phase in NEW_ONLY:
         return View(phase, new_model, new_model, kept, None)
-    write_model = old_model if phase in _GOING_BACK else new_model
+    write_model = old_model if phase in GOING_BACK else new_model
     return View(phase, new_model, write_model, kept, load_scorer())
 
 

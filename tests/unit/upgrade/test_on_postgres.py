@@ -15,6 +15,7 @@ from hotfill.errors import HeldError, StoreBusyError
 from hotfill.stores.coded import CodedGallery
 from hotfill.stores.postgres import PostgresGallery
 from hotfill.types import ModelId
+from hotfill.upgrade import control
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.state import POLL_SECONDS
 from tests import postgres
@@ -216,11 +217,78 @@ def test_a_writer_that_slept_through_the_upgrade_puts_nothing_where_nobody_looks
     assert places == [NEW]
 
 
+def stands_still(gallery, write, act):
+    """Let something go on just before the first write; return where writes went that were done."""
+    done, sides = getattr(gallery, write), []
+
+    def late(item_ids, vectors, space, *more):
+        nonlocal act
+        act, now = lambda: None, act
+        now()
+        answer = done(item_ids, vectors, space, *more)
+        sides.append(space)
+        return answer
+
+    setattr(gallery, write, late)
+    return sides
+
+
+def test_a_writer_that_stood_still_before_the_write_itself_writes_by_the_phase_of_now(
+    table, opened, tmp_path
+):
+    parts = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
+    leading = of(tmp_path, table, opened(), **parts)
+    sleeping = of(tmp_path, table, opened(), **parts)
+
+    def upgraded():
+        leading.start()
+        leading.verify()
+        leading.cutover()
+
+    sides = stands_still(sleeping.gallery, "_upsert", upgraded)
+    sleeping.upsert(["item-00003"], [table[1]["item-00003"]])
+    assert leading.phase is Phase.CUT_OVER
+    assert sides == [NEW]
+
+
+def test_a_batch_that_stood_still_before_its_move_stays_where_it_is_when_the_upgrade_goes_back(
+    table, opened, tmp_path
+):
+    up = of(tmp_path, table, opened(), old_embedder=Projection(OLD))
+
+    def aborting():
+        control.abort(up.journal)
+        opened().restrict_writes([OLD])
+
+    sides = stands_still(up.gallery, "_move", aborting)
+    up.start()
+    assert up.phase is Phase.ABORTING
+    assert (sides, up.gallery.count(NEW)) == ([], 0)
+    up.abort()
+    assert up.phase is Phase.ABORTED
+    opened().upsert(["anew"], Projection(OLD)([table[1]["item-00003"]]), space=OLD)
+
+
+def test_a_store_that_is_behind_the_phase_takes_writes_and_moves_all_the_same(
+    table, opened, tmp_path
+):
+    """It was put back from a backup, or whoever leads was killed between journal and store."""
+    parts = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
+    up = of(tmp_path, table, opened(), **parts)
+    sides = stands_still(up.gallery, "_move", lambda: opened().restrict_writes([OLD]))
+    up.start()
+    assert up.gallery.count(NEW) == ITEMS
+    assert {*sides} == {NEW}
+    sides = stands_still(up.gallery, "_upsert", lambda: opened().restrict_writes([OLD]))
+    up.upsert(["item-00003"], [table[1]["item-00003"]])
+    assert sides == [NEW]
+
+
 @pytest.mark.parametrize("phase", [Phase.BACKFILLED, Phase.CUT_OVER])
 def test_a_late_write_to_the_old_side_is_found_though_reading_the_rows_rests(
     table, opened, tmp_path, phase
 ):
-    """On a busy machine a look at the rows takes long, and the next one is an hour away."""
+    """Rows come past the store's refusal, too. On a busy machine the next look is an hour away."""
     parts = {"old_embedder": Projection(OLD), "fitting": None, "fit_items": 110}
     up = of(tmp_path, table, opened(), **parts)
     up.start()
@@ -230,6 +298,7 @@ def test_a_late_write_to_the_old_side_is_found_though_reading_the_rows_rests(
     query, late, serving = table[1]["item-00003"], opened(), up._serve()
     assert len(up.search(query, ITEMS).item_ids) == ITEMS
     serving._read_again = up.state._read_again = time.monotonic() + 3600
+    late.restrict_writes([])
     late.upsert(["late"], Projection(OLD)([query]), space=OLD)
     serving._count_again = up.state._look_again = up.state._polled = 0.0  # half a second later
     assert "late" in up.search(query, ITEMS + 1).item_ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from bisect import bisect_right
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +192,7 @@ class ChromaGallery(Gallery):
             atomic_move=False,
             snapshot_reads=False,
             many_processes=not self._client.embedded,
+            restricts_writes=True,
             free_length=all(space.keeps_length for space in self._stamp.spaces),
         )
 
@@ -252,7 +254,7 @@ class ChromaGallery(Gallery):
             self._items.forget(space)
         if len(stamp.spaces) == 1:
             self._items.forget(stamp.spaces[0])  # there is nowhere to come back from
-        self._stamped(ChromaStamp(stamp.spaces, stamp.next_number))
+        self._stamped(replace(stamp, dropped=()))
 
     # Writing
 
@@ -269,7 +271,7 @@ class ChromaGallery(Gallery):
             check_keys(row)
         self._client.check_room(vectors)
         with self._writing(item_ids):
-            target = self._known(space)
+            target = self._stamp.space_to_write(space)
             others = {self._known(model): rows for model, rows in kept.items()}
             before = self._items.find(item_ids)
             versions = self._clock.take(len(item_ids))
@@ -318,7 +320,7 @@ class ChromaGallery(Gallery):
         """Keep the vectors of the old side, write the new side's rows, remove the old ones."""
         self._client.check_room(vectors)
         with self._writing(item_ids):
-            target = self._known(space)
+            target = self._stamp.space_to_write(space)
             before = self._items.find(item_ids, vectors=True)
             rows = moved(item_ids, vectors, expected_versions, target, origin, before)
             if target.adopted and rows:
@@ -529,6 +531,19 @@ class ChromaGallery(Gallery):
             self._client.close()
 
     # Upkeep
+
+    def _restrict_writes(self, spaces: list[ModelId]) -> None:
+        with self._writing([]):
+            numbers = tuple(self._known(each).number for each in spaces)
+            if self._stamp.writable != (numbers or None):
+                self._stamped(self._stamp.writable_in(numbers))
+
+    def _permit_writes(self, space: ModelId, revision: int) -> None:
+        with self._writing([]):
+            stamp = self._stamp
+            if stamp.revision == revision and stamp.writable is not None:
+                number = stamp.space(space).number
+                self._stamped(stamp.writable_in([*stamp.writable, number]))
 
     def _owner_after(self, owner: str) -> str:
         if self._client.embedded:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import space_of
+from hotfill.stores.base import space_of, space_to_write
 from hotfill.types import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FORMAT = 1
 
@@ -66,11 +69,15 @@ class ChromaStamp:
 
     next_number: of the space that comes next.
     dropped: spaces that are no longer of the gallery, but whose collections may still be there.
+    writable: numbers of the spaces that take writes; None for all. revision: grows whenever that
+        changes.
     """
 
     spaces: tuple[ChromaSpace, ...] = ()
     next_number: int = 1
     dropped: tuple[ChromaSpace, ...] = ()
+    writable: tuple[int, ...] | None = None
+    revision: int = 0
 
     @property
     def models(self) -> tuple[ModelId, ...]:
@@ -80,6 +87,14 @@ class ChromaStamp:
     def space(self, model: ModelId) -> ChromaSpace:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
         return space_of(self.spaces, model)
+
+    def space_to_write(self, model: ModelId) -> ChromaSpace:
+        """Find the space of a model, as `space` does. Raises ClosedSideError."""
+        return space_to_write(self.spaces, model, self.writable, self.revision)
+
+    def writable_in(self, numbers: Sequence[int]) -> ChromaStamp:
+        """Return the stamp of a gallery in which only these spaces take writes; all for none."""
+        return replace(self, writable=tuple(numbers) or None, revision=self.revision + 1)
 
     def with_space(
         self, model: ModelId, collection: str, metric: str, *, adopted: bool = False
@@ -105,6 +120,8 @@ class ChromaStamp:
                 "spaces": [_values(space) for space in self.spaces],
                 "next_number": self.next_number,
                 "dropped": [_values(space) for space in self.dropped],
+                "writable": self.writable,
+                "revision": self.revision,
             }
         )
 
@@ -118,10 +135,13 @@ class ChromaStamp:
                     f"{gallery} has a stamp of format {values['format']!r}, this version of "
                     f"hotfill reads {_FORMAT}: use the version that wrote it"
                 )
+            writable = values.get("writable")
             return cls(
                 tuple(_space(each) for each in values["spaces"]),
                 int(values["next_number"]),
                 tuple(_space(each) for each in values["dropped"]),
+                None if writable is None else tuple(writable),
+                int(values.get("revision", 0)),
             )
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise StoreError(f"the stamp of {gallery} cannot be understood: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,7 @@ class PostgresGallery(Gallery):
             many_processes=True,
             optimise_while_moving=False,
             free_length=True,
+            restricts_writes=True,
         )
 
     @property
@@ -229,7 +231,7 @@ class PostgresGallery(Gallery):
         def write(stamp: PostgresStamp) -> Statement:
             return statements.upsert(
                 stamp,
-                stamp.space(space),
+                stamp.space_to_write(space),
                 [item_ids[i] for i in order],
                 {
                     stamp.space(model): self._array(rows[order], stamp.space(model))
@@ -279,7 +281,7 @@ class PostgresGallery(Gallery):
         def write(stamp: PostgresStamp) -> Statement:
             return statements.move(
                 stamp,
-                stamp.space(space),
+                stamp.space_to_write(space),
                 [item_ids[i] for i in order],
                 self._array(vectors[order], stamp.space(space)),
                 expected_versions[order].tolist(),
@@ -454,6 +456,27 @@ class PostgresGallery(Gallery):
     def _recount(self) -> dict[ModelId, int]:
         self._table.alter("count the items", schema.count_all)
         return {model: self._count(model, None) for model in self._table.stamp.models}
+
+    def _restrict_writes(self, spaces: list[ModelId]) -> None:
+        """Write so into the stamp, then wait for the statements that went by the one before."""
+        if (stamp := self._table.reload()) == stamp.restricted(spaces):
+            return
+        self._table.alter(
+            "restrict writes", lambda c, stamp: schema.write_stamp(c, stamp.restricted(spaces))
+        )
+        self._table.connections.run(
+            "wait for what is being written", lambda c: schema.await_writers(c, self._table.stamp)
+        )
+
+    def _permit_writes(self, space: ModelId, revision: int) -> None:
+        def permit(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
+            if stamp.revision != revision or stamp.writable is None:
+                return stamp
+            number = stamp.space(space).number
+            wider = replace(stamp, writable=(*stamp.writable, number))
+            return schema.write_stamp(connection, wider)
+
+        self._table.alter("let items be written", permit)
 
     def _owner_after(self, owner: str) -> str:
         return self._table.connections.run(

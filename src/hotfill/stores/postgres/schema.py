@@ -52,6 +52,13 @@ _EXTENSION = (
     "WHERE e.extname = 'vector')"
 )
 
+_WRITERS = (
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = to_regclass(%s) "
+    "AND mode = 'RowExclusiveLock' AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_WRITERS_PAUSE_SECONDS = 0.01
+
 _BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS {galleries} (
     table_name text PRIMARY KEY, revision bigint NOT NULL, stamp jsonb NOT NULL, owner text
@@ -542,6 +549,18 @@ def release(connection: Connection, stamp: PostgresStamp, owner: str) -> None:
         ),
         (stamp.key, owner),
     )
+
+
+def await_writers(connection: Connection, stamp: PostgresStamp) -> None:
+    """Wait until all that write to the table now have ended: they may go by an earlier stamp.
+
+    Not for long: what stands still within a transaction, and is ours, the server ends before.
+    """
+    begun = {lock for (lock,) in connection.execute(_WRITERS, (stamp.items.as_string(),))}
+    until = time.monotonic() + _STILL_SECONDS
+    while begun and time.monotonic() < until:
+        time.sleep(_WRITERS_PAUSE_SECONDS)
+        begun &= {lock for (lock,) in connection.execute(_WRITERS, (stamp.items.as_string(),))}
 
 
 def add_up(connection: Connection, stamp: PostgresStamp) -> None:

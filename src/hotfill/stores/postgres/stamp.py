@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from psycopg import sql
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import space_of
+from hotfill.stores.base import space_of, space_to_write
 from hotfill.types import Metric, ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Kind: TypeAlias = Literal["vector", "halfvec"]
 """The two kinds of column: 32 or 16 bits for a number."""
@@ -84,6 +87,7 @@ class PostgresStamp:
     prepared: whether the table has hotfill's own columns; one that was adopted has not, at first.
     counted: whether the table of counts is right; until then items are counted one by one.
     half: whether new vectors are kept with 16 bits for a number.
+    writable: numbers of the spaces that take writes; None for all.
     revision: changes with every change of the others, so that nobody works by an old stamp.
     Read from the database each time, not kept in the stamp: extension: the schema of pgvector;
     ids_given_out: whether only the table gives out ids (GENERATED ALWAYS AS IDENTITY).
@@ -101,6 +105,7 @@ class PostgresStamp:
     half: bool
     rows: Rows = ()
     vector_column: str | None = None
+    writable: tuple[int, ...] | None = None
     revision: int = 1
     extension: str = "public"
     ids_given_out: bool = False
@@ -143,6 +148,15 @@ class PostgresStamp:
     def space(self, model: ModelId) -> SpaceColumns:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
         return space_of(self.spaces, model)
+
+    def space_to_write(self, model: ModelId) -> SpaceColumns:
+        """Find the space of a model, as `space` does. Raises ClosedSideError."""
+        return space_to_write(self.spaces, model, self.writable, self.revision)
+
+    def restricted(self, models: Sequence[ModelId]) -> PostgresStamp:
+        """Return the stamp of a gallery in which only these spaces take writes; all for none."""
+        numbers = tuple(space.number for space in self.spaces if space.model in models)
+        return replace(self, writable=numbers or None)
 
     def numbered(self, number: int) -> SpaceColumns | None:
         """Find a space by its number."""
@@ -194,6 +208,7 @@ class PostgresStamp:
             "half": self.half,
             "rows": dict(self.rows),
             "vector_column": self.vector_column,
+            "writable": self.writable,
         }
 
     @classmethod
@@ -207,13 +222,16 @@ class PostgresStamp:
                     f"{schema}.{table} has a stamp of format {values['format']!r}, this version of "
                     f"hotfill reads {FORMAT}: use the version that wrote it"
                 )
-            fields = {k: v for k, v in values.items() if k not in ("format", "spaces", "rows")}
+            several = ("format", "spaces", "rows", "writable")
+            fields = {k: v for k, v in values.items() if k not in several}
             spaces = tuple(
                 SpaceColumns(**{**space, "model": ModelId.from_dict(space["model"])})
                 for space in values["spaces"]
             )
-            rows = tuple(values["rows"].items())
-            return cls(schema, table, spaces=spaces, rows=rows, revision=revision, **fields)
+            fields["rows"] = tuple(values["rows"].items())
+            if (writable := values.get("writable")) is not None:
+                fields["writable"] = tuple(writable)
+            return cls(schema, table, spaces=spaces, revision=revision, **fields)
         except (KeyError, TypeError, ConfigError) as error:
             raise StoreError(
                 f"the stamp of {schema}.{table} cannot be understood: {error}"

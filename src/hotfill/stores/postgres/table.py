@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from hotfill.errors import StoreError
+from hotfill.errors import ClosedSideError, StoreError
 from hotfill.stores.base import check_space
 from hotfill.stores.postgres import inspector, schema
 from hotfill.stores.postgres.stamp import PostgresStamp, check_known, check_prepared
@@ -149,7 +149,13 @@ class Table:
             stamp = self.stamp_with(models)
             for model in models:
                 check_space(stamp.models, model)
-            rows = self._rows(doing, build(stamp), stamp)
+            try:
+                statement = build(stamp)
+            except ClosedSideError:
+                if self.reload().revision == stamp.revision:
+                    raise
+                continue
+            rows = self._rows(doing, statement, stamp)
             if rows is not None:
                 return stamp, rows
             self.reload()

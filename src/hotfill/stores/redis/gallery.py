@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from hotfill.errors import HotfillError, InputError, StoreError
+from hotfill.errors import ClosedSideError, HotfillError, InputError, StoreError
 from hotfill.stores.base import (
     Capabilities,
     Found,
@@ -187,6 +187,7 @@ class RedisGallery(Gallery):
             many_processes=True,
             free_length=True,
             most_hits=self._most,
+            restricts_writes=True,
         )
 
     def keeps_length(self, space: ModelId) -> bool:
@@ -338,7 +339,7 @@ class RedisGallery(Gallery):
         words_of: Callable[[RedisStamp, int, dict[Path, Any]], list[Any]],
     ) -> None:
         """Write items with their metadata, again where those changed since they were read."""
-        target = None if space is None else stamp.space(space)
+        target = None if space is None else stamp.space_to_write(space)
         origin = "" if space is None else space.fingerprint
         left = list(range(len(item_ids)))
         for _ in range(_TRIES):
@@ -387,7 +388,7 @@ class RedisGallery(Gallery):
         """Let items be searched in `space`; the script keeps their earlier vectors."""
 
         def move(stamp: RedisStamp) -> NDArray[np.bool_]:
-            target = stamp.space(space)
+            target = stamp.space_to_write(space)
             there = self._rows(stamp, item_ids, target) if stamp.stays(target) else {}
             items = []
             for i, item_id in enumerate(item_ids):
@@ -610,6 +611,28 @@ class RedisGallery(Gallery):
         self._with_stamp((), recount)
         return {model: self._count(model, None) for model in self.spaces}
 
+    def _restrict_writes(self, spaces: list[ModelId]) -> None:
+        def restrict(before: RedisStamp) -> None:
+            numbers = tuple(before.space(each).number for each in spaces)
+            if before.writable != (numbers or None):
+                self._restamp(before, before.writable_in(numbers))
+
+        self._reload()
+        self._with_stamp((), restrict)
+
+    def _permit_writes(self, space: ModelId, revision: int) -> None:
+        def permit(before: RedisStamp) -> None:
+            if before.epoch == revision and before.writable is not None:
+                number = before.space(space).number
+                self._restamp(before, before.writable_in([*before.writable, number]))
+
+        self._reload()
+        self._with_stamp((), permit)
+
+    def _restamp(self, before: RedisStamp, after: RedisStamp) -> None:
+        self._server.restamp(before.epoch, after)
+        self._know(after)
+
     def _owner_after(self, owner: str) -> str:
         return self._server.owner_after(owner)
 
@@ -672,12 +695,16 @@ class RedisGallery(Gallery):
     def _with_stamp(self, models: Sequence[ModelId], work: Callable[[RedisStamp], T]) -> T:
         """Do something by the stamp as it is; again when another process has changed it."""
         for _ in range(_TRIES):
+            before = self._stamp
             try:
-                return work(self._stamp)
+                return work(before)
             except StaleStampError:
                 check = self._reload().models
+            except ClosedSideError:
+                if self._reload() == before:
+                    raise
+                check = self._stamp.models
             except MissingIndexError as error:
-                before = self._stamp
                 if self._reload() == before:
                     raise StoreError(
                         f"an index of the gallery {before.name!r} is gone ({error}): open the "

@@ -6,11 +6,14 @@ import json
 import re
 import secrets
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hotfill.errors import ConfigError, StoreError
-from hotfill.stores.base import space_of
+from hotfill.stores.base import space_of, space_to_write
 from hotfill.types import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FORMAT = 1
 OWN = "hotfill_"
@@ -77,6 +80,7 @@ class RedisStamp:
         documents of other sides; before, the adopted index itself is searched.
     attributes: what of the adopted index can be copied into ours. hidden: fields that hold vectors.
     dropped: numbers of spaces that are gone, but for kept vectors still to be removed.
+    writable: numbers of the spaces that take writes; None for all.
     """
 
     name: str
@@ -90,6 +94,7 @@ class RedisStamp:
     attributes: tuple[Attribute, ...] = ()
     hidden: tuple[str, ...] = ()
     dropped: tuple[int, ...] = ()
+    writable: tuple[int, ...] | None = None
 
     @property
     def models(self) -> tuple[ModelId, ...]:
@@ -104,6 +109,10 @@ class RedisStamp:
     def space(self, model: ModelId) -> SpaceIndex:
         """Find the space of a model. Raises ModelMismatchError: others may have dropped it."""
         return space_of(self.spaces, model)
+
+    def space_to_write(self, model: ModelId) -> SpaceIndex:
+        """Find the space of a model, as `space` does. Raises ClosedSideError."""
+        return space_to_write(self.spaces, model, self.writable, self.epoch)
 
     def on(self, side: str) -> SpaceIndex | None:
         """Find the space that a document names; None if there is none (any more)."""
@@ -164,6 +173,10 @@ class RedisStamp:
             dropped=(*self.dropped, gone.number),
         )
 
+    def writable_in(self, numbers: Sequence[int]) -> RedisStamp:
+        """Return the stamp of a gallery in which only these spaces take writes; all for none."""
+        return replace(self, writable=tuple(numbers) or None, epoch=self.epoch + 1)
+
     def swept(self) -> RedisStamp:
         """Return the stamp of a gallery without leftovers."""
         return replace(self, dropped=(), epoch=self.epoch + 1)
@@ -203,6 +216,8 @@ class RedisStamp:
             values["base"] = None if values["base"] is None else Base(**values["base"])
             values["attributes"] = tuple(Attribute(**each) for each in values["attributes"])
             values["hidden"], values["dropped"] = tuple(values["hidden"]), tuple(values["dropped"])
+            if (writable := values.get("writable")) is not None:
+                values["writable"] = tuple(writable)
             return cls(**values)
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise StoreError(f"the stamp of {name} cannot be understood: {error}") from error

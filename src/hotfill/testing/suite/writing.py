@@ -1,8 +1,10 @@
 """Writing, reading and deleting items."""
 
 import numpy as np
+import pytest
 
-from hotfill.testing.models import NEW, OLD, UP
+from hotfill.errors import ClosedSideError
+from hotfill.testing.models import NEW, OLD, STRANGER, UP
 
 
 def test_a_new_gallery_is_empty(store, rows):
@@ -213,3 +215,45 @@ def test_closing_again_is_harmless(store):
     with gallery:
         pass
     gallery.close()
+
+
+def test_a_side_that_takes_no_writes_refuses_them(store, rows):
+    gallery = store.gallery(OLD, NEW)
+    if not gallery.capabilities.restricts_writes:
+        gallery.restrict_writes([NEW])
+        assert len(gallery.upsert(["a"], rows(1, OLD), space=OLD)) == 1
+        return
+    versions = gallery.upsert(["a", "b"], rows(2, OLD), space=OLD)
+    gallery.restrict_writes([NEW])
+    with pytest.raises(ClosedSideError, match="takes writes"):
+        gallery.upsert(["c"], rows(1, OLD), space=OLD)
+    assert gallery.move(["a"], rows(1, NEW), space=NEW, expected_versions=versions[:1]).all()
+    with pytest.raises(ClosedSideError):
+        gallery.move(["a"], rows(1, OLD), space=OLD, expected_versions=versions[:1])
+    gallery.upsert(["b"], rows(1, NEW), space=NEW)
+    assert gallery.delete(["b"]) == 1
+    assert (gallery.count(OLD), gallery.count(NEW)) == (0, 1)
+    gallery.restrict_writes([STRANGER])
+    gallery.upsert(["c"], rows(1, OLD), space=OLD)
+    assert gallery.count(OLD) == 1
+
+
+def test_a_side_is_open_again_only_if_nobody_restricted_writes_since(store, rows):
+    gallery = store.gallery(OLD, NEW)
+    if not gallery.capabilities.restricts_writes:
+        return
+    gallery.restrict_writes([NEW])
+    with pytest.raises(ClosedSideError) as early:
+        gallery.upsert(["a"], rows(1, OLD), space=OLD)
+    gallery.restrict_writes([OLD])
+    gallery.restrict_writes([NEW])
+    gallery.permit_writes(early.value)
+    with pytest.raises(ClosedSideError) as late:
+        gallery.upsert(["a"], rows(1, OLD), space=OLD)
+    assert late.value.space == OLD
+    gallery.permit_writes(late.value)
+    gallery.upsert(["a"], rows(1, OLD), space=OLD)
+    gallery.upsert(["b"], rows(1, NEW), space=NEW)
+    gallery.restrict_writes([NEW])
+    with pytest.raises(ClosedSideError):
+        gallery.upsert(["a"], rows(1, OLD), space=OLD)
