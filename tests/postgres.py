@@ -75,7 +75,26 @@ class Server:
         return int((self._data / "postmaster.pid").read_text().split("\n")[0])
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers.
+
+        Again where it ends: children of a server that was killed may live a moment longer, and one
+        that finds their memory in use does not start.
+        """
+        self._launch()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.dsn).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text()) from None
+                if self._process.poll() is not None:
+                    self._launch()
+                time.sleep(0.02)
+            else:
+                return
+
+    def _launch(self) -> None:
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         words = [str(self._programs / "bin" / "postgres"), "-D", str(self._data)]
         with (self.folder / "log").open("ab") as log:
@@ -87,16 +106,6 @@ class Server:
                 cwd=self.folder,
                 user=_USER if os.geteuid() == 0 else None,
             )
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.dsn).close()
-            except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((self.folder / "log").read_text()) from None
-                time.sleep(0.02)
-            else:
-                return
 
     def kill(self) -> None:
         """Kill it without a word, as a failing machine would; all connections are cut."""

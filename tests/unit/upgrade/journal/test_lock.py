@@ -107,7 +107,7 @@ def end_idle_sessions_of_leaders():
     """Do what a firewall does to a connection that says nothing: the lock goes with it."""
     with psycopg.connect(server().dsn, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' "
             "AND pid <> pg_backend_pid()"
         )
 
