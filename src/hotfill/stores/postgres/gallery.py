@@ -557,8 +557,6 @@ def _connected(
     check_name("the table", table)
     settings = {
         **OWN_SESSION,
-        # Values decide what the best plan is, above all which index a search may use.
-        "plan_cache_mode": "force_custom_plan",
         # An index goes on until k hits passed the filter, and gives them nearly in order.
         "hnsw.iterative_scan": "relaxed_order",
         "hnsw.max_scan_tuples": "1000000",
