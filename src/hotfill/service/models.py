@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from hotfill.service.step_runner import Run
 from hotfill.stores.base import Range
@@ -32,13 +42,30 @@ class Bounds(_In):
         return Range(self.at_least, self.at_most)
 
 
+def _decoded(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return base64.b64decode(given, validate=True)
+    except ValueError as error:  # binascii.Error, or letters beyond ASCII
+        raise ValueError(f"expected base64: {error}") from error
+
+
+Base64: TypeAlias = Annotated[
+    bytes,
+    BeforeValidator(_decoded, json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+
+
 Conditions: TypeAlias = dict[str, ScalarValue | list[ScalarValue] | Bounds]
 
 
 class Query(_In):
     """One search: by `content`, which the service embeds, or by `vectors`, embedded by you.
 
-    content: whatever the embedder reads, usually a text.
+    content: whatever the embedder reads, usually a text. content_base64: instead of it bytes, such
+    as those of a picture's file.
     vectors: by fingerprint of the model that made it (`GET /models`); each as numbers, or as the
     base64 of little-endian float32, which is read faster. Send the vectors of both models and no
     change of phase can make you fail; an upgrade with `queries = "both"` also ranks better by both.
@@ -48,10 +75,13 @@ class Query(_In):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"oneOf": [{"required": ["content"]}, {"required": ["vectors"]}]},
+        json_schema_extra={
+            "oneOf": [{"required": [each]} for each in ("content", "content_base64", "vectors")]
+        },
     )
 
     content: JsonValue = None
+    content_base64: Base64 | None = None
     vectors: Annotated[dict[str, list[float] | str], Field(min_length=1, max_length=2)] | None = (
         None
     )
@@ -60,10 +90,16 @@ class Query(_In):
     explain: bool = False
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Query:
-        if (self.content is None) == (self.vectors is None):
-            raise ValueError("give content or vectors, and not both")
+    def _one_of_three(self) -> Query:
+        given = (self.content, self.content_base64, self.vectors)
+        if sum(each is not None for each in given) != 1:
+            raise ValueError("give one of content, content_base64 and vectors")
         return self
+
+    @property
+    def what(self) -> Any:
+        """The content that the embedder is given."""
+        return self.content if self.content_base64 is None else self.content_base64
 
 
 class Models(BaseModel):
@@ -113,11 +149,33 @@ class SearchAnswer(BaseModel):
 
 
 class ItemIn(_In):
-    """An item to write. metadata: replaces what was there; left out, that stays."""
+    """An item to write, with a content as in a search.
+
+    metadata: replaces what was there; left out, that stays.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [{"required": [each]} for each in ("content", "content_base64")]
+        },
+    )
 
     item_id: ItemName
-    content: JsonValue
+    content: JsonValue = None
+    content_base64: Base64 | None = None
     metadata: dict[str, ScalarValue] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ItemIn:
+        if ("content" in self.model_fields_set) == (self.content_base64 is not None):
+            raise ValueError("give one of content and content_base64")
+        return self
+
+    @property
+    def what(self) -> Any:
+        """The content that the embedder is given."""
+        return self.content if self.content_base64 is None else self.content_base64
 
 
 class ItemsIn(_In):

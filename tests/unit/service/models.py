@@ -1,4 +1,4 @@
-"""Models that read whatever JSON can say."""
+"""Models that read whatever JSON can say, and bytes as the text that they are."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Hashed:
 
     def _row(self, content):
         plain = content.tolist() if isinstance(content, np.ndarray) else content
+        plain = plain.decode(errors="replace") if isinstance(plain, bytes) else plain
         seed = zlib.crc32(json.dumps(plain, sort_keys=True).encode())
         row = np.random.default_rng(seed).normal(size=self.model_id.dimension)
         return row / np.linalg.norm(row)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.unit.cli.models import NEW, OLD, contents, new_model, old_model
-from tests.unit.cli.project import ITEMS
-from tests.unit.service.conftest import half_done
+from tests.unit.cli.project import ITEMS, write_config
+from tests.unit.service.conftest import half_done, serving
 
 ITEM = "item-00007"
 CONTENT = contents(ITEMS)[ITEM].tolist()
@@ -52,6 +52,45 @@ def test_a_vector_may_be_the_base64_of_float32(untouched):
     packed = base64.b64encode(np.asarray(vector_of(OLD), "<f4").tobytes()).decode()
     as_text = untouched.search(vectors={OLD.fingerprint: packed})
     assert as_text == untouched.search(vectors={OLD.fingerprint: vector_of(OLD)})
+
+
+@pytest.fixture
+def of_bytes(project):
+    """A service whose models read bytes, too."""
+    write_config(
+        project.parent,
+        old={"embedder": "tests.unit.service.models:old_model"},
+        new={"embedder": "tests.unit.service.models:new_model", "options": {}},
+    )
+    with serving(project) as client:
+        yield client
+
+
+def test_a_content_of_bytes_comes_as_base64(of_bytes):
+    packed = base64.b64encode(b"a picture").decode()
+    item = {"item_id": "mine", "content_base64": packed}
+    assert of_bytes.ok("PUT", "/items", json={"items": [item]}) == {"items": 1}
+    found = of_bytes.search(content_base64=packed, k=1)
+    assert ids(found) == ["mine"]
+    assert found["hits"] == of_bytes.search(content="a picture", k=1)["hits"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"content_base64": "no base64"},
+        {"content_base64": "\u00e9"},
+        {"content_base64": 7},
+        {"content_base64": "AAAA", "content": "AAAA"},
+        {"content_base64": "AAAA", "vectors": {OLD.fingerprint: [1.0]}},
+    ],
+)
+def test_a_query_is_one_content_or_vectors(of_bytes, query):
+    of_bytes.search(422, **query)
+    if "vectors" not in query:
+        item = {"item_id": "mine", **query}
+        of_bytes.ok("PUT", "/items", 422, json={"items": [item]})
 
 
 @pytest.mark.parametrize("text", ["", "no base64", "AAAA", "AAAAAA==", "\u00e9"])
@@ -131,8 +170,8 @@ def test_a_filter_finds_only_what_passes(untouched, where, allowed):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({}, "content or vectors"),
-        ({"content": "1", "vectors": {OLD.fingerprint: [1.0]}}, "content or vectors"),
+        ({}, "one of content, content_base64 and vectors"),
+        ({"content": "1", "vectors": {OLD.fingerprint: [1.0]}}, "one of content, content_base64 and vectors"),
         ({"content": "1 2", "k": 0}, "body.k"),
         ({"content": "1 2", "k": 1001}, "k is at most 1000 here, got 1001"),
         ({"content": "1 2", "kk": 3}, "body.kk"),

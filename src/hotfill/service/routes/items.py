@@ -44,7 +44,7 @@ def write(items: ItemsIn, service: Served) -> Counted:
     metadata = [item.metadata for item in items.items if item.metadata is not None]
     service.up.upsert(
         [item.item_id for item in items.items],
-        [item.content for item in items.items],
+        [item.what for item in items.items],
         metadata or None,
     )
     return Counted(items=len(items.items))

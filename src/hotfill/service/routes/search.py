@@ -75,7 +75,7 @@ def _answer(service: GalleryService, body: bytes) -> bytes:
     if query.vectors is not None:
         found = service.search_vectors(query.vectors, query.k, where)
     else:
-        found = service.search(query.content, query.k, where)
+        found = service.search(query.what, query.k, where)
     return to_json(_plain(found, service, query.explain))
 
 
