@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotfill.lab.architecture_search.evolution import Evolution
+from hotfill.lab.architecture_search.search import LONGER
 from hotfill.lab.training import TrainingSettings
 
 DISTILLATIONS = ("l2", "aml", "csd", "raml", "d3still", "ssp")
@@ -103,6 +104,12 @@ CIFAR100 = replace(
     held_out_classes=0,
     distillations=("l2", "csd"),
 )
+
+
+def as_long(plan: Plan) -> Plan:
+    """Train the gallery model for as long as the small one that is kept: a bar not set too low."""
+    large = replace(plan.large, epochs=LONGER * plan.large.epochs)
+    return replace(plan, name=f"{plan.name}-as-long", large=large)
 
 
 def on_a_gpu(device: str) -> Plan:

@@ -27,6 +27,7 @@ from benchmarks.heterogeneous.plans import (
     OMNIGLOT,
     QUICK,
     Plan,
+    as_long,
     on_a_gpu,
     share_name,
 )
@@ -183,6 +184,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--pairs", action="store_true", help="what a search gives by default, at 1/20 and 1/40"
     )
+    parser.add_argument(
+        "--as-long",
+        action="store_true",
+        help="with --pairs: train the large model for as long as the kept small one",
+    )
     parser.add_argument("--device", default="cpu", help="cuda: ResNet-18 on CIFAR-100")
     parser.add_argument(
         "--work",
@@ -211,7 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error("CIFAR-100 needs --data, its folder")
 
     if options.pairs:
-        chosen = plans[-1]
+        chosen = as_long(plans[-1]) if options.as_long else plans[-1]
         results = None if options.quick else HERE / "results" / f"pairs-{chosen.name}.json"
         shares = SHARES[:1] if options.quick else SHARES
         with tempfile.TemporaryDirectory() as scratch:

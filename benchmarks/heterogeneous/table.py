@@ -16,7 +16,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.heterogeneous.plans import CIFAR100, DISTILLATIONS, OMNIGLOT, share_name
+from benchmarks.heterogeneous.plans import (
+    CIFAR100,
+    DISTILLATIONS,
+    OMNIGLOT,
+    as_long,
+    share_name,
+)
 from benchmarks.heterogeneous.run import FOUND, SHARES, aims, aims_of_pairs, table
 from benchmarks.page import main
 from benchmarks.page import table as as_table
@@ -40,12 +46,15 @@ def text() -> str:
             rows = json.loads(path.read_text())["rows"]
             parts += [of_data_set(TITLES[plan.name], rows), picture(plan.name)]
             met |= aims(plan.name, table(rows))
-        pairs = RESULTS / f"pairs-{plan.name}.json"
-        if pairs.exists():
-            rows = json.loads(pairs.read_text())["rows"]
-            shares = [share for share in SHARES if any(_of(row, share) for row in rows)]
-            parts.append(of_pairs(f"{TITLES[plan.name]}, by default", rows, shares))
-            met |= aims_of_pairs(rows, shares)
+        for one, trained in ((plan, "by default"), (as_long(plan), "large as long as small")):
+            pairs = RESULTS / f"pairs-{one.name}.json"
+            if pairs.exists():
+                rows = json.loads(pairs.read_text())["rows"]
+                shares = [share for share in SHARES if any(_of(row, share) for row in rows)]
+                parts.append(of_pairs(f"{TITLES[plan.name]}, {trained}", rows, shares))
+                met |= {
+                    f"{trained}: {name}": aim for name, aim in aims_of_pairs(rows, shares).items()
+                }
     verdicts = [
         [name, aim["value"], aim["aim"], "yes" if aim["met"] else "**no**"]
         for name, aim in met.items()
