@@ -37,6 +37,7 @@ from hotfill.upgrade.own_vectors import count_imputed
 from hotfill.upgrade.pace import BatchSize, Pace, give_notice
 from hotfill.upgrade.phases import (
     ENDED,
+    GOING_BACK,
     HoldKind,
     Phase,
     Step,
@@ -711,17 +712,23 @@ class Engine:
         advance(self.journal.phase, step)
         if self.journal.phase not in ENDED and self.plan.old_model not in self.gallery.spaces:
             # Nothing may be entered that cannot be left: the journal is behind the store.
-            forward = "complete" if self.journal.phase is Phase.CUT_OVER else "start"
+            over = self.gallery.spaces == (self.plan.new_model,)
+            if over and self.journal.phase in GOING_BACK:
+                self.state.enter(Step.FIND_ENDED)
+                leads = "all is on the new side, and the upgrade is completed"
+            else:
+                forward = "complete" if self.journal.phase is Phase.CUT_OVER else "start"
+                leads = f"`hotfill {forward}` leads on"
             raise HeldError(
                 step,
                 [
                     f"the store has no vectors of {self.plan.old_model} any more, so there is no "
-                    f"way back; `hotfill {forward}` leads on"
+                    f"way back; {leads}"
                 ],
             )
         self.state.enter(step)
         phase = self.journal.phase
-        if phase in (Phase.ABORTING, Phase.ROLLING_BACK):
+        if phase in GOING_BACK:
             give_notice(self.gallery, self.state.stop)
             self._end_holds()
             self.journal.retry(self.plan.work_cut)

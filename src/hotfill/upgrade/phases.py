@@ -9,7 +9,8 @@
 From prepared, backfilling and backfilled an upgrade to a third model may take over: then this one
 is `superseded`, and only goes on (`start`) when that one was aborted.
 
-A journal that was lost after `complete` is replaced by one that goes from `planned` to `completed`.
+A journal that was lost after `complete` is replaced by one that goes from `planned` to `completed`;
+one that was put back to a backup from a way back goes there from `aborting` or `rolling_back`.
 
 Failure is not a phase but a hold (`holds.py`): the journal is intact and the same command goes on.
 `aborting` and `rolling_back` are backfills in reverse, from vectors that were kept; search stays
@@ -64,6 +65,8 @@ class Step(StrEnum):
 _MOVES: dict[tuple[Phase, Step], Phase] = {
     (Phase.PLANNED, Step.START): Phase.PREPARED,
     (Phase.PLANNED, Step.FIND_ENDED): Phase.COMPLETED,
+    (Phase.ABORTING, Step.FIND_ENDED): Phase.COMPLETED,
+    (Phase.ROLLING_BACK, Step.FIND_ENDED): Phase.COMPLETED,
     (Phase.PREPARED, Step.BEGIN_BACKFILL): Phase.BACKFILLING,
     (Phase.BACKFILLING, Step.FINISH_BACKFILL): Phase.BACKFILLED,
     (Phase.BACKFILLED, Step.FIND_MORE): Phase.BACKFILLING,

@@ -135,8 +135,8 @@ def make_plan(
     if draft.guarded:
         seconds /= 1 - SHARE_OF_TIME
         notes.append(f"of the time at most {SHARE_OF_TIME:.0%} is for measuring the canaries")
-    if sampled.items:
-        notes.append(_search_note(gallery, draft))
+    if sampled.items and (note := _search_note(gallery, draft)):
+        notes.append(note)
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
@@ -400,10 +400,16 @@ class Priced(Protocol):
 
 
 def _search_note(gallery: Gallery, draft: Plan) -> str:
-    """Say what a search costs now, measured, and what that means while the upgrade runs."""
-    space = next(space for space in gallery.spaces if gallery.count(space))
-    ids = gallery.scan(space, limit=_SEARCHED).item_ids
-    queries = gallery.vectors(ids, space).vectors
+    """Say what a search costs now, measured, and what that means while the upgrade runs.
+
+    Empty where no side has items to search by, as when others move or delete them just now.
+    """
+    for space in gallery.spaces:
+        ids = gallery.scan(space, limit=_SEARCHED).item_ids
+        if len(queries := gallery.vectors(ids, space).vectors):
+            break
+    else:
+        return ""
     gallery.search({space: queries[:1]}, _HITS)
     began = time.monotonic()
     for row in range(len(queries)):

@@ -171,7 +171,10 @@ def test_a_filter_finds_only_what_passes(untouched, where, allowed):
     ("query", "said"),
     [
         ({}, "one of content, content_base64 and vectors"),
-        ({"content": "1", "vectors": {OLD.fingerprint: [1.0]}}, "one of content, content_base64 and vectors"),
+        (
+            {"content": "1", "vectors": {OLD.fingerprint: [1.0]}},
+            "one of content, content_base64 and vectors",
+        ),
         ({"content": "1 2", "k": 0}, "body.k"),
         ({"content": "1 2", "k": 1001}, "k is at most 1000 here, got 1001"),
         ({"content": "1 2", "kk": 3}, "body.kk"),

@@ -12,7 +12,7 @@ from hotfill.errors import HeldError, StoreError
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
-from hotfill.upgrade.phases import Phase
+from hotfill.upgrade.phases import GOING_BACK, Phase, Step
 from tests.unit.upgrade.small import NEW, OLD, Projection, contents, filled, half_done, upgrade
 
 ITEMS = 120
@@ -303,6 +303,35 @@ def test_a_journal_lost_after_all_is_done_is_replaced_by_one_that_says_so(
     assert_right_again(up, source)
     up.upsert(["item-00007"], [source["item-00007"]])
     assert gallery.spaces == (NEW,)
+
+
+@pytest.mark.parametrize("step", ["abort", "rollback"])
+def test_a_journal_put_back_to_a_way_back_that_is_gone_ends_where_the_store_is(
+    tmp_path, source, gallery, step
+):
+    """The upgrade had gone on since that backup, to `complete`."""
+    up = project(tmp_path, source, gallery)
+    up.start()
+    assert up.verify().passed
+    if step == "rollback":
+        up.cutover()
+    up.journal.advance(Step(step))
+    shutil.copytree(tmp_path / "upgrade", tmp_path / "backup")
+    lose_journal(tmp_path)
+    up = project(tmp_path, source, gallery)
+    finish(up)
+    up.complete()
+    lose_journal(tmp_path)
+    shutil.copytree(tmp_path / "backup", tmp_path / "upgrade")
+    up = project(tmp_path, source, gallery)
+    assert up.phase in GOING_BACK
+    assert found_of(up) == {*source}
+    assert up.status().next_steps[0] == step
+    with pytest.raises(HeldError, match="no way back; all is on the new side"):
+        getattr(up, step)()
+    assert up.phase is Phase.COMPLETED
+    assert_right_again(up, source)
+    up.complete()
 
 
 def test_items_of_a_later_upgrade_are_never_passed_over(tmp_path, source, gallery):

@@ -221,3 +221,15 @@ def test_items_of_a_model_that_the_plan_does_not_know_block_it():
     alone = MemoryGallery(NEW)
     (blocker, *_) = planned(gallery=alone, draft=chain, embedder=Projection(third)).blockers
     assert "the store lacks it" in blocker
+
+
+def test_items_that_others_take_away_while_it_is_planned_are_no_trouble():
+    """Or move, between two looks."""
+    gallery = filled(contents(100))
+
+    def embed(rows):
+        gallery.delete(gallery.scan(OLD).item_ids)
+        return Projection(NEW)(rows)
+
+    embed.model_id = NEW
+    assert planned(gallery=gallery, embedder=embed).sampled_items == 64
