@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stdout, suppress
 
 import numpy as np
@@ -11,8 +14,11 @@ import pytest
 
 from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
+from hotfill.stores.index_files import IndexFilesGallery
+from hotfill.stores.qdrant_edge import QdrantEdgeGallery
+from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
-from tests.acceptance.truth.power import copy_tree, recorder
+from tests.acceptance.truth.power import Disk, copy_tree, recorder
 from tests.acceptance.truth.world import World
 
 pytestmark = pytest.mark.skipif(recorder() is None, reason="records syncs by a C library")
@@ -89,3 +95,54 @@ def _write_again(world, up) -> None:
     contents = world.shop(written)
     up.delete([item for item in written if item not in contents])
     up.upsert(list(contents), list(contents.values()))
+
+
+# What an item is to go back by -------------------------------------------------------------------
+
+_OLD, _NEW = ModelId("old", "1", 6), ModelId("new", "1", 5)
+_OPENED = {"qdrant-edge": QdrantEdgeGallery, "index-files": IndexFilesGallery}
+_GOES_BACK = """
+import os, sys
+import numpy as np
+from tests.acceptance.test_power_cut import _NEW, _OLD, _OPENED, _rows
+gallery = _OPENED[sys.argv[1]].open(sys.argv[2])
+names = [f"i{n}" for n in range(40)]
+versions = np.array([state.version for state in gallery.get(names)])
+old = gallery.vectors(names, _OLD).vectors
+gallery.move(names[:20], old[:20], space=_OLD, expected_versions=versions[:20])
+gallery.upsert(names[20:25], _rows(5, _NEW), space=_NEW)
+gallery.delete(names[25:30])
+os._exit(0)
+"""
+
+
+def _rows(n, model):
+    vectors = np.random.default_rng(model.dimension).normal(size=(n, model.dimension))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("store", _OPENED)
+def test_after_a_power_cut_every_item_has_what_it_is_to_go_back_by(store, tmp_path):
+    root, names = tmp_path / "gallery", [f"i{n}" for n in range(40)]
+    with _OPENED[store].create(root, _OLD) as gallery:
+        versions = gallery.upsert(names, _rows(40, _OLD), space=_OLD)
+        gallery.add_space(_NEW)
+        gallery.move(names, _rows(40, _NEW), space=_NEW, expected_versions=versions)
+    place = tmp_path / "record"
+    place.mkdir()
+    disk = Disk(root, place)
+    subprocess.run(
+        [sys.executable, "-c", _GOES_BACK, store, str(root)],
+        env={**os.environ, **disk.environment, "LD_PRELOAD": str(recorder())},
+        check=True,
+    )
+    for moment in range(disk.syncs + 1):
+        disk.cut_power(moment)
+        with _OPENED[store].open(root) as gallery:
+            there = [
+                state.item_id
+                for state, version in zip(gallery.get(names), versions, strict=True)
+                if state is not None and state.version == version
+            ]
+            assert len(there) >= 30
+            assert {*gallery.vectors(there, _OLD).item_ids} == {*there}, moment

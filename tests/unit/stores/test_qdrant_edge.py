@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -553,16 +555,40 @@ def test_a_shard_whose_configuration_lags_behind_its_segments_is_opened(edge, fo
         assert again.count(NEW) == 1
 
 
-def test_kept_vectors_of_an_earlier_opening_are_forgotten_like_those_of_this_one(folder):
-    vector = np.ones(3, np.float32)
-    folder.mkdir(exist_ok=True)
-    for space, reopened in (("a", True), ("b", False)):
-        kept = KeptVectors(folder / "kept.sqlite")
-        kept.forget_in_space(["x"], space)  # nothing is there, and that is remembered
-        kept.put([("x", space, 1, vector), ("y", space, 1, vector)])
-        if reopened:
-            kept.close()
-            kept = KeptVectors(folder / "kept.sqlite")
-        kept.forget_in_space(["x"], space)
-        assert [*kept.get(space, {"x": 1, "y": 1})] == ["y"]
-        kept.close()
+@pytest.mark.parametrize("reopened", [False, True])
+def test_kept_vectors_are_forgotten_once_nobody_reads_them(folder, reopened):
+    def left():
+        with closing(sqlite3.connect(folder / "kept.sqlite")) as db:
+            found = db.execute("SELECT item_id, space FROM kept").fetchall()
+        spaces = {OLD.fingerprint: "old", NEW.fingerprint: "new"}
+        return {(item_id, spaces[space]) for item_id, space in found}
+
+    with QdrantEdgeGallery.create(folder, OLD, exact=True) as gallery:
+        gallery.add_space(NEW)
+        versions = gallery.upsert(["a", "b", "c", "d"], rows(4, OLD), space=OLD)
+        gallery.move(["a", "b", "c", "d"], rows(4, NEW), space=NEW, expected_versions=versions)
+    kept = {(name, "old") for name in "abcd"}
+    assert left() == kept
+    gallery = QdrantEdgeGallery.open(folder, exact=True)
+    gallery.move(["a"], rows(1, OLD), space=OLD, expected_versions=versions[:1])
+    gallery.upsert(["b"], rows(1, NEW), space=NEW)
+    gallery.delete(["c"])
+    assert left() == kept | {("a", "new")}  # it may all come back after a power cut
+    if reopened:
+        gallery.close()
+    else:
+        gallery._live.shard.flush()
+        gallery._forget_void()
+    assert left() == {("a", "new"), ("d", "old")}
+    gallery.close()
+
+
+def test_an_item_that_went_back_and_forth_keeps_what_it_is_to_go_back_by(folder):
+    with QdrantEdgeGallery.create(folder, OLD, exact=True) as gallery:
+        gallery.add_space(NEW)
+        old, new = rows(1, OLD), rows(1, NEW)
+        versions = gallery.upsert(["a"], old, space=OLD)
+        for vectors, space in ((new, NEW), (old, OLD), (new, NEW)):
+            gallery.move(["a"], vectors, space=space, expected_versions=versions)
+    with QdrantEdgeGallery.open(folder, exact=True) as gallery:
+        assert gallery.vectors(["a"], OLD).item_ids == ("a",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotfill.errors import StoreFullError
+from hotfill.errors import StoreError, StoreFullError
 from hotfill.locks import locked
 from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
 from hotfill.stores.folder import FolderStamp, check_room, new_folder, read_stamp, write_stamp
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hotfill.stores.qdrant_edge.shard import Stored
     from hotfill.types import ModelId, Vectors
 
+_LOOKED_AT_ONCE = 1000
 _TRIES = 4  # readings without the lock, before one waits for writes
 
 
@@ -58,6 +60,7 @@ class QdrantEdgeGallery(Gallery):
         self._folder, self._folder_lock = folder, lock
         self._lock = RLock()  # held by writes; searches and reads do without
         self._writes = 0  # changes after each write, before vectors leave `kept.sqlite`
+        self._void: set[str] = set()  # items of which `kept.sqlite` may hold what nobody reads
         self._kept = KeptVectors(folder / "kept.sqlite")
         self._kept_read, self._kept_lock = KeptVectors(folder / "kept.sqlite"), Lock()
         self._clock = LastingClock(self._kept.version_ceiling, self._kept.raise_ceiling)
@@ -131,10 +134,35 @@ class QdrantEdgeGallery(Gallery):
             if model not in self.spaces:
                 return
             check_unsearched(model, self._count(model, None))
+            self._live.shard.flush()  # or after a power cut items would be on that side again
             self._kept.drop_space(model.fingerprint)
             self._live.drop_space(model)
 
     # Writing
+
+    def _before_write(self, n_bytes: int, n_items: int) -> None:
+        if self._live.before_write(n_bytes, n_items):
+            self._forget_void()
+
+    def _forget_void(self) -> None:
+        """Remove kept vectors that nobody reads any more.
+
+        Only what a flush has brought to the disk makes them so: the engine does not wait for the
+        disk, `kept.sqlite` does, and after a power cut an item is where it was before, and wants
+        the vectors that it had there.
+        """
+        void, self._void = list(self._void), set()
+        for start in range(0, len(void), _LOOKED_AT_ONCE):
+            part = void[start : start + _LOOKED_AT_ONCE]
+            there = self._live.shard.read(part, keys=[SIDE, VERSION])
+            self._kept.forget_void(
+                {
+                    item_id: (stored.payload[VERSION], stored.payload[SIDE])
+                    if (stored := there.get(item_id)) is not None
+                    else None
+                    for item_id in part
+                }
+            )
 
     def _upsert(
         self,
@@ -145,7 +173,7 @@ class QdrantEdgeGallery(Gallery):
         kept: Mapping[ModelId, Vectors],
     ) -> NDArray[np.int64]:
         with self._lock:
-            self._live.before_write(vectors.nbytes * (1 + len(kept)), len(vectors))
+            self._before_write(vectors.nbytes * (1 + len(kept)), len(vectors))
             versions = self._clock.take(len(item_ids))
             before = self._live.shard.read(item_ids, keys=None if metadata is None else [SIDE])
             if metadata is None:
@@ -164,13 +192,12 @@ class QdrantEdgeGallery(Gallery):
             ]
             self._live.write(item_ids, payloads, space, vectors, before=before)
             self._writes += 1
-            written = dict(zip(item_ids, versions.tolist(), strict=True))
-            self._kept.forget_other_versions({item_id: written[item_id] for item_id in before})
+            self._void.update(before)
             return versions
 
     def _set_metadata(self, item_ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         with self._lock:
-            self._live.before_write(0, len(item_ids))
+            self._before_write(0, len(item_ids))
             there = self._live.shard.read(item_ids, keys=None)
             for item_id, row in zip(item_ids, metadata, strict=True):
                 if item_id in there:
@@ -181,12 +208,12 @@ class QdrantEdgeGallery(Gallery):
 
     def _delete(self, item_ids: Sequence[str]) -> int:
         with self._lock:
-            self._live.before_write(0, len(item_ids))
+            self._before_write(0, len(item_ids))
             there = self._live.shard.read(item_ids, keys=[SIDE])
             if there:
                 self._live.delete(there)
                 self._writes += 1
-                self._kept.forget(list(there))
+                self._void.update(there)
             return len(there)
 
     def _move(
@@ -200,7 +227,7 @@ class QdrantEdgeGallery(Gallery):
         own = space.fingerprint
         transform = None if origin == own else origin
         with self._lock:
-            self._live.before_write(vectors.nbytes, len(vectors))
+            self._before_write(vectors.nbytes, len(vectors))
             before = self._live.shard.read(item_ids, keys=None)
             moved = np.array(
                 [
@@ -215,7 +242,8 @@ class QdrantEdgeGallery(Gallery):
                 payloads = [_moved(stored.payload, own, transform) for stored in going.values()]
                 self._live.write(list(going), payloads, space, vectors[moved], before=going)
                 self._writes += 1
-                self._kept.forget_in_space(list(going), own)  # they are searched now
+                if self._kept.may_hold(own):  # they are searched now
+                    self._void.update(going)
             return moved
 
     def _keep_searched(self, going: Mapping[str, Stored], target: str) -> None:
@@ -319,6 +347,10 @@ class QdrantEdgeGallery(Gallery):
     def _close(self) -> None:
         with self._lock:
             try:
+                if self._void:
+                    with suppress(StoreError):  # a full disk: they stay, and are in nobody's way
+                        self._live.shard.flush()
+                        self._forget_void()
                 self._live.close()
             finally:
                 self._kept.close()

@@ -10,7 +10,7 @@ from hotfill.stores.sqlite_file import connect, transaction, translated
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -31,7 +31,7 @@ class KeptVectors:
 
     The version is part of the key, so that vectors for content that is about to be written never
     take the place of those for the content that is there. Rows of other versions than the item's
-    own are void; they are never returned and are removed when the item is next written.
+    own are void; they are never returned. So are those of the space where the item is searched.
     Not safe for use by several threads at once; stores hold their lock.
     """
 
@@ -70,33 +70,28 @@ class KeptVectors:
                     found[item_id] = np.frombuffer(blob, dtype=np.float32)
         return found
 
-    def forget_other_versions(self, versions: Mapping[str, int]) -> None:
-        """Remove vectors of earlier content of items that were written anew."""
-        with self._transaction() as db:
-            db.executemany(
-                "DELETE FROM kept WHERE item_id = ? AND version <> ?",
-                versions.items(),
-            )
-
-    def forget(self, item_ids: Sequence[str]) -> None:
-        """Remove all vectors of items."""
-        with self._transaction() as db:
-            db.executemany(
-                "DELETE FROM kept WHERE item_id = ?", ((item_id,) for item_id in item_ids)
-            )
-
-    def forget_in_space(self, item_ids: Sequence[str], space: str) -> None:
-        """Remove the vectors of items in one space; most often none of any item is there."""
+    def may_hold(self, space: str) -> bool:
+        """Tell whether there may be vectors of a space; most often there are none."""
         if space not in self._may_hold:
             with translated(self._path):
                 one = "SELECT 1 FROM kept WHERE space = ? LIMIT 1"
                 self._may_hold[space] = self._db.execute(one, (space,)).fetchone() is not None
-        if not self._may_hold[space]:
-            return
+        return self._may_hold[space]
+
+    def forget_void(self, items: Mapping[str, tuple[int, str] | None]) -> None:
+        """Remove what nobody reads any more of some items.
+
+        items: content version and space where they are searched; None for those that are gone. What
+        stays of an item is of that version, and of other spaces.
+        """
         with self._transaction() as db:
             db.executemany(
-                "DELETE FROM kept WHERE item_id = ? AND space = ?",
-                ((item_id, space) for item_id in item_ids),
+                "DELETE FROM kept WHERE item_id = ?",
+                ((item_id,) for item_id, there in items.items() if there is None),
+            )
+            db.executemany(
+                "DELETE FROM kept WHERE item_id = ? AND (version <> ? OR space = ?)",
+                ((item_id, *there) for item_id, there in items.items() if there is not None),
             )
 
     def drop_space(self, space: str) -> None:

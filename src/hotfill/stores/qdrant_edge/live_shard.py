@@ -112,14 +112,19 @@ class LiveShard:
             self.counts = {space: self.shard.count(space.fingerprint) for space in self.spaces}
             self._finished, self._torn = self.counts, False
 
-    def before_write(self, n_bytes: int, n_items: int) -> None:
-        """See that a write has room, and that opening would not take long after it."""
+    def before_write(self, n_bytes: int, n_items: int) -> bool:
+        """See that a write has room, and that opening would not take long after it.
+
+        Tells whether all that was written before has been brought to the disk for that.
+        """
         check_room(self._folder, n_bytes)
         self.settle()
         self._unflushed += n_items
-        if self._unflushed > _FLUSHED_AFTER:
-            self.shard.flush()
-            self._unflushed = n_items
+        if self._unflushed <= _FLUSHED_AFTER:
+            return False
+        self.shard.flush()
+        self._unflushed = n_items
+        return True
 
     def write(
         self,
