@@ -8,18 +8,21 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hotfill.config import open_upgrade as opened
 from hotfill.errors import HotfillError
+from hotfill.stores.coded import CodedGallery
 from hotfill.stores.index_files import IndexFilesGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.phases import Phase
 from tests.acceptance.truth.power import Disk, copy_tree, recorder
 from tests.acceptance.truth.world import World
+from tests.conformance.lossless_codec import LosslessCodec
 
 pytestmark = pytest.mark.skipif(recorder() is None, reason="records syncs by a C library")
 
@@ -100,7 +103,28 @@ def _write_again(world, up) -> None:
 # What an item is to go back by -------------------------------------------------------------------
 
 _OLD, _NEW = ModelId("old", "1", 6), ModelId("new", "1", 5)
-_OPENED = {"qdrant-edge": QdrantEdgeGallery, "index-files": IndexFilesGallery}
+
+
+class _Codes(CodedGallery):
+    """The old model's vectors as codes in a file, all else in the embedded store."""
+
+    @classmethod
+    def create(cls, root, model):
+        QdrantEdgeGallery.create(root, _NEW).close()
+        made = cls.open(root)
+        made.add_space(model)
+        return made
+
+    @classmethod
+    def open(cls, root):
+        return cls(QdrantEdgeGallery.open(root), Path(root) / "codes", [LosslessCodec(_OLD)])
+
+
+_OPENED = {
+    "qdrant-edge": QdrantEdgeGallery,
+    "index-files": IndexFilesGallery,
+    "qdrant-edge, codes": _Codes,
+}
 _GOES_BACK = """
 import os, sys
 import numpy as np
@@ -112,6 +136,7 @@ old = gallery.vectors(names, _OLD).vectors
 gallery.move(names[:20], old[:20], space=_OLD, expected_versions=versions[:20])
 gallery.upsert(names[20:25], _rows(5, _NEW), space=_NEW)
 gallery.delete(names[25:30])
+gallery.upsert([f"n{n}" for n in range(10)], _rows(10, _OLD), space=_OLD)
 os._exit(0)
 """
 

@@ -397,6 +397,12 @@ class Gallery(ABC):
         self._check_open()
         self._optimise()
 
+    @final
+    def sync(self) -> None:
+        """Bring all that was written to the disk, where the store does not wait for it anyway."""
+        self._check_open()
+        self._sync()
+
     @property
     def building(self) -> Building | None:
         """The index that `optimise` builds now; None where none is built or nobody counts."""
@@ -592,6 +598,10 @@ class Gallery(ABC):
             for state in self._get(item_ids)
             if state is not None
         }
+
+    def _sync(self) -> None:
+        """Wait for the disk."""
+        return
 
     def _indexed(self, space: ModelId) -> float | None:
         """Tell how much of a side is indexed; None where that is no matter."""

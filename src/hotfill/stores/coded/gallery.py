@@ -93,6 +93,7 @@ class CodedGallery(Gallery):
             self._inner.capabilities,
             snapshot_reads=True,
             many_processes=False,
+            restricts_writes=False,
         )
 
     def keeps_length(self, space: ModelId) -> bool:
@@ -248,6 +249,9 @@ class CodedGallery(Gallery):
     def _count_rows(self, space: ModelId) -> int:
         return self._inner.count_rows(self._inner_space(space))
 
+    def _sync(self) -> None:
+        self._inner.sync()
+
     @property
     def building(self) -> Building | None:
         """That of the inner store."""
@@ -390,6 +394,9 @@ class CodedGallery(Gallery):
             return Checked(vectors, space)
         side = self._sides[space]
         check_room(self._folder, 0)
+        if side.lacks_slots(len(item_ids)):
+            self._inner.sync()
+            side.reuse()
         fresh[space] = side.put(item_ids, vectors, rounded=rounded)
         return Checked(to_pointers(fresh[space]), side.pointers)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _MARK = "; kept as codes"
+_REUSED_FROM = 1024  # slots: what waits for the disk, and makes all that came before wait, too
 _HALF = 2**20  # float32 holds whole numbers up to 2^24 exactly
 
 
@@ -87,6 +88,7 @@ class CodeSide:
         self._searched = np.zeros(0, np.bool_)
         self._n_searched = 0
         self._free: list[int] = []
+        self._freed: list[int] = []  # to be free once the inner store has it on the disk
 
     def load(self, item_ids: Sequence[str], slots: NDArray[np.int64], *, searched: bool) -> None:
         """Take in items whose codes are in the file already. Raises StoreError as `check`."""
@@ -107,8 +109,21 @@ class CodeSide:
             )
 
     def loaded(self) -> None:
-        """Note what is free, when all was loaded."""
-        self._free = [slot for slot, owner in enumerate(self._owners) if owner is None]
+        """Note what nobody points to, when all was loaded."""
+        self._freed = [slot for slot, owner in enumerate(self._owners) if owner is None]
+
+    def lacks_slots(self, rows: int) -> bool:
+        """Tell whether `reuse` is worth while before so many codes are put."""
+        return len(self._free) < rows and len(self._freed) >= _REUSED_FROM
+
+    def reuse(self) -> None:
+        """Let slots be overwritten that nobody points to on the disk either.
+
+        A store that does not wait for the disk is as it was before, after a power cut, and its
+        items point to the codes that they had.
+        """
+        self._free += self._freed
+        self._freed = []
 
     def put(
         self, item_ids: Sequence[str], vectors: Vectors, *, rounded: bool = False
@@ -153,7 +168,7 @@ class CodeSide:
         for slot in touched[~kept].tolist():
             if self._owners[slot] is not None:
                 self._owners[slot] = None
-                self._free.append(slot)
+                self._freed.append(slot)
 
     def read(self, slots: NDArray[np.int64]) -> Vectors:
         """Read vectors, float32 (n, dimension), of unit length."""

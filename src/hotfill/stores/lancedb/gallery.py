@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
@@ -279,6 +280,10 @@ class LanceDBGallery(Gallery):
     def abandon_building(self) -> None:
         """End the process that builds; what it was about is built by the next call."""
         self._table.abandon()
+
+    def _sync(self) -> None:
+        """Have the system write all that it holds: LanceDB syncs none of its files."""
+        os.sync()
 
     def _optimise(self) -> None:
         """Compact, build indexes where there are many items, and forget versions of long ago.

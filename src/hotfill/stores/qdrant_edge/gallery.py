@@ -328,6 +328,11 @@ class QdrantEdgeGallery(Gallery):
             return self._live.read(lambda shard: shard.count_own(own))
         return self._live.read(lambda shard: shard.count(own, made_by_transform=origin))
 
+    def _sync(self) -> None:
+        with self._lock:
+            self._live.shard.flush()
+            self._forget_void()
+
     def abandon_building(self) -> None:
         """End the process that builds; the shard in use stays."""
         self._live.abandon()
@@ -349,8 +354,7 @@ class QdrantEdgeGallery(Gallery):
             try:
                 if self._void:
                     with suppress(StoreError):  # a full disk: they stay, and are in nobody's way
-                        self._live.shard.flush()
-                        self._forget_void()
+                        self._sync()
                 self._live.close()
             finally:
                 self._kept.close()

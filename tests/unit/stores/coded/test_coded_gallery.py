@@ -14,7 +14,7 @@ from hotfill.binary import Binarisation, CodeFormat, GridCodec
 from hotfill.errors import ConfigError, InputError, StoreBusyError, StoreError
 from hotfill.lab.binary import fit_start
 from hotfill.stores.coded import CodedGallery
-from hotfill.stores.coded.side import to_pointers, to_slots
+from hotfill.stores.coded.side import pointer_space, to_pointers, to_slots
 from hotfill.stores.memory import MemoryGallery
 from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 from hotfill.types import ModelId
@@ -31,6 +31,7 @@ def rows(n: int, seed: int = 0) -> NDArray[np.float32]:
 
 ENCODER = fit_start(rows(400, 9), FLOAT, CodeFormat(64, 2))
 CODES = ENCODER.space
+POINTERS = pointer_space(CODES)
 binarised = Binarisation(ENCODER)
 
 
@@ -92,14 +93,22 @@ def test_a_code_takes_a_sixteenth_of_a_float_vector_on_disk(
     assert gallery.vector_bytes(FLOAT) == 64 * 4
 
 
-def test_slots_of_items_that_left_are_used_again(gallery: CodedGallery, tmp_path: Path) -> None:
+def test_slots_of_items_that_left_are_used_again_once_that_is_on_the_disk(
+    gallery: CodedGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotfill.stores.coded.side._REUSED_FROM", 100)
+    on_disk: list[set[str]] = []
+    monkeypatch.setattr(
+        MemoryGallery, "_sync", lambda inner: on_disk.append({*inner.scan(POINTERS).item_ids})
+    )
     gallery.upsert(NAMES, binarised(rows(N)), space=CODES)
     (path,) = (tmp_path / "codes").glob("*.codes")
     size = path.stat().st_size
     for seed in range(1, 8):
         gallery.delete(NAMES[: N // 2])
         gallery.upsert(NAMES, binarised(rows(N, seed)), space=CODES)
-    assert path.stat().st_size == size
+    assert path.stat().st_size <= 2 * size
+    assert on_disk == [{*NAMES[N // 2 :]}] * 7  # each time without those whose slots were taken
     best = gallery.search({CODES: binarised(rows(N, 7))}, 1)[CODES]
     assert [ids[0] for ids in best.item_ids] == NAMES
 
