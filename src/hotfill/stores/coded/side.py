@@ -113,7 +113,7 @@ class CodeSide:
         self._freed = [slot for slot, owner in enumerate(self._owners) if owner is None]
 
     def lacks_slots(self, rows: int) -> bool:
-        """Tell whether `reuse` is worth while before so many codes are put."""
+        """Tell whether to `reuse` slots before this many codes are put."""
         return len(self._free) < rows and len(self._freed) >= _REUSED_FROM
 
     def reuse(self) -> None:
