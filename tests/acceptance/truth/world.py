@@ -146,16 +146,18 @@ class Session:
         while self in world.sessions:
             wait([self._reader])
             with world.heard:
-                for session in list(world.sessions):  # whatever others did before this answer
-                    session.take()
+                self.take()
                 answers, self._answers = self._answers, []
+                for session in list(world.sessions):  # whatever others did before these answers
+                    if session is not self:
+                        session.take()
                 for words in answers:
                     world.outcome.answers += 1
                     world.outcome.count(world.oracle.judge_answer(*words), answer=True)
                 world.heard.notify_all()
 
     def take(self) -> None:
-        """Hear what it has said so far; answers wait until all others are heard, too."""
+        """Hear what it has said so far; answers wait until all others are heard, after them."""
         try:
             while self._reader.poll():
                 self._hear(*self._reader.recv())
