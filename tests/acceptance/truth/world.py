@@ -146,7 +146,8 @@ class Session:
         while self in world.sessions:
             wait([self._reader])
             with world.heard:
-                self.take()
+                if self in world.sessions:  # another may have heard its end
+                    self.take()
                 answers, self._answers = self._answers, []
                 for session in list(world.sessions):  # whatever others did before these answers
                     if session is not self:
