@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -176,26 +175,24 @@ def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) ->
                 first, one.own(second), old, one.index_model, transform=plan.transform
             )
             return replace(found, up=one.imputation, one_space=one)
+        found = fit_models(
+            first,
+            second,
+            old,
+            new,
+            transform=plan.transform,
+            old_query_weight=_old_query_weight(plan),
+        )
         given = given_map(plan)
-        imputes = plan.strategy == "prefill"
-        # Else only to learn whether the new model's queries are enough for the old side.
-        learns = not (plan.queries == "both" or why_not_imputed(new))
-        with ThreadPoolExecutor(1) as pool:  # most of either is numpy's, without Python's lock
-            wanted = given is None and (imputes or learns)
-            imputed = pool.submit(imputing, first, second, old) if wanted else None
-            found = fit_models(
-                first,
-                second,
-                old,
-                new,
-                transform=plan.transform,
-                old_query_weight=_old_query_weight(plan),
-            )
-            if imputed is None:
-                return found if given is None else replace(found, up=given)
-            one = imputed.result()
-        if not imputes:
+        if given is not None:
+            return replace(found, up=given)
+        if plan.strategy != "prefill":
+            if plan.queries == "both" or why_not_imputed(new):
+                return found
+            # Only to learn whether the new model's queries are enough for the old side.
+            one = imputing(first, second, old)
             return replace(found, measured={"rho": one.rho, "rho_by_items": one.by_items})
+        one = imputing(first, second, old)
         return replace(found, up=one.imputation, one_space=one)
 
     def fit_sides(pairs: ChainPairs) -> Fit:
