@@ -99,9 +99,11 @@ def serving(line):
             process.terminate()
 
 
-def asked(line, port):
-    """Ask as a page says, but hear of errors."""
-    line = line.replace("localhost:8765", f"127.0.0.1:{port}").replace("curl", "curl -sSf", 1)
+def asked(line, port, fails="f"):
+    """Ask as a page says, but hear of errors. fails: "" where one is expected."""
+    line = line.replace("localhost:8765", f"127.0.0.1:{port}").replace(
+        "curl", f"curl -sS{fails}", 1
+    )
     return json.loads(do(line))
 
 
@@ -115,9 +117,13 @@ def test_the_commands_of_the_page_about_serving_run(shop):
     pytest.importorskip("fastapi")
     page = DOCS / "howto" / "serve.md"
     serve, token = commands(page, "hotfill")
-    searching, putting, patching, looking, deleting = commands(page, "curl")
+    searching, by_picture, putting, patching, looking, deleting = commands(page, "curl")
+    (shop / "bicycle.jpg").write_bytes(b"of a shop that sells texts")
     with serving(serve) as port:
         assert asked(searching, port)["phase"] == "planned"
+        refused = asked(by_picture, port, fails="")
+        assert refused["status"] == 422
+        assert "cannot read this content" in refused["detail"]  # it was given the bytes
         assert asked(putting, port) == {"items": 1}
         assert asked(patching, port) == {"items": 1}
         assert asked(looking, port)["metadata"] == {"shop": 4}
