@@ -61,7 +61,17 @@ Base64: TypeAlias = Annotated[
 Conditions: TypeAlias = dict[str, ScalarValue | list[ScalarValue] | Bounds]
 
 
-class Query(_In):
+class _WithContent(_In):
+    content: JsonValue = None
+    content_base64: Base64 | None = None
+
+    @property
+    def what(self) -> Any:
+        """The content that the embedder is given."""
+        return self.content if self.content_base64 is None else self.content_base64
+
+
+class Query(_WithContent):
     """One search: by `content`, which the service embeds, or by `vectors`, embedded by you.
 
     content: whatever the embedder reads, usually a text. content_base64: instead of it bytes, such
@@ -80,8 +90,6 @@ class Query(_In):
         },
     )
 
-    content: JsonValue = None
-    content_base64: Base64 | None = None
     vectors: Annotated[dict[str, list[float] | str], Field(min_length=1, max_length=2)] | None = (
         None
     )
@@ -95,11 +103,6 @@ class Query(_In):
         if sum(each is not None for each in given) != 1:
             raise ValueError("give one of content, content_base64 and vectors")
         return self
-
-    @property
-    def what(self) -> Any:
-        """The content that the embedder is given."""
-        return self.content if self.content_base64 is None else self.content_base64
 
 
 class Models(BaseModel):
@@ -148,7 +151,7 @@ class SearchAnswer(BaseModel):
     coverage: float | None = None
 
 
-class ItemIn(_In):
+class ItemIn(_WithContent):
     """An item to write, with a content as in a search.
 
     metadata: replaces what was there; left out, that stays.
@@ -162,8 +165,6 @@ class ItemIn(_In):
     )
 
     item_id: ItemName
-    content: JsonValue = None
-    content_base64: Base64 | None = None
     metadata: dict[str, ScalarValue] | None = None
 
     @model_validator(mode="after")
@@ -171,11 +172,6 @@ class ItemIn(_In):
         if ("content" in self.model_fields_set) == (self.content_base64 is not None):
             raise ValueError("give one of content and content_base64")
         return self
-
-    @property
-    def what(self) -> Any:
-        """The content that the embedder is given."""
-        return self.content if self.content_base64 is None else self.content_base64
 
 
 class ItemsIn(_In):

@@ -534,16 +534,15 @@ class ChromaGallery(Gallery):
 
     def _restrict_writes(self, spaces: list[ModelId]) -> None:
         with self._writing([]):
-            numbers = tuple(self._known(each).number for each in spaces)
-            if self._stamp.writable != (numbers or None):
-                self._stamped(self._stamp.writable_in(numbers))
+            after = self._stamp.restricted(spaces)
+            if after.writable != self._stamp.writable:
+                self._stamped(after)
 
     def _permit_writes(self, space: ModelId, revision: int) -> None:
         with self._writing([]):
             stamp = self._stamp
-            if stamp.revision == revision and stamp.writable is not None:
-                number = stamp.space(space).number
-                self._stamped(stamp.writable_in([*stamp.writable, number]))
+            if stamp.revision == revision:
+                self._stamped(stamp.restricted([*stamp.models_to_write, space]))
 
     def _owner_after(self, owner: str) -> str:
         if self._client.embedded:

@@ -92,9 +92,16 @@ class ChromaStamp:
         """Find the space of a model, as `space` does. Raises ClosedSideError."""
         return space_to_write(self.spaces, model, self.writable, self.revision)
 
-    def writable_in(self, numbers: Sequence[int]) -> ChromaStamp:
+    @property
+    def models_to_write(self) -> tuple[ModelId, ...]:
+        """The models of the spaces that take writes."""
+        writable = self.writable
+        return tuple(s.model for s in self.spaces if writable is None or s.number in writable)
+
+    def restricted(self, models: Sequence[ModelId]) -> ChromaStamp:
         """Return the stamp of a gallery in which only these spaces take writes; all for none."""
-        return replace(self, writable=tuple(numbers) or None, revision=self.revision + 1)
+        numbers = tuple(space.number for space in self.spaces if space.model in models)
+        return replace(self, writable=numbers or None, revision=self.revision + 1)
 
     def with_space(
         self, model: ModelId, collection: str, metric: str, *, adopted: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -470,10 +469,9 @@ class PostgresGallery(Gallery):
 
     def _permit_writes(self, space: ModelId, revision: int) -> None:
         def permit(connection: Connection, stamp: PostgresStamp) -> PostgresStamp:
-            if stamp.revision != revision or stamp.writable is None:
+            if stamp.revision != revision:
                 return stamp
-            number = stamp.space(space).number
-            wider = replace(stamp, writable=(*stamp.writable, number))
+            wider = stamp.restricted([*stamp.models_to_write, space])
             return schema.write_stamp(connection, wider)
 
         self._table.alter("let items be written", permit)

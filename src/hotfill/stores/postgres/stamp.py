@@ -153,6 +153,12 @@ class PostgresStamp:
         """Find the space of a model, as `space` does. Raises ClosedSideError."""
         return space_to_write(self.spaces, model, self.writable, self.revision)
 
+    @property
+    def models_to_write(self) -> tuple[ModelId, ...]:
+        """The models of the spaces that take writes."""
+        writable = self.writable
+        return tuple(s.model for s in self.spaces if writable is None or s.number in writable)
+
     def restricted(self, models: Sequence[ModelId]) -> PostgresStamp:
         """Return the stamp of a gallery in which only these spaces take writes; all for none."""
         numbers = tuple(space.number for space in self.spaces if space.model in models)

@@ -613,18 +613,17 @@ class RedisGallery(Gallery):
 
     def _restrict_writes(self, spaces: list[ModelId]) -> None:
         def restrict(before: RedisStamp) -> None:
-            numbers = tuple(before.space(each).number for each in spaces)
-            if before.writable != (numbers or None):
-                self._restamp(before, before.writable_in(numbers))
+            after = before.restricted(spaces)
+            if after.writable != before.writable:
+                self._restamp(before, after)
 
         self._reload()
         self._with_stamp((), restrict)
 
     def _permit_writes(self, space: ModelId, revision: int) -> None:
         def permit(before: RedisStamp) -> None:
-            if before.epoch == revision and before.writable is not None:
-                number = before.space(space).number
-                self._restamp(before, before.writable_in([*before.writable, number]))
+            if before.epoch == revision:
+                self._restamp(before, before.restricted([*before.models_to_write, space]))
 
         self._reload()
         self._with_stamp((), permit)

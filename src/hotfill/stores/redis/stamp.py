@@ -173,9 +173,16 @@ class RedisStamp:
             dropped=(*self.dropped, gone.number),
         )
 
-    def writable_in(self, numbers: Sequence[int]) -> RedisStamp:
+    @property
+    def models_to_write(self) -> tuple[ModelId, ...]:
+        """The models of the spaces that take writes."""
+        writable = self.writable
+        return tuple(s.model for s in self.spaces if writable is None or s.number in writable)
+
+    def restricted(self, models: Sequence[ModelId]) -> RedisStamp:
         """Return the stamp of a gallery in which only these spaces take writes; all for none."""
-        return replace(self, writable=tuple(numbers) or None, epoch=self.epoch + 1)
+        numbers = tuple(space.number for space in self.spaces if space.model in models)
+        return replace(self, writable=numbers or None, epoch=self.epoch + 1)
 
     def swept(self) -> RedisStamp:
         """Return the stamp of a gallery without leftovers."""
