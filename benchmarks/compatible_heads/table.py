@@ -32,6 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 TITLES = {
     "seen": "classes that the models know",
     "unseen": "classes that no model saw",
+    "unseen-noisy": "the same, more noise",
     "plain-softmax": "plain softmax",
 }
 

@@ -374,6 +374,24 @@ def test_an_index_finds_nearly_the_same_and_scores_stay_exact(large, tmp_path):
         assert best_of(exactly).item_ids == before.item_ids
 
 
+def test_a_small_side_wants_an_index_where_another_has_one(large, monkeypatch):
+    large.optimise()
+    monkeypatch.setattr(module, "INDEXED_FROM", 10_000)
+    assert large.indexed(LARGE) == 1
+    assert large.indexed(NEW) is None
+    states = large.get([f"{i}" for i in range(600)])
+    random = np.random.default_rng(1)
+    large.move(
+        [state.item_id for state in states],
+        random.normal(size=(600, NEW.dimension)).astype(np.float32),
+        space=NEW,
+        expected_versions=np.array([state.version for state in states]),
+    )
+    assert large.indexed(NEW) == 0
+    large.optimise()
+    assert large.indexed(NEW) == 1
+
+
 def test_items_moved_and_written_after_an_index_was_built_are_found(large):
     large.optimise()
     states = large.get([f"{i}" for i in range(1500)])

@@ -128,6 +128,25 @@ def test_a_plan_is_blocked_by_a_table_that_refuses_writes(table, opened, tmp_pat
     assert [line for line in made.blockers if "check constraint" in line]
 
 
+def test_a_small_table_that_people_have_indexed_is_searched_by_an_index_during_the_upgrade(
+    table, tmp_path
+):
+    """The engine compares 3,000 x 384 with all in ten times the time of a graph."""
+    with psycopg.connect(postgres.server().dsn) as connection:
+        (column,) = connection.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s "
+            "AND udt_name = 'vector'",
+            (table[0],),
+        ).fetchone()
+    ask(f"CREATE INDEX ON {{schema}}.items USING hnsw ({column} vector_cosine_ops)", table[0])
+    with PostgresGallery.open(postgres.server().dsn, schema=table[0]) as gallery:
+        assert gallery.indexed(OLD) == 1
+        up = of(tmp_path, table, gallery, strategy="prefill")
+        assert up.start().phase is Phase.BACKFILLED
+        assert gallery.indexed(NEW) == 1
+        assert up.status().indexed[str(NEW)] == 1
+
+
 @pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.ABORTING, Phase.ROLLING_BACK])
 def test_an_item_written_as_a_phase_begins_is_missed_by_no_search_elsewhere(
     table, opened, tmp_path, phase

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hotfill.errors import ConfigError
-from hotfill.lab.losses.head import Head, Score
+from hotfill.lab.losses.head import Cosine, Head, Score
 from hotfill.lab.losses.maps import SpaceMap
 from hotfill.lab.losses.pairs import PairedBatch
 from hotfill.lab.losses.recipe import Part, Recipe, Refresh, Weigher
@@ -94,7 +94,7 @@ def unibct(
     *,
     score: Score | None = None,
     down: SpaceMap | None = None,
-    weight: float = 1.0,
+    weight: float = 3.0,
     refresh_at: Sequence[float] = (10 / 35, 20 / 35),
     propagation: float = 0.9,
     temperature: float = 0.05,
@@ -108,7 +108,9 @@ def unibct(
         35), propagation and temperature are the third-party code's. That code has no compatibility
         Term before its first refinement, while its learning rate is highest; ours starts at once.
         Its softmax axis makes refinement do nothing; ours is the other one.
-    score: the head's own by default; the third-party code has no scale, which makes it flat.
+    score: by default a quarter of the head's scale, without a margin. Class means were never trained
+        to be told apart at the head's own; the third-party code has no scale, which is too flat.
+    weight: 1 in that code. 3, and the default score, are measured (`benchmarks/compatible_heads`).
     Raises ConfigError for anchors in another order than the labels'.
     """
     if anchors.rows.tolist() != list(range(anchors.labels)):
@@ -117,7 +119,7 @@ def unibct(
         )
     plain = replace(anchors, radius=None, min_cosine=None, count=None)
     build = partial(_refine, plain, propagation, temperature)
-    prototypes = AnchorSoftmax("old", score or head.score)
+    prototypes = AnchorSoftmax("old", score or _softer(head.score))
     return Recipe(
         "unibct",
         [_classify(head), Part("prototypes", prototypes, weight, "down")],
@@ -126,6 +128,10 @@ def unibct(
         down=down,
         refresh=Refresh(tuple(refresh_at), build),
     )
+
+
+def _softer(score: Score) -> Score:
+    return Cosine(score.scale / 4) if isinstance(score, Cosine) else score
 
 
 def advbct(

@@ -229,9 +229,11 @@ def missing_indexes(table: Any, *, exact: bool) -> list[tuple[str, str]]:
         there = {column for index in table.list_indices() for column in index.columns}
         if layout.item_id not in there and table.count_rows() >= _IDS_INDEXED_FROM:
             missing.append((layout.item_id, ""))
+        # Where one side has an index, people made it or not, searches must not lose it.
+        least = 1 if there & {*layout.columns.values()} else INDEXED_FROM
         for space, column in layout.columns.items():
             wanted = not exact and layout.prepared and column not in there
-            if wanted and table.count_rows(layout.side(space)) >= INDEXED_FROM:
+            if wanted and table.count_rows(layout.side(space)) >= least:
                 missing.append((column, layout.comparison(space)))
     return missing
 
@@ -274,17 +276,22 @@ def build_there(folder: str, name: str, missing: str) -> None:
 
 
 def indexed_share(table: Any, layout: LanceLayout, space: ModelId) -> float | None:
-    """Tell how much of a side's column an index covers; None where the side is small."""
-    if table.count_rows(layout.side(space)) < INDEXED_FROM:
-        return None
+    """Tell how much of a side's column an index covers; None where it has none and needs none.
+
+    A small side needs one where another side has one.
+    """
+    size = table.count_rows(layout.side(space))
     column, shares = layout.columns[space], [0.0]
+    others = {*layout.columns.values()} - {column}
     with translated("look at the indexes"):
-        for index in table.list_indices():
+        there = table.list_indices()
+        for index in there:
             about = table.index_stats(index.name) if column in index.columns else None
             if about is not None and about.distance_type == layout.comparison(space):
                 rows = about.num_indexed_rows + about.num_unindexed_rows
                 shares.append(about.num_indexed_rows / rows if rows else 0.0)
-    return max(shares)
+    needed = size >= INDEXED_FROM or any(others & {*index.columns} for index in there)
+    return max(shares) if size and (needed or any(shares)) else None
 
 
 def indexed_columns(table: Any, layout: LanceLayout) -> dict[str, int]:

@@ -714,15 +714,15 @@ def _check_building(connection: Connection, stamp: PostgresStamp, key: tuple[int
 def indexed(
     connection: Connection, stamp: PostgresStamp, space: SpaceColumns, size: int
 ) -> float | None:
-    """Tell whether a side has an index, 1 or 0: it covers every row. None for one without need.
+    """Tell whether a side has an index, 1 or 0: it covers every row. None where none is needed.
 
     size: items of the side. An adopted column may have an index that others made.
     """
-    if not _needs_index(connection, stamp, space, size):
+    if not size:
         return None
-    if _is_built(connection, stamp, space):
+    if _has_index(connection, stamp, space):
         return 1.0
-    return 1.0 if connection.execute(_OTHERS_INDEX, _place(stamp, space)).fetchone() else 0.0
+    return 0.0 if _needs_index(connection, stamp, space, size) else None
 
 
 _OTHERS_INDEX = """
@@ -740,14 +740,21 @@ def _place(stamp: PostgresStamp, space: SpaceColumns) -> tuple[str, str]:
 def _needs_index(
     connection: Connection, stamp: PostgresStamp, space: SpaceColumns, size: int
 ) -> bool:
-    """Tell whether a side is large, or another side has an index that people made."""
+    """Tell whether a side is large, or another side has an index: searches must not lose it."""
     if not size or not space.can_be_indexed or _is_partitioned(connection, stamp):
         return False
     return size >= INDEXED_FROM or any(
-        connection.execute(_OTHERS_INDEX, _place(stamp, other)).fetchone()
+        _has_index(connection, stamp, other)
         for other in stamp.spaces
-        if other.adopted and other.number != space.number
+        if other.number != space.number
     )
+
+
+def _has_index(connection: Connection, stamp: PostgresStamp, space: SpaceColumns) -> bool:
+    """Tell whether a side has an index, one that people made included."""
+    if _is_built(connection, stamp, space):
+        return True
+    return connection.execute(_OTHERS_INDEX, _place(stamp, space)).fetchone() is not None
 
 
 def _is_partitioned(connection: Connection, stamp: PostgresStamp) -> bool:

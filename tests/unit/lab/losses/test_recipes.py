@@ -128,7 +128,8 @@ def test_unibct_keeps_to_the_plain_means_until_it_refines_them() -> None:
     batch = PairedBatch(torch.randn(8, WIDE), torch.randn(8, NARROW), torch.arange(8) % CLASSES)
     unibct = build("unibct")
     means = unibct.references.old
-    expected = terms.AnchorSoftmax("old", SCORE)(
+    softer = Cosine(SCORE.scale / 4)
+    expected = terms.AnchorSoftmax("old", softer)(
         PairedBatch(batch.new[:, :NARROW], label=batch.label),
         ReferencePair(means),
         SameSpace(),
