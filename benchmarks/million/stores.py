@@ -44,9 +44,9 @@ class Postgres(PlainPostgres):
 
     def search(self, query, k) -> None:
         self.connection.execute(
-            "SELECT id, q.v <#> p.v FROM (SELECT (%b::vector[])[1] AS v) q CROSS JOIN LATERAL "
-            "(SELECT * FROM plain ORDER BY plain.v <#> q.v LIMIT %s) p",
-            (self.array(query[None]), k),
+            "SELECT id, q.v <#> p.v FROM (SELECT %b::vector AS v) q CROSS JOIN LATERAL "
+            f"(SELECT * FROM plain ORDER BY plain.v <#> q.v LIMIT {k}) p",
+            (self.one(self.array(query[None])),),
             binary=True,
         ).fetchall()
 

@@ -102,13 +102,14 @@ class PlainPostgres(Plain):
         import psycopg
 
         from hotfill.stores.postgres.schema import types
-        from hotfill.stores.postgres.values import Binary, BinaryDumper, vector_array
+        from hotfill.stores.postgres.values import Binary, BinaryDumper, only_one, vector_array
 
         self.connection = psycopg.connect(dsn, autocommit=True)
         self.connection.execute(f"SET search_path = {schema}, public")
         self.connection.adapters.register_dumper(Binary, BinaryDumper)
         number = types(self.connection)["vector"]
         self.array = lambda vectors: vector_array(vectors, "vector", number)
+        self.one = only_one
         self.connection.execute(
             f"CREATE TABLE plain (id text PRIMARY KEY, v vector({rows.shape[1]}))"
         )
@@ -123,9 +124,9 @@ class PlainPostgres(Plain):
 
     def search(self, query: np.ndarray, k: int) -> Found:
         found = self.connection.execute(
-            "SELECT id, q.v <#> p.v FROM (SELECT (%b::vector[])[1] AS v) q CROSS JOIN LATERAL "
-            "(SELECT * FROM plain ORDER BY plain.v <#> q.v LIMIT %s) p",
-            (self.array(query[None]), k),
+            "SELECT id, q.v <#> p.v FROM (SELECT %b::vector AS v) q CROSS JOIN LATERAL "
+            f"(SELECT * FROM plain ORDER BY plain.v <#> q.v LIMIT {k}) p",
+            (self.one(self.array(query[None])),),
             binary=True,
         ).fetchall()
         return [name for name, _ in found], [-distance for _, distance in found]

@@ -49,7 +49,7 @@ class PlainPostgres:
         import psycopg
 
         from hotfill.stores.postgres.schema import types
-        from hotfill.stores.postgres.values import Binary, BinaryDumper, vector_array
+        from hotfill.stores.postgres.values import Binary, BinaryDumper, only_one, vector_array
 
         self.connection = psycopg.connect(
             dsn, autocommit=True, options=f"-c search_path={schema},public"
@@ -57,6 +57,7 @@ class PlainPostgres:
         self.connection.adapters.register_dumper(Binary, BinaryDumper)
         numbers = types(self.connection)
         self.array = lambda rows: vector_array(rows, "vector", numbers["vector"])
+        self.one = only_one
         self.connection.execute(f"CREATE TABLE plain (id text PRIMARY KEY, v vector({dimension}))")
 
     def upsert(self, names, rows) -> None:
@@ -68,8 +69,8 @@ class PlainPostgres:
 
     def search(self, query, k) -> None:
         self.connection.execute(
-            "SELECT id, v <#> (%b::vector[])[1] FROM plain ORDER BY 2 LIMIT %s",
-            (self.array(query[None]), k),
+            f"SELECT id, v <#> %b::vector FROM plain ORDER BY 2 LIMIT {k}",
+            (self.one(self.array(query[None])),),
         ).fetchall()
 
     def close(self) -> None:

@@ -241,9 +241,9 @@ def kernel_weights(
         return _solve(gram, targets, penalty)
     squares = penalty * gram
     crossed = np.zeros((len(landmarks), targets.shape[1]))
-    for start in range(0, len(turned), BATCH_ROWS):
-        stretch = slice(start, start + BATCH_ROWS)
-        values = kernel(turned[stretch], landmarks, exponent).astype(np.float64)
+    for start in range(0, len(turned), _ROWS):
+        stretch = slice(start, start + _ROWS)
+        values = kernel(turned[stretch], landmarks, exponent)
         squares += values.T @ values
         crossed += values.T @ targets[stretch]
     # Kernel values are float32: directions below that precision are noise and must not be solved.

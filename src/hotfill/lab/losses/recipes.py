@@ -108,8 +108,8 @@ def unibct(
         35), propagation and temperature are the third-party code's. That code has no compatibility
         Term before its first refinement, while its learning rate is highest; ours starts at once.
         Its softmax axis makes refinement do nothing; ours is the other one.
-    score: by default a quarter of the head's scale, without a margin. Class means were never trained
-        to be told apart at the head's own; the third-party code has no scale, which is too flat.
+    score: by default a quarter of the head's scale, without a margin. Class means were never
+        trained to be told apart at the head's own; the third-party code has none, which is flat.
     weight: 1 in that code. 3, and the default score, are measured (`benchmarks/compatible_heads`).
     Raises ConfigError for anchors in another order than the labels'.
     """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from hotfill.errors import StoreError
-from hotfill.stores.postgres.values import where_condition
+from hotfill.stores.postgres.values import only_one, where_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -187,7 +187,11 @@ def search(
 ) -> Statement:
     """Number of the space, number of the query (from 1), id, score and origin of the best."""
     sides = tuple((space, n == 1) for space, (n, _) in queries.items())
-    given = {_given(space): rows for space, (_, rows) in queries.items()}
+    # One is given as a plain value: the planner may use all processors for it, and in a plan that
+    # is kept the element of an array would be taken out for each row again.
+    given = {
+        _given(space): only_one(rows) if n == 1 else rows for space, (n, rows) in queries.items()
+    }
     if where is None:
         return Statement(sql.SQL(""), given, text=_search_text(stamp, sides, k, exact))
     condition, values = where_condition(where, stamp.metadata_column)
@@ -222,11 +226,8 @@ def _searched(
         )
         if exact:
             distance = sql.SQL("({}) + 0").format(distance)  # no index knows this expression
-        # One query is unpacked to a plain value: then the planner may use all processors for it.
         source = (
-            "(SELECT 1::int8 AS n, ({}::{}[])[1] AS v)"
-            if alone
-            else "unnest({}::{}[]) WITH ORDINALITY"
+            "(SELECT 1::int8 AS n, {}::{} AS v)" if alone else "unnest({}::{}[]) WITH ORDINALITY"
         )
         parts.append(
             # The distance of each item is found once, for its place and its score.

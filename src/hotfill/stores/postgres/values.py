@@ -64,6 +64,11 @@ def vector_array(rows: Vectors, kind: Kind, oid: int) -> Binary:
     return Binary(struct.pack(">5i", 1, 0, oid, n, 1) + values.tobytes())
 
 
+def only_one(array: Binary) -> Binary:
+    """Take the vector out of an array of one: what stands behind its header, and its length."""
+    return Binary(array[24:])
+
+
 def vectors_of(values: Sequence[bytes], dimension: int, kind: Kind) -> Vectors:
     """Read vectors: float32 (n, dimension)."""
     layout = np.dtype([("d", ">i2"), ("unused", ">i2"), ("row", _NUMBER[kind], (dimension,))])
