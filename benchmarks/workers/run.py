@@ -22,7 +22,9 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
+import psycopg  # noqa: E402
 import tomli_w  # noqa: E402
+from psycopg import sql  # noqa: E402
 
 import hotfill  # noqa: E402
 from benchmarks.million.world import OLD, make, name_of  # noqa: E402
@@ -93,6 +95,8 @@ class Bench:
 
     def fill(self, schema: str) -> None:
         rows = np.load(self.world / "old.npy", mmap_mode="r")
+        with psycopg.connect(self.server.dsn) as connection:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         with PostgresGallery.create(self.server.dsn, OLD, schema=schema, exact=True) as gallery:
             for begin in range(0, self.items, PART):
                 some = range(begin, min(begin + PART, self.items))
