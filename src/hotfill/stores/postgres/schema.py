@@ -394,7 +394,7 @@ def hand_over(
             _copy(connection, stamp, heir, _THESE, {"ids": ids})
             after = ids[-1]
         later = replace(later, column=str(stamp.vector_column))
-    # Not vacuumed: indexes that are about to go would be cleaned up first, a minute for 18,000 items.
+    # Not vacuumed: indexes that are about to go would be cleaned up first, which takes minutes.
     # `drop_space` is followed by an `optimise`.
     optimise(
         connection,
