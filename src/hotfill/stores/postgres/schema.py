@@ -394,17 +394,7 @@ def hand_over(
             _copy(connection, stamp, heir, _THESE, {"ids": ids})
             after = ids[-1]
         later = replace(later, column=str(stamp.vector_column))
-    # Not vacuumed: indexes that are about to go would be cleaned up first, which takes minutes.
-    # `drop_space` is followed by an `optimise`.
-    optimise(
-        connection,
-        stamp,
-        {heir.model: size},
-        Event(),
-        exact=exact,
-        spaces=(later,),
-        vacuum=False,
-    )
+    optimise(connection, stamp, {heir.model: size}, Event(), exact=exact, spaces=(later,))
     return since
 
 
@@ -674,9 +664,11 @@ def optimise(
     *,
     exact: bool,
     spaces: Sequence[SpaceColumns] | None = None,
-    vacuum: bool = True,
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
+
+    Where one was built, the others are left as they are: cleaning up a graph takes longer than
+    building it (18,000 x 256: more than a minute), and they are of a side that is about to go.
 
     given_up: set it, and then cancel what the connection does, to have all of that end.
     spaces: to look after; by default all of the stamp.
@@ -691,6 +683,7 @@ def optimise(
         _check_building(connection, stamp, key)
         given_up.wait(_BUILT_BY_OTHERS_SECONDS)
         check_wanted(given_up)
+    cleaning = sql.SQL("")
     try:
         for space in stamp.spaces if spaces is None else spaces:
             check_wanted(given_up)
@@ -705,8 +698,10 @@ def optimise(
                 )
             if wanted and not built:
                 _build(connection, stamp, space)
-        if vacuum:
-            connection.execute(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(stamp.items))
+                cleaning = sql.SQL(", INDEX_CLEANUP OFF")
+        connection.execute(
+            sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED{}) {}").format(cleaning, stamp.items)
+        )
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
 
