@@ -667,7 +667,7 @@ def optimise(
 ) -> None:
     """Build missing indexes, drop useless ones, vacuum. connection: in autocommit mode.
 
-    Where one was built, the others are left as they are: cleaning up a graph takes longer than
+    Where one was built, the others stay unchanged: cleaning up a graph takes longer than
     building it (18,000 x 256: more than a minute), and they are of a side that is about to go.
 
     given_up: set it, and then cancel what the connection does, to have all of that end.
