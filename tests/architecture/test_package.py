@@ -77,9 +77,9 @@ def test_the_metadata_says_what_is_so(built):
 
 
 def test_no_extra_is_a_must(built):
-    """`pip install hotfill` brings what the core imports, and little else: ten on Linux."""
+    """`pip install hotfill` brings what the core imports, and little else."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert len([each for each in project["dependencies"] if "win32" not in each]) <= 10
+    assert len(project["dependencies"]) <= 10
     assert find_spec("hotfill") is not None
     versions = [each for each in project["dependencies"] if "==" in re.sub(r";.*", "", each)]
     assert versions == []

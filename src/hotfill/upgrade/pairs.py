@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from hotfill.errors import ConfigError
 from hotfill.ranking.files import load_transform
@@ -177,8 +175,7 @@ def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) ->
                 first, one.own(second), old, one.index_model, transform=plan.transform
             )
             return replace(found, up=one.imputation, one_space=one)
-        scorer = partial(
-            fit_models,
+        found = fit_models(
             first,
             second,
             old,
@@ -188,19 +185,15 @@ def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) ->
         )
         given = given_map(plan)
         if given is not None:
-            return replace(scorer(), up=given)
-        imputed = plan.strategy == "prefill"
-        if not imputed and (plan.queries == "both" or why_not_imputed(new)):
-            return scorer()
-        # The two take about as long, and neither needs anything of the other.
-        with _half_of_blas(), ThreadPoolExecutor(1) as other:
-            waiting = other.submit(scorer)
+            return replace(found, up=given)
+        if plan.strategy != "prefill":
+            if plan.queries == "both" or why_not_imputed(new):
+                return found
+            # Only to learn whether the new model's queries are enough for the old side.
             one = imputing(first, second, old)
-            found = waiting.result()
-        if imputed:
-            return replace(found, up=one.imputation, one_space=one)
-        # Only to learn whether the new model's queries are enough for the old side.
-        return replace(found, measured={"rho": one.rho, "rho_by_items": one.by_items})
+            return replace(found, measured={"rho": one.rho, "rho_by_items": one.by_items})
+        one = imputing(first, second, old)
+        return replace(found, up=one.imputation, one_space=one)
 
     def fit_sides(pairs: ChainPairs) -> Fit:
         found = fit_chain(pairs.new, pairs.old, new_model=new, transform=plan.transform)
@@ -213,14 +206,6 @@ def fitting_for(plan: Plan, gallery: Gallery, queries: Vectors | None = None) ->
         return replace(found, up=newest.imputation, one_space=newest, older=tuple(older))
 
     return Fitting(fit_pairs, Fit.load, fit_sides)
-
-
-def _half_of_blas() -> threadpool_limits:
-    """Leave BLAS half of its threads: two callers with all of them each take twice as long."""
-    import scipy.linalg  # noqa: F401  # a fit needs its BLAS, and only one that is loaded is limited
-
-    threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return threadpool_limits(max(1, max(threads, default=1) // 2), user_api="blas")
 
 
 def _old_query_weight(plan: Plan) -> float:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.linalg  # noqa: F401  # its BLAS, which a fit loads, is to be limited, too
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from hotfill import retry as retrying
-from hotfill.errors import EmbedError, InputError, ShapeError
-from hotfill.ranking import fit_models, fit_one_space
-from hotfill.stores.memory import MemoryGallery
-from hotfill.types import ModelId
-from hotfill.upgrade.pairs import fitting_for, paired_vectors
-from hotfill.upgrade.plan import Plan
+from hotfill.errors import EmbedError, ShapeError
+from hotfill.upgrade.pairs import paired_vectors
 from tests.unit.upgrade.small import NEW, OLD, Contents, Projection, contents, filled
 
 
@@ -123,38 +117,3 @@ def test_another_dimension_is_told_at_once():
 def _calling(function):
     function.model_id = NEW
     return function
-
-
-# The default fit: its two halves at the same time -------------------------------------------------
-
-
-def wide_pairs(count):
-    old, new = ModelId("old", "1", 24), ModelId("new", "1", 32)
-    random = np.random.default_rng(0)
-    hidden = random.normal(size=(count, 16)).astype(np.float32)
-    rows = [np.tanh(hidden @ random.normal(size=(16, m.dimension))) for m in (old, new)]
-    return Plan(old, new), *(each / np.linalg.norm(each, axis=1)[:, None] for each in rows)
-
-
-@pytest.fixture
-def two_threads():
-    with threadpool_limits(2, user_api="blas"):
-        yield
-        assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == {2}
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_the_default_fit_is_what_its_halves_are_alone_and_blas_has_its_threads_back():
-    plan, old, new = wide_pairs(400)
-    found = fitting_for(plan, MemoryGallery(plan.old_model)).fit(old, new)
-    scorer = fit_models(old, new, plan.old_model, plan.new_model)
-    one = fit_one_space(old, new, plan.old_model, plan.new_model)
-    np.testing.assert_allclose(found.up(old), one.impute(old), atol=1e-5)
-    assert found.agreement(old, new) == pytest.approx(scorer.agreement(old, new), abs=1e-3)
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_a_fit_of_too_few_pairs_is_refused_and_blas_has_its_threads_back():
-    plan, old, new = wide_pairs(50)
-    with pytest.raises(InputError, match="100"):
-        fitting_for(plan, MemoryGallery(plan.old_model)).fit(old, new)
