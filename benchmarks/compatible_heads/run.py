@@ -81,9 +81,8 @@ def run_plan(plan: Plan, task: Task, seeds: list[int], results: Path | None) -> 
             if not missing:
                 continue
             for row in Experiment(plan, task, kind, seed).rows(missing):
-                name, options = plan.recipes[row["recipe"]]
-                kept = json.loads(json.dumps(dict(options), default=asdict))
-                rows.append(row | {"name": name, "options": kept})
+                name, options = whole["recipes"][row["recipe"]]
+                rows.append(row | {"name": name, "options": options})
                 print(summary(row), file=sys.stderr, flush=True)
                 if results is not None:
                     write_rows(results, BENCHMARK, identity, rows, torch, np)

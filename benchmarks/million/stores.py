@@ -46,7 +46,7 @@ class Postgres(PlainPostgres):
         self.connection.execute(
             "SELECT id, q.v <#> p.v FROM (SELECT %b::vector AS v) q CROSS JOIN LATERAL "
             f"(SELECT * FROM plain ORDER BY plain.v <#> q.v LIMIT {k}) p",
-            (self.one(self.array(query[None])),),
+            (self.one(query),),
             binary=True,
         ).fetchall()
 

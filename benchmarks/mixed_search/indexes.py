@@ -109,7 +109,7 @@ class PlainPostgres(Plain):
         self.connection.adapters.register_dumper(Binary, BinaryDumper)
         number = types(self.connection)["vector"]
         self.array = lambda vectors: vector_array(vectors, "vector", number)
-        self.one = only_one
+        self.one = lambda query: only_one(self.array(query[None]))
         self.connection.execute(
             f"CREATE TABLE plain (id text PRIMARY KEY, v vector({rows.shape[1]}))"
         )
@@ -126,7 +126,7 @@ class PlainPostgres(Plain):
         found = self.connection.execute(
             "SELECT id, q.v <#> p.v FROM (SELECT %b::vector AS v) q CROSS JOIN LATERAL "
             f"(SELECT * FROM plain ORDER BY plain.v <#> q.v LIMIT {k}) p",
-            (self.one(self.array(query[None])),),
+            (self.one(query),),
             binary=True,
         ).fetchall()
         return [name for name, _ in found], [-distance for _, distance in found]

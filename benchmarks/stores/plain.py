@@ -57,7 +57,7 @@ class PlainPostgres:
         self.connection.adapters.register_dumper(Binary, BinaryDumper)
         numbers = types(self.connection)
         self.array = lambda rows: vector_array(rows, "vector", numbers["vector"])
-        self.one = only_one
+        self.one = lambda query: only_one(self.array(query[None]))
         self.connection.execute(f"CREATE TABLE plain (id text PRIMARY KEY, v vector({dimension}))")
 
     def upsert(self, names, rows) -> None:
@@ -70,7 +70,7 @@ class PlainPostgres:
     def search(self, query, k) -> None:
         self.connection.execute(
             f"SELECT id, v <#> %b::vector FROM plain ORDER BY 2 LIMIT {k}",
-            (self.one(self.array(query[None])),),
+            (self.one(query),),
         ).fetchall()
 
     def close(self) -> None:

@@ -27,13 +27,14 @@ import tomli_w  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 import hotfill  # noqa: E402
-from benchmarks.million.world import OLD, make, name_of  # noqa: E402
+from benchmarks.million.run import environment  # noqa: E402
+from benchmarks.million.stores import names_of, parts, rows_of  # noqa: E402
+from benchmarks.million.world import OLD, make  # noqa: E402
 from hotfill.stores.postgres import PostgresGallery  # noqa: E402
 from hotfill.upgrade.phases import Phase  # noqa: E402
 
-HERE = Path(__file__).parent
 PROCESSES = (1, 2, 4)
-BATCH, PART, LEASE_SECONDS = 256, 1000, 5.0
+BATCH, LEASE_SECONDS = 256, 5.0
 FROM, TO = 0.15, 0.9  # the share of items between which the rate is taken
 KILL_AT, ADD_AT = 0.3, 0.5
 AIM_EFFICIENCY = 0.85
@@ -94,13 +95,12 @@ class Bench:
         }
 
     def fill(self, schema: str) -> None:
-        rows = np.load(self.world / "old.npy", mmap_mode="r")
+        rows = rows_of(self.world, OLD)
         with psycopg.connect(self.server.dsn) as connection:
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         with PostgresGallery.create(self.server.dsn, OLD, schema=schema, exact=True) as gallery:
-            for begin in range(0, self.items, PART):
-                some = range(begin, min(begin + PART, self.items))
-                gallery.upsert([name_of(n) for n in some], rows[some.start : some.stop], space=OLD)
+            for part in parts(self.items):
+                gallery.upsert(names_of(part), rows[part], space=OLD)
 
     def settings(self, place: Path, name: str) -> Path:
         models, world = "benchmarks.workers.models", {"folder": str(self.world)}
@@ -152,14 +152,12 @@ def rate(curve: list[tuple[float, int]], items: int) -> float:
 @contextmanager
 def command(place: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command of hotfill in a process of its own, ended with the block whatever happens."""
-    paths = [str(ROOT), str(ROOT / "src")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}
     with (place / "said").open("ab") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "hotfill.cli", *words],
             stdout=said,
             stderr=said,
-            env=environment,
+            env=environment(),
             cwd=place,
         )
     try:
@@ -186,7 +184,7 @@ def aims(rows: list[Row]) -> dict[str, Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2,000 items; one and two processes")
+    parser.add_argument("--quick", action="store_true", help="3,000 items; one and two processes")
     parser.add_argument("--data", type=Path, help="not used: vectors are made up")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--items", type=int, default=40_000)

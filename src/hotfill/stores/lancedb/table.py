@@ -229,13 +229,20 @@ def missing_indexes(table: Any, *, exact: bool) -> list[tuple[str, str]]:
         there = {column for index in table.list_indices() for column in index.columns}
         if layout.item_id not in there and table.count_rows() >= _IDS_INDEXED_FROM:
             missing.append((layout.item_id, ""))
-        # Where one side has an index, people made it or not, searches must not lose it.
-        least = 1 if there & {*layout.columns.values()} else INDEXED_FROM
         for space, column in layout.columns.items():
             wanted = not exact and layout.prepared and column not in there
-            if wanted and table.count_rows(layout.side(space)) >= least:
+            if wanted and _needs_index(layout, column, table.count_rows(layout.side(space)), there):
                 missing.append((column, layout.comparison(space)))
     return missing
+
+
+def _needs_index(layout: LanceLayout, column: str, size: int, indexed: set[str]) -> bool:
+    """Tell whether a side is large, or another side has an index: searches must not lose it.
+
+    size: items of the side. indexed: columns that have an index, whoever made it.
+    """
+    others = {*layout.columns.values()} - {column}
+    return size >= (1 if indexed & others else INDEXED_FROM)
 
 
 def build_indexes(table: Any, missing: Iterable[tuple[str, str]]) -> None:
@@ -276,21 +283,18 @@ def build_there(folder: str, name: str, missing: str) -> None:
 
 
 def indexed_share(table: Any, layout: LanceLayout, space: ModelId) -> float | None:
-    """Tell how much of a side's column an index covers; None where it has none and needs none.
-
-    A small side needs one where another side has one.
-    """
+    """Tell how much of a side's column an index covers; None where it has none and needs none."""
     size = table.count_rows(layout.side(space))
     column, shares = layout.columns[space], [0.0]
-    others = {*layout.columns.values()} - {column}
+    indexed: set[str] = set()
     with translated("look at the indexes"):
-        there = table.list_indices()
-        for index in there:
+        for index in table.list_indices():
+            indexed.update(index.columns)
             about = table.index_stats(index.name) if column in index.columns else None
             if about is not None and about.distance_type == layout.comparison(space):
                 rows = about.num_indexed_rows + about.num_unindexed_rows
                 shares.append(about.num_indexed_rows / rows if rows else 0.0)
-    needed = size >= INDEXED_FROM or any(others & {*index.columns} for index in there)
+    needed = _needs_index(layout, column, size, indexed)
     return max(shares) if size and (needed or any(shares)) else None
 
 
