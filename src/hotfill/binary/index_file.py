@@ -40,7 +40,7 @@ def save_index(index: CodeIndex, folder: Path | str, *, source: ModelId) -> None
     lists: dict[str, NDArray[Any]] = {"items": items, "centroids": index.centroids}
     write_codes(folder / _CODES, codes, source=source)
     sums = {"codes": _sum({"packed": codes.packed}), "lists": _sum(lists)}
-    save_stamped(folder / _LISTS, _STAMP, {"sums": sums}, lists)
+    save_stamped(folder / _LISTS, _STAMP, {"sums": sums, "scan_bits": index.scan_bits}, lists)
 
 
 def load_index(folder: Path | str) -> CodeIndex:
@@ -58,7 +58,9 @@ def load_index(folder: Path | str) -> CodeIndex:
         raise InputError(
             f"{folder}: the lists do not belong to the codes, or are damaged; build the index again"
         )
-    return CodeIndex(codes, lists["items"], centroids=lists["centroids"])
+    return CodeIndex(
+        codes, lists["items"], centroids=lists["centroids"], scan_bits=stamp.get("scan_bits")
+    )
 
 
 def _sum(arrays: Mapping[str, NDArray[Any]]) -> int:

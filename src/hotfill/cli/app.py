@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         sample: "hotfill sample upgrade.toml --items 5000 --out sample",
         rehearse: "hotfill rehearse upgrade.toml --report report",
         prepare.plan: "hotfill plan upgrade.toml",
+        prepare.embed: "hotfill embed upgrade.toml --data part-0017.parquet --out vectors",
     },
     "Run": {
         operate.start: "hotfill start upgrade.toml --yes",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hotfill.config import Project
     from hotfill.stores.section import Existing
 
+_FEW = 10  # lines about single items
+
 
 def adopt(
     config: Config = DEFAULT_CONFIG,
@@ -124,3 +126,86 @@ def plan(
             report.next(["plan"])
         else:
             report.next(status.next_steps)
+
+
+def embed(
+    config: Config = DEFAULT_CONFIG,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Items: a Parquet file, or a folder of them."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the files of vectors, named as those of the items."),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", help="Files of vectors: bring them into the cache of [new] here."),
+    ] = None,
+    id_column: Annotated[str, typer.Option("--id-column", help="Column of the id.")] = "id",
+    content_column: Annotated[
+        list[str] | None,
+        typer.Option("--content-column", help="Column of the content: text; repeatable, joined."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Items at once.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Embed Parquet files by the new model, wherever they are, to be used by `start` elsewhere.
+
+    For many machines that reach neither the gallery nor each other: each takes some files with
+    --data and --out, and needs nothing but these and the model. Where the upgrade runs, --keep
+    brings what they made into the embedding cache of [new], and `start` asks the model only for
+    what is not in it. The same command again goes on.
+    """
+    with reporting(config, as_json) as report:
+        from hotfill.config import read
+        from hotfill.embedders.cache import CachedEmbedder
+        from hotfill.errors import ConfigError
+        from hotfill.integrations.parquet import embed_files, keep_vectors
+
+        if (data is None) != (out is None) or (data is None) == (keep is None):
+            raise ConfigError("expected --data ITEMS and --out FOLDER, or --keep FOLDER")
+        with counted("loading the new model"):
+            embedder = read(config).embedder("new")
+        if embedder is None:
+            raise ConfigError(f"{config}: [new] needs an embedder")
+        cache = embedder if isinstance(embedder, CachedEmbedder) else None
+        if keep is not None:
+            if cache is None:
+                raise ConfigError(
+                    f'{config}: --keep needs embedder = "hotfill.embedders.cache:from_options" in '
+                    "[new], with the embedder there is in its options"
+                )
+            with counted("keeping") as told:
+                new = keep_vectors(keep, cache, on_batch=told)
+            report.add(
+                {"kept": new, "in_cache": cache.kept},
+                [f"kept {count(new)} vectors more; {count(cache.kept)} of {cache.model_id}"],
+            )
+            return
+        assert data is not None
+        assert out is not None
+        with counted("embedding") as told:
+            done = embed_files(
+                data,
+                out,
+                embedder if cache is None else cache.uncached,
+                item_id=id_column,
+                content=content_column or "text",
+                batch_size=batch_size,
+                on_batch=told,
+            )
+        report.add(
+            {
+                "model": str(embedder.model_id),
+                "items": done.items,
+                "files": done.files,
+                "files_skipped": done.skipped,
+                "failed": done.failed,
+            },
+            [
+                f"embedded {count(done.items)} items of {done.files} files with "
+                f"{embedder.model_id}; the vectors of {done.skipped} were there",
+                *(f"left out: {each}: {why}" for each, why in [*done.failed.items()][:_FEW]),
+            ],
+        )

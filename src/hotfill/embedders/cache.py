@@ -110,6 +110,13 @@ class CachedEmbedder:
             vectors[row] = known[key]
         return vectors
 
+    def keep(self, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
+        """Keep vectors that were made elsewhere, by content hash; what is there stays.
+
+        vectors: float32 (dimension,) each, none of them all zero, NaN or infinite.
+        """
+        self._cache.put(self.model_id, vectors)
+
     @property
     def uncached(self) -> Embedder:
         """What makes the vectors that the cache does not hold."""

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
 from hotfill.binary.code_file import Codes, as_factors, read_codes, write_codes
-from hotfill.binary.codes import CodeFormat, Levels, pack
+from hotfill.binary.codes import CodeFormat, Levels, pack, quantise
 from hotfill.binary.index import CodeIndex
 from hotfill.binary.index_file import load_index, save_index
 from hotfill.binary.rerank import rerank_by_floats
@@ -22,6 +22,7 @@ from hotfill.binary.scan import Scanner
 from hotfill.binary.scores import asymmetric_scores, symmetric_scores
 from hotfill.errors import DuplicateItemError, InputError, ModelMismatchError, ShapeError
 from hotfill.types import ModelId
+from hotfill.vectors import unit
 
 FORMATS = [CodeFormat(dimension, bits) for bits in (1, 2, 3, 4) for dimension in (5, 13, 32)]
 SOURCE = ModelId("photo", "1", 64)
@@ -103,6 +104,65 @@ def test_a_search_of_all_candidates_equals_the_oracle(
     assert np.allclose(hits.scores, np.take_along_axis(scores, rows, 1), rtol=1e-5, atol=1e-5)
     if symmetric:  # float sums may swap what differs in the seventh digit
         assert np.array_equal(hits.items, expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("scan_bits", [1, 2])
+@pytest.mark.parametrize("symmetric", [True, False], ids=["codes", "floats"])
+def test_a_coarse_scan_of_all_candidates_equals_the_oracle(
+    bits: int, scan_bits: int, symmetric: bool
+) -> None:
+    code_format = CodeFormat(20, bits)
+    codes, items = random_codes(120, code_format), np.arange(120)
+    index = CodeIndex(codes, items, scan_bits=scan_bits)
+    assert index.scan_bits == scan_bits
+    if symmetric:
+        asked = random_codes(6, code_format, seed=1)
+        scores = symmetric_scores(asked.packed, codes.packed, code_format)
+        hits = index.search(asked, 10, candidates=12)
+    else:
+        queries = np.random.default_rng(3).standard_normal((6, 20), np.float32)
+        scores = asymmetric_scores(queries, codes.packed, codes.factors, code_format)
+        hits = index.search(queries, 10, candidates=12)
+    expected = np.take_along_axis(scores, oracle(scores, items, 10), 1)
+    assert np.allclose(hits.scores, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("code_format", [CodeFormat(20, bits) for bits in (2, 3, 4)], ids=str)
+def test_a_coarse_scan_reads_the_first_bits_alone(code_format: CodeFormat) -> None:
+    """Codes that differ in later bits only are as far as each other from every query."""
+    low = random_levels(40, code_format, 0) >> 1 << 1
+    scanner = Scanner(code_format, low[:1].astype(np.float32), bits=1)
+    half = 2 ** (code_format.bits - 1)
+    first = np.where(low >= half, half, 0).astype(np.uint8)
+    scanner.add(np.arange(40), low)
+    scanner.add(np.arange(40, 80), first)
+    distances, slots = scanner.search_codes(random_levels(3, code_format, 1), 80, 1)
+    for row, found in zip(distances, slots, strict=True):
+        by_slot = dict(zip(found.tolist(), row.tolist(), strict=True))
+        assert all(by_slot[slot] == by_slot[slot + 40] for slot in range(40))
+
+
+def test_a_coarse_scan_finds_what_a_whole_one_finds() -> None:
+    """With the default number of candidates, on made vectors that lie in clusters."""
+    random = np.random.default_rng(0)
+    code_format = CodeFormat(64, 4)
+    centres = random.standard_normal((50, 64))
+    near = centres[random.integers(0, 50, 4000)] + 0.5 * random.standard_normal((4000, 64))
+    rows = unit(near.astype(np.float32)) * np.float32(8 * 0.74)
+    levels = quantise(rows, code_format)
+    index_of = {
+        bits: CodeIndex(
+            Codes(code_format, pack(levels, code_format), as_factors(np.ones(4000))), scan_bits=bits
+        )
+        for bits in (None, 2, 1)
+    }
+    asked = rows[::100] + 0.05 * random.standard_normal((40, 64)).astype(np.float32)
+    whole = index_of[None].search(asked, 10).items
+    for bits in (2, 1):
+        found = index_of[bits].search(asked, 10).items
+        shared = [len(set(a) & set(b)) / 10 for a, b in zip(found, whole, strict=True)]
+        assert np.mean(shared) > 0.99
 
 
 def test_few_candidates_are_enough_where_neighbours_stand_out() -> None:
@@ -191,13 +251,14 @@ def test_ranking_again_by_floats_gives_the_float_order() -> None:
 
 def test_an_index_comes_back_from_its_folder(tmp_path: Path) -> None:
     codes = random_codes(200, CodeFormat(13, 3))
-    index = CodeIndex(codes, np.arange(200) + 5, lists=4)
+    index = CodeIndex(codes, np.arange(200) + 5, lists=4, scan_bits=2)
     index.remove(np.array([6, 8]))
     save_index(index, tmp_path / "index", source=SOURCE)
     again = load_index(tmp_path / "index")
     asked = random_codes(9, CodeFormat(13, 3), seed=1)
     assert len(again) == 198
     assert again.space == index.space
+    assert again.scan_bits == 2
     expected, got = index.search(asked, 5, probes=4), again.search(asked, 5, probes=4)
     assert np.array_equal(expected.items, got.items)
 
@@ -252,6 +313,8 @@ def test_bad_input_is_refused_before_anything_changes() -> None:
         index.search(codes, 0)
     with pytest.raises(InputError, match="lists"):
         CodeIndex(codes, lists=5)
+    with pytest.raises(InputError, match="scan_bits"):
+        CodeIndex(codes, scan_bits=3)
     assert len(index) == 4
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 _BATCH = 65_536
+_COARSE_FROM = 100_000  # codes; below, scanning all bits is as quick
 
 
 def binarize_fit(
@@ -126,7 +127,8 @@ def binarize_search(
     """
     binariser, gallery = load_encoder(encoder), read_codes(codes)
     binariser.check_codes(gallery)
-    index = CodeIndex(gallery, lists=lists)
+    coarse = lists == 1 and len(gallery) >= _COARSE_FROM
+    index = CodeIndex(gallery, lists=lists, scan_bits=1 if coarse else None)
     asked = np.asarray(read_vectors(queries))
     wished = 5 * k if rerank is not None else k
     hits = index.search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Event, Lock, RLock
@@ -40,7 +41,7 @@ from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.versions import VersionClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class IndexFilesGallery(Gallery):
         """Use `create` or `open`."""
         self._folder, self._folder_lock = folder, lock
         self._kind, self._ef = kind, ef
-        self._lock = RLock()  # held by everything but searches: the truth is theirs
+        self._lock = RLock()  # held by whoever changes something
         self._optimising = Lock()
         self._building: Building | None = None
         self._in_hand = InHand()  # an index that is built
@@ -72,7 +73,8 @@ class IndexFilesGallery(Gallery):
         try:
             if not self._truth.spaces:
                 raise StoreError(f"{folder} was never finished: remove it, and create it again")
-            self._filters, self._filtering = Truth(folder / TRUTH), Lock()
+            # Who reads has a connection alone, and waits for nobody who writes.
+            self._readers, self._taking = [Truth(folder / TRUTH)], Lock()
             self._clock = VersionClock(floor=self._truth.last_version)
             remove_other_files(folder, self._truth)
             self._sides = Sides(folder, self._truth, kind)
@@ -257,17 +259,16 @@ class IndexFilesGallery(Gallery):
         """Search all sides in one turn; a filter is looked up in the truth just before."""
         passing = None
         if where:
-            with self._filtering:
-                passing = self._filters.passing(where)
+            with self._asking() as truth:
+                passing = truth.passing(where)
         if self._sides.behind:
             with self._lock:
                 self._sides.catch_up()
         return self._sides.search(queries, k, self._ef, passing)
 
     def _get(self, item_ids: list[str]) -> list[ItemState | None]:
-        with self._lock:
-            self._check_open()
-            rows = self._truth.rows(item_ids)
+        with self._asking() as truth:
+            rows = truth.rows(item_ids)
         return [
             ItemState(item_id, row.version, row.space, row.origin, row.metadata)
             if (row := rows.get(item_id)) is not None
@@ -276,11 +277,9 @@ class IndexFilesGallery(Gallery):
         ]
 
     def _vectors(self, item_ids: list[str], space: ModelId) -> Found:
-        with self._lock:
-            self._check_open()
-            check_space(self.spaces, space)
-            rows = self._truth.rows(item_ids)
-            found = self._truth.vectors([row.number for row in rows.values()], space)
+        with self._asking(space) as truth:
+            rows = truth.rows(item_ids)
+            found = truth.vectors([row.number for row in rows.values()], space)
         there = [(name, rows[name]) for name in item_ids if name in rows]
         return Found.of(
             [(name, row.version, found[row.number]) for name, row in there if row.number in found],
@@ -293,10 +292,8 @@ class IndexFilesGallery(Gallery):
             last = -1 if after is None else int(after)
         except ValueError as error:
             raise InputError(f"after: {after!r} is not a cursor that scan returned") from error
-        with self._lock:
-            self._check_open()
-            check_space(self.spaces, space)
-            rows = self._truth.page(space, last, limit)
+        with self._asking(space) as truth:
+            rows = truth.page(space, last, limit)
         return Page(
             item_ids=tuple(item_id for _, item_id, _, _ in rows),
             versions=np.array([version for _, _, version, _ in rows], dtype=np.int64),
@@ -305,11 +302,14 @@ class IndexFilesGallery(Gallery):
         )
 
     def _count(self, space: ModelId, origin: str | None) -> int:
-        with self._lock:
-            self._check_open()
-            check_space(self.spaces, space)
-            self._sides.catch_up()
-            return self._sides.size(space) if origin is None else self._truth.count(space, origin)
+        if origin is not None:
+            with self._asking(space) as truth:
+                return truth.count(space, origin)
+        if self._sides.behind:
+            with self._lock:
+                self._sides.catch_up()
+        self._check_open()
+        return self._sides.size(space)
 
     @property
     def building(self) -> Building | None:
@@ -389,10 +389,30 @@ class IndexFilesGallery(Gallery):
             return side.share_built
 
     def _close(self) -> None:
-        with self._lock, self._filtering:
-            self._filters.close()
+        with self._lock, self._taking:
+            for reader in self._readers:
+                reader.close()
+            self._readers.clear()
             self._truth.close()
             self._folder_lock.release()
+
+    @contextmanager
+    def _asking(self, *spaces: ModelId) -> Iterator[Truth]:
+        """See the truth at one moment, whatever others write. spaces: must be there."""
+        with self._taking:
+            self._check_open()
+            reader = self._readers.pop() if self._readers else Truth(self._folder / TRUTH)
+        try:
+            with reader.reading():
+                for space in spaces:
+                    check_space(tuple(reader.spaces), space)
+                yield reader
+        finally:
+            with self._taking:
+                if self._closed:
+                    reader.close()
+                else:
+                    self._readers.append(reader)
 
     # Inside the lock
 

@@ -151,8 +151,10 @@ class Sides:
         return self._sides.get(space)
 
     def size(self, space: ModelId) -> int:
-        """Count the items of a side."""
-        return len(self._sides[space])
+        """Count the items of a side. Raises as `check_space` does."""
+        with self._lock.reading():
+            check_space(tuple(self._sides), space)
+            return len(self._sides[space])
 
     def add(self, space: ModelId) -> None:
         """Make an empty side."""
@@ -205,9 +207,11 @@ class Sides:
 
     def _change(self, change: Callable[[], object]) -> None:
         with self._lock.writing():
-            self.behind = True
-            change()
-            self.behind = False
+            try:
+                change()
+            except BaseException:
+                self.behind = True  # searches find it out, and load the truth again
+                raise
 
 
 def load_side(folder: Path, truth: Truth, space: ModelId, kind: Kind) -> IndexedSide:

@@ -290,6 +290,9 @@ class Truth:
         with translated(self._path):
             self._db.execute("BEGIN")
             try:
+                numbers = self._db.execute("SELECT number FROM spaces").fetchall()
+                if {number for (number,) in numbers} != set(self._spaces.values()):
+                    self._spaces = self._read_spaces()  # another connection has changed them
                 yield
             finally:
                 self._db.execute("COMMIT")
