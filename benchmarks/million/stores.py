@@ -59,12 +59,12 @@ class Postgres(PlainPostgres):
 
 
 class Lance(PlainLanceDB):
-    def index(self) -> None:
+    def index(self, distance: str = "dot") -> None:
         from lancedb.index import IvfFlat
 
         self.table.optimize()
         if self.table.count_rows() >= 50_000:  # from there on a gallery has one, too
-            self.table.create_index("v", config=IvfFlat(distance_type="dot"))
+            self.table.create_index("v", config=IvfFlat(distance_type=distance))
 
     def search(self, query, k) -> None:
         found = self.table.search(query, vector_column_name="v").distance_type("dot").limit(k)
@@ -262,7 +262,7 @@ class LanceCase(Case):
         rows = rows_of(world, OLD)
         for part in parts(len(rows)):
             table.upsert(names_of(part), np.ascontiguousarray(rows[part]))
-        table.table.optimize()
+        table.index("cosine")  # of which hotfill makes use in a cosine space
 
 
 class FaissCase(Case):

@@ -1,4 +1,4 @@
-"""Judges an answer of the service by plain arithmetic. For galleries that nobody writes to."""
+"""Judges an answer of the service by plain arithmetic."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ class Oracle:
         self._fit = fit
         self._scorer = None
 
-    def faults(self, answer: dict, content, k: int) -> list[str]:
-        """Name everything that is wrong with an explained answer."""
+    def faults(self, answer: dict, content, k: int, must: np.ndarray, may: np.ndarray) -> list[str]:
+        """Name everything that is wrong with an explained answer.
+
+        must, may: by row, whether the item was there before it was asked, and whether it may have
+        come before the answer.
+        """
         hits = answer["hits"]
         rows = np.array([int(hit["item_id"][5:]) for hit in hits])
         scores = np.array([hit["score"] for hit in hits])
@@ -36,6 +40,8 @@ class Oracle:
             faults.append("an item was returned twice")
         if np.any(np.diff(scores) > 0):
             faults.append("the hits are out of order")
+        if not may[rows].all():
+            faults.append("an item that nobody has written")
         query = self._embedders[answer["query_model"]]([content])
         if {hit["why"]["model"] for hit in hits} == {answer["query_model"]} and answer["phase"] in (
             "planned",
@@ -44,20 +50,20 @@ class Oracle:
             "aborted",
             "rolled_back",
         ):
-            return faults + self._one_side(answer["query_model"], query[0], rows, scores)
-        return faults + self._two_sides(query, hits, rows, scores, k)
+            return faults + self._one_side(answer["query_model"], query[0], rows, scores, must)
+        return faults + self._two_sides(query, hits, rows, scores, k, must)
 
-    def _one_side(self, model, query, rows, scores) -> list[str]:
+    def _one_side(self, model, query, rows, scores, must) -> list[str]:
         exact = self._vectors[model] @ query
-        best = np.sort(exact)[::-1][: len(scores)]
+        best = np.sort(exact[must])[::-1][: len(scores)]
         faults = []
         if np.abs(scores - exact[rows]).max() > _TOLERANCE:
             faults.append("a score is wrong")
-        if np.abs(scores - best).max() > _TOLERANCE:
+        if (best - scores).max() > _TOLERANCE:
             faults.append("a better item is missing")
         return faults
 
-    def _two_sides(self, query, hits, rows, scores, k) -> list[str]:
+    def _two_sides(self, query, hits, rows, scores, k, must) -> list[str]:
         if self._scorer is None:
             self._scorer = Fit.load(self._fit).scorer
         prepared = self._scorer.prepare(query)
@@ -80,6 +86,6 @@ class Oracle:
         depth = min(prepared.depth(k), len(raw))
         looked_at = raw >= np.partition(raw, -depth)[-depth]
         bound = scores[-1] + _TOLERANCE
-        wins = looked_at & np.all([each > bound for each in comparable.values()], axis=0)
+        wins = must & looked_at & np.all([each > bound for each in comparable.values()], axis=0)
         missing = set(np.flatnonzero(wins).tolist()) - set(rows.tolist())
         return faults + [f"item-{row} is missing" for row in sorted(missing)]

@@ -22,11 +22,15 @@ def make(
     dimension: int,
     *,
     exact: bool,
+    more: int = 0,
     seconds_per_item: float = 0.0,
     **upgrade,
 ) -> Path:
-    """Fill a gallery on the old side; returns the path of its upgrade.toml."""
-    rows, embed = rows_of(items), old(dimension)
+    """Fill a gallery on the old side; returns the path of its upgrade.toml.
+
+    more: items that the source knows, to be written later.
+    """
+    rows, embed = rows_of(items + more)[:items], old(dimension)
     with QdrantEdgeGallery.create(folder / "gallery", embed.model_id, exact=exact) as gallery:
         for begin in range(0, items, 1000):
             part = rows[begin : begin + 1000]
@@ -38,7 +42,7 @@ def make(
     options = {"dimension": dimension}
     values = {
         "store": {"path": "gallery", "exact": exact},
-        "source": {"factory": f"{models}:contents", "options": {"items": items}},
+        "source": {"factory": f"{models}:contents", "options": {"items": items + more}},
         "old": {"embedder": f"{models}:old", "options": options},
         "new": {
             "embedder": f"{models}:new",

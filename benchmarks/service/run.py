@@ -3,7 +3,8 @@
 1. Latency: the same search by the library and through the service, in turn, in one process; the
    vector once as JSON numbers and once as base64.
 2. Throughput: two threads of the library against eight connections to a service, in turn; base64.
-3. 10,000 searches while a whole upgrade goes on, from its start to the removal of the old vectors.
+3. 10,000 searches and 2,000 new items, from 32 connections, while a whole upgrade goes on, from its
+   start to the removal of the old vectors.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from hotfill.service.settings import read_settings
 
 K = 10
 CLIENTS, CONNECTIONS = 2, 4  # processes, and connections of each
-AIM_ADDED_MILLISECONDS, AIM_SHARE = 1.0, 0.7
+SEARCHERS, WRITERS = 28, 4  # connections through an upgrade
+WRITES = 0.2  # for each search
+AIM_ADDED_MILLISECONDS, AIM_SHARE = 1.0, 0.8
 
 
 def queries_of(dimension: int, number: int = 200) -> np.ndarray:
@@ -184,17 +187,26 @@ def throughput(path: Path, dimension: int, seconds: float, rounds: int) -> dict[
 
 
 def through_an_upgrade(folder: Path, items: int, dimension: int, searches: int) -> dict:
-    """Search from four connections while the upgrade goes from its start to its end."""
+    """Search and write while the upgrade goes from its start to its end."""
+    writes = round(WRITES * searches)
     path = make(
-        folder, items, dimension, exact=True, batch_size=64, fit_items=500, seconds_per_item=0.0005
+        folder,
+        items,
+        dimension,
+        exact=True,
+        more=writes,
+        batch_size=64,
+        fit_items=500,
+        seconds_per_item=0.0005,
     )
-    rows = rows_of(items)
+    rows = rows_of(items + writes)
     oracle = Oracle(rows, old(dimension), new(dimension), folder / "upgrade.upgrade" / "fit-1")
     contents = rows_of(500, seed=6)
     # Of all searches: how many have been asked when the next step is given.
     steps = [("start", 0.1), ("verify", 0.7), ("cutover", 0.75), ("complete", 0.9)]
     asked, lock = [0], threading.Lock()
-    answers: list[tuple[int, dict]] = []
+    begun, there = [0], []  # writes: how many were sent, and which were acknowledged, in turn
+    answers: list[tuple[int, dict, int, int]] = []
     failed: list[str] = []
 
     with served(path) as port:
@@ -209,13 +221,37 @@ def through_an_upgrade(folder: Path, items: int, dimension: int, searches: int) 
                     break
                 content = contents[number % len(contents)].tolist()
                 query = {"content": content, "k": K, "explain": True}
+                must = len(there)
                 try:
-                    answers.append((number, connection.json("POST", "/search", query)))
+                    answer = connection.json("POST", "/search", query)
+                    answers.append((number, answer, must, begun[0]))
                 except (RuntimeError, OSError) as error:
                     failed.append(str(error))
                     connection = Connection(port)
 
-        clients = [threading.Thread(target=search) for _ in range(4)]
+        def write() -> None:
+            connection = Connection(port)
+            while True:
+                with lock:
+                    number = begun[0]
+                    if number >= writes:
+                        break
+                    begun[0] += 1
+                while asked[0] < number / WRITES and asked[0] < searches:
+                    time.sleep(0.001)  # spread over all searches
+                item = {
+                    "item_id": f"item-{items + number}",
+                    "content": rows[items + number].tolist(),
+                }
+                try:
+                    connection.json("PUT", "/items", {"items": [item]})
+                    there.append(number)
+                except (RuntimeError, OSError) as error:
+                    failed.append(f"a write: {error}")
+                    connection = Connection(port)
+
+        clients = [threading.Thread(target=search) for _ in range(SEARCHERS)]
+        clients += [threading.Thread(target=write) for _ in range(WRITERS)]
         for client in clients:
             client.start()
         operator = Connection(port)
@@ -235,19 +271,21 @@ def through_an_upgrade(folder: Path, items: int, dimension: int, searches: int) 
         for client in clients:
             client.join()
         last = operator.json("GET", "/upgrade")
-    faults = [
-        fault
-        for number, answer in answers
-        for fault in oracle.faults(answer, contents[number % len(contents)], K)
-    ]
+    faults = []
+    for number, answer, acknowledged, sent in answers:
+        must, may = (np.arange(items + writes) < items for _ in range(2))
+        must[[items + each for each in there[:acknowledged]]] = True
+        may[items : items + sent] = True
+        faults += oracle.faults(answer, contents[number % len(contents)], K, must, may)
     return {
         "items": items,
-        "searches": len(answers) + len(failed),
+        "searches": searches,
+        "writes": len(there),
         "failed": len(failed),
         "wrong": len(faults),
         "first_failures": failed[:5],
         "first_faults": faults[:5],
-        "by_phase": dict(Counter(answer["phase"] for _, answer in answers)),
+        "by_phase": dict(Counter(answer["phase"] for _, answer, *_ in answers)),
         "searches_when_step_was_done": reached,
         "last_phase": last["phase"],
     }
@@ -304,6 +342,7 @@ def main() -> None:
         "added_p50_ms_base64": round(slow["service_base64_added_p50_ms"], 3),
         "share_of_library_rate": round(rate["share"], 3),
         "searches_through_an_upgrade": upgrade["searches"],
+        "writes_through_an_upgrade": upgrade["writes"],
         "failed": upgrade["failed"],
         "wrong": upgrade["wrong"],
     }

@@ -33,7 +33,13 @@ from benchmarks.million.world import OLD, make  # noqa: E402
 from hotfill.stores.postgres import PostgresGallery  # noqa: E402
 from hotfill.upgrade.phases import Phase  # noqa: E402
 
-PROCESSES = (1, 2, 4)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "processes_1": {"processes": 1},
+    "processes_2": {"processes": 2},
+    "processes_4": {"processes": 4},
+    "killed_4": {"processes": 4, "kill": True},
+    "ray_4": {"processes": 4, "ray": True},
+}
 BATCH, LEASE_SECONDS = 256, 5.0
 FROM, TO = 0.15, 0.9  # the share of items between which the rate is taken
 KILL_AT, ADD_AT = 0.3, 0.5
@@ -168,7 +174,8 @@ def command(place: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def aims(rows: list[Row]) -> dict[str, Row]:
-    alone = next(row["items_per_second"] for row in rows if row["processes"] == 1)
+    ideal = rows[0]["ideal_per_second"] / rows[0]["processes"]
+    alone = next((row["items_per_second"] for row in rows if row["processes"] == 1), ideal)
     found = {}
     for row in rows:
         if row["processes"] > 1:
@@ -190,6 +197,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=40_000)
     parser.add_argument("--milliseconds", type=float, default=1.0, help="that an item takes")
     parser.add_argument("--ray", action="store_true", help="Ray actors, too")
+    parser.add_argument(
+        "--only", nargs="+", choices=SETTINGS, help="these settings only, such as for a million"
+    )
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     items = 3_000 if asked.quick else asked.items
@@ -201,14 +211,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             seconds = asked.milliseconds / 1000
             bench = Bench(server, Path(place), items, seconds, asked.seed)
-            for number in PROCESSES[:2] if asked.quick else PROCESSES:
-                rows.append(bench.run(f"processes_{number}", number))
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-            if not asked.quick:
-                rows.append(bench.run("killed_4", 4, kill=True))
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-            if asked.ray:
-                rows.append(bench.run("ray_4", 4, ray=True))
+            usual = [*SETTINGS][:2] if asked.quick else [*SETTINGS][: 5 if asked.ray else 4]
+            for name in asked.only or usual:
+                rows.append(bench.run(name, **SETTINGS[name]))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     finally:
         server.remove()

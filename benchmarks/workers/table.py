@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.page import main, table
 
-RESULTS = Path(__file__).parent / "results" / "workers.json"
+RESULTS = Path(__file__).parent / "results"
 TITLES = {
     "processes_1": "one process",
     "processes_2": "two",
@@ -18,17 +18,19 @@ TITLES = {
     "killed_4": "four, one killed, one added",
     "ray_4": "one, and three Ray actors",
 }
-HEADER = ["", "items/s", "times one", "ideal/s", "whole, s", "embedded twice", "left out"]
+HEADER = ["", "items", "items/s", "times one", "ideal/s", "whole, s", "embedded twice", "left out"]
 
 
 def text() -> str:
-    rows = json.loads(RESULTS.read_text(encoding="utf-8"))["figures"]
-    alone = rows[0]["items_per_second"]
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")]
+    reports.sort(key=lambda report: report["items"])
+    alone = reports[0]["figures"][0]["items_per_second"]
     return table(
         HEADER,
         [
             [
                 TITLES[row["setting"]],
+                f"{report['items']:,}",
                 f"{row['items_per_second']:,.0f}",
                 f"{row['items_per_second'] / alone:.2f}",
                 f"{row['ideal_per_second']:,.0f}",
@@ -36,7 +38,8 @@ def text() -> str:
                 f"{row['embedded_twice']:,}",
                 row["never_embedded"],
             ]
-            for row in rows
+            for report in reports
+            for row in report["figures"]
         ],
     )
 

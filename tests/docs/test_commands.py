@@ -25,6 +25,7 @@ WHOLE = {
     "docs/howto/redis.md": f"{EXAMPLES}howto_redis.py",
     "docs/howto/rehearse.md": f"{EXAMPLES}howto_rehearse.py",
     "docs/howto/serve.md": f"{EXAMPLES}front_pages.py",
+    "docs/howto/spark.md": f"{EXAMPLES}howto_mixed.py",
     "docs/howto/small-query-model.md": f"{EXAMPLES}howto_training.py",
     "docs/howto/train-compatible.md": f"{EXAMPLES}howto_training.py",
     "docs/howto/without-contents.md": f"{EXAMPLES}howto_mixed.py",
@@ -52,6 +53,7 @@ ELSEWHERE = {
 NOT_HERE = {
     "docs/howto/deploy.md": "changes the machine, or needs Docker: tests/scenarios/test_deploy.py "
     "checks the files that it takes",
+    "docs/howto/kubernetes.md": "needs a cluster: tests/scenarios/test_deploy.py checks the files",
     "docs/reference/cli.md": "made of the commands' help: each command has tests of its own",
 }
 

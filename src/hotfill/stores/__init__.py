@@ -14,6 +14,7 @@ from hotfill.stores.base import (
     Page,
     Range,
     Scalar,
+    StoreCost,
     Where,
 )
 from hotfill.stores.memory import MemoryGallery
@@ -29,5 +30,6 @@ __all__ = [
     "Page",
     "Range",
     "Scalar",
+    "StoreCost",
     "Where",
 ]

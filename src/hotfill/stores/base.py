@@ -48,7 +48,15 @@ from hotfill.stores.filters import (
     check_metadata,
     check_where,
 )
-from hotfill.stores.records import Building, Capabilities, Found, Hits, ItemState, Page
+from hotfill.stores.records import (
+    Building,
+    Capabilities,
+    Found,
+    Hits,
+    ItemState,
+    Page,
+    StoreCost,
+)
 from hotfill.ties import tied, tolerance
 from hotfill.tracing import span
 from hotfill.vectors import Checked, as_compared, check_vectors, checked
@@ -72,6 +80,7 @@ __all__ = [
     "Page",
     "Range",
     "Scalar",
+    "StoreCost",
     "Where",
     "check_space",
     "check_unsearched",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from hotfill.errors import ConfigError, HotfillError, PlanError
-from hotfill.formatting import milliseconds, size
+from hotfill.formatting import duration, milliseconds, size
 from hotfill.ranking.fit import MIN_PAIRS
 from hotfill.ranking.one_space import RESIDUALS_FROM, doubts_of_rho, rho_enough
 from hotfill.upgrade.caller import PatientCaller, embed_what_can_be, read_what_can_be
@@ -137,6 +137,8 @@ def make_plan(
         notes.append(f"of the time at most {SHARE_OF_TIME:.0%} is for measuring the canaries")
     if sampled.items and (note := _search_note(gallery, draft)):
         notes.append(note)
+    if note := _note_of_writing(gallery, draft, items, to_embed, seconds):
+        notes.append(note)
     bytes_to_write = items * gallery.vector_bytes(new)
     if free_bytes is not None and bytes_to_write > free_bytes:
         blockers.append(
@@ -257,12 +259,7 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
         f"at first an imputed vector is written for each of {items:,} items ({bytes_imputed}, in "
         "the room of the new vectors); no model runs for it"
     ]
-    rewritten = sum(
-        items - items * tenths // TENTHS
-        for tenths in range(1, TENTHS)
-        if items * tenths // TENTHS >= RESIDUALS_FROM
-    )
-    if draft.refresh and not draft.up and rewritten and draft.backfill == "all":
+    if rewritten := _written_anew(draft, items):
         notes.append(
             f"as items move, imputed vectors that wait are made anew at each tenth: up to "
             f"{rewritten:,} vectors more are written, fewer where that takes over "
@@ -275,6 +272,51 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
             f"may find less while old items are left: if that matters, {_merge_instead(draft)}"
         )
     return notes
+
+
+def _written_anew(draft: Plan, items: int) -> int:
+    """Count the imputed vectors that are made anew as items move, at most."""
+    if not draft.refresh or draft.up or draft.backfill != "all":
+        return 0
+    return sum(
+        items - items * tenths // TENTHS
+        for tenths in range(1, TENTHS)
+        if items * tenths // TENTHS >= RESIDUALS_FROM
+    )
+
+
+_LARGE = 20_000  # items; with fewer the store is done in a minute
+_MEASURED_DIMENSION = 384  # of what a `StoreCost` was measured with
+
+
+def _note_of_writing(
+    gallery: Gallery, draft: Plan, items: int, to_embed: int, embedding: float
+) -> str:
+    """Say how long the store itself takes, where that is known. embedding: seconds of the model.
+
+    Empty for a small gallery.
+    """
+    cost = gallery.capabilities.cost
+    if cost is None or items < _LARGE:
+        return ""
+    scale = draft.new_model.dimension / _MEASURED_DIMENSION / 1e6
+    imputing = items * cost.imputed * scale if draft.imputes else 0.0
+    moving = to_embed * cost.embedded * scale
+    # What would take longer is left out.
+    anew = _written_anew(draft, items) * cost.imputed * scale if draft.imputes else 0.0
+    anew = min(anew, draft.refresh_share * max(embedding, moving))
+    indexing = items * cost.indexed * scale if draft.optimise else 0.0
+    parts = {
+        "to impute": imputing,
+        "to impute anew": anew,
+        "to write what is embedded, at the same time": moving,
+        "for the index": indexing,
+    }
+    said = ", ".join(f"{duration(each)} {what}" for what, each in parts.items() if each >= 1)
+    return (
+        f"the store itself takes about {said}, by what it took on two slow cores (docs, "
+        "operations/scale)"
+    )
 
 
 def _imputed_to_encode(gallery: Gallery, old: ModelId) -> list[str]:

@@ -12,6 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed")
+
+import pyarrow
+from pyarrow import parquet
+
 from hotfill.embedders import CachedEmbedder, VectorCache
 from hotfill.errors import ConfigError, EmbedError, InputError, ModelMismatchError, VectorError
 from hotfill.integrations.content_file import keep_contents
@@ -21,8 +27,6 @@ from tests.unit.cli.conftest import Shell
 from tests.unit.cli.models import NEW, contents, new_model
 from tests.unit.cli.project import ITEMS, ROOT, fill, write_config
 
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
 TEXTS = {
     item_id: " ".join(repr(float(each)) for each in row) for item_id, row in contents(ITEMS).items()
 }
