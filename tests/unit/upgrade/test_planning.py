@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from hotfill.embedders import CachedEmbedder, VectorCache
 from hotfill.errors import EmbedError
+from hotfill.stores import StoreCost
 from hotfill.stores.memory import MemoryGallery
 from hotfill.types import ModelId
 from hotfill.upgrade.plan import Plan
@@ -114,6 +116,34 @@ def test_the_cost_of_a_search_is_measured_and_said(strategy, words):
         if "a search" in each
     ]
     assert words in note
+
+
+class Slow(MemoryGallery):
+    """Takes a second to impute an item of six numbers, two to write one, three for its index."""
+
+    @property
+    def capabilities(self):
+        second = 1e6 * 384 / 6
+        cost = StoreCost(imputed=second, embedded=2 * second, indexed=3 * second)
+        return replace(super().capabilities, cost=cost)
+
+
+def said_of_the_store(**decisions):
+    gallery = filled(contents(100), Slow(OLD))
+    notes = planned(gallery=gallery, draft=Plan(OLD, NEW, **decisions)).notes
+    return [each for each in notes if each.startswith("the store itself takes")]
+
+
+def test_what_the_store_takes_by_itself_is_said_of_large_galleries(monkeypatch):
+    assert said_of_the_store() == []
+    monkeypatch.setattr("hotfill.upgrade.prepare._LARGE", 100)
+    (note,) = said_of_the_store()
+    assert "about 1 min 40 s to impute, 3 min 20 s to write what is embedded" in note
+    assert "5 min 0 s for the index" in note
+    (merge,) = said_of_the_store(strategy="merge", optimise=False)
+    assert "about 3 min 20 s to write what is embedded" in merge
+    assert "impute" not in merge
+    assert "index" not in merge
 
 
 @pytest.mark.parametrize("items", [1, 8, 9, 72, 73])

@@ -21,6 +21,7 @@ from hotfill.stores.base import (
     Hits,
     ItemState,
     Page,
+    StoreCost,
     check_space,
     check_unsearched,
 )
@@ -174,7 +175,11 @@ class IndexFilesGallery(Gallery):
     def capabilities(self) -> Capabilities:
         """Whole batches move at once, searches see one moment, one process."""
         return Capabilities(
-            atomic_move=True, snapshot_reads=True, many_processes=False, free_length=True
+            atomic_move=True,
+            snapshot_reads=True,
+            many_processes=False,
+            free_length=True,
+            cost=StoreCost(imputed=160, embedded=130, indexed=0 if self._kind == "flat" else 700),
         )
 
     @property

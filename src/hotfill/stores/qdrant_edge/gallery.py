@@ -12,7 +12,15 @@ import numpy as np
 
 from hotfill.errors import StoreError, StoreFullError
 from hotfill.locks import locked
-from hotfill.stores.base import Capabilities, Found, Gallery, ItemState, Page, check_unsearched
+from hotfill.stores.base import (
+    Capabilities,
+    Found,
+    Gallery,
+    ItemState,
+    Page,
+    StoreCost,
+    check_unsearched,
+)
 from hotfill.stores.folder import FolderStamp, check_room, new_folder, read_stamp, write_stamp
 from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
@@ -113,7 +121,11 @@ class QdrantEdgeGallery(Gallery):
     def capabilities(self) -> Capabilities:
         """Item by item, one process; a search of several sides is one call of the engine."""
         return Capabilities(
-            atomic_move=False, snapshot_reads=True, many_processes=False, free_length=True
+            atomic_move=False,
+            snapshot_reads=True,
+            many_processes=False,
+            free_length=True,
+            cost=StoreCost(imputed=210, embedded=150, indexed=330),
         )
 
     @property
