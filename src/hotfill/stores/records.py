@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 
+_MEASURED_DIMENSION = 384
+
+
 @dataclass(frozen=True, slots=True)
 class StoreCost:
     """What an upgrade costs a store itself, in microseconds an item; no model is in it.
@@ -30,6 +33,10 @@ class StoreCost:
     imputed: float
     embedded: float
     indexed: float
+
+    def seconds(self, microseconds: float, model: ModelId) -> float:
+        """Scale one of them to the vectors of a model, in seconds an item."""
+        return microseconds * model.dimension / _MEASURED_DIMENSION / 1e6
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,7 +286,6 @@ def _written_anew(draft: Plan, items: int) -> int:
 
 
 _LARGE = 20_000  # items; with fewer the store is done in a minute
-_MEASURED_DIMENSION = 384  # of what a `StoreCost` was measured with
 
 
 def _note_of_writing(
@@ -299,13 +298,15 @@ def _note_of_writing(
     cost = gallery.capabilities.cost
     if cost is None or items < _LARGE:
         return ""
-    scale = draft.new_model.dimension / _MEASURED_DIMENSION / 1e6
-    imputing = items * cost.imputed * scale if draft.imputes else 0.0
-    moving = to_embed * cost.embedded * scale
+    impute, embed, index = (
+        cost.seconds(each, draft.new_model) for each in (cost.imputed, cost.embedded, cost.indexed)
+    )
+    imputing = items * impute if draft.imputes else 0.0
+    moving = to_embed * embed
     # What would take longer is left out.
-    anew = _written_anew(draft, items) * cost.imputed * scale if draft.imputes else 0.0
+    anew = _written_anew(draft, items) * (impute + index) if draft.imputes else 0.0
     anew = min(anew, draft.refresh_share * max(embedding, moving))
-    indexing = items * cost.indexed * scale if draft.optimise else 0.0
+    indexing = items * index if draft.optimise else 0.0
     parts = {
         "to impute": imputing,
         "to impute anew": anew,

@@ -8,8 +8,9 @@ the fit is written whole and named by the journal; the vectors of the fit before
 batches of the journal; the journal says that it is done. A kill between any two leaves vectors of
 two fits in the index, each of which tells its own by its origin, and `start` goes on with the rest.
 A refresh that would take more than `Plan.refresh_share` of the embedding still ahead is left out,
-judged by what imputing took before. The first is judged by the imputing at the start, which is
-quicker: no residuals are looked up in it.
+judged by what imputing took before, and by what building the index again takes where one is built
+beside the moves: vectors that are written anew leave it. The first is judged by the imputing at the
+start, which is quicker: no residuals are looked up in it.
 
 Refit, for `merge`: when the pairs have doubled, a new fit is made in a thread of its own, and takes
 the place of the one in force only if it is better on pairs that the new one has not seen. (The old
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hotfill.ranking.one_space import KNOWN_MOST, RESIDUALS_FROM
+from hotfill.upgrade.indexes import seconds_to_index
 from hotfill.upgrade.order import sample_ids
 from hotfill.upgrade.pace import TooDear
 
@@ -175,9 +177,15 @@ class Refreshing:
             _log.info("%s", dear)
 
     def _seconds_each(self) -> float:
-        """Tell what imputing took for each item the last time; 0 where nobody has noted it."""
+        """Tell what imputing an item takes, and its place in an index that is built beside it.
+
+        As of the last time; 0 where nobody has noted it.
+        """
         last = self._state.journal.last("imputed")
-        return 0.0 if last is None else float(last.body["seconds"]) / int(last.body["items"])
+        imputing = 0.0 if last is None else float(last.body["seconds"]) / int(last.body["items"])
+        return imputing + seconds_to_index(
+            self._state.gallery, self._state.journal, self._state.plan
+        )
 
     def is_due(self) -> bool:
         """Whether the backfill should let the imputed vectors be refreshed now."""

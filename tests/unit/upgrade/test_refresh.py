@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hotfill.errors import ConfigError
 from hotfill.ranking import fit_models
+from hotfill.stores import StoreCost
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import refit
+from hotfill.upgrade.indexes import Tidying, seconds_to_index
 from hotfill.upgrade.pace import left_out
 from hotfill.upgrade.phases import Phase
 from tests.unit.upgrade.refreshing import (
@@ -102,6 +107,47 @@ def test_a_refresh_is_weighed_by_what_imputing_took_and_embedding_takes(tmp_path
     embed(3, 300.0)  # 0.2 s an item; imputing took 0.05 s, a quarter of that
     assert refresh.is_due() is due
     assert (left_out(up.journal) is None) is due
+
+
+class Indexed(MemoryGallery):
+    """Has an index of which all that is written anew falls out."""
+
+    def _indexed(self, space):
+        return 1.0
+
+
+@pytest.mark.parametrize(("seconds", "due"), [(90.0, True), (130.0, False)])
+def test_a_refresh_is_weighed_by_the_index_that_it_undoes_as_well(tmp_path, seconds, due):
+    """0.02 s to impute and 0.036 (0.052) to index, of a quarter of 0.2 and a little."""
+    source = contents(ITEMS)
+    gallery = filled(source, Indexed(OLD))
+    gallery.add_space(NEW)
+    up = refreshing(tmp_path, gallery=gallery, source=source, refresh_share=0.3)
+    state = up._state()
+    up.journal.add_work("embed", [([f"{i}" for i in range(5000)], [0.0] * 5000)], 500)
+    up.journal.record("imputed", items=5000, seconds=100.0)
+    up.journal.record("optimise", items=2500, seconds=seconds)
+    refresh = refit.Refreshing(state)
+    for batches, took in ((1, 0.0), (3, 300.0)):
+        for _ in range(batches):
+            up.journal.finish(up.journal.lease("embed", "x", 9.0), moved=500, skipped=0)
+        state.progress.working_seconds += took
+        refresh.after_batch(500 * batches)
+    assert refresh.is_due() is due
+
+
+def test_what_indexing_took_is_noted_and_before_that_what_is_known_of_the_store_counts(tmp_path):
+    source = contents(100)
+    up = upgrade(tmp_path, gallery=filled(source, Indexed(OLD)), source=source)
+    up.gallery.add_space(NEW)
+    plan, journal = up.plan_in_force, up.journal
+    assert seconds_to_index(up.gallery, journal, plan) == 0.0
+    cost = StoreCost(imputed=1.0, embedded=1.0, indexed=384e6 / NEW.dimension)
+    vars(up.gallery)["capabilities"] = replace(up.gallery.capabilities, cost=cost)
+    assert seconds_to_index(up.gallery, journal, plan) == pytest.approx(1.0)
+    Tidying(up.gallery, journal)._run(lambda: time.sleep(0.05))
+    assert 0.0005 <= seconds_to_index(up.gallery, journal, plan) < 0.5
+    assert seconds_to_index(up.gallery, journal, replace(plan, optimise=False)) == 0.0
 
 
 def test_what_imputing_took_is_noted(tmp_path):
