@@ -227,16 +227,22 @@ class Walk:
         return self.folder / f"{name}.jsonl"
 
     def progress(self, name: str, *stages: str) -> Figures:
-        """Items a second of each stage, from when it first moved to when it last did."""
+        """Items a second of each stage while it was in hand, whether or not a batch came just then.
+
+        Nothing else counts: not the fit, nor a refresh, nor indexes that are waited for.
+        """
         lines = [json.loads(line) for line in self.log(name).read_text().splitlines()]
         found = {}
+        order = ("prefill", "embed", "revert")
         for stage in stages or ("prefill", "embed"):
             items = seconds = 0.0
             for before, after in pairwise(lines):
-                moved = after["moved"][stage] - before["moved"][stage]
                 pause = after["at"] - before["at"]
-                if moved > 0 and pause < 30:
-                    items, seconds = items + moved, seconds + pause
+                ready = not before["doing"] and before["left"][stage] > 0
+                waits = any(before["left"][each] for each in order[: order.index(stage)])
+                if ready and (stage == "revert" or not waits) and pause < 5:  # else it was killed
+                    items += after["moved"][stage] - before["moved"][stage]
+                    seconds += pause
             if seconds:
                 found[f"{stage}_items_per_second"] = round(items / seconds)
         for doing in {line["doing"] for line in lines} - {""}:

@@ -179,7 +179,7 @@ class IndexFilesGallery(Gallery):
             snapshot_reads=True,
             many_processes=False,
             free_length=True,
-            cost=StoreCost(imputed=160, embedded=130, indexed=0 if self._kind == "flat" else 700),
+            cost=StoreCost(imputed=170, embedded=200, indexed=0 if self._kind == "flat" else 700),
         )
 
     @property

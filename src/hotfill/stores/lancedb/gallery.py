@@ -151,7 +151,7 @@ class LanceDBGallery(Gallery):
             snapshot_reads=True,
             many_processes=False,
             free_length=True,
-            cost=StoreCost(imputed=200, embedded=660, indexed=30),
+            cost=StoreCost(imputed=490, embedded=1360, indexed=30),
         )
 
     @property

@@ -125,7 +125,7 @@ class QdrantEdgeGallery(Gallery):
             snapshot_reads=True,
             many_processes=False,
             free_length=True,
-            cost=StoreCost(imputed=210, embedded=150, indexed=330),
+            cost=StoreCost(imputed=260, embedded=200, indexed=330),
         )
 
     @property
