@@ -136,8 +136,8 @@ class CodeIndex:
             search (scores estimate the cosine in the source space).
         candidates: this many times k come out of the scan for the exact second pass, >= 1; by
             default 4 where all bits are scanned, 32 where half are and 64 where a quarter is, with
-            which at most 0.002 of the neighbours were missed that a whole scan finds (measured on
-            image features and made vectors).
+            which at most 0.002 of the ten nearest were missed that a whole scan finds of image
+            features, 0.006 of made vectors that are hard to tell apart.
         probes: inverted lists visited. thread_count: for the scan, over queries; None is FAISS's.
         Fewer than k items found leave item -1 and score -inf.
         Raises InputError (k, candidates < 1), ShapeError, ModelMismatchError.

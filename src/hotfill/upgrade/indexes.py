@@ -225,7 +225,7 @@ def seconds_to_index(gallery: Gallery, journal: Journal, plan: Plan) -> float:
     """Tell what a place in the new side's index takes for each item that is written anew.
 
     By the last index that was built while items moved, else by what is known of the store. 0 where
-    none is built beside the moves: there the moves themselves take longer.
+    none is built while items move: there the moves themselves take longer.
     """
     able, new = gallery.capabilities, plan.new_model
     if not plan.optimise or not able.optimise_while_moving:

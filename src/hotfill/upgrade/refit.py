@@ -9,7 +9,7 @@ batches of the journal; the journal says that it is done. A kill between any two
 two fits in the index, each of which tells its own by its origin, and `start` goes on with the rest.
 A refresh that would take more than `Plan.refresh_share` of the embedding still ahead is left out,
 judged by what imputing took before, and by what building the index again takes where one is built
-beside the moves: vectors that are written anew leave it. The first is judged by the imputing at the
+while items move: vectors that are written anew leave it. The first is judged by the imputing at the
 start, which is quicker: no residuals are looked up in it.
 
 Refit, for `merge`: when the pairs have doubled, a new fit is made in a thread of its own, and takes
@@ -177,7 +177,7 @@ class Refreshing:
             _log.info("%s", dear)
 
     def _seconds_each(self) -> float:
-        """Tell what imputing an item takes, and its place in an index that is built beside it.
+        """Tell what imputing an item takes, and its place in an index that is built at that time.
 
         As of the last time; 0 where nobody has noted it.
         """
