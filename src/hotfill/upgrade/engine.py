@@ -489,9 +489,8 @@ class Engine:
         self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.work_cut)
         work = self._impute_work(fit)
         left, worked = self._left(work), self.state.progress.working_seconds
-        # A large gallery is searched for minutes until all of it is imputed.
-        tidy = tidying.after_batch if self.plan.optimise else lambda items: None
-        self._run_counted("imputing", work, Phase.BACKFILLING, tidy)
+        # No index before the end: imputing outruns it, and one of a part would be for nothing.
+        self._run_counted("imputing", work, Phase.BACKFILLING)
         items, began = left - self._left(work), time.monotonic()
         seconds = self.state.progress.working_seconds - worked
         self._index_early(tidying)
@@ -598,15 +597,9 @@ class Engine:
                 self.state.stop.wait(_POLL_SECONDS)
             self._run(work, phase, after_batch, interrupted)
 
-    def _run_counted(
-        self,
-        what: str,
-        work: Work,
-        phase: Phase,
-        after_batch: Callable[[int], None] = lambda items: None,
-    ) -> None:
+    def _run_counted(self, what: str, work: Work, phase: Phase) -> None:
         with self._counting(what, total=self._left(work)) as told:
-            self._run_out(work, phase, lambda items: _tell([told, after_batch], items))
+            self._run_out(work, phase, told)
 
     def _left(self, work: Work) -> int:
         tally = self.journal.tally(work.stage)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 import pytest
 
@@ -201,22 +200,6 @@ def test_a_long_backfill_tidies_the_store_up_and_no_batch_waits_for_it(tmp_path,
     runner.join(20)
     assert up.status().phase is Phase.BACKFILLED
     assert len(list(up.journal.facts("optimise"))) == len(gallery.calls)
-
-
-def test_a_store_is_tidied_up_while_a_large_gallery_is_imputed(tmp_path, often):
-    """It is searched for minutes then, and what has no index yet is compared one by one."""
-    source = contents(600)
-    gallery = filled(source, Tidied(OLD))
-    up = upgrade(tmp_path, gallery=gallery, source=source)
-    runner = threading.Thread(target=up.start)
-    runner.start()
-    while not gallery.calls:
-        assert runner.is_alive()
-        time.sleep(0.001)
-    assert up.journal.tally("prefill").left > 0
-    gallery.gate.set()
-    runner.join(60)
-    assert up.status().phase is Phase.BACKFILLED
 
 
 def test_it_tidies_after_every_tenth_and_can_be_told_not_to(tmp_path, often):
