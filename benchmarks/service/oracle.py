@@ -24,12 +24,14 @@ class Oracle:
         self._fit = fit
         self._scorer = None
 
-    def faults(self, answer: dict, content, k: int, must: np.ndarray, may: np.ndarray) -> list[str]:
+    def faults(self, answer: dict, content, k: int, must=None, may=None) -> list[str]:
         """Name everything that is wrong with an explained answer.
 
         must, may: by row, whether the item was there before it was asked, and whether it may have
-        come before the answer.
+        come before the answer; all of them by default.
         """
+        everything = np.ones(len(self._vectors[self._old.fingerprint]), bool)
+        must, may = (everything if each is None else each for each in (must, may))
         hits = answer["hits"]
         rows = np.array([int(hit["item_id"][5:]) for hit in hits])
         scores = np.array([hit["score"] for hit in hits])
