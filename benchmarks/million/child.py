@@ -24,6 +24,7 @@ from benchmarks.million.world import NEW, OLD, SPARE, name_of
 
 SEARCHES, WRITES = 20, 50  # a second
 TICK = 0.2
+STAGES = ("prefill", "embed", "revert")  # in the order in which their work is done
 K = 10
 
 
@@ -125,7 +126,7 @@ class Traffic:
     def _note_now(self) -> None:
         journal = self.up.journal
         phase = journal.phase
-        tallies = {stage: journal.tally(stage) for stage in ("prefill", "embed", "revert")}
+        tallies = {stage: journal.tally(stage) for stage in STAGES}
         state = self.up._open_state
         with self.lock:
             line = {

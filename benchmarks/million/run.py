@@ -27,6 +27,7 @@ import tomli_w
 
 from benchmarks.million import world as made
 from benchmarks.million.child import SEARCHES as SEARCHED_A_SECOND
+from benchmarks.million.child import STAGES
 from benchmarks.million.stores import CASES, Case, names_of, parts, rows_of, timed
 from benchmarks.million.world import NEW
 
@@ -76,34 +77,32 @@ class Walk:
     def alone(self) -> Figures:
         """The engine by itself: bulk write of the new vectors, index, idle searches."""
         rows, queries = rows_of(self.world, NEW), np.load(self.world / "queries.npy")
+        self.case.clear("plain")
         engine = self.case.alone()
-        writing = timed(
-            lambda: [
+
+        def write(count: int) -> None:
+            for part in parts(count):
                 engine.upsert(names_of(part), np.ascontiguousarray(rows[part]))
-                for part in parts(len(rows))
-            ]
-        )
+
+        writing = timed(lambda: write(len(rows)))
         indexing = timed(engine.index)
         took = []
         for q in queries[:SEARCHES]:
             took.append(timed(lambda q=q: engine.search(q, 10)))
             # As often as later on: who searches without a pause finds everything in the caches.
             time.sleep(max(0.0, 1 / SEARCHED_A_SECOND - took[-1]))
-        again = [*parts(min(REWRITTEN, len(rows)))]
-        rewriting = timed(
-            lambda: [
-                engine.upsert(names_of(part), np.ascontiguousarray(rows[part])) for part in again
-            ]
-        )
+        again = min(REWRITTEN, len(rows))
+        rewriting = timed(lambda: write(again))
         engine.close()
         return {
             "items_per_second": round(self.items / writing),
             "index_seconds": round(indexing, 2),
-            "again_per_second": round(again[-1].stop / rewriting),
+            "again_per_second": round(again / rewriting),
             **percentiles([1000 * each for each in took[20:]]),
         }
 
     def fill(self) -> Figures:
+        self.case.clear("gallery", "old")
         self.case.fill(self.world)
         self.write_toml()
         return {}
@@ -233,13 +232,12 @@ class Walk:
         """
         lines = [json.loads(line) for line in self.log(name).read_text().splitlines()]
         found = {}
-        order = ("prefill", "embed", "revert")
         for stage in stages or ("prefill", "embed"):
             items = seconds = 0.0
             for before, after in pairwise(lines):
                 pause = after["at"] - before["at"]
                 ready = not before["doing"] and before["left"][stage] > 0
-                waits = any(before["left"][each] for each in order[: order.index(stage)])
+                waits = any(before["left"][each] for each in STAGES[: STAGES.index(stage)])
                 if ready and (stage == "revert" or not waits) and pause < 5:  # else it was killed
                     items += after["moved"][stage] - before["moved"][stage]
                     seconds += pause
@@ -282,7 +280,7 @@ def summary(lines: list[Figures]) -> Figures:
     """Searches by what went on, failures, and peaks of memory."""
     searches: dict[str, list[float]] = {}
     for line in lines:
-        busy = [stage for stage in ("prefill", "embed", "revert") if line["left"][stage]]
+        busy = [stage for stage in STAGES if line["left"][stage]]
         what = line["doing"] or (busy[0] if busy else line["phase"])
         searches.setdefault(what, []).extend(line["searches"])
     failures = [each for line in lines for each in line["failures"]]

@@ -125,9 +125,10 @@ class Case:
         """The engine by itself, empty, for vectors of the new model."""
         raise NotImplementedError
 
-    def clear(self, name: str) -> None:
-        """Remove what a phase that was killed has left of a folder."""
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+    def clear(self, *names: str) -> None:
+        """Remove what a phase that was killed has left of folders."""
+        for name in names:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def section(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -158,7 +159,6 @@ class EdgeCase(Case):
     adopted = None
 
     def alone(self) -> Edge:
-        self.clear("plain")
         return Edge(self.folder / "plain", NEW.dimension)
 
     def section(self) -> dict[str, Any]:
@@ -167,7 +167,6 @@ class EdgeCase(Case):
     def fill(self, world: Path) -> None:
         from hotfill.stores.qdrant_edge import QdrantEdgeGallery
 
-        self.clear("gallery")
         rows = rows_of(world, OLD)
         with QdrantEdgeGallery.create(self.folder / "gallery", OLD, ef=EF) as gallery:
             for part in parts(len(rows)):
@@ -250,14 +249,12 @@ class PostgresCase(Case):
 
 class LanceCase(Case):
     def alone(self) -> Lance:
-        self.clear("plain")
         return Lance(self.folder / "plain", NEW.dimension)
 
     def section(self) -> dict[str, Any]:
         return {"kind": "lancedb", "path": "gallery", "table": "plain"}
 
     def fill(self, world: Path) -> None:
-        self.clear("gallery")
         table = Lance(self.folder / "gallery", OLD.dimension)
         rows = rows_of(world, OLD)
         for part in parts(len(rows)):
@@ -272,14 +269,12 @@ class FaissCase(Case):
         return "--index-file", str(old / "index.faiss"), "--ids-file", str(old / "ids.txt")
 
     def alone(self) -> Faiss:
-        self.clear("plain")
         return Faiss(self.folder / "plain", NEW.dimension)
 
     def section(self) -> dict[str, Any]:
         return {"kind": "index-files", "path": "gallery", "index": "hnsw", "ef": EF}
 
     def fill(self, world: Path) -> None:
-        self.clear("old")
         graph = Faiss(self.folder / "old", OLD.dimension)
         rows = rows_of(world, OLD)
         for part in parts(len(rows)):

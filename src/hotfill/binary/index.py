@@ -68,7 +68,6 @@ class CodeIndex:
         if scan_bits not in (None, 1, 2, 4):
             raise InputError(f"scan_bits: expected 1, 2 or 4, got {scan_bits}")
         self._scan_bits = scan_bits
-        self._candidates = _CANDIDATES[self._format.stored_bits // (scan_bits or 4) or 1]
         self._scanner = Scanner(self._format, centroids, bits=scan_bits)
         self._table = CodeTable(codes, numbers)
         for start in range(0, len(codes), _BATCH):
@@ -143,7 +142,7 @@ class CodeIndex:
         Raises InputError (k, candidates < 1), ShapeError, ModelMismatchError.
         """
         if candidates is None:
-            candidates = self._candidates
+            candidates = _CANDIDATES[self._format.stored_bits // self._scanner.bits]
         if k < 1 or candidates < 1 or probes < 1:
             raise InputError(
                 f"k, candidates and probes must be >= 1, got {k}, {candidates}, {probes}"

@@ -62,9 +62,9 @@ class Scanner:
         """
         self._faiss = need("faiss", "faiss")
         self._format = code_format
-        read = min(bits or code_format.stored_bits, code_format.stored_bits)
-        self._joined = 2 ** max(0, code_format.bits - read)  # levels in a cell
-        self._per_nibble = 4 // read
+        self.bits = min(bits or code_format.stored_bits, code_format.stored_bits)
+        self._joined = 2 ** max(0, code_format.bits - self.bits)  # levels in a cell
+        self._per_nibble = 4 // self.bits
         nibbles = -(-code_format.dimension // self._per_nibble)
         self._width = (nibbles + 1) * self._per_nibble  # the last nibble is the ruler
         faiss = self._faiss
@@ -147,7 +147,7 @@ class Scanner:
 
     def _codebooks(self, nibbles: int) -> NDArray[np.float32]:
         """Centroids of all nibbles, float32 (nibbles + 1, 16, dimensions per nibble)."""
-        cells = np.arange(2 ** (4 // self._per_nibble), dtype=np.float32)
+        cells = np.arange(2**self.bits, dtype=np.float32)
         cells = self._joined * cells + np.float32((self._joined - 1) / 2)
         # Three bits use eight of sixteen cells; the others repeat the last and widen no table.
         cells = np.minimum(cells, self._format.top_level)

@@ -60,24 +60,16 @@ class ParquetReader:
         columns = [self.item_id, *content_keys, *self.metadata]
         for path in parquet_files(self.path):
             row = 0
-            with _reading(path) as file:
-                there = file.schema_arrow.names
-                missing = [name for name in columns if name not in there]
-                if missing:
-                    raise InputError(
-                        f"{path}: expected columns {', '.join(missing)}; there are "
-                        f"{', '.join(there)}"
+            for table in _tables(path, columns, size):
+                for record in table.to_pylist():
+                    yield item_of(
+                        record,
+                        f"{path}, row {row}",
+                        id_key=self.item_id,
+                        content_keys=content_keys,
+                        metadata_keys=self.metadata,
                     )
-                for table in file.iter_batches(batch_size=max(1, size), columns=columns):
-                    for record in table.to_pylist():
-                        yield item_of(
-                            record,
-                            f"{path}, row {row}",
-                            id_key=self.item_id,
-                            content_keys=content_keys,
-                            metadata_keys=self.metadata,
-                        )
-                        row += 1
+                    row += 1
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -219,18 +211,26 @@ def _stamp_of(path: Path) -> tuple[ModelId, str]:
 
 def _vectors_of(path: Path, dimension: int) -> Iterator[tuple[list[str], list[bytes], Any]]:
     """Yield ids, content hashes and vectors, float32 (n, dimension), of some rows at a time."""
+    names = ["id", "content", "vector"]
+    for table in _tables(path, names, _ROWS):
+        ids, hashes, vectors = (table.column(name) for name in names)
+        if any(column.null_count for column in (ids, hashes, vectors)):
+            raise InputError(f"{path}: expected an id, a hash and a vector in each row")
+        rows = np.asarray(vectors.flatten(), np.float32)
+        if rows.size != len(ids) * dimension:
+            raise InputError(f"{path}: expected vectors of {dimension} numbers")
+        yield ids.to_pylist(), hashes.to_pylist(), rows.reshape(-1, dimension)
+
+
+def _tables(path: Path, columns: Sequence[str], size: int) -> Iterator[Any]:
+    """Yield these columns of a file, at most `size` rows at once. Raises InputError."""
     with _reading(path) as file:
-        names = ["id", "content", "vector"]
-        if missing := [name for name in names if name not in file.schema_arrow.names]:
-            raise InputError(f"{path}: expected columns {', '.join(missing)}")
-        for table in file.iter_batches(batch_size=_ROWS, columns=names):
-            ids, hashes, vectors = (table.column(name) for name in names)
-            if any(column.null_count for column in (ids, hashes, vectors)):
-                raise InputError(f"{path}: expected an id, a hash and a vector in each row")
-            rows = np.asarray(vectors.flatten(), np.float32)
-            if rows.size != len(ids) * dimension:
-                raise InputError(f"{path}: expected vectors of {dimension} numbers")
-            yield ids.to_pylist(), hashes.to_pylist(), rows.reshape(-1, dimension)
+        there = file.schema_arrow.names
+        if missing := [name for name in columns if name not in there]:
+            raise InputError(
+                f"{path}: expected columns {', '.join(missing)}; there are {', '.join(there)}"
+            )
+        yield from file.iter_batches(batch_size=max(1, size), columns=columns)
 
 
 @contextmanager

@@ -276,7 +276,7 @@ def _notes_of_imputing(gallery: Gallery, draft: Plan, items: int) -> list[str]:
 
 def _written_anew(draft: Plan, items: int) -> int:
     """Count the imputed vectors that are made anew as items move, at most."""
-    if not draft.refresh or draft.up or draft.backfill != "all":
+    if not (draft.imputes and draft.refresh) or draft.up or draft.backfill != "all":
         return 0
     return sum(
         items - items * tenths // TENTHS
@@ -304,7 +304,7 @@ def _note_of_writing(
     imputing = items * impute if draft.imputes else 0.0
     moving = to_embed * embed
     # What would take longer is left out.
-    anew = _written_anew(draft, items) * (impute + index) if draft.imputes else 0.0
+    anew = _written_anew(draft, items) * (impute + index)
     anew = min(anew, draft.refresh_share * max(embedding, moving))
     indexing = items * index if draft.optimise else 0.0
     parts = {

@@ -37,27 +37,35 @@ def lancedb(folder):
     return LanceDBGallery.create(folder, OLD, exact=True)
 
 
+def items():
+    """Names, and vectors of both models."""
+    random = np.random.default_rng(0)
+    old, new = (random.normal(size=(N, 8)).astype(np.float32) for _ in range(2))
+    return [f"item{i:02}" for i in range(N)], old, new
+
+
+def beside_a_writer(gallery, look):
+    """Look while somebody holds the store, as a move does until its batch is on the disk."""
+    seen = []
+    with gallery._lock:
+        thread = threading.Thread(target=lambda: seen.append(look()))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    return seen[0]
+
+
 @pytest.mark.parametrize("make", [index_files, qdrant_edge, lancedb])
 def test_origins_come_with_the_hits_while_a_writer_holds_the_store(tmp_path, make):
-    random = np.random.default_rng(0)
-    names = [f"item{i:02}" for i in range(N)]
-    old, new = (random.normal(size=(N, 8)).astype(np.float32) for _ in range(2))
+    names, old, new = items()
     with make(tmp_path / "gallery") as gallery:
         versions = gallery.upsert(names, old, space=OLD)
         gallery.add_space(NEW)
         gallery.move(names, new, space=NEW, expected_versions=versions, origin=MADE_BY)
         gallery.move(names[:20], new[:20], space=NEW, expected_versions=versions[:20])
-        found = []
-
-        def search():
-            found.append(gallery.search({NEW: new[:3]}, N, origins=True)[NEW])
-
-        with gallery._lock:  # as a move does until its batch is on the disk
-            thread = threading.Thread(target=search)
-            thread.start()
-            thread.join(30)
-            assert not thread.is_alive()
-        [hits] = found
+        hits = beside_a_writer(
+            gallery, lambda: gallery.search({NEW: new[:3]}, N, origins=True)[NEW]
+        )
         made_by = {name: NEW.fingerprint if name < "item20" else MADE_BY for name in names}
         for ids, origins in zip(hits.item_ids, hits.origins, strict=True):
             assert dict(zip(ids, origins, strict=True)) == made_by
@@ -67,26 +75,17 @@ def test_origins_come_with_the_hits_while_a_writer_holds_the_store(tmp_path, mak
 @pytest.mark.parametrize("origin", [None, MADE_BY], ids=["of the side", "of an origin"])
 def test_what_a_ranking_reads_waits_for_no_writer(tmp_path, make, origin):
     """Vectors of hits of the other side, states, and how many items each side has."""
-    random = np.random.default_rng(0)
-    names = [f"item{i:02}" for i in range(N)]
-    old, new = (random.normal(size=(N, 8)).astype(np.float32) for _ in range(2))
+    names, old, new = items()
     with make(tmp_path / "gallery") as gallery:
         versions = gallery.upsert(names, old, space=OLD)
         gallery.add_space(NEW)
         gallery.move(names[:9], new[:9], space=NEW, expected_versions=versions[:9], origin=MADE_BY)
-        read = []
 
         def look():
-            read.append(gallery.vectors(names, OLD))
-            read.append(gallery.get(names))
-            read.append([gallery.count(OLD), gallery.count(NEW, origin=origin)])
+            counts = [gallery.count(OLD), gallery.count(NEW, origin=origin)]
+            return gallery.vectors(names, OLD), gallery.get(names), counts
 
-        with gallery._lock:
-            thread = threading.Thread(target=look)
-            thread.start()
-            thread.join(30)
-            assert not thread.is_alive()
-        found, states, counts = read
+        found, states, counts = beside_a_writer(gallery, look)
         assert list(found.item_ids) == names
         np.testing.assert_allclose(found.vectors, unit(old), atol=1e-6)
         assert [state.version for state in states] == found.versions.tolist()
