@@ -211,15 +211,16 @@ def _stamp_of(path: Path) -> tuple[ModelId, str]:
 
 def _vectors_of(path: Path, dimension: int) -> Iterator[tuple[list[str], list[bytes], Any]]:
     """Yield ids, content hashes and vectors, float32 (n, dimension), of some rows at a time."""
+    compute: Any = need("pyarrow.compute", "parquet")
     names = ["id", "content", "vector"]
     for table in _tables(path, names, _ROWS):
         ids, hashes, vectors = (table.column(name) for name in names)
         if any(column.null_count for column in (ids, hashes, vectors)):
             raise InputError(f"{path}: expected an id, a hash and a vector in each row")
-        rows = np.asarray(vectors.flatten(), np.float32)
-        if rows.size != len(ids) * dimension:
+        if (np.asarray(compute.list_value_length(vectors)) != dimension).any():
             raise InputError(f"{path}: expected vectors of {dimension} numbers")
-        yield ids.to_pylist(), hashes.to_pylist(), rows.reshape(-1, dimension)
+        rows = np.asarray(vectors.flatten(), np.float32).reshape(-1, dimension)
+        yield ids.to_pylist(), hashes.to_pylist(), rows
 
 
 def _tables(path: Path, columns: Sequence[str], size: int) -> Iterator[Any]:

@@ -170,19 +170,25 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vector", "error", "said"),
+    ("vectors", "error", "said"),
     [
-        ([np.nan] * 8, VectorError, "item-1"),
-        ([0.0] * 8, VectorError, "item-1"),
-        ([1.0] * 7, InputError, "vectors of 8 numbers"),
-        (None, InputError, "in each row"),
+        ([[np.nan] * 8], VectorError, "item-1"),
+        ([[0.0] * 8], VectorError, "item-1"),
+        ([[1.0] * 7], InputError, "vectors of 8 numbers"),
+        ([[1.0] * 7, [1.0] * 9], InputError, "vectors of 8 numbers"),
+        ([None], InputError, "in each row"),
     ],
 )
-def test_vectors_that_are_none_are_refused(tmp_path: Path, vector, error, said) -> None:
+def test_vectors_that_are_none_are_refused(tmp_path: Path, vectors, error, said) -> None:
     """Others may write such files, too."""
     import json
 
-    columns = {"id": ["item-1"], "content": [bytes(32)], "vector": [vector]}
+    rows = range(1, len(vectors) + 1)
+    columns = {
+        "id": [f"item-{row}" for row in rows],
+        "content": [bytes([row]) * 32 for row in rows],
+        "vector": vectors,
+    }
     kinds = {
         "id": pyarrow.string(),
         "content": pyarrow.binary(32),
