@@ -118,10 +118,10 @@ def embed_files(
     Memory is bounded by a batch. Raises InputError, DuplicateItemError (twice in a batch), and what
     the embedder raises; ModelMismatchError where another model's vectors are in `out`.
     """
+    files, done = parquet_files(data), Embedded()
     out.mkdir(parents=True, exist_ok=True)
-    done = Embedded()
     with closing(PatientCaller()) as call:
-        for path in parquet_files(data):
+        for path in files:
             target, made_of = out / path.name, f"{path.stat().st_size} bytes"
             if target.exists():
                 model, of = _stamp_of(target)

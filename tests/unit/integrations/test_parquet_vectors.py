@@ -167,6 +167,9 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
             keep_vectors(tmp_path / "text.parquet", embedder)
         with pytest.raises(InputError, match="no such file or folder"):
             keep_vectors(tmp_path / "nowhere", embedder)
+    with pytest.raises(InputError, match="no such file or folder"):
+        embed_files(tmp_path / "nowhere", tmp_path / "vectors", Counting())
+    assert not (tmp_path / "vectors").exists()
 
 
 @pytest.mark.parametrize(
