@@ -30,6 +30,7 @@ from benchmarks.million.child import SEARCHES as SEARCHED_A_SECOND
 from benchmarks.million.child import STAGES
 from benchmarks.million.stores import CASES, Case, names_of, parts, rows_of, timed
 from benchmarks.million.world import NEW
+from hotfill.upgrade.pace import INDEXING
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).resolve().parents[2]
 BENCHMARK = "million"
@@ -228,7 +229,7 @@ class Walk:
     def progress(self, name: str, *stages: str) -> Figures:
         """Items a second of each stage while it was in hand, whether or not a batch came just then.
 
-        Nothing else counts: not the fit, nor a refresh, nor indexes that are waited for.
+        Moves that wait for an index are in hand. Nothing else counts: not the fit, nor a refresh.
         """
         lines = [json.loads(line) for line in self.log(name).read_text().splitlines()]
         found = {}
@@ -236,7 +237,7 @@ class Walk:
             items = seconds = 0.0
             for before, after in pairwise(lines):
                 pause = after["at"] - before["at"]
-                ready = not before["doing"] and before["left"][stage] > 0
+                ready = before["doing"] in ("", INDEXING) and before["left"][stage] > 0
                 waits = any(before["left"][each] for each in STAGES[: STAGES.index(stage)])
                 if ready and (stage == "revert" or not waits) and pause < 5:  # else it was killed
                     items += after["moved"][stage] - before["moved"][stage]

@@ -401,10 +401,17 @@ class Gallery(ABC):
     # Upkeep
 
     @final
-    def optimise(self) -> None:
-        """Let the store tidy up (build indexes, compact). Searches and writes go on."""
+    def optimise(self, *, moving: bool = False) -> None:
+        """Let the store tidy up (build indexes, compact). Searches and writes go on.
+
+        moving: items are on the move, so that whatever is built will not be for long: what has no
+        index gets one, and nothing else is done where that can be left.
+        """
         self._check_open()
-        self._optimise()
+        if moving:
+            self._index_moved()
+        else:
+            self._optimise()
 
     @final
     def sync(self) -> None:
@@ -584,6 +591,10 @@ class Gallery(ABC):
     @abstractmethod
     def _optimise(self) -> None:
         """Tidy up."""
+
+    def _index_moved(self) -> None:
+        """Index what has no index; tidy up where a store cannot do one without the other."""
+        self._optimise()
 
     @abstractmethod
     def _close(self) -> None:

@@ -34,7 +34,7 @@ from hotfill.upgrade.leftover import (
 )
 from hotfill.upgrade.order import RandomOrder, order_of, order_without_vectors, pages_of
 from hotfill.upgrade.own_vectors import count_imputed
-from hotfill.upgrade.pace import BatchSize, Pace, give_notice
+from hotfill.upgrade.pace import INDEXING, BatchSize, Pace, give_notice
 from hotfill.upgrade.phases import (
     ENDED,
     GOING_BACK,
@@ -94,6 +94,7 @@ class Engine:
         self.gallery = state.gallery
         self.journal = state.journal
         self._batch_sizes: dict[Stage, BatchSize] = {}
+        self._tidying: Tidying | None = None  # while items move
 
     def status(self) -> Status:
         """Read where the upgrade is. Writes nothing."""
@@ -427,10 +428,39 @@ class Engine:
         if guard is not None:
             # Before anything is written: a bad model is held with the gallery as it was.
             guard.begin()
+        with self._tidied(Phase.BACKFILLING) as tidying:
+            if plan.imputes:
+                # From here on it is all that is searched.
+                self._impute(fit, tidying)
+            self._embed(fit, guard, tidying)
+        # Writers that had not yet heard of the upgrade may have written to the old side.
+        self._embed_left_over(Phase.BACKFILLING)
+        resolve_letters(self.gallery, self.journal, self.plan)
+        if plan.optimise and self._may_work(Phase.BACKFILLING):
+            with self.state.progress.at(INDEXING):
+                tidying.at_end(lambda: self._may_work(Phase.BACKFILLING))
+        self._index(Phase.BACKFILLING, plan.new_model)
+        if self._may_work(Phase.BACKFILLING):
+            self.state.enter(Step.FINISH_BACKFILL)
+            self.journal.record("backfilled")
+            self._fire("on_backfilled")
+
+    @contextmanager
+    def _tidied(self, phase: Phase) -> Iterator[Tidying]:
+        """Have the store index what moves while the block runs, and wait for what it began."""
         tidying = Tidying(self.gallery, self.journal)
-        if plan.imputes:
-            # From here on it is all that is searched.
-            self._impute(fit, tidying)
+        if self.plan.optimise:
+            self._tidying = tidying
+        try:
+            yield tidying
+        finally:
+            self._tidying = None
+            with self.state.progress.at(INDEXING):
+                tidying.finish(lambda: self._may_work(phase))
+
+    def _embed(self, fit: Fit, guard: Guard | None, tidying: Tidying) -> None:
+        """Embed what waits for it, and let what is imputed gain by that."""
+        plan = self.plan
         refit, refresh = Refit(self.state), Refreshing(self.state)
         watchers = [refit.after_batch] if plan.refit else []
         # In a chain several maps would have to learn; with a finish no plain new vector is stored.
@@ -440,8 +470,6 @@ class Engine:
         refreshes = one is not None and one.finish is None and plan.refresh and not several
         if refreshes:
             watchers.append(refresh.after_batch)
-        if plan.optimise:
-            watchers.append(tidying.after_batch)
         if guard is not None:
             watchers.append(guard.after_batch)
         backfilling = Phase.BACKFILLING
@@ -465,19 +493,6 @@ class Engine:
                     self._refresh(refresh, tidying)
         finally:
             refit.finish()
-            with self.state.progress.at("indexing"):
-                tidying.finish(lambda: self._may_work(backfilling))
-        # Writers that had not yet heard of the upgrade may have written to the old side.
-        self._embed_left_over(Phase.BACKFILLING)
-        resolve_letters(self.gallery, self.journal, self.plan)
-        if plan.optimise and self._may_work(Phase.BACKFILLING):
-            with self.state.progress.at("indexing"):
-                tidying.at_end(lambda: self._may_work(backfilling))
-        self._index(Phase.BACKFILLING, plan.new_model)
-        if self._may_work(Phase.BACKFILLING):
-            self.state.enter(Step.FINISH_BACKFILL)
-            self.journal.record("backfilled")
-            self._fire("on_backfilled")
 
     def _impute(self, fit: Fit, tidying: Tidying) -> None:
         """Impute what waits for it, and anew what another fit has imputed; note what it took.
@@ -489,7 +504,6 @@ class Engine:
         self.journal.add_work("prefill", others, IMPUTED_AT_ONCE * self.plan.work_cut)
         work = self._impute_work(fit)
         left, worked = self._left(work), self.state.progress.working_seconds
-        # No index before the end: imputing outruns it, and one of a part would be for nothing.
         self._run_counted("imputing", work, Phase.BACKFILLING)
         items, began = left - self._left(work), time.monotonic()
         seconds = self.state.progress.working_seconds - worked
@@ -525,7 +539,7 @@ class Engine:
             return
         for space in spaces:
             if self._may_work(phase) and lacks_index(self.gallery, self.journal, space):
-                with self.state.progress.at("indexing"), self._failing():
+                with self.state.progress.at(INDEXING), self._failing():
                     build_indexes(self.gallery, self.journal, space, lambda: self._may_work(phase))
 
     def _index_early(self, tidying: Tidying) -> None:
@@ -612,7 +626,13 @@ class Engine:
         after_batch: Callable[[int], None] = lambda items: None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        batch_size = self._batch_size(work)
+        batch_size, tidying = self._batch_size(work), self._tidying
+
+        def moved(items: int) -> None:
+            if tidying is not None:
+                tidying.after_batch(items, work.stage)
+            after_batch(items)
+
         pace = Pace(
             journal=self.journal,
             probes=self.state.probes,
@@ -622,6 +642,7 @@ class Engine:
             progress=self.state.progress,
             stop=self.state.stop,
             batch_size=batch_size,
+            is_ahead=lambda: tidying is not None and tidying.is_outrun(),
         )
         with self._failing():
             Backfill(
@@ -630,7 +651,7 @@ class Engine:
                 owner=self.journal.leader,
                 pace=lambda: None if interrupted() else pace(),
                 is_over=pace.is_over,
-                after_batch=after_batch,
+                after_batch=moved,
                 max_attempts=self.plan.max_attempts,
                 max_dead_letters=self.plan.max_dead_letters,
                 call_seconds=self.plan.embed_timeout_seconds,
@@ -733,8 +754,9 @@ class Engine:
             give_notice(self.gallery, self.state.stop)
             self._end_holds()
             self.journal.retry(self.plan.work_cut)
-            for target in self.plan.old_models:
-                self._revert_to(target)
+            with self._tidied(phase):
+                for target in self.plan.old_models:
+                    self._revert_to(target)
             self._index(phase, *self.plan.old_models)
             if self.state.stop.is_set():
                 return

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hotfill.errors import HotfillError, ModelMismatchError, StoreError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from hotfill.stores.base import Gallery
     from hotfill.types import ModelId
-    from hotfill.upgrade.journal.base import Journal
+    from hotfill.upgrade.journal.base import Journal, Stage
     from hotfill.upgrade.plan import Plan
 
 _log = logging.getLogger("hotfill.upgrade")
@@ -34,7 +35,7 @@ LEAST_ITEMS = 50_000
 """Fewer moves leave nothing worth tidying up; and a gallery with fewer items that had no index
 before needs none after."""
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.2  # how soon the end of the building, or of the wish for it, is noticed
 _PATIENCE_SECONDS = 60.0  # without any progress of a server that builds indexes by itself
 
 
@@ -147,48 +148,65 @@ class Tidying:
     """Calls `Gallery.optimise` now and then during a long backfill; no batch waits for it.
 
     In a thread of its own, one at a time. A store whose moves would suffer from it is tidied up at
-    the end only.
+    the end only. One that says how much may be without an index (`Capabilities.unindexed_bytes`)
+    is called whenever as much has moved, whichever way; then as much again may move until it is
+    done, and what is more waits (`is_outrun`): each search compares all of that one by one.
     """
 
     gallery: Gallery
     journal: Journal
-    _moved: int = 0
     _moved_in_all: int = 0
     _moved_since_begun: int = 0
     _step: int = 0
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def after_batch(self, items: int) -> None:
-        """Begin when enough has moved since the last time; costs nothing otherwise."""
+    def after_batch(self, items: int, stage: Stage) -> None:
+        """Begin when enough has moved since the last time; costs nothing otherwise.
+
+        stage: whose batch it was. Without a bound imputing outruns an index, and one of a part is
+        for nothing; the way back is the quicker without.
+        """
         with self._lock:
-            self._moved += items
+            bound = self.gallery.capabilities.unindexed_bytes
+            if bound is None and stage != "embed":
+                return
             self._moved_in_all += items
             self._moved_since_begun += items
             if not self.gallery.capabilities.optimise_while_moving:
                 return
-            if not self._step:
+            if bound is not None:
+                longest = max(space.dimension for space in self.gallery.spaces)
+                self._step = max(bound // (4 * longest), 1)
+            elif not self._step:
                 self._step = max(int(len(self.gallery) * EVERY_SHARE), LEAST_ITEMS)
-            if self._moved < self._step:
-                return
-            if self._thread is not None and self._thread.is_alive():
-                return
-            self._moved = 0
-            self._run_apart()
+            if self._moved_since_begun >= self._step and not self._is_running():
+                self._run_apart()
+
+    def is_outrun(self) -> bool:
+        """Tell whether so much has moved since an index was begun that more must wait for it."""
+        return (
+            self.gallery.capabilities.unindexed_bytes is not None
+            and self._moved_since_begun >= self._step > 0
+            and self._is_running()
+        )
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def begin(self) -> bool:
         """Begin now, whatever has moved. False where moves would suffer from it."""
         with self._lock:
             if not self.gallery.capabilities.optimise_while_moving:
                 return False
-            if self._thread is None or not self._thread.is_alive():
+            if not self._is_running():
                 self._run_apart()
             return True
 
     def at_end(self, may_go_on: Callable[[], bool]) -> None:
         """Tidy up what a long backfill has left. may_go_on: as for `optimise`."""
         if self._moved_in_all >= LEAST_ITEMS:
-            self._run(lambda: optimise(self.gallery, may_go_on))
+            self._run(lambda: optimise(self.gallery, may_go_on), len(self.gallery))
 
     def finish(self, may_go_on: Callable[[], bool]) -> None:
         """Wait for a call that is under way: the store must not be closed before.
@@ -201,24 +219,32 @@ class Tidying:
             _end_of(self._thread, self.gallery, lambda: not outdated and may_go_on())
 
     def _run_apart(self) -> None:
+        bounded = self.gallery.capabilities.unindexed_bytes is not None
+        items = self._moved_since_begun if bounded else len(self.gallery)
         self._moved_since_begun = 0
         self._thread = threading.Thread(
-            target=self._run, args=(self.gallery.optimise,), name="hotfill-tidying", daemon=True
+            target=self._run,
+            args=(partial(self.gallery.optimise, moving=True), items),
+            name="hotfill-tidying",
+            daemon=True,
         )
         self._thread.start()
 
-    def _run(self, tidy_up: Callable[[], None]) -> None:
-        began = time.monotonic()
+    def _run(self, tidy_up: Callable[[], None], items: int) -> None:
+        """Have the store tidy up; note what that took for so many items, if it built an index."""
+        began, before = time.monotonic(), indexed_shares(self.gallery)
         try:
             tidy_up()
-            note_indexes(self.gallery, self.journal)
+            after = note_indexes(self.gallery, self.journal)
         except HotfillError as error:
             # It is only slower without, and the end of the backfill asks again.
             _log.warning("the store could not be tidied up: %s", error)
             self.journal.record("optimise", error=str(error))
         else:
-            took = {"seconds": time.monotonic() - began, "items": len(self.gallery)}
-            self.journal.record("optimise", **took)
+            bounded = self.gallery.capabilities.unindexed_bytes is not None
+            built = bounded or any((after[name] or 0) > (before.get(name) or 0) for name in after)
+            took = {"seconds": time.monotonic() - began}
+            self.journal.record("optimise", **took, **({"items": items} if built else {}))
 
 
 def seconds_to_index(gallery: Gallery, journal: Journal, plan: Plan) -> float:
@@ -232,7 +258,7 @@ def seconds_to_index(gallery: Gallery, journal: Journal, plan: Plan) -> float:
         return 0.0
     if new not in gallery.spaces or gallery.indexed(new) is None:
         return 0.0
-    last = journal.last("optimise")
-    if last is not None and last.body.get("items"):
-        return float(last.body["seconds"]) / int(last.body["items"])
+    built = [fact.body for fact in journal.facts("optimise") if fact.body.get("items")]
+    if built:
+        return float(built[-1]["seconds"]) / int(built[-1]["items"])
     return 0.0 if able.cost is None else able.cost.seconds(able.cost.indexed, new)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hotfill.upgrade.journal.base import Journal, Stage
     from hotfill.upgrade.phases import Phase
 
+INDEXING = "indexing"
+"""What a process does that waits for an index (`Progress.doing`)."""
+
 _POLL_SECONDS = 0.2  # how soon a resume or a lower measurement is noticed
 
 
@@ -130,6 +133,7 @@ class Pace:
     measures: whether this process measures and throttles; others obey the holds they read.
     stop: set it to make the work end after the batches in hand.
     batch_size: what finds how many items a batch takes; it hears of throttles.
+    is_ahead: asked before each batch: whether moves have outrun the store's index, and must wait.
 
     A postponed cutover does not hold the work: that is the point of postponing it.
     """
@@ -143,6 +147,7 @@ class Pace:
     measures: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
     batch_size: BatchSize | None = None
+    is_ahead: Callable[[], bool] = lambda: False
     _opened: float | None = None
 
     def __call__(self) -> float | None:
@@ -156,7 +161,7 @@ class Pace:
         kinds = {hold.kind for hold in self.journal.holds()} - {"postponed"}
         if "throttled" in kinds and self.batch_size is not None:
             self.batch_size.throttled()
-        if kinds:
+        if kinds or self._waits_for_index():
             return _POLL_SECONDS
         self._opened = time.monotonic()
         return 0.0
@@ -181,6 +186,13 @@ class Pace:
         self.progress.working_seconds += worked
         self._opened = None
         return worked * (1 / self.duty_cycle - 1)
+
+    def _waits_for_index(self) -> bool:
+        """Tell whether moves wait for an index, and let people see it."""
+        ahead, seen = self.is_ahead(), self.progress.doing
+        if seen in ("", INDEXING):
+            self.progress.doing = INDEXING if ahead else ""
+        return ahead
 
     def _measure(self) -> None:
         measured = {name: probe() for name, probe in self.probes.items()}

@@ -592,3 +592,87 @@ def test_an_item_that_went_back_and_forth_keeps_what_it_is_to_go_back_by(folder)
             gallery.move(["a"], vectors, space=space, expected_versions=versions)
     with QdrantEdgeGallery.open(folder, exact=True) as gallery:
         assert gallery.vectors(["a"], OLD).item_ids == ("a",)
+
+
+# Graphs: the engine builds one from ten megabytes of vectors on ----------------------------------
+
+LONG, LONGER = ModelId("long", "1", 256), ModelId("longer", "1", 260)
+MANY = 11_000
+MANY_NAMES = [f"item{i}" for i in range(MANY)]
+
+
+def clustered(n, model, seed=0):
+    random = np.random.default_rng([seed, 1])
+    centres = random.normal(size=(MANY // 40, model.dimension))
+    vectors = centres[random.integers(0, len(centres), n)] + 0.9 * random.normal(
+        size=(n, model.dimension)
+    )
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def recall_of(edge, vectors, there, queries, model, where=None):
+    """Share of the ten nearest, of the items numbered `there`, that a search finds."""
+    found = edge.search({model: queries}, 10, where=where)[model].item_ids
+    best = np.argsort(-(queries @ vectors[there].T), axis=1)[:, :10]
+    wanted = [{MANY_NAMES[there[at]] for at in row} for row in best.tolist()]
+    return np.mean([len(set(row) & names) / 10 for row, names in zip(found, wanted, strict=True)])
+
+
+@pytest.fixture
+def large(folder):
+    with QdrantEdgeGallery.create(folder, LONG) as edge:
+        edge.add_space(LONGER)
+        metadata = [{"n": number % 10} for number in range(MANY)]
+        edge.upsert(MANY_NAMES, clustered(MANY, LONG), space=LONG, metadata=metadata)
+        edge.optimise()
+        assert edge.indexed(LONG) == 1.0
+        yield edge
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_side_is_searched_as_well_when_most_of_its_graph_has_moved(large, folder, reopened):
+    vectors, order = clustered(MANY, LONG), np.random.default_rng(2).permutation(MANY)
+    queries = vectors[order[-60:]]
+    versions = np.array([state.version for state in large.get(MANY_NAMES)])
+    edge, moved = large, 0
+    for share in (0.4, 0.7, 0.85, 0.95):
+        part, moved = order[moved : int(share * MANY)], int(share * MANY)
+        names = [MANY_NAMES[at] for at in part]
+        rows_of_part = clustered(len(part), LONGER, 3)
+        assert edge.move(names, rows_of_part, space=LONGER, expected_versions=versions[part]).all()
+        if reopened:
+            edge.close()
+            edge = QdrantEdgeGallery.open(folder)
+        there = np.sort(order[moved:])
+        assert recall_of(edge, vectors, there, queries, LONG) > 0.97, share
+        few = there[there % 10 < 3]
+        assert recall_of(edge, vectors, few, queries, LONG, {"n": [0, 1, 2]}) > 0.97, share
+    edge.close()
+
+
+def test_an_index_of_what_moved_leaves_graphs_as_they_are_and_shares_their_files(large, folder):
+    def graphs(shard):
+        return {
+            file.stat().st_ino: file.read_bytes()
+            for file in (folder / shard).rglob("matrix.dat")
+            if file.stat().st_size > 2**20
+        }
+
+    before = graphs("shard-1")
+    versions = np.array([state.version for state in large.get(MANY_NAMES[:2000])])
+    new = clustered(2000, LONGER)
+    large.move(MANY_NAMES[:2000], new, space=LONGER, expected_versions=versions)
+    large.optimise(moving=True)
+    assert before.items() <= graphs("shard-2").items()
+    large.upsert(MANY_NAMES[3000:4000], clustered(1000, LONG, 4), space=LONG)
+    large.delete(MANY_NAMES[4000:5000])
+    assert before.items() <= graphs("shard-2").items()
+    large.optimise()
+    assert not graphs("shard-3").keys() & before.keys(), "all in one graph again"
+
+
+def test_what_is_written_anew_is_no_longer_said_to_be_indexed(large):
+    large.upsert(MANY_NAMES[: MANY // 2], clustered(MANY // 2, LONG, 5), space=LONG)
+    assert large.indexed(LONG) == pytest.approx(0.5, abs=0.001)
+    large.optimise()
+    assert large.indexed(LONG) == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from hotfill.stores.base import Capabilities
 from hotfill.stores.memory import MemoryGallery
 from hotfill.upgrade import control, pace, worker
 from hotfill.upgrade import indexes as tidying
+from hotfill.upgrade.engine import IMPUTED_AT_ONCE
 from hotfill.upgrade.indexes import Tidying
 from hotfill.upgrade.phases import Phase
 from hotfill.upgrade.worker import Worker
@@ -175,7 +177,7 @@ class Tidied(MemoryGallery):
         super().__init__(model)
         self.calls, self.gate, self.error = [], threading.Event(), None
 
-    def optimise(self):
+    def optimise(self, *, moving=False):
         self.calls.append(threading.current_thread().name)
         self.gate.wait(20)
         if self.error:
@@ -209,7 +211,7 @@ def test_it_tidies_after_every_tenth_and_can_be_told_not_to(tmp_path, often):
     up = upgrade(tmp_path, gallery=gallery, source=source)
     tidy = Tidying(gallery, up.journal)
     for _ in range(100):
-        tidy.after_batch(1)
+        tidy.after_batch(1, "embed")
         tidy.finish(lambda: True)
     assert len(gallery.calls) == 10
     quiet = upgrade(tmp_path, gallery=gallery, source=source, optimise=False)
@@ -228,8 +230,9 @@ def test_where_an_index_slows_moves_the_store_is_tidied_up_once_at_the_end(tmp_p
             optimise_while_moving=False,
         )
 
-        def optimise(self):
+        def optimise(self, *, moving=False):
             assert self.count(OLD) == 0
+            assert not moving
             super().optimise()
 
     gallery = filled(source, Late(OLD))
@@ -255,3 +258,55 @@ def test_who_has_a_store_open_is_told_by_number(tmp_path):
         FolderLock(tmp_path)
     lock.release()
     assert caught.value.pid == os.getpid()
+
+
+class Bounded(Tidied):
+    """Says that searches stay quick with ten vectors without an index."""
+
+    capabilities = Capabilities(
+        atomic_move=True,
+        snapshot_reads=True,
+        many_processes=False,
+        unindexed_bytes=10 * 4 * max(OLD.dimension, NEW.dimension),
+    )
+
+    def optimise(self, *, moving=False):
+        self.moving.append(moving)
+        super().optimise()
+
+
+def test_moves_wait_for_the_index_where_a_store_says_what_may_be_without(tmp_path):
+    source = contents(400)
+    gallery = filled(source, Bounded(OLD))
+    gallery.moving = []
+    up = upgrade(tmp_path, gallery=gallery, source=source, batch_size=5)
+    runner = threading.Thread(target=up.start)
+    runner.start()
+    while not gallery.calls:
+        assert runner.is_alive()
+    held = 0.0
+    while held < 0.5:  # as much again moves, and what is in hand
+        before = gallery.count(NEW)
+        time.sleep(0.1)
+        held = held + 0.1 if gallery.count(NEW) == before else 0.0
+    in_hand = 7 * 5 * IMPUTED_AT_ONCE
+    assert 20 <= gallery.count(NEW) <= 2 * 5 * IMPUTED_AT_ONCE + in_hand < 400
+    assert up._open_state.progress.doing == "indexing"
+    gallery.gate.set()
+    runner.join(20)
+    assert up.status().phase is Phase.BACKFILLED
+    assert len(gallery.calls) >= 5
+    assert gallery.moving == [True] * len(gallery.calls)
+
+
+def test_the_way_back_is_indexed_as_it_goes_where_a_store_bounds_what_has_none(tmp_path):
+    source = contents(100)
+    gallery = filled(source, Bounded(OLD))
+    gallery.moving = []
+    gallery.gate.set()
+    up = upgrade(tmp_path, gallery=gallery, source=source, batch_size=5)
+    up.start()
+    before = len(gallery.calls)
+    up.abort()
+    assert len(gallery.calls) > before
+    assert not any(thread.name == "hotfill-tidying" for thread in threading.enumerate())

@@ -112,8 +112,10 @@ def test_a_refresh_is_weighed_by_what_imputing_took_and_embedding_takes(tmp_path
 class Indexed(MemoryGallery):
     """Has an index of which all that is written anew falls out."""
 
+    share = 1.0
+
     def _indexed(self, space):
-        return 1.0
+        return self.share
 
 
 @pytest.mark.parametrize(("seconds", "due"), [(90.0, True), (130.0, False)])
@@ -145,7 +147,16 @@ def test_what_indexing_took_is_noted_and_before_that_what_is_known_of_the_store_
     cost = StoreCost(imputed=1.0, embedded=1.0, indexed=384e6 / NEW.dimension)
     vars(up.gallery)["capabilities"] = replace(up.gallery.capabilities, cost=cost)
     assert seconds_to_index(up.gallery, journal, plan) == pytest.approx(1.0)
-    Tidying(up.gallery, journal)._run(lambda: time.sleep(0.05))
+    tidying, known = Tidying(up.gallery, journal), pytest.approx(1.0)
+    up.gallery.share = 0.5
+    tidying._run(lambda: time.sleep(0.05), 100)  # and builds nothing
+    assert seconds_to_index(up.gallery, journal, plan) == known
+
+    def build():
+        time.sleep(0.05)
+        up.gallery.share = 1.0
+
+    tidying._run(build, 100)
     assert 0.0005 <= seconds_to_index(up.gallery, journal, plan) < 0.5
     assert seconds_to_index(up.gallery, journal, replace(plan, optimise=False)) == 0.0
 

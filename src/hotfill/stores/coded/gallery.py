@@ -264,6 +264,9 @@ class CodedGallery(Gallery):
     def _optimise(self) -> None:
         self._inner.optimise()
 
+    def _index_moved(self) -> None:
+        self._inner.optimise(moving=True)
+
     def _recount(self) -> dict[ModelId, int]:
         counted = self._inner.recount()
         return {self._outer(space): items for space, items in counted.items()}

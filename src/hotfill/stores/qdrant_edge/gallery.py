@@ -25,6 +25,7 @@ from hotfill.stores.folder import FolderStamp, check_room, new_folder, read_stam
 from hotfill.stores.origin_files import OriginFiles
 from hotfill.stores.qdrant_edge.kept_vectors import KeptVectors
 from hotfill.stores.qdrant_edge.live_shard import (
+    UNINDEXED_BYTES,
     LiveShard,
     check_opens,
     shard_folder,
@@ -125,6 +126,7 @@ class QdrantEdgeGallery(Gallery):
             snapshot_reads=True,
             many_processes=False,
             free_length=True,
+            unindexed_bytes=UNINDEXED_BYTES,
             cost=StoreCost(imputed=260, embedded=200, indexed=330),
         )
 
@@ -357,6 +359,10 @@ class QdrantEdgeGallery(Gallery):
         compacted in place.
         """
         self._live.optimise()
+
+    def _index_moved(self) -> None:
+        """As `_optimise`, but leave graphs as they are while half of what they lead to is there."""
+        self._live.optimise(moving=True)
 
     def _indexed(self, space: ModelId) -> float | None:
         return self._live.indexed(space)

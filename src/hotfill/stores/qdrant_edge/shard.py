@@ -34,7 +34,7 @@ from hotfill.stores.qdrant_points import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -58,6 +58,11 @@ _CHECKS_AT_ONCE = 10_000
 _SAMPLE = 500  # items, to learn how many pass a filter
 _FULL_SCAN_BYTES = 10_000 * 1024  # of vectors that pass a filter: fewer are compared one by one
 _EF, _NEIGHBOURS = 128, 32  # candidates that a walk keeps by default; links of each
+_FULL_ENOUGH = 0.6
+# How the engine tidies up: all in one graph, or new graphs for what has none, and a graph anew only
+# when half of it has gone.
+_WHOLE = {"deleted_threshold": 0.01, "default_segment_number": 0}
+_IN_PARTS = {"deleted_threshold": 0.5, "default_segment_number": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,14 @@ class Shard:
         """Use `create` or `load`."""
         self._engine = engine
         self._exact, self._ef = exact, ef
-        self._params = client.SearchParams(exact=exact, hnsw_ef=ef)
+        self._params = client.SearchParams(
+            exact=exact,
+            hnsw_ef=ef,
+            # Where a filter leaves less of a graph than this, look at neighbours of neighbours:
+            # measured with 0.9.0, a filter that 30 % pass finds .999 instead of .83, in 18 ms
+            # instead of 3.
+            acorn=client.AcornSearchParams(enable=True, max_selectivity=_FULL_ENOUGH),
+        )
 
     @classmethod
     def create(cls, path: Path, model: ModelId) -> None:
@@ -100,9 +112,7 @@ class Shard:
             hnsw_config=client.HnswIndexConfig(
                 m=16, ef_construct=100, full_scan_threshold=10_000, payload_m=0
             ),
-            optimizers=client.EdgeOptimizersConfig(
-                deleted_threshold=0.01, vacuum_min_vector_number=1000
-            ),
+            optimizers=client.EdgeOptimizersConfig(vacuum_min_vector_number=1000, **_WHOLE),
         )
         with translated("create the shard"):
             engine = client.EdgeShard.create(str(path), config)
@@ -242,15 +252,17 @@ class Shard:
         where: Where | None,
         *,
         items: int = 0,
+        gaps: Collection[ModelId] = (),
         indexed: bool = False,
     ) -> dict[ModelId, Hits]:
         """Search all sides; a query sees each item at one moment, on whichever side it is then.
 
-        items: about how many there are; indexed: whether graphs lead to all of them. They decide
-        whether a filter is tried on all items in one call, which would take long.
+        gaps: sides of whose graph much may have gone. items: about how many there are; indexed:
+        whether graphs lead to all of them. They decide whether a filter is tried on all items in
+        one call, which would take long.
         """
         if where is None:
-            return _hits_of(self._nearest(queries, k, None))
+            return _hits_of(self._nearest(queries, k, None, gaps))
         condition = _WORDS.where(where)
         n = max(map(len, queries.values()), default=0)
         checks = conditions_of(where) * min(n, _QUERIES_AT_ONCE) * len(queries)
@@ -270,9 +282,23 @@ class Shard:
         return _hits_of(found)
 
     def _nearest(
-        self, queries: Mapping[ModelId, Vectors], k: int, condition: Any
+        self,
+        queries: Mapping[ModelId, Vectors],
+        k: int,
+        condition: Any,
+        gaps: Collection[ModelId] = (),
     ) -> dict[ModelId, list[list[Any]]]:
-        """Ask the engine for the k best points of each query, some queries at once."""
+        """Ask the engine for the k best points of each query, some queries at once.
+
+        Of what has gone from a graph the engine makes nothing, and loses its way; of what does not
+        pass a filter it does. So a side with gaps is asked for what it has.
+        """
+        asked = {
+            space: _searched_in(space.fingerprint)
+            if condition is None and space in gaps
+            else condition
+            for space in queries
+        }
         n = max(map(len, queries.values()), default=0)
         lists: dict[ModelId, list[Any]] = {space: [] for space in queries}
         for part in _parts(n, _QUERIES_AT_ONCE):
@@ -280,7 +306,7 @@ class Shard:
                 client.QueryRequest(
                     limit=k,
                     query=client.Query.Nearest(row, using=space.fingerprint),
-                    filter=condition,
+                    filter=asked[space],
                     with_payload=[ID, made_by(space.fingerprint)],
                     params=self._params,
                 )
@@ -353,6 +379,14 @@ class Shard:
     def _count(self, condition: Any) -> int:
         with translated("count"):
             return int(self._engine.count(client.CountRequest(filter=condition)))
+
+
+def set_thoroughness(path: Path, *, whole: bool) -> None:
+    """Write into the configuration of a closed shard how the engine is to tidy it up."""
+    file = path / "edge_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["optimizers"].update(_WHOLE if whole else _IN_PARTS)
+    write_whole(file, json.dumps(config))
 
 
 def _points(item_ids: Iterable[str]) -> list[UUID]:
