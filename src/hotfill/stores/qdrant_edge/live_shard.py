@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -33,13 +34,15 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-UNINDEXED_BYTES = 64 * 2**20
-"""Of vectors: searches compare as many one by one in about ten milliseconds."""
+UNINDEXED_BYTES = 16 * 2**20
+"""Of vectors: searches compare as many one by one in a few milliseconds. With more of them an index
+takes less altogether, and searches take the time of the process that builds it."""
 
 SMALL_BYTES = 8 * 2**20  # of vectors
 _INDEXED_FROM_BYTES = 10_240_000  # the engine builds an index from here on (seen with 0.9.0)
 _FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
+_TURN_SECONDS = 0.01  # between two: who waits for a lock gets it only where others let go of it
 _NEARLY_ALL = 0.95
 _GAPS = 0.3  # share of a graph that may have gone before searches must look for ways around
 # A graph of the engine leads past what has gone no longer (measured with 0.9.0, 60,000 x 384, ten
@@ -302,6 +305,7 @@ class LiveShard:
             if given_up.is_set():
                 successor.close()
                 check_wanted(given_up)
+            time.sleep(_TURN_SECONDS)
             with self._lock:
                 self.settle()
                 written = self._written or set()
@@ -310,7 +314,7 @@ class LiveShard:
                     successor.add_space(model)
                 successor.copy_items(part, self.shard)
                 if written:
-                    continue  # and let others have a turn
+                    continue
                 for model in spaces:
                     if model not in self.spaces:
                         successor.drop_space(model)
