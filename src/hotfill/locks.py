@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from threading import Condition
+from threading import Condition, Lock, get_ident
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -126,6 +126,32 @@ def locked(folder: Path) -> Iterator[FolderLock]:
     except BaseException:
         lock.release()
         raise
+
+
+class FairLock:
+    """A lock of threads that goes to who waits before it goes to who had it last. Re-entrant.
+
+    A plain one goes to whoever asks first: mostly to the thread that has just let go of it, for
+    seconds on end.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._turn = Lock(), Lock()  # who waits for the one has the other
+        self._holder: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        if self._holder != get_ident():
+            with self._turn:
+                self._lock.acquire()
+            self._holder = get_ident()
+        self._depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._holder = None
+            self._lock.release()
 
 
 class ReadWriteLock:

@@ -132,10 +132,10 @@ def build_for_ever(store: str, begun: Path) -> None:
     # In PostgreSQL vectors stay in the index when they move, so that the first one is the last.
     made_by = None if store == "postgres" else NEW.fingerprint
 
-    def optimise(gallery: Gallery) -> None:
+    def optimise(gallery: Gallery, *, moving: bool = False) -> None:
         nonlocal last
         last = NEW in gallery.spaces and gallery.count(NEW, origin=made_by) == ITEMS
-        tidy_up(gallery)
+        tidy_up(gallery, moving=moving)
 
     Gallery.optimise = optimise
 

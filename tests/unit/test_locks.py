@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from hotfill import locks
 from hotfill.errors import StoreBusyError
-from hotfill.locks import FolderLock, ProcessLock, holder, locked, process_exists
+from hotfill.locks import FairLock, FolderLock, ProcessLock, holder, locked, process_exists
 
 HOLDING = """
 import sys, time
@@ -100,3 +101,29 @@ def test_a_process_is_known_to_live_without_being_disturbed(monkeypatch, on_wind
     assert not process_exists(other.pid)
     assert process_exists(os.getpid())
     assert process_exists(1)  # of another user, or ours
+
+
+def test_a_fair_lock_goes_to_who_waits_before_who_had_it_last():
+    lock, turns, waiting = FairLock(), [], threading.Event()
+
+    def busy():
+        for _ in range(200):
+            with lock, lock:  # as often as one likes
+                turns.append("busy")
+                waiting.wait(10)
+
+    def wait():
+        with lock:
+            turns.append("waited")
+
+    threads = [threading.Thread(target=busy), threading.Thread(target=wait)]
+    threads[0].start()
+    while not turns:
+        time.sleep(0.001)
+    threads[1].start()
+    time.sleep(0.05)  # it waits now
+    waiting.set()
+    for thread in threads:
+        thread.join(10)
+    assert turns[:3] == ["busy", "waited", "busy"]
+    assert len(turns) == 201

@@ -66,7 +66,8 @@ def run_apart(work: str, *given: str, given_up: threading.Event | None = None) -
     work: "module:function", which takes texts. given_up: set it to end the process.
     Returns its exit status and the last thing it said. Raises AbandonedError when it was given up.
     """
-    command = [sys.executable, "-c", f"from {__name__} import main; main()", work, *given]
+    here_is = str(os.getpid())
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", here_is, work, *given]
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     pipe = subprocess.PIPE
     # Ctrl-C in a terminal reaches all of a session; here the process that waits decides.
@@ -87,17 +88,22 @@ def run_apart(work: str, *given: str, given_up: threading.Event | None = None) -
 
 def main() -> None:
     """Do the work that the command line names, and end."""
-    _end_with_parent()
+    parent, work, *given = sys.argv[1:]
+    _end_with_parent(int(parent))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of a service manager: to all; see `run_apart`
     if sys.platform != "win32":
         os.nice(_NICENESS)
-    work, *given = sys.argv[1:]
     module, _, name = work.partition(":")
     getattr(import_module(module), name)(*given)
 
 
-def _end_with_parent() -> None:
-    """On Linux: die when the gallery's process dies, which would have no use for the result."""
+def _end_with_parent(parent: int) -> None:
+    """On Linux: die when the gallery's process dies, which would have no use for the result.
+
+    Nor may who opens the gallery next find this process at work in there.
+    """
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before this one was ready to hear of it
+            raise SystemExit("the gallery's process is gone")

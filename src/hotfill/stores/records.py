@@ -55,7 +55,7 @@ class Capabilities:
         does without it.
     optimise_while_moving: `optimise` may be called during a backfill. False where the indexes that
         it builds make moves slow: then it is called once, at the end.
-    unindexed_bytes: searches stay quick with so many bytes of vectors without an index, and
+    unindexed_bytes: searches stay quick with this many bytes of vectors without an index, and
         `optimise(moving=True)` takes about as long as these need: a backfill calls it whenever as
         much has moved, and waits where the index does not keep up. None where either is not so.
     cost: what an upgrade costs the store itself, where that was measured.

@@ -231,7 +231,7 @@ class Tidying:
         self._thread.start()
 
     def _run(self, tidy_up: Callable[[], None], items: int) -> None:
-        """Have the store tidy up; note what that took for so many items, if it built an index."""
+        """Have the store tidy up; note what that took for these items, if it built an index."""
         began, before = time.monotonic(), indexed_shares(self.gallery)
         try:
             tidy_up()

@@ -676,3 +676,26 @@ def test_what_is_written_anew_is_no_longer_said_to_be_indexed(large):
     assert large.indexed(LONG) == pytest.approx(0.5, abs=0.001)
     large.optimise()
     assert large.indexed(LONG) == 1.0
+
+
+def test_a_shard_is_closed_when_the_searches_in_it_are_done():
+    def close():
+        calls.append(1)
+        if len(calls) < 3:
+            raise RuntimeError("Already borrowed")
+
+    calls = []
+    Shard(SimpleNamespace(close=close), exact=True, ef=None).close()
+    assert len(calls) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has lost its parent")
+def test_a_process_that_outlived_the_one_that_wanted_its_work_does_nothing(tmp_path):
+    done = tmp_path / "done"
+    main = "from hotfill.stores.long_work import main; main()"
+    stranger, own = "1", str(os.getpid())
+    for parent, works in ((stranger, False), (own, True)):
+        command = [sys.executable, "-c", main, parent, "os:mkdir", str(done)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode == 0) is works, ended.stderr
+        assert done.exists() is works

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotfill.errors import StoreError, StoreFullError
-from hotfill.locks import locked
+from hotfill.locks import FairLock, locked
 from hotfill.stores.base import (
     Capabilities,
     Found,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hotfill.types import ModelId, Vectors
 
 _LOOKED_AT_ONCE = 1000
+_MOVED_AT_ONCE = 256  # other writes wait that long
 _TRIES = 4  # readings without the lock, before one waits for writes
 
 
@@ -67,7 +68,7 @@ class QdrantEdgeGallery(Gallery):
     ) -> None:
         """Use `create` or `open`."""
         self._folder, self._folder_lock = folder, lock
-        self._lock = RLock()  # held by writes; searches and reads do without
+        self._lock = FairLock()  # held by writes; searches and reads do without
         self._writes = 0  # changes after each write, before vectors leave `kept.sqlite`
         self._void: set[str] = set()  # items of which `kept.sqlite` may hold what nobody reads
         self._kept = KeptVectors(folder / "kept.sqlite")
@@ -238,6 +239,21 @@ class QdrantEdgeGallery(Gallery):
         expected_versions: NDArray[np.int64],
         origin: str,
     ) -> NDArray[np.bool_]:
+        moved = np.empty(len(item_ids), dtype=np.bool_)
+        for start in range(0, len(item_ids), _MOVED_AT_ONCE):
+            part = slice(start, start + _MOVED_AT_ONCE)
+            versions = expected_versions[part]
+            moved[part] = self._move_part(item_ids[part], vectors[part], space, versions, origin)
+        return moved
+
+    def _move_part(
+        self,
+        item_ids: Sequence[str],
+        vectors: Vectors,
+        space: ModelId,
+        expected_versions: NDArray[np.int64],
+        origin: str,
+    ) -> NDArray[np.bool_]:
         own = space.fingerprint
         transform = None if origin == own else origin
         with self._lock:
@@ -361,7 +377,7 @@ class QdrantEdgeGallery(Gallery):
         self._live.optimise()
 
     def _index_moved(self) -> None:
-        """As `_optimise`, but leave graphs as they are while half of what they lead to is there."""
+        """As `_optimise`, but leave graphs alone while half of what they lead to is there."""
         self._live.optimise(moving=True)
 
     def _indexed(self, space: ModelId) -> float | None:

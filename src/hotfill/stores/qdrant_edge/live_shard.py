@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -42,11 +41,12 @@ SMALL_BYTES = 8 * 2**20  # of vectors
 _INDEXED_FROM_BYTES = 10_240_000  # the engine builds an index from here on (seen with 0.9.0)
 _FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
-_TURN_SECONDS = 0.01  # between two: who waits for a lock gets it only where others let go of it
 _NEARLY_ALL = 0.95
-_GAPS = 0.3  # share of a graph that may have gone before searches must look for ways around
-# A graph of the engine leads past what has gone no longer (measured with 0.9.0, 60,000 x 384, ten
-# nearest: with 30 % gone it finds .99 of them, 50 % .97, 80 % .52, 95 % .01).
+# A graph of the engine does not lead past what has gone from it (0.9.0, 60,000 x 384: it finds .99
+# of the ten nearest with 30 % gone, .97 with 50 %, .52 with 80 %, .01 with 95 %).
+_GAPS = 0.3  # share gone from which searches look for ways around
+_GAPS_IN_USE = 0.5  # share gone from which a graph is built anew while items move,
+_GAPS_LEFT = 0.9  # and on a side that they leave, of which a new one would not be for long
 _SHARD_NAME = re.compile(r"shard-(0|[1-9][0-9]*)")
 
 
@@ -95,6 +95,7 @@ class LiveShard:
         except BaseException:
             self.shard.close()
             raise
+        self._number = max(map(_number_of, [stamp.data, *(path.name for path in _shards(folder))]))
         for path in _shards(folder):
             if path.name != stamp.data:
                 shutil.rmtree(path, ignore_errors=True)
@@ -274,7 +275,8 @@ class LiveShard:
                     self.shard.optimise()
                     return
                 self.shard.flush()
-                number = int(self._stamp.data.rpartition("-")[2]) + 1
+                # Never a name that was there: a killed process may have left another at work in it.
+                number = max(self._number, _number_of(self._stamp.data)) + 1
                 fresh, spaces = self._folder / shard_name(number), self.spaces
                 indexed = {space.fingerprint: items for space, items in self.counts.items()}
                 try:
@@ -283,8 +285,11 @@ class LiveShard:
                     shutil.rmtree(fresh, ignore_errors=True)
                     raise
                 self._written, self._gone_since_copied = set(), Counter()
+                # Where one side moves to another, all of it will.
+                leaving = sum(items > 0 for items in self.counts.values()) > 1
             try:
-                build_indexes(fresh, moving, given_up)
+                gaps = None if not moving else _GAPS_LEFT if leaving else _GAPS_IN_USE
+                build_indexes(fresh, gaps, given_up)
                 self._change_over(fresh, spaces, indexed, given_up)
                 self._whole = not moving
             finally:
@@ -305,7 +310,6 @@ class LiveShard:
             if given_up.is_set():
                 successor.close()
                 check_wanted(given_up)
-            time.sleep(_TURN_SECONDS)
             with self._lock:
                 self.settle()
                 written = self._written or set()
@@ -314,7 +318,7 @@ class LiveShard:
                     successor.add_space(model)
                 successor.copy_items(part, self.shard)
                 if written:
-                    continue
+                    continue  # and let others have a turn
                 for model in spaces:
                     if model not in self.spaces:
                         successor.drop_space(model)
@@ -323,7 +327,7 @@ class LiveShard:
                 self._restamp(FolderStamp(self.spaces, fresh.name, indexed))
                 self.shard, self._written = successor, None
                 self._gone, self._gone_since_copied = self._gone_since_copied, Counter()
-                before.close()
+            before.close()
             shutil.rmtree(left, ignore_errors=True)
             return
 
@@ -352,6 +356,10 @@ class LiveShard:
 def shard_name(number: int) -> str:
     """Name the subfolder of a shard."""
     return f"shard-{number}"
+
+
+def _number_of(name: str) -> int:
+    return int(name.rpartition("-")[2])
 
 
 def shard_folder(folder: Path, stamp: FolderStamp) -> Path:
@@ -417,9 +425,12 @@ def copy_shard(shard: Path, copy: Path, given_up: Event) -> None:
     shutil.copytree(shard, copy, copy_function=copied)
 
 
-def build_indexes(shard: Path, moving: bool, given_up: Event) -> None:
-    """Optimise a shard in another process. Raises StoreError when that fails, AbandonedError."""
-    how = "moving" if moving else ""
+def build_indexes(shard: Path, gaps: float | None, given_up: Event) -> None:
+    """Optimise a shard in another process. Raises StoreError when that fails, AbandonedError.
+
+    gaps: as for `set_thoroughness`.
+    """
+    how = "" if gaps is None else str(gaps)
     code, last = run_apart(f"{__name__}:optimise_there", str(shard), how, given_up=given_up)
     if code != 0:
         raise StoreError(
@@ -441,15 +452,15 @@ def check_opens(shard: Path) -> None:
         )
 
 
-def optimise_there(folder: str, how: str) -> None:
-    """Optimise a shard in this process. how: "moving", or empty."""
+def optimise_there(folder: str, gaps: str) -> None:
+    """Optimise a shard in this process. gaps: as for `set_thoroughness`; empty for None."""
     path = Path(folder)
-    set_thoroughness(path, whole=how != "moving")
+    set_thoroughness(path, float(gaps) if gaps else None)
     shard = Shard.load(path, exact=False, ef=None)
     shard.optimise()
     shard.flush()
     shard.close()
-    set_thoroughness(path, whole=True)
+    set_thoroughness(path, None)
 
 
 def open_there(folder: str) -> None:

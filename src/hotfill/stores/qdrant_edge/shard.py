@@ -8,6 +8,7 @@ threads, a service's among them, get their turn between two.
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,11 @@ _CHECKS_AT_ONCE = 10_000
 _SAMPLE = 500  # items, to learn how many pass a filter
 _FULL_SCAN_BYTES = 10_000 * 1024  # of vectors that pass a filter: fewer are compared one by one
 _EF, _NEIGHBOURS = 128, 32  # candidates that a walk keeps by default; links of each
-_FULL_ENOUGH = 0.6
-# How the engine tidies up: all in one graph, or new graphs for what has none, and a graph anew only
-# when half of it has gone.
+_CLOSED_WITHIN_SECONDS, _POLL_SECONDS = 60.0, 0.005
+_FULL_ENOUGH = 0.5
+# How the engine tidies up: all in one graph, or new graphs, up to so many, for what has none.
 _WHOLE = {"deleted_threshold": 0.01, "default_segment_number": 0}
-_IN_PARTS = {"deleted_threshold": 0.5, "default_segment_number": 8}
+_GRAPHS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +369,17 @@ class Shard:
             self._engine.optimize()
 
     def close(self) -> None:
-        """Release the shard."""
-        with translated("close"):
-            self._engine.close()
+        """Release the shard, once the calls that other threads have in it are done."""
+        deadline = time.monotonic() + _CLOSED_WITHIN_SECONDS
+        while True:
+            try:
+                with translated("close"):
+                    self._engine.close()
+                return
+            except StoreError as error:
+                if "Already borrowed" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
     def _update(self, operation: Any) -> None:
         with translated("write"):
@@ -381,11 +390,15 @@ class Shard:
             return int(self._engine.count(client.CountRequest(filter=condition)))
 
 
-def set_thoroughness(path: Path, *, whole: bool) -> None:
-    """Write into the configuration of a closed shard how the engine is to tidy it up."""
+def set_thoroughness(path: Path, gaps: float | None) -> None:
+    """Write into the configuration of a closed shard how the engine is to tidy it up.
+
+    gaps: share of a graph that has to have gone before another one is built; None for one of all.
+    """
     file = path / "edge_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    config["optimizers"].update(_WHOLE if whole else _IN_PARTS)
+    in_parts = {"deleted_threshold": gaps, "default_segment_number": _GRAPHS}
+    config["optimizers"].update(_WHOLE if gaps is None else in_parts)
     write_whole(file, json.dumps(config))
 
 
