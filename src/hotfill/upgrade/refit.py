@@ -166,9 +166,15 @@ class Refreshing:
             tenths = TENTHS * done // max(tally.total, 1)
             if tally.moved < RESIDUALS_FROM or not self._done() < tenths < TENTHS:
                 return
-            seconds = tally.left * self._seconds_each()
             embedded = done - self._began[0]
-            ahead = tally.left * (worked - self._began[1]) / embedded if embedded else float("inf")
+            if not embedded:
+                return  # who has just begun, again perhaps, cannot tell what embedding takes
+            state = self._state
+            indexing = seconds_to_index(state.gallery, state.journal, state.plan)
+            each = (worked - self._began[1]) / embedded
+            if state.gallery.capabilities.unindexed_bytes is not None:
+                each += indexing  # which moves wait for
+            seconds, ahead = tally.left * (self._seconds_imputing() + indexing), tally.left * each
             if seconds <= self._state.plan.refresh_share * ahead:
                 self._due = tenths
                 return
@@ -176,16 +182,10 @@ class Refreshing:
             self._state.journal.record("refresh", tenths=tenths, kept=False, too_dear=asdict(dear))
             _log.info("%s", dear)
 
-    def _seconds_each(self) -> float:
-        """Tell what imputing an item takes, and its place in an index that is built at that time.
-
-        As of the last time; 0 where nobody has noted it.
-        """
+    def _seconds_imputing(self) -> float:
+        """Tell what imputing an item took the last time; 0 where nobody has noted it."""
         last = self._state.journal.last("imputed")
-        imputing = 0.0 if last is None else float(last.body["seconds"]) / int(last.body["items"])
-        return imputing + seconds_to_index(
-            self._state.gallery, self._state.journal, self._state.plan
-        )
+        return 0.0 if last is None else float(last.body["seconds"]) / int(last.body["items"])
 
     def is_due(self) -> bool:
         """Whether the backfill should let the imputed vectors be refreshed now."""

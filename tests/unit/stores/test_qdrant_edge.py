@@ -664,6 +664,7 @@ def test_an_index_of_what_moved_leaves_graphs_as_they_are_and_shares_their_files
     large.move(MANY_NAMES[:2000], new, space=LONGER, expected_versions=versions)
     large.optimise(moving=True)
     assert before.items() <= graphs("shard-2").items()
+    assert large.get(MANY_NAMES[2000:2002])[1].metadata == {"n": 1}
     large.upsert(MANY_NAMES[3000:4000], clustered(1000, LONG, 4), space=LONG)
     large.delete(MANY_NAMES[4000:5000])
     assert before.items() <= graphs("shard-2").items()

@@ -74,7 +74,7 @@ def test_it_can_be_turned_off_and_needs_a_thousand_moved_items(tmp_path):
 def test_a_refresh_that_would_take_too_long_is_left_out_and_status_and_log_say_so(
     tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(refit.Refreshing, "_seconds_each", lambda self: 1e6)
+    monkeypatch.setattr(refit.Refreshing, "_seconds_imputing", lambda self: 1e6)
     caplog.set_level("INFO", logger="hotfill.upgrade")
     up = refreshing(tmp_path, refresh_share=0.25)
     run_until(up, 1800)
