@@ -128,7 +128,7 @@ class QdrantEdgeGallery(Gallery):
             many_processes=False,
             free_length=True,
             unindexed_bytes=UNINDEXED_BYTES,
-            cost=StoreCost(imputed=260, embedded=200, indexed=330),
+            cost=StoreCost(imputed=520, embedded=200, indexed=1000),
         )
 
     @property

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-UNINDEXED_BYTES = 16 * 2**20
+UNINDEXED_BYTES = 32 * 2**20
 """Of vectors: searches compare as many one by one in a few milliseconds. With more of them an index
 takes less altogether, and searches take the time of the process that builds it."""
 
