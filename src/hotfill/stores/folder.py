@@ -52,11 +52,13 @@ class FolderStamp:
     data: name of the subfolder with the engine's files. It changes when they are rebuilt next to
         the ones in use, so that one replacement of the stamp changes over to the rebuilt ones.
     indexed: items of each side, by fingerprint, over which indexes were built then.
+    gone: of these, how many had left the index, about, when that was last written down.
     """
 
     spaces: tuple[ModelId, ...]
     data: str
     indexed: Mapping[str, int] = field(default_factory=dict)
+    gone: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_stamp(folder: Path, stamp: FolderStamp) -> None:
@@ -66,6 +68,7 @@ def write_stamp(folder: Path, stamp: FolderStamp) -> None:
         "data": stamp.data,
         "spaces": [model.to_dict() for model in stamp.spaces],
         "indexed": dict(stamp.indexed),
+        "gone": dict(stamp.gone),
     }
     write_whole(folder / _NAME, json.dumps(content, indent=2))
 
@@ -80,8 +83,11 @@ def read_stamp(folder: Path) -> FolderStamp:
                 f"{_FORMAT}: use the version that wrote it"
             )
         spaces = tuple(ModelId.from_dict(values) for values in content["spaces"])
-        indexed = {str(name): int(items) for name, items in content.get("indexed", {}).items()}
-        return FolderStamp(spaces=spaces, data=content["data"], indexed=indexed)
+        indexed, gone = (
+            {str(name): int(items) for name, items in content.get(key, {}).items()}
+            for key in ("indexed", "gone")
+        )
+        return FolderStamp(spaces=spaces, data=content["data"], indexed=indexed, gone=gone)
     except FileNotFoundError as error:
         raise StoreError(
             f"{folder} is not a hotfill gallery: it has no {_NAME}; stamp it, or create a gallery"

@@ -44,6 +44,7 @@ _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 _NEARLY_ALL = 0.95
 # A graph of the engine does not lead past what has gone from it (0.9.0, 60,000 x 384: it finds .99
 # of the ten nearest with 30 % gone, .97 with 50 %, .52 with 80 %, .01 with 95 %).
+_GAPS_NOTED = 0.1  # more of a graph gone is written down
 _GAPS = 0.3  # share gone from which searches look for ways around
 _GAPS_IN_USE = 0.5  # share gone from which a graph is built anew while items move,
 _GAPS_LEFT = 0.9  # and on a side that they leave, of which a new one would not be for long
@@ -84,9 +85,8 @@ class LiveShard:
         self._torn = True  # whether a write may have stopped half-way: then count, do not trust
         self.counts: Mapping[ModelId, int] = {}
         self._finished: Mapping[ModelId, int] = {}  # counts as of the last write that is done
-        self._gone: Counter[ModelId] = Counter()  # out of each side's graph since it was built
-        self._gone_since_copied: Counter[ModelId] = Counter()
-        self._whole = False  # whether the graphs had no gaps then; who opens a shard cannot know
+        self._gone = Counter(dict(stamp.gone))  # out of each side's graphs, by fingerprint
+        self._gone_since_copied: Counter[str] = Counter()
         self.shard = Shard.load(shard_folder(folder, stamp), exact=exact, ef=ef)
         try:
             for model in stamp.spaces:
@@ -167,8 +167,7 @@ class LiveShard:
         """Keep the counts during a write: up before it, down after it, unknown if it fails."""
         self._torn = True
         self._add(arriving, 1)
-        for gone in (self._gone, self._gone_since_copied):
-            gone.update(leaving.values())
+        self._note_gone(Counter(space.fingerprint for space in leaving.values()))
         try:
             yield
         except BaseException:
@@ -191,6 +190,17 @@ class LiveShard:
         self.counts = {
             space: count + sign * changes.get(space, 0) for space, count in self.counts.items()
         }
+
+    def _note_gone(self, leaving: Counter[str]) -> None:
+        """Count what leaves graphs, and write it down now and then: who opens a shard cannot."""
+        self._gone += leaving
+        self._gone_since_copied += leaving
+        indexed, noted = self._stamp.indexed, self._stamp.gone
+        for side in leaving:
+            step = _GAPS_NOTED * indexed.get(side, 0)
+            if noted.get(side, 0) + step < self._gone[side] and noted.get(side, 0) < 10 * step:
+                self._restamp(replace(self._stamp, gone=dict(self._gone)))
+                return
 
     def _note(self, item_ids: Iterable[str]) -> None:
         """Remember what a shard that is being rebuilt does not have yet."""
@@ -256,8 +266,7 @@ class LiveShard:
         return {
             space
             for space in sides
-            if (items := indexed.get(space.fingerprint))
-            and (not self._whole or gone[space] > _GAPS * items)
+            if gone[space.fingerprint] > _GAPS * indexed.get(space.fingerprint, 0) > 0
         }
 
     # Upkeep
@@ -277,35 +286,45 @@ class LiveShard:
                 self.shard.flush()
                 # Never a name that was there: a killed process may have left another at work in it.
                 number = max(self._number, _number_of(self._stamp.data)) + 1
-                fresh, spaces = self._folder / shard_name(number), self.spaces
-                indexed = {space.fingerprint: items for space, items in self.counts.items()}
+                fresh = self._folder / shard_name(number)
+                # Where one side moves to another, all of it will.
+                leaving = sum(items > 0 for items in self.counts.values()) > 1
+                gaps = None if not moving else _GAPS_LEFT if leaving else _GAPS_IN_USE
+                built = self._stamp_of(fresh.name, gaps)
                 try:
                     copy_shard(self._folder / self._stamp.data, fresh, given_up)
                 except BaseException:
                     shutil.rmtree(fresh, ignore_errors=True)
                     raise
                 self._written, self._gone_since_copied = set(), Counter()
-                # Where one side moves to another, all of it will.
-                leaving = sum(items > 0 for items in self.counts.values()) > 1
             try:
-                gaps = None if not moving else _GAPS_LEFT if leaving else _GAPS_IN_USE
                 build_indexes(fresh, gaps, given_up)
-                self._change_over(fresh, spaces, indexed, given_up)
-                self._whole = not moving
+                self._change_over(built, given_up)
             finally:
                 self._written = None
                 if read_stamp(self._folder).data != fresh.name:
                     shutil.rmtree(fresh, ignore_errors=True)
 
+    def _stamp_of(self, data: str, gaps: float | None) -> FolderStamp:
+        """Tell what the stamp of a shard is whose graphs are built now.
+
+        gaps: as for `set_thoroughness`; what has gone from graphs that stay is still in them.
+        """
+        indexed, gone = {}, {}
+        for space, items in self.counts.items():
+            side = space.fingerprint
+            built, left = self._stamp.indexed.get(side, 0), self._gone[side]
+            stays = left if gaps is not None and left < gaps * built else 0
+            indexed[side], gone[side] = items + stays, stays
+        return FolderStamp(self.spaces, data, indexed, gone)
+
     def abandon(self) -> None:
         """Give up a rebuild that is under way; the shard in use stays."""
         self._in_hand.give_up()
 
-    def _change_over(
-        self, fresh: Path, spaces: Sequence[ModelId], indexed: Mapping[str, int], given_up: Event
-    ) -> None:
+    def _change_over(self, built: FolderStamp, given_up: Event) -> None:
         """Bring a rebuilt shard up to date, part by part, and put it in the place of the other."""
-        successor = Shard.load(fresh, exact=self._exact, ef=self._ef)
+        successor = Shard.load(self._folder / built.data, exact=self._exact, ef=self._ef)
         while True:
             if given_up.is_set():
                 successor.close()
@@ -319,14 +338,14 @@ class LiveShard:
                 successor.copy_items(part, self.shard)
                 if written:
                     continue  # and let others have a turn
-                for model in spaces:
+                for model in built.spaces:
                     if model not in self.spaces:
                         successor.drop_space(model)
                 successor.flush()
                 before, left = self.shard, self._folder / self._stamp.data
-                self._restamp(FolderStamp(self.spaces, fresh.name, indexed))
-                self.shard, self._written = successor, None
-                self._gone, self._gone_since_copied = self._gone_since_copied, Counter()
+                gone = Counter(dict(built.gone)) + self._gone_since_copied
+                self._restamp(replace(built, spaces=self.spaces, gone=dict(gone)))
+                self.shard, self._written, self._gone = successor, None, gone
             before.close()
             shutil.rmtree(left, ignore_errors=True)
             return
@@ -340,12 +359,13 @@ class LiveShard:
         """Tell how much of a side the engine has indexed; None for a small side.
 
         The engine counts what is in an index, gone or not; so the side's items are counted when it
-        builds. Those that came since, or were written anew since the shard was opened, are outside.
+        builds. Those that came since, or were written anew, are outside.
         """
         items = self.count(space)
         if self._exact or 4 * items * space.dimension < _INDEXED_FROM_BYTES:
             return None
-        built = self._stamp.indexed.get(space.fingerprint, 0) - self._gone[space]
+        side = space.fingerprint
+        built = self._stamp.indexed.get(side, 0) - self._gone[side]
         return min(max(built, 0), items) / items
 
     def _restamp(self, stamp: FolderStamp) -> None:
