@@ -94,7 +94,7 @@ class Engine:
         self.gallery = state.gallery
         self.journal = state.journal
         self._batch_sizes: dict[Stage, BatchSize] = {}
-        self._tidying: Tidying | None = None  # while items move
+        self._tidying: Tidying | None = None  # while items move, unless the plan wants no index
 
     def status(self) -> Status:
         """Read where the upgrade is. Writes nothing."""
@@ -431,8 +431,8 @@ class Engine:
         with self._tidied(Phase.BACKFILLING) as tidying:
             if plan.imputes:
                 # From here on it is all that is searched.
-                self._impute(fit, tidying)
-            self._embed(fit, guard, tidying)
+                self._impute(fit)
+            self._embed(fit, guard)
         # Writers that had not yet heard of the upgrade may have written to the old side.
         self._embed_left_over(Phase.BACKFILLING)
         resolve_letters(self.gallery, self.journal, self.plan)
@@ -458,7 +458,7 @@ class Engine:
             with self.state.progress.at(INDEXING):
                 tidying.finish(lambda: self._may_work(phase))
 
-    def _embed(self, fit: Fit, guard: Guard | None, tidying: Tidying) -> None:
+    def _embed(self, fit: Fit, guard: Guard | None) -> None:
         """Embed what waits for it, and let what is imputed gain by that."""
         plan = self.plan
         refit, refresh = Refit(self.state), Refreshing(self.state)
@@ -490,11 +490,11 @@ class Engine:
                 if not refresh.is_due():
                     break
                 with self.state.progress.at("refreshing"):
-                    self._refresh(refresh, tidying)
+                    self._refresh(refresh)
         finally:
             refit.finish()
 
-    def _impute(self, fit: Fit, tidying: Tidying) -> None:
+    def _impute(self, fit: Fit) -> None:
         """Impute what waits for it, and anew what another fit has imputed; note what it took.
 
         An index is built over it where that is lacking: of what was indexed little is left.
@@ -507,7 +507,7 @@ class Engine:
         self._run_counted("imputing", work, Phase.BACKFILLING)
         items, began = left - self._left(work), time.monotonic()
         seconds = self.state.progress.working_seconds - worked
-        self._index_early(tidying)
+        self._index_early()
         if items > 0:
             seconds += time.monotonic() - began
             self.journal.record("imputed", items=items, seconds=seconds)
@@ -522,14 +522,14 @@ class Engine:
             self.state.origins_noted,
         )
 
-    def _refresh(self, refresh: Refreshing, tidying: Tidying) -> None:
+    def _refresh(self, refresh: Refreshing) -> None:
         """Let imputed vectors gain by what has moved. Between batches; other workers go on."""
         if not refresh.make():
             return
         # Who searches elsewhere must know the fit before its vectors come.
         give_notice(self.gallery, self.state.stop)
         self.journal.drop_work("prefill")
-        self._impute(self.state.load_fit(), tidying)
+        self._impute(self.state.load_fit())
         if self._may_work(Phase.BACKFILLING):
             refresh.finish(kept=True)
 
@@ -542,12 +542,13 @@ class Engine:
                 with self.state.progress.at(INDEXING), self._failing():
                     build_indexes(self.gallery, self.journal, space, lambda: self._may_work(phase))
 
-    def _index_early(self, tidying: Tidying) -> None:
+    def _index_early(self) -> None:
         """Have imputed vectors indexed while items move, where the store can do both; else now."""
-        plan, backfilling = self.plan, Phase.BACKFILLING
-        lacks = plan.optimise and lacks_index(self.gallery, self.journal, plan.new_model)
-        if lacks and self._may_work(backfilling) and not tidying.begin():
-            self._index(backfilling, plan.new_model)
+        new_model, tidying = self.plan.new_model, self._tidying
+        if tidying is None or not lacks_index(self.gallery, self.journal, new_model):
+            return
+        if self._may_work(Phase.BACKFILLING) and not tidying.begin():
+            self._index(Phase.BACKFILLING, new_model)
 
     def _embed_work(self, most: int | None = None) -> Work:
         return backfill.embed_work(

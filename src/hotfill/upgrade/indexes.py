@@ -168,16 +168,15 @@ class Tidying:
         for nothing; the way back is the quicker without.
         """
         with self._lock:
-            bound = self.gallery.capabilities.unindexed_bytes
-            if bound is None and stage != "embed":
+            if self._bound is None and stage != "embed":
                 return
             self._moved_in_all += items
             self._moved_since_begun += items
             if not self.gallery.capabilities.optimise_while_moving:
                 return
-            if bound is not None:
+            if self._bound is not None:
                 longest = max(space.dimension for space in self.gallery.spaces)
-                self._step = max(bound // (4 * longest), 1)
+                self._step = max(self._bound // (4 * longest), 1)
             elif not self._step:
                 self._step = max(int(len(self.gallery) * EVERY_SHARE), LEAST_ITEMS)
             if self._moved_since_begun >= self._step and not self._is_running():
@@ -186,10 +185,14 @@ class Tidying:
     def is_outrun(self) -> bool:
         """Tell whether so much has moved since an index was begun that more must wait for it."""
         return (
-            self.gallery.capabilities.unindexed_bytes is not None
+            self._bound is not None
             and self._moved_since_begun >= self._step > 0
             and self._is_running()
         )
+
+    @property
+    def _bound(self) -> int | None:
+        return self.gallery.capabilities.unindexed_bytes
 
     def _is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -219,8 +222,7 @@ class Tidying:
             _end_of(self._thread, self.gallery, lambda: not outdated and may_go_on())
 
     def _run_apart(self) -> None:
-        bounded = self.gallery.capabilities.unindexed_bytes is not None
-        items = self._moved_since_begun if bounded else len(self.gallery)
+        items = len(self.gallery) if self._bound is None else self._moved_since_begun
         self._moved_since_begun = 0
         self._thread = threading.Thread(
             target=self._run,
@@ -241,8 +243,8 @@ class Tidying:
             _log.warning("the store could not be tidied up: %s", error)
             self.journal.record("optimise", error=str(error))
         else:
-            bounded = self.gallery.capabilities.unindexed_bytes is not None
-            built = bounded or any((after[name] or 0) > (before.get(name) or 0) for name in after)
+            rose = any((after[name] or 0) > (before.get(name) or 0) for name in after)
+            built = rose or self._bound is not None
             took = {"seconds": time.monotonic() - began}
             self.journal.record("optimise", **took, **({"items": items} if built else {}))
 

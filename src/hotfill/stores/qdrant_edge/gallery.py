@@ -31,7 +31,7 @@ from hotfill.stores.qdrant_edge.live_shard import (
     shard_folder,
     shard_name,
 )
-from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of
+from hotfill.stores.qdrant_edge.shard import Shard, item_payload, metadata_of, parts
 from hotfill.stores.qdrant_points import ID, SIDE, VERSION, is_made_by, made_by
 from hotfill.stores.versions import LastingClock
 
@@ -167,8 +167,7 @@ class QdrantEdgeGallery(Gallery):
         the vectors that it had there.
         """
         void, self._void = list(self._void), set()
-        for start in range(0, len(void), _LOOKED_AT_ONCE):
-            part = void[start : start + _LOOKED_AT_ONCE]
+        for part in (void[each] for each in parts(len(void), _LOOKED_AT_ONCE)):
             there = self._live.shard.read(part, keys=[SIDE, VERSION])
             self._kept.forget_void(
                 {
@@ -240,8 +239,7 @@ class QdrantEdgeGallery(Gallery):
         origin: str,
     ) -> NDArray[np.bool_]:
         moved = np.empty(len(item_ids), dtype=np.bool_)
-        for start in range(0, len(item_ids), _MOVED_AT_ONCE):
-            part = slice(start, start + _MOVED_AT_ONCE)
+        for part in parts(len(item_ids), _MOVED_AT_ONCE):
             versions = expected_versions[part]
             moved[part] = self._move_part(item_ids[part], vectors[part], space, versions, origin)
         return moved

@@ -42,9 +42,9 @@ _INDEXED_FROM_BYTES = 10_240_000  # the engine builds an index from here on (see
 _FLUSHED_AFTER = 50_000  # items: opening after a crash plays back at most this many, in seconds
 _CARRIED_AT_ONCE = 500  # items; searches and writes wait for each such part
 _NEARLY_ALL = 0.95
+_GAPS_NOTED = 0.1  # more of a graph gone is written down
 # A graph of the engine does not lead past what has gone from it (0.9.0, 60,000 x 384: it finds .99
 # of the ten nearest with 30 % gone, .97 with 50 %, .52 with 80 %, .01 with 95 %).
-_GAPS_NOTED = 0.1  # more of a graph gone is written down
 _GAPS = 0.3  # share gone from which searches look for ways around
 _GAPS_IN_USE = 0.5  # share gone from which a graph is built anew while items move,
 _GAPS_LEFT = 0.9  # and on a side that they leave, of which a new one would not be for long
@@ -192,7 +192,7 @@ class LiveShard:
         }
 
     def _note_gone(self, leaving: Counter[str]) -> None:
-        """Count what leaves graphs, and write it down now and then: who opens a shard cannot."""
+        """Count what leaves graphs; write it down now and then, for who opens the shard next."""
         self._gone += leaving
         self._gone_since_copied += leaving
         indexed, noted = self._stamp.indexed, self._stamp.gone

@@ -174,7 +174,7 @@ class Shard:
         self, item_ids: Sequence[str], payloads: Sequence[dict[str, Any]], space: str, rows: Vectors
     ) -> None:
         """Write whole items, each at once; they have only this one vector afterwards."""
-        for part in _parts(len(item_ids), _WRITTEN_AT_ONCE):
+        for part in parts(len(item_ids), _WRITTEN_AT_ONCE):
             points = [
                 client.Point(hashed_id(item_id), {space: row}, content)
                 for item_id, content, row in zip(
@@ -189,7 +189,7 @@ class Shard:
 
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items."""
-        for part in _parts(len(item_ids)):
+        for part in parts(len(item_ids)):
             self._update(client.UpdateOperation.delete_points(_points(item_ids[part])))
 
     def copy_items(self, item_ids: Sequence[str], source: Shard) -> None:
@@ -211,7 +211,7 @@ class Shard:
         """Read items. keys: of the payload; all when None."""
         wanted = True if keys is None else [ID, *keys]
         found: dict[str, Stored] = {}
-        for part in _parts(len(item_ids)):
+        for part in parts(len(item_ids)):
             with translated("read items"):
                 records = self._engine.retrieve(_points(item_ids[part]), wanted, vectors)
             for record in records:
@@ -302,7 +302,7 @@ class Shard:
         }
         n = max(map(len, queries.values()), default=0)
         lists: dict[ModelId, list[Any]] = {space: [] for space in queries}
-        for part in _parts(n, _QUERIES_AT_ONCE):
+        for part in parts(n, _QUERIES_AT_ONCE):
             requests = [
                 client.QueryRequest(
                     limit=k,
@@ -406,7 +406,8 @@ def _points(item_ids: Iterable[str]) -> list[UUID]:
     return [hashed_id(item_id) for item_id in item_ids]
 
 
-def _parts(n: int, at_once: int = _POINTS_AT_ONCE) -> Iterator[slice]:
+def parts(n: int, at_once: int = _POINTS_AT_ONCE) -> Iterator[slice]:
+    """Cut n things into parts."""
     return (slice(start, start + at_once) for start in range(0, n, at_once))
 
 
